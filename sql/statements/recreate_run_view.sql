@@ -1,0 +1,52 @@
+-- The whole data frame of one run: images, labels, outputs, correct, coordinates.
+-- Grain: one row per image with an output.
+-- Parameters: run, activation, mapped
+-- Edges: correct is NULL without a label; pred -1 is wrong; x and y come from the newest projection.
+-- Source: this project
+create or replace view {{ ident(run) }} as
+select
+    images.image_id,
+    images.dataset,
+    images.uri,
+    images.split,
+    images.label,
+    labels.name as label_name,
+    outputs.pred,
+    preds.name as pred_name,
+    outputs.confidence,
+    outputs.pred = images.label as correct,
+    outputs.probs,
+{% if mapped %}
+    outputs.raw_pred,
+    raw_preds.name as raw_pred_name,
+    outputs.raw_confidence,
+    outputs.inside,
+{% endif %}
+{% if activation %}
+    outputs.activation,
+{% endif %}
+    points.x,
+    points.y,
+    images.sha256,
+    images.n_bytes,
+    images.format,
+    images.width_px,
+    images.height_px,
+    images.meta,
+from outputs.{{ ident(run) }} as outputs
+inner join images on outputs.image_id = images.image_id
+inner join runs on runs.run = {{ literal(run) }}
+inner join datasets on images.dataset = datasets.dataset
+left join classes as labels on datasets.space = labels.space and images.label = labels.class
+left join classes as preds on runs.output_space = preds.space and outputs.pred = preds.class
+{% if mapped %}
+left join classes as raw_preds on runs.model_space = raw_preds.space and outputs.raw_pred = raw_preds.class
+{% endif %}
+left join projections as points
+    on points.run = {{ literal(run) }}
+    and outputs.image_id = points.image_id
+    and points.projection = (
+        select arg_max(projection_specs.projection, projection_specs.created_at)
+        from projection_specs
+        where projection_specs.run = {{ literal(run) }}
+    );

@@ -1,0 +1,15 @@
+-- What could not be read or computed, and why.
+-- Grain: one row per image and run, or per unreadable source file (run is NULL).
+-- Parameters: none
+-- Edges: stage is one of fetch, decode, transform, forward, write; a file that is read later loses its row.
+-- Source: this project
+create table if not exists errors (
+    run varchar,
+    dataset varchar not null,
+    image_id bigint,
+    uri varchar,
+    stage varchar not null,
+    error varchar not null,
+    message varchar not null,
+    failed_at timestamp not null default (current_timestamp at time zone 'UTC')
+);

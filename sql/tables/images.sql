@@ -1,0 +1,18 @@
+-- Images by reference: where, what, and the true class.
+-- Grain: one row per data set and uri.
+-- Parameters: none
+-- Edges: label is NULL when unlabelled; width and height are those of the stored pixels, before EXIF orientation.
+-- Source: this project
+create table if not exists images (
+    image_id bigint not null,
+    dataset varchar not null,
+    uri varchar not null,
+    sha256 varchar not null,
+    n_bytes bigint not null,
+    format varchar not null,
+    width_px integer not null,
+    height_px integer not null,
+    split varchar,
+    label integer,
+    meta json
+);

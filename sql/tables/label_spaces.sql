@@ -1,0 +1,9 @@
+-- Sets of classes that labels and predictions refer to.
+-- Grain: one row per label space.
+-- Parameters: none
+-- Edges: classes only grow, and only while no run uses the space.
+-- Source: this project
+create table if not exists label_spaces (
+    space varchar not null,
+    n_classes integer not null
+);

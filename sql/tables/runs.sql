@@ -1,0 +1,28 @@
+-- Every run of a model over images, with what is needed to know whether two runs compare.
+-- Grain: one row per run.
+-- Parameters: none
+-- Edges: n_images counts images asked for: those with an output plus n_errors; status is running, finished, interrupted or failed.
+-- Source: this project
+create table if not exists runs (
+    run varchar not null,
+    dataset varchar not null,
+    model varchar not null,
+    weights varchar,
+    weights_sha256 varchar,
+    model_space varchar,
+    output_space varchar,
+    class_policy varchar not null,
+    layer varchar,
+    transform json,
+    precision varchar,
+    device varchar,
+    batch_size integer,
+    packages json,
+    selection varchar,
+    status varchar not null,
+    n_images bigint not null default 0,
+    n_errors bigint not null default 0,
+    started_at timestamp not null default (current_timestamp at time zone 'UTC'),
+    finished_at timestamp,
+    seconds json
+);

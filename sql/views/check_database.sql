@@ -1,0 +1,53 @@
+-- What does not fit together in this file; empty when all is well.
+-- Grain: one row per kind of problem and object.
+-- Parameters: none
+-- Edges: there are no foreign keys, so this view is where they are checked.
+-- Source: this project
+create or replace view check_database as
+with _problems as (
+    select 'image without its data set' as problem, dataset as object, count(*) as n
+    from images
+    where dataset not in (select datasets.dataset from datasets)
+    group by dataset
+    union all
+    select 'label outside the label space' as problem, images.dataset as object, count(*) as n
+    from images
+    inner join datasets on images.dataset = datasets.dataset
+    left join classes on datasets.space = classes.space and images.label = classes.class
+    where images.label is not null and classes.class is null
+    group by images.dataset
+    union all
+    select 'bytes without an image' as problem, 'image_bytes' as object, count(*) as n
+    from image_bytes
+    where image_id not in (select images.image_id from images)
+    union all
+    select 'same data set and uri twice' as problem, dataset as object, count(*) - count(distinct uri) as n
+    from images
+    group by dataset
+    union all
+    select 'same bytes with two labels' as problem, sha256 as object, count(*) as n
+    from images
+    group by dataset, sha256
+    having count(distinct label) > 1
+    union all
+    select 'same bytes in two splits' as problem, sha256 as object, count(*) as n
+    from images
+    group by dataset, sha256
+    having count(distinct split) > 1
+    union all
+    select 'run without its table' as problem, run as object, 1 as n
+    from runs
+    where run not in (select table_name from duckdb_tables() where schema_name = 'outputs')
+    union all
+    select 'projection without its run' as problem, projection as object, count(*) as n
+    from projections
+    where run not in (select runs.run from runs)
+    group by projection
+)
+
+select
+    problem,
+    object,
+    n,
+from _problems
+where n > 0;

@@ -1,0 +1,33 @@
+"""Evaluate image models in one DuckDB file: images, runs, predictions, metrics with intervals, report.
+
+Names are resolved when first used, so that `import sqlanalysis` loads no torch and no umap.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_HOME = {
+    "connect": "database",
+    "render_sql": "templates",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+if TYPE_CHECKING:
+    from .database import connect as connect
+    from .templates import render_sql as render_sql

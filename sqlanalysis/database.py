@@ -1,0 +1,213 @@
+"""Open or create an evaluation file, and send our SQL to it.
+
+The file is attached to an in-memory instance rather than opened directly, because only ATTACH takes the storage
+version (any DuckDB shell from 1.5 on opens the file) and the row group size (several threads share one table).
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import hashlib
+import importlib.metadata
+import re
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from . import functions, templates
+from .errors import NotFoundError, QueryError, SchemaError
+
+SCHEMA_VERSION = 1
+_MEMORY = ":memory:"
+_RESERVED_ALIASES = {"main", "memory", "system", "temp", "information_schema", "outputs"}
+# One connection per file and process: functions registered on a connection must not outlive it, yet would be seen by
+# every other connection of the same instance (DuckDB 2.0 crashes when they are called after it was collected).
+_open: weakref.WeakValueDictionary[object, duckdb.DuckDBPyConnection] = weakref.WeakValueDictionary()
+
+
+@atexit.register
+def _close_all() -> None:
+    for con in list(_open.values()):
+        con.close()
+
+
+def connect(path: str | Path = _MEMORY, *, read_only: bool = False, create: bool = True) -> duckdb.DuckDBPyConnection:
+    """Open an evaluation file, or create it, with every table, view, macro and function installed.
+
+    Args:
+        path: the DuckDB file; `":memory:"` keeps everything in memory.
+        read_only: open without writing, next to other readers.
+        create: make the file when it does not exist.
+
+    Returns:
+        A plain DuckDB connection whose current database is the file; the same one while it is open in this process.
+
+    Raises:
+        NotFoundError: no file at `path`, or no folder to put it in.
+        SchemaError: not a DuckDB file, not one of ours, or another schema version.
+        QueryError: another process holds the file; the message names path and process.
+    """
+    if str(path) == _MEMORY:
+        con = duckdb.connect(_MEMORY)
+        _configure(con)
+        _install(con)
+        _open[object()] = con
+        return con
+    file = Path(path).expanduser().resolve()
+    known = _open.get(file)
+    if known is not None and _is_alive(known):
+        return known
+    _check_path(file, create=create and not read_only)
+    con = duckdb.connect(_MEMORY)
+    try:
+        _configure(con)
+        _attach(con, file, read_only)
+        if is_new(con):
+            if read_only:
+                raise SchemaError(f"{file} is empty; run `sqlanalysis init {file}` first")
+            _install(con)
+        else:
+            _check_version(con, file)
+            if not read_only:
+                _refresh(con)
+    except BaseException:
+        con.close()
+        raise
+    _open[file] = con
+    return con
+
+
+def _is_alive(con: duckdb.DuckDBPyConnection) -> bool:
+    try:
+        con.execute(templates.render("statements/count_objects")).fetchall()
+    except duckdb.ConnectionException:
+        return False
+    return True
+
+
+def _check_path(file: Path, *, create: bool) -> None:
+    if file.is_dir():
+        raise NotFoundError(f"{file} is a folder; name a file, such as {file / 'evaluation.duckdb'}")
+    if not file.exists() and not create:
+        raise NotFoundError(f"no file {file}; make it with `sqlanalysis init {file}`")
+    if not file.parent.is_dir():
+        raise NotFoundError(f"no folder {file.parent}; create it first")
+
+
+def _configure(con: duckdb.DuckDBPyConnection) -> None:
+    for statement in con.extract_statements(templates.render("statements/settings")):
+        con.execute(statement)
+    functions.register_image_functions(con)
+
+
+def _attach(con: duckdb.DuckDBPyConnection, file: Path, read_only: bool) -> None:
+    alias = re.sub(r"\W", "_", file.stem)
+    if alias.lower() in _RESERVED_ALIASES:
+        alias += "_file"
+    try:
+        con.execute(templates.render("statements/attach", path=str(file), alias=alias, read_only=read_only))
+        con.execute(templates.render("statements/use", alias=alias))
+    except duckdb.Error as error:
+        raise _refusal(error, file) from error
+
+
+def _refusal(error: duckdb.Error, file: Path) -> SchemaError | QueryError:
+    text = str(error)
+    held = re.search(r"lock is held in (.*?) ?\(PID (\d+)\)", text)
+    if held:
+        return QueryError(f"{file} is held by process {held[2]} ({held[1]}); close it there, or work on a copy")
+    if "not a valid DuckDB" in text or "Corrupt" in text:
+        return SchemaError(f"{file} is no DuckDB file; give another path")
+    if "newer" in text or "version" in text.lower():
+        return SchemaError(f"{file} was written by another DuckDB: {text.splitlines()[0]}")
+    return QueryError(f"{file} cannot be opened: {text.splitlines()[0]}")
+
+
+def is_new(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the current database holds no table and no view at all."""
+    return not fetch(con, "statements/count_objects")[0][0]
+
+
+def _catalogue() -> str:
+    texts = (
+        templates.source(f"{folder}/{name}") for folder in ("views", "metrics") for name in templates.installed(folder)
+    )
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+
+def _check_version(con: duckdb.DuckDBPyConnection, where: Path) -> None:
+    if not fetch(con, "statements/has_version_table")[0][0]:
+        raise SchemaError(f"{where} is a DuckDB file of something else; give a new path, `attach` the old one to it")
+    found = fetch(con, "statements/read_version")[0][0]
+    if found != SCHEMA_VERSION:
+        advice = "upgrade sqlanalysis" if found > SCHEMA_VERSION else "open it with the sqlanalysis that wrote it"
+        raise SchemaError(f"{where} has schema version {found}, this is version {SCHEMA_VERSION}; {advice}")
+
+
+def _install(con: duckdb.DuckDBPyConnection) -> None:
+    with transaction(con):
+        for folder in ("tables", "views", "metrics"):
+            _create(con, folder)
+        execute(con, "statements/recreate_predictions", runs=[])
+        values = [SCHEMA_VERSION, _catalogue(), importlib.metadata.version("sqlanalysis")]
+        execute(con, "statements/insert_version", values)
+
+
+def _refresh(con: duckdb.DuckDBPyConnection) -> None:
+    """Bring the views and macros of an older package up to date: drop all, then create."""
+    if fetch(con, "statements/read_version")[0][1] == _catalogue():
+        return
+    with transaction(con):
+        for name, kind in fetch(con, "statements/list_macros"):
+            execute(con, "statements/drop_macro", name=name, table=kind == "table_macro")
+        for folder in ("views", "metrics"):
+            _create(con, folder)
+        execute(con, "statements/update_catalogue", [_catalogue()])
+
+
+def _create(con: duckdb.DuckDBPyConnection, folder: str) -> None:
+    for name, sql, summary in templates.statements(folder):
+        con.execute(sql)
+        kind = {"tables": "table", "views": "view"}.get(folder)
+        if kind is None:
+            kind = "macro table" if re.search(r"\)\s+as\s+table\b", sql) else "macro"
+        if name != "outputs":
+            execute(con, "statements/comment", kind=kind, name=name, text=summary)
+
+
+@contextlib.contextmanager
+def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Commit what the block did, or nothing of it."""
+    con.begin()
+    try:
+        yield
+    except BaseException:
+        con.rollback()
+        raise
+    con.commit()
+
+
+def execute(
+    con: duckdb.DuckDBPyConnection, template: str, parameters: Any = None, /, **names: object
+) -> duckdb.DuckDBPyConnection:
+    """Render one template and run it: one statement, values bound, names quoted by the template."""
+    sql = templates.render(template, **names)
+    try:
+        parsed = con.extract_statements(sql)
+        if len(parsed) != 1:
+            raise QueryError(f"{template} renders to {len(parsed)} statements; a name or condition holds a `;`")
+        return con.execute(parsed[0], parameters)
+    except duckdb.Error as error:
+        raise QueryError(f"{template}: {str(error).strip()}") from error
+
+
+def fetch(
+    con: duckdb.DuckDBPyConnection, template: str, parameters: Any = None, /, **names: object
+) -> list[tuple[Any, ...]]:
+    """Like `execute`, with every row fetched: an open result would block the connection."""
+    rows: list[tuple[Any, ...]] = execute(con, template, parameters, **names).fetchall()
+    return rows

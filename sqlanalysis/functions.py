@@ -1,0 +1,76 @@
+"""Python functions as SQL functions over images: thin adapters that never raise for one bad row.
+
+An image is STRUCT(bytes BLOB, path VARCHAR), the shape of `image_files.image` and of Hugging Face Parquet files.
+Registered functions live with the connection, never in the file: any other client can still open it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+from duckdb.func import NATIVE, SPECIAL, PythonUDFType
+
+from . import images
+from .errors import ImageError
+
+if TYPE_CHECKING:
+    pass
+
+IMAGE_TYPE = "STRUCT(bytes BLOB, path VARCHAR)"
+
+
+def register(
+    con: duckdb.DuckDBPyConnection, name: str, function: Callable[..., Any], returns: str, kind: PythonUDFType
+) -> None:
+    """Install `name(image)` on a connection, in place of an earlier one of that name.
+
+    Args:
+        con: the connection that keeps the function; register on no short-lived cursor.
+        name: SQL name.
+        function: with kind ARROW, maps an Arrow array of at most 2,048 images to one of as many answers and is
+            called from several threads at once; with kind NATIVE, maps one image to one answer.
+        returns: SQL type of one answer.
+        kind: ARROW or NATIVE.
+    """
+    unregister(con, name)
+    con.create_function(
+        name,
+        function,
+        [duckdb.dtype(IMAGE_TYPE)],
+        duckdb.dtype(returns),
+        type=kind,
+        null_handling=SPECIAL,
+    )
+
+
+def unregister(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Remove a registered function, if there is one of that name."""
+    try:
+        con.remove_function(name)
+    except duckdb.InvalidInputException:
+        return
+
+
+def register_image_functions(con: duckdb.DuckDBPyConnection) -> None:
+    """Install `image_size(image)` → STRUCT(width, height) and `thumbnail(image)` → WebP bytes, NULL when unreadable."""
+    register(con, "image_size", _or_null(_size), "STRUCT(width INTEGER, height INTEGER)", NATIVE)
+    register(con, "thumbnail", _or_null(images.thumbnail), "BLOB", NATIVE)
+
+
+def _size(image: dict[str, Any]) -> dict[str, int]:
+    facts = images.inspect(images.read(image["bytes"], image["path"]))
+    return {"width": facts.width_px, "height": facts.height_px}
+
+
+def _or_null(function: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any] | None], Any]:
+    def call(image: dict[str, Any] | None) -> Any:
+        if image is None:
+            return None
+        try:
+            return function(image)
+        except ImageError:
+            return None
+
+    return call

@@ -1,0 +1,130 @@
+"""Encoded bytes to pixels, in one place, so that the same image gives the same pixels everywhere.
+
+Hardened Pillow only: an allow-list of formats recognised by content, a cap on pixels read from the header, whole files
+or an error. Pixels are those torchvision's own loader gives, `Image.open(f).convert("RGB")`: stored order, EXIF
+orientation not applied. Thumbnails, which people look at, are turned upright.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .errors import ImageError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+MAX_PIXELS = 50_000_000
+MAX_BYTES = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of an image without its pixels."""
+
+    sha256: str
+    n_bytes: int
+    format: str
+    width_px: int
+    height_px: int
+
+
+def read(data: bytes | None, path: str | None) -> bytes:
+    """The encoded bytes: `data` when given, else the regular file at `path`.
+
+    Raises:
+        ImageError: no file, no regular file, more than 256 MB, or not readable.
+    """
+    if data is not None:
+        return data
+    if not path:
+        raise ImageError("neither bytes nor a path")
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise ImageError(f"{path} is no regular file")
+            if status.st_size > MAX_BYTES:
+                raise ImageError(f"{path} has {status.st_size} bytes, more than {MAX_BYTES}")
+            return file.read()
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _open(data: bytes) -> Image.Image:
+    from PIL import Image
+
+    if not data:
+        raise ImageError("empty file")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Exception as error:
+        raise ImageError(f"no image in one of the formats {', '.join(FORMATS)}") from error
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{width} x {height} pixels, more than {MAX_PIXELS}")
+    return image
+
+
+def inspect(data: bytes) -> Facts:
+    """Format and size from the header, and the hash of the bytes; no pixel is decoded."""
+    image = _open(data)
+    return Facts(hashlib.sha256(data).hexdigest(), len(data), image.format or "", *image.size)
+
+
+def decode(data: bytes) -> Image.Image:
+    """The first frame as an RGB image of `width_px` × `height_px` pixels.
+
+    Raises:
+        ImageError: bytes that are no image, a truncated or damaged one, or one of more than 50 million pixels.
+    """
+    image = _open(data)
+    try:
+        return image.convert("RGB")
+    except Exception as error:
+        raise ImageError(f"damaged {image.format}: {error}") from error
+
+
+def thumbnail(image: dict[str, Any], size: int = 64, quality: int = 60) -> bytes:
+    """WebP of at most `size` × `size` pixels, upright, without metadata; smaller images keep their pixels."""
+    from PIL import ImageOps
+
+    picture = ImageOps.exif_transpose(_open(read(image["bytes"], image["path"])))
+    try:
+        picture = picture.convert("RGB")
+        small = max(picture.size) <= size
+        picture.thumbnail((size, size))
+        buffer = io.BytesIO()
+        picture.save(buffer, "WEBP", quality=quality, lossless=small and max(picture.size) <= 32)
+    except Exception as error:
+        raise ImageError(f"damaged image: {error}") from error
+    return buffer.getvalue()
+
+
+def encode(pixels: Any) -> bytes:
+    """PNG bytes of a PIL image or of a uint8 array of shape (H, W), (H, W, 3) or (H, W, 4).
+
+    Raises:
+        ImageError: another type, dtype or shape.
+    """
+    from PIL import Image
+
+    if not isinstance(pixels, Image.Image):
+        shape, dtype = getattr(pixels, "shape", None), getattr(pixels, "dtype", None)
+        if str(dtype) != "uint8" or shape is None or not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))):
+            raise ImageError(f"an image array is uint8 (H, W), (H, W, 3) or (H, W, 4), not {dtype} {shape}")
+        pixels = Image.fromarray(pixels)
+    buffer = io.BytesIO()
+    pixels.save(buffer, "PNG")
+    return buffer.getvalue()
