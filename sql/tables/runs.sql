@@ -1,7 +1,7 @@
 -- Every run of a model over images, with what is needed to know whether two runs compare.
 -- Grain: one row per run.
 -- Parameters: none
--- Edges: n_images counts images asked for: those with an output plus n_errors; status is running, finished, interrupted or failed.
+-- Edges: n_images counts images asked for (outputs plus n_errors); status: running, finished, interrupted, failed.
 -- Source: this project
 create table if not exists runs (
     run varchar not null,
