@@ -9,7 +9,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
+    "add_images": "ingest",
     "connect": "database",
+    "load_model": "models",
+    "predict": "prediction",
+    "register_model": "prediction",
     "render_sql": "templates",
 }
 
@@ -30,4 +34,8 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from .database import connect as connect
+    from .ingest import add_images as add_images
+    from .models import load_model as load_model
+    from .prediction import predict as predict
+    from .prediction import register_model as register_model
     from .templates import render_sql as render_sql

@@ -16,6 +16,9 @@ from . import images
 from .errors import ImageError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
+if TYPE_CHECKING:
     pass
 
 IMAGE_TYPE = "STRUCT(bytes BLOB, path VARCHAR)"
@@ -43,6 +46,18 @@ def register(
         type=kind,
         null_handling=SPECIAL,
     )
+
+
+def sql_type(kind: pa.DataType) -> str:
+    """The DuckDB name of an Arrow type of answers."""
+    import pyarrow.types as types
+
+    if types.is_struct(kind):
+        return f"STRUCT({', '.join(f'{field.name} {sql_type(field.type)}' for field in kind)})"
+    if types.is_fixed_size_list(kind):
+        return f"{sql_type(kind.value_type)}[{kind.list_size}]"
+    names = {"int32": "INTEGER", "int64": "BIGINT", "float": "FLOAT", "double": "DOUBLE", "string": "VARCHAR"}
+    return names[str(kind)]
 
 
 def unregister(con: duckdb.DuckDBPyConnection, name: str) -> None:

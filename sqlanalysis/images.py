@@ -47,9 +47,11 @@ def read(data: bytes | None, path: str | None) -> bytes:
         return data
     if not path:
         raise ImageError("neither bytes nor a path")
+    if "://" in path:
+        raise ImageError("images are read from files; download this address first")
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
+        with open(descriptor, "rb") as file:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise ImageError(f"{path} is no regular file")

@@ -1,6 +1,6 @@
 -- The whole data frame of one run: images, labels, outputs, correct, coordinates.
 -- Grain: one row per image with an output.
--- Parameters: run, activation, mapped
+-- Parameters: run, names (of the output columns)
 -- Edges: correct is NULL without a label; pred -1 is wrong; x and y come from the newest projection.
 -- Source: this project
 create or replace view {{ ident(run) }} as
@@ -15,14 +15,16 @@ select
     preds.name as pred_name,
     outputs.confidence,
     outputs.pred = images.label as correct,
+{% if 'probs' in names %}
     outputs.probs,
-{% if mapped %}
+{% endif %}
+{% if 'raw_pred' in names %}
     outputs.raw_pred,
     raw_preds.name as raw_pred_name,
     outputs.raw_confidence,
     outputs.inside,
 {% endif %}
-{% if activation %}
+{% if 'activation' in names %}
     outputs.activation,
 {% endif %}
     points.x,
@@ -39,7 +41,7 @@ inner join runs on runs.run = {{ literal(run) }}
 inner join datasets on images.dataset = datasets.dataset
 left join classes as labels on datasets.space = labels.space and images.label = labels.class
 left join classes as preds on runs.output_space = preds.space and outputs.pred = preds.class
-{% if mapped %}
+{% if 'raw_pred' in names %}
 left join classes as raw_preds on runs.model_space = raw_preds.space and outputs.raw_pred = raw_preds.class
 {% endif %}
 left join projections as points

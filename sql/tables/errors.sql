@@ -8,6 +8,7 @@ create table if not exists errors (
     dataset varchar not null,
     image_id bigint,
     uri varchar,
+    sha256 varchar,
     stage varchar not null,
     error varchar not null,
     message varchar not null,

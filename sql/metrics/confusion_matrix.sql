@@ -1,0 +1,15 @@
+-- How often each label got each prediction.
+-- Grain: one row per label and prediction that occur together, in order of both.
+-- Parameters: rel
+-- Edges: NULL label or pred is left out; pred -1 is a column of its own; cells without images have no row.
+-- Source: scikit-learn's confusion_matrix, in long form
+create or replace macro confusion_matrix(rel) as table
+select
+    label,
+    pred,
+    count(*) as n,
+from query_table(rel)
+where label is not null
+    and pred is not null
+group by label, pred
+order by label, pred;

@@ -1,0 +1,63 @@
+-- Reliability curve: accuracy against confidence, in bins of confidence.
+-- Grain: one row per bin that holds images, in order of bin.
+-- Parameters: rel, bins := 15, mode := 'width' (bins equally wide) or 'mass' (equally full; ties are never split)
+-- Edges: bins are [low, high), 1 in the last; NULL label, pred or confidence is left out; NaN: one row, bin NULL.
+-- Source: Guo et al. (2017), On Calibration of Modern Neural Networks, ICML; gap = confidence - accuracy
+create or replace macro reliability(rel, bins := 15, mode := 'width') as table
+with _answers as (
+    select
+        pred = label as is_right,
+        confidence::double as confidence,
+    from query_table(rel)
+    where label is not null
+        and pred is not null
+        and confidence is not null
+),
+
+_ranked as (
+    select
+        is_right,
+        confidence,
+        count(*) over (order by confidence) - 1 as below,
+        count(*) over () - 1 as others,
+    from _answers
+),
+
+_binned as (
+    select
+        is_right,
+        confidence,
+        case
+            when bins < 1 then error('bins must be at least 1')
+            when isnan(confidence) then null
+            when mode = 'width' then greatest(0, least(bins - 1, floor(confidence * bins)))
+            when mode = 'mass' then least(bins - 1, coalesce(below * bins // nullif(others, 0), 0))
+            else error('mode is width or mass')
+        end::integer as bin,
+    from _ranked
+),
+
+_counts as (
+    select
+        bin,
+        count(*) as n,
+        min(confidence) as conf_min,
+        max(confidence) as conf_max,
+        avg(confidence) as confidence,
+        count(*) filter (where is_right) as correct,
+    from _binned
+    group by bin
+)
+
+select
+    bin,
+    n,
+    conf_min,
+    conf_max,
+    confidence,
+    correct / nullif(n, 0) as accuracy,
+    confidence - correct / nullif(n, 0) as gap,
+    wilson_low(correct, n, 0.95) as ci_low,
+    wilson_high(correct, n, 0.95) as ci_high,
+from _counts
+order by bin;

@@ -1,0 +1,25 @@
+-- Give pending images the output of an image with the same bytes.
+-- Grain: one row per pending image whose bytes were answered.
+-- Parameters: run, names
+-- Edges: nothing is computed twice.
+-- Source: this project
+insert into outputs.{{ ident(run) }}
+with _by_bytes as (
+    select
+        sha256,
+{% for name in names %}
+        any_value({{ ident(name) }}) as {{ ident(name) }},
+{% endfor %}
+    from outputs.{{ ident(run) }}
+    where sha256 in (select pending.sha256 from pending)
+    group by sha256
+)
+
+select
+    pending.image_id,
+    pending.sha256,
+{% for name in names %}
+    _by_bytes.{{ ident(name) }},
+{% endfor %}
+from pending
+inner join _by_bytes on pending.sha256 = _by_bytes.sha256;

@@ -1,0 +1,25 @@
+-- Bring known images up to date with what was scanned.
+-- Grain: one row per image whose bytes, label, split or meta differ.
+-- Parameters: 1 data set
+-- Edges: a scan without label, split or meta erases none.
+-- Source: this project
+update images
+set
+    sha256 = scanned.sha256,
+    n_bytes = scanned.n_bytes,
+    format = scanned.format,
+    width_px = scanned.width_px,
+    height_px = scanned.height_px,
+    label = coalesce(scanned.label, images.label),
+    split = coalesce(scanned.split, images.split),
+    meta = coalesce(scanned.meta, images.meta)
+from scanned
+where images.dataset = ?
+    and images.uri = scanned.uri
+    and scanned.message is null
+    and (
+        images.sha256 <> scanned.sha256
+        or images.label is distinct from coalesce(scanned.label, images.label)
+        or images.split is distinct from coalesce(scanned.split, images.split)
+        or images.meta is distinct from coalesce(scanned.meta, images.meta)
+    );

@@ -1,0 +1,249 @@
+"""Models: a network, its weights, its transform, its classes, and the layer whose output is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import urllib.error
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .errors import InferenceError, NotFoundError, near_matches
+from .labels import Classes, imagenet1k, load_classes, numbered
+
+Transform = Callable[[Any], Tensor]
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network ready to predict; made by `load_model`.
+
+    Attributes:
+        name: SQL name of the function and default name of the run.
+        module: the network in eval mode; maps (B, *input_shape) to logits (B, n_outputs).
+        transform: maps an RGB PIL image to a float tensor of `input_shape`.
+        classes: names of the outputs, in order.
+        layer: name of the sub-module whose pooled output is the activation, or None.
+        weights: where the weights came from: an enum name, a path, "random" or "module".
+        weights_sha256: hash of names, types, shapes and values of the state dict.
+        input_shape: (C, H, W).
+        n_activations: width of the activation, None without a layer.
+    """
+
+    name: str
+    module: nn.Module
+    transform: Transform
+    classes: Classes
+    layer: str | None
+    weights: str
+    weights_sha256: str
+    input_shape: tuple[int, ...]
+    n_activations: int | None
+
+    @property
+    def n_outputs(self) -> int:
+        """Width of the output."""
+        return len(self.classes)
+
+
+def load_model(
+    model: str | nn.Module,
+    weights: str | Path | None = "DEFAULT",
+    *,
+    layer: str | None = None,
+    transform: Transform | None = None,
+    classes: Classes | Sequence[str] | str | Path | int | None = None,
+    name: str | None = None,
+) -> Model:
+    """Load a classification model, check it with one dummy image, and know what it is.
+
+    Args:
+        model: a name of `torchvision.models.list_models()`, or any `nn.Module` mapping (B, C, H, W) to logits (B, n).
+        weights: for a name: an enum name such as "DEFAULT" or "IMAGENET1K_V1" (downloaded once), a file
+            (`.safetensors`, or a `.pth` state dict, read with `weights_only=True`), or None for random weights.
+            A module keeps its own weights, unless a file is given.
+        layer: sub-module whose output becomes the activation: (B, C, H, W) and (B, H, W, C) are averaged over H and W,
+            (B, T, C) gives the class token where the module has one, else the mean over T.
+        transform: maps an RGB PIL image to a (C, H, W) float tensor; default is that of the torchvision weights.
+        classes: names of the outputs: a list, a file, "imagenet1k", or how many; default is what the weights say.
+        name: SQL name; default is the model's, or the module's class in lower case.
+
+    Returns:
+        The model in eval mode, on the CPU.
+
+    Raises:
+        NotFoundError: unknown model, weights or layer; names near matches.
+        InferenceError: weights that do not fit or cannot be downloaded, or a forward pass that fails.
+    """
+    given = load_classes(classes) if classes is not None else None
+    if isinstance(model, str):
+        module, default_transform, found, origin = _from_torchvision(model, weights, given)
+        transform, sql_name = transform or default_transform, name or model
+    else:
+        origin, found, sql_name = "module", None, name or type(model).__name__.lower()
+        module = model
+        if weights not in (None, "DEFAULT"):
+            _load_state(module, Path(str(weights)))
+            origin = str(weights)
+    if transform is None:
+        raise InferenceError("a module needs transform=, a function from an RGB PIL image to a (C, H, W) float tensor")
+    module = module.cpu().eval()
+    if layer is not None:
+        find_layer(module, layer)
+    shape, n_outputs, n_activations = _probe(module, transform, layer)
+    names = given or found or numbered(n_outputs)
+    if len(names) != n_outputs:
+        raise InferenceError(f"{sql_name} has {n_outputs} outputs, but classes= names {len(names)}")
+    digest = hash_weights(module)
+    return Model(sql_name, module, transform, names, layer, origin, digest, shape, n_activations)
+
+
+def _from_torchvision(
+    name: str, weights: str | Path | None, classes: Classes | None
+) -> tuple[nn.Module, Transform, Classes | None, str]:
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if name not in known:
+        raise NotFoundError(f"no model {name!r} in torchvision{near_matches(name, known)}")
+    enum = models.get_model_weights(name)
+    transform: Transform = enum.DEFAULT.transforms()
+    size = {} if classes is None or len(classes) == len(imagenet1k()) else {"num_classes": len(classes)}
+    if weights is None:
+        return models.get_model(name, weights=None, **size), transform, None, "random"
+    if str(weights) in enum.__members__:
+        chosen = enum[str(weights)]
+        try:
+            module = models.get_model(name, weights=chosen)
+        except (urllib.error.URLError, OSError) as error:
+            raise InferenceError(f"cannot download {chosen}: {error}; give weights= a local file") from error
+        categories = Classes(tuple(chosen.meta["categories"]))
+        same = categories.names == imagenet1k().names
+        return module, chosen.transforms(), imagenet1k() if same else categories, chosen.name
+    file = Path(weights).expanduser()
+    if not file.is_file():
+        members = ", ".join(enum.__members__)
+        raise NotFoundError(f"no weights {weights!r} for {name}; give one of {members}, or a file that exists")
+    module = models.get_model(name, weights=None, **size)
+    _load_state(module, file)
+    return module, transform, None, str(file)
+
+
+def _load_state(module: nn.Module, file: Path) -> None:
+    if not file.is_file():
+        raise NotFoundError(f"no weights file {file}")
+    state = _read_state(file)
+    for wrapper in _WRAPPERS:
+        if isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    try:
+        module.load_state_dict(state)
+    except (RuntimeError, AttributeError) as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:3]]
+        raise InferenceError(
+            f"{file} does not fit {type(module).__name__}: {'; '.join(lines)[:300]}; "
+            "is it another architecture, or another number of classes (classes=)?"
+        ) from error
+
+
+def _read_state(file: Path) -> dict[str, Any]:
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(file))
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InferenceError(f"{file} holds no plain state dict (safetensors, or .pth of tensors): {first}") from error
+    if not isinstance(state, dict):
+        raise InferenceError(f"{file} holds a {type(state).__name__}, not a state dict")
+    return state
+
+
+def hash_weights(module: nn.Module) -> str:
+    """SHA-256 over name, type, shape and bytes of every tensor of the state dict, whatever file it came from."""
+    digest = hashlib.sha256()
+    for key, value in sorted(module.state_dict().items()):
+        if isinstance(value, Tensor):
+            digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def describe_transform(transform: Transform) -> dict[str, str]:
+    """What a transform is, so that two runs can be compared: its name and its settings or code, no addresses."""
+    kind = transform if hasattr(transform, "__qualname__") else type(transform)
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    code = getattr(transform, "__code__", None)
+    if code is not None:
+        text = repr((code.co_code.hex(), [c for c in code.co_consts if not hasattr(c, "co_code")], code.co_names))
+        return {"name": name, "code_sha256": hashlib.sha256(text.encode()).hexdigest()}
+    return {"name": name, "settings": re.sub(r" at 0x[0-9a-f]+", "", re.sub(r"\s+", " ", repr(transform)))}
+
+
+def find_layer(module: nn.Module, layer: str) -> nn.Module:
+    """The sub-module called `layer`.
+
+    Raises:
+        NotFoundError: there is none of that name; names some that are.
+    """
+    names = [name for name, _ in module.named_modules() if name]
+    if layer not in names:
+        raise NotFoundError(f"no layer {layer!r} in {type(module).__name__}{near_matches(layer, names)}")
+    return module.get_submodule(layer)
+
+
+@contextmanager
+def keep_output(module: nn.Module, layer: str | None, keep: Callable[[Tensor], None]) -> Iterator[None]:
+    """While open, every forward pass hands the pooled output of `layer`, (B, n_activations), to `keep`."""
+    if layer is None:
+        yield
+        return
+    has_token = any(hasattr(part, "class_token") or hasattr(part, "cls_token") for part in module.modules())
+    hook = find_layer(module, layer).register_forward_hook(lambda _m, _i, output: keep(pool(output, has_token)))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def pool(output: Any, has_token: bool = False) -> Tensor:
+    """One vector an image: mean over H, W of a map; class token, or mean over T, of a sequence; else flattened.
+
+    A map is (B, C, H, W); it is read as (B, H, W, C) when its axes 1 and 2 agree and 2 and 3 do not (Swin).
+    """
+    tensor: Tensor = output[0] if isinstance(output, tuple | list) else output
+    if tensor.ndim == 4:
+        _, first, second, third = tensor.shape
+        return tensor.mean((1, 2)) if first == second != third else tensor.mean((2, 3))
+    if tensor.ndim == 3:
+        return tensor[:, 0] if has_token else tensor.mean(1)
+    return tensor.flatten(1)
+
+
+def _probe(module: nn.Module, transform: Transform, layer: str | None) -> tuple[tuple[int, ...], int, int | None]:
+    """Shapes of input, output and activation, from one grey image."""
+    from PIL import Image
+
+    kept: list[Tensor] = []
+    try:
+        tensor = transform(Image.new("RGB", (256, 256), (128, 128, 128)))
+        with torch.inference_mode(), keep_output(module, layer, kept.append):
+            output = module(tensor.unsqueeze(0))
+    except Exception as error:
+        raise InferenceError(f"the model fails on a grey 256 x 256 image: {type(error).__name__}: {error}") from error
+    if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[0] != 1:
+        found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise InferenceError(f"a model gives logits of shape (B, n), this one gives {found} for B = 1")
+    if layer is not None and not kept:
+        raise InferenceError(f"layer {layer!r} takes no part in the forward pass; choose another")
+    return tuple(tensor.shape), output.shape[1], kept[0].shape[1] if kept else None

@@ -1,0 +1,1 @@
+"""The parts of the report page: charts, template, style and script; `reporting.report` puts them together."""

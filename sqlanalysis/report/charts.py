@@ -1,0 +1,214 @@
+"""Charts of the report: rows in, SVG out.
+
+Every chart is a Vega-Lite dict with its data inside, drawn when the report is written. Colours are CSS variables, so
+light and dark need no second drawing. Data never enters an expression, and vl-convert escapes it in the SVG.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+Row = dict[str, Any]
+
+N_HUES = 12
+_OUTSIDE = "(outside)"
+_CONFIG: Row = {
+    "view": {"stroke": None},
+    "font": "sans-serif",
+    "axis": {
+        "labelColor": "var(--muted)",
+        "titleColor": "var(--muted)",
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "titlePadding": 10,
+        "labelLimit": 150,
+        "gridColor": "var(--grid)",
+        "domain": False,
+        "ticks": False,
+        "labelPadding": 6,
+    },
+    "text": {"fontSize": 11},
+}
+_PERCENT: Row = {"format": ".0%", "tickCount": 5}
+
+
+def svg(chart: Row) -> str:
+    """Draw one chart as an SVG element without style attributes, so that a strict content policy accepts it."""
+    import vl_convert
+
+    drawn: str = vl_convert.vegalite_to_svg({"background": None, "padding": 4, "config": _CONFIG, **chart})
+    # Tags only: in attributes vl-convert escapes <, > and quotes, while text between tags is data and stays as it is.
+    return re.sub(r"<[a-z][^<>]*>", _clean, drawn)
+
+
+def _clean(tag: re.Match[str]) -> str:
+    text = re.sub(r'\s(?:style|xmlns:xlink|pointer-events|stroke-miterlimit)="[^"]*"', "", tag[0])
+    return re.sub(r'\s(?:d|transform)="[^"]*"', lambda found: re.sub(r"(\.\d)\d+", r"\1", found[0]), text)
+
+
+def hues(names: Sequence[str]) -> dict[str, int]:
+    """A hue number for each of the most frequent names, in order of first sight; the others share grey."""
+    kept = {name for name, _ in Counter(names).most_common(N_HUES)}
+    return {name: number for number, name in enumerate((n for n in dict.fromkeys(names) if n in kept), start=1)}
+
+
+def runs(rows: Sequence[Row]) -> Row:
+    """Accuracy of every run with its interval, on one axis."""
+    order = [row["run"] for row in rows]
+    y = {"field": "run", "type": "nominal", "sort": order, "title": None}
+    x = {"type": "quantitative", "title": "accuracy", "scale": {"zero": False, "nice": True}, "axis": {"format": "~%"}}
+    return {
+        "width": 560,
+        "height": {"step": 30},
+        "data": {"values": list(rows)},
+        "encoding": {"y": y},
+        "layer": [
+            {
+                "mark": {"type": "rule", "color": "var(--accent)", "strokeWidth": 2},
+                "encoding": {"x": {"field": "ci_low", **x}, "x2": {"field": "ci_high"}},
+            },
+            {
+                "mark": {"type": "point", "color": "var(--accent)", "filled": True, "size": 70, "opacity": 1},
+                "encoding": {"x": {"field": "accuracy", **x}},
+            },
+        ],
+    }
+
+
+def class_recall(rows: Sequence[Row]) -> Row:
+    """Recall as bars with intervals, precision as a mark, in the order of the rows."""
+    order = [row["name"] for row in rows]
+    y = {"field": "name", "type": "nominal", "sort": order, "title": None}
+    x = {
+        "type": "quantitative",
+        "title": "recall (bar, with 95 % interval) and precision (diamond)",
+        "scale": {"domain": [0, 1]},
+        "axis": _PERCENT,
+    }
+    return {
+        "width": 340,
+        "height": {"step": 26 if len(rows) <= 15 else 20},
+        "data": {"values": list(rows)},
+        "encoding": {"y": y},
+        "layer": [
+            {
+                "mark": {"type": "bar", "color": "var(--accent)", "height": {"band": 0.62}, "cornerRadiusEnd": 2},
+                "encoding": {"x": {"field": "recall", **x}},
+            },
+            {
+                "mark": {"type": "rule", "color": "var(--ink)", "strokeWidth": 1.5},
+                "encoding": {"x": {"field": "recall_low", **x}, "x2": {"field": "recall_high"}},
+            },
+            {
+                "mark": {
+                    "type": "point",
+                    "shape": "diamond",
+                    "size": 52,
+                    "filled": True,
+                    "color": "var(--card)",
+                    "stroke": "var(--ink)",
+                    "strokeWidth": 1.2,
+                    "opacity": 1,
+                },
+                "encoding": {"x": {"field": "precision", **x}},
+            },
+        ],
+    }
+
+
+def confusion(rows: Sequence[Row]) -> Row:
+    """Row shares as squares: the diagonal in one hue, errors in another, darkness by square root."""
+    names = list(dict.fromkeys(row["label_name"] for row in rows))
+    columns = names + sorted({row["pred_name"] for row in rows} - set(names))
+    step = max(14, min(34, 400 // max(len(columns), 1)))
+    shades = [{**row, "hit": row["label"] == row["pred"]} for row in rows if row["n"]]
+    marks: list[Row] = [
+        {
+            "mark": {"type": "rect", "cornerRadius": 2},
+            "encoding": {
+                "color": {"condition": {"test": "datum.hit", "value": "var(--accent)"}, "value": "var(--wrong)"},
+                "opacity": {
+                    "field": "share",
+                    "type": "quantitative",
+                    "scale": {"type": "sqrt", "domain": [0, 1], "range": [0.03, 1]},
+                    "legend": None,
+                },
+            },
+        }
+    ]
+    if step >= 26:
+        ink = {"condition": {"test": "datum.share > 0.4", "value": "var(--on-accent)"}, "value": "var(--ink)"}
+        marks.append({"mark": "text", "encoding": {"text": {"field": "n"}, "color": ink}})
+    axis = {"labelLimit": 110, "labelOverlap": False, "labelFontSize": 12 if step >= 20 else 10}
+    return {
+        "width": {"step": step},
+        "height": {"step": step},
+        "data": {"values": shades},
+        "encoding": {
+            "x": {
+                "field": "pred_name",
+                "type": "nominal",
+                "title": "predicted",
+                "scale": {"domain": columns, "padding": 0.06},
+                "axis": {**axis, "labelAngle": -45},
+            },
+            "y": {
+                "field": "label_name",
+                "type": "nominal",
+                "title": "true",
+                "scale": {"domain": names, "padding": 0.06},
+                "axis": axis,
+            },
+        },
+        "layer": marks,
+    }
+
+
+def map_by_name(rows: Sequence[Row], field: str, numbers: dict[str, int]) -> Row:
+    """Points on the map, one hue for each frequent name of a column; grey for the others, drawn below."""
+    points = [{"x": row["x"], "y": row["y"], "hue": f"var(--c{numbers.get(row[field], 0)})"} for row in rows]
+    points.sort(key=lambda point: point["hue"] != "var(--c0)")
+    mark = {"type": "circle", "opacity": 0.75}
+    return _map(points, [{"mark": mark, "encoding": {"color": {"field": "hue", "scale": None}}}])
+
+
+def map_by_correct(rows: Sequence[Row]) -> Row:
+    """Points on the map: right ones as faint dots, wrong ones as crosses above them."""
+    points = [{"x": row["x"], "y": row["y"], "correct": row["correct"]} for row in rows]
+    right: Row = {
+        "transform": [{"filter": "datum.correct === true"}],
+        "mark": {"type": "circle", "color": "var(--accent)", "opacity": 0.45},
+    }
+    wrong: Row = {
+        "transform": [{"filter": "datum.correct === false"}],
+        "mark": {"type": "point", "shape": "cross", "color": "var(--wrong)", "filled": True, "angle": 45, "opacity": 1},
+        "encoding": {"size": {"value": 60}},
+    }
+    return _map(points, [right, wrong])
+
+
+def _map(points: Sequence[Row], layers: Sequence[Row]) -> Row:
+    """A square map on which one unit is as long across as upward."""
+    spans = [(min(point[axis] for point in points), max(point[axis] for point in points)) for axis in "xy"]
+    half = max(high - low for low, high in spans) / 2 * 1.04 or 1.0
+    (x, y) = (
+        {
+            "field": axis,
+            "type": "quantitative",
+            "axis": None,
+            "scale": {"domain": [(low + high) / 2 - half, (low + high) / 2 + half], "nice": False, "zero": False},
+        }
+        for axis, (low, high) in zip("xy", spans, strict=True)
+    )
+    size = 26 if len(points) <= 1000 else 16
+    return {
+        "width": 480,
+        "height": 480,
+        "data": {"values": list(points)},
+        "encoding": {"x": x, "y": y, "size": {"value": size}},
+        "layer": [{**layer, "mark": {"aria": False, **layer["mark"]}} for layer in layers],
+    }

@@ -1,0 +1,175 @@
+"""The words of the report: rows of its queries in, facts, warnings, cards and sentences out. No HTML, no SQL."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+SMALL_CLASS = 30
+SCORES = {
+    "accuracy": "accuracy",
+    "balanced accuracy": "balanced_accuracy",
+    "macro precision": "precision_macro",
+    "macro recall": "recall_macro",
+    "macro F1": "f1_macro",
+    "weighted F1": "f1_weighted",
+    "Cohen's kappa": "cohen_kappa",
+    "Matthews correlation": "mcc",
+}
+
+
+def percent(share: float | None) -> str:
+    """One decimal; two where one would claim all or nothing."""
+    if share is None:
+        return "–"
+    text = f"{share * 100:.1f}%"
+    return f"{share * 100:.2f}%" if text in ("0.0%", "100.0%") and share not in (0, 1) else text
+
+
+def interval(row: Row, low: str = "ci_low", high: str = "ci_high") -> str:
+    return "–" if row[low] is None else f"{percent(row[low])[:-1]}–{percent(row[high])}"
+
+
+def decimal(value: float | None, places: int = 3) -> str:
+    return "–" if value is None else f"{value:.{places}f}"
+
+
+def count(n: int | None) -> str:
+    return "–" if n is None else f"{n:,}"
+
+
+def shared_folder(lineage: Row) -> str:
+    """The folder that all images of the data set share: nothing above it belongs on a page that is passed on."""
+    first, last = lineage["first_uri"] or "", lineage["last_uri"] or ""
+    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
+    return first[: max(first.rfind("/", 0, same), first.rfind("\\", 0, same)) + 1]
+
+
+def private(text: str, folder: str) -> str:
+    """The text without the folder of the data set and without the home folder."""
+    return (text.replace(folder, "") if len(folder) > 1 else text).replace(str(Path.home()), "~")
+
+
+def file_name(text: str | None) -> str:
+    """The last part of a path or address; other texts as they are."""
+    parts = re.split(r"[/\\]", (text or "").split("?")[0].rstrip("/\\"))
+    return parts[-1]
+
+
+def subtitle(lineage: Row, counts: Row, n_runs: int) -> str:
+    parts = [f"{counts['n_outputs']:,} images"]
+    if lineage["n_classes"]:
+        parts.append(f"{lineage['n_classes']:,} classes")
+    if n_runs > 1:
+        parts.append(f"the first of {n_runs} runs")
+    return " · ".join(parts)
+
+
+def facts(lineage: Row, counts: Row, folder: str) -> list[tuple[str, str]]:
+    weights = file_name(lineage["weights"]) or "not recorded"
+    if lineage["weights_sha256"]:
+        weights += f" (sha256 {lineage['weights_sha256'][:12]})"
+    spaces = f"{lineage['model_space']} → {lineage['output_space']}" if lineage["model_space"] else ""
+    projection = [lineage["method"], pairs(lineage["params"])]
+    if lineage["projection"] and lineage["seed"] is not None:
+        projection.append(f"seed {lineage['seed']}")
+    known = {
+        "Run": lineage["run"],
+        "Model": file_name(lineage["model"]),
+        "Weights": weights,
+        "Data set": lineage["dataset"],
+        "Source": file_name(lineage["source"]),
+        "Selection": lineage["selection"] or "all images",
+        "Split": counts["splits"],
+        "Images": f"{lineage['n_images']:,} asked for, {counts['n_outputs']:,} with an output",
+        "Labelled": f"{counts['n_labelled']:,}",
+        "Errors": f"{lineage['n_errors']:,}",
+        "Class policy": " ".join(filter(None, [lineage["class_policy"], f"({spaces})" if spaces else ""])),
+        "Layer": lineage["layer"],
+        "Projection": ", ".join(filter(None, projection)) or "none",
+        "Precision": lineage["precision"],
+        "Device": lineage["device"],
+        "Predicted": moment(lineage["finished_at"] or lineage["started_at"]),
+        "Versions": pairs(lineage["packages"]),
+    }
+    return [(name, private(str(value), folder)) for name, value in known.items() if value]
+
+
+def pairs(text: str | None) -> str:
+    values = json.loads(text) if text else None
+    return ", ".join(f"{name} {value}" for name, value in values.items()) if isinstance(values, dict) else ""
+
+
+def moment(when: datetime.datetime | None) -> str:
+    return f"{when:%Y-%m-%d %H:%M} UTC" if when else ""
+
+
+def warnings(lineage: Row, counts: Row, errors: list[Row], classes: list[Row], folder: str) -> list[str]:
+    """What a reader should know before believing a figure; one sentence each."""
+    found = []
+    if lineage["status"] != "finished":
+        found.append(f"This run is {lineage['status']}, not finished: the figures cover what is there so far.")
+    if lineage["n_errors"]:
+        kinds = ", ".join(f"{row['n']:,} × {row['stage']} {row['error']}" for row in errors)
+        kinds = private(f" ({kinds})" if kinds else "", folder)
+        found.append(f"{lineage['n_errors']:,} images failed{kinds} and count in no figure; see the table `errors`.")
+    missing = lineage["n_images"] - lineage["n_errors"] - counts["n_outputs"]
+    if missing > 0:
+        found.append(f"{missing:,} images have neither an output nor an error; run predict again to add them.")
+    if counts["n_no_prediction"]:
+        found.append(f"{counts['n_no_prediction']:,} images have no prediction and count in no figure.")
+    if counts["n_outside"]:
+        found.append(f"{counts['n_outside']:,} predictions lie outside the data set's classes and count as wrong.")
+    if 0 < counts["n_labelled"] < counts["n_outputs"]:
+        found.append(f"{counts['n_outputs'] - counts['n_labelled']:,} images have no label and count in no figure.")
+    if counts["n_duplicates"]:
+        found.append(f"{counts['n_duplicates']:,} images repeat the bytes of another image; each counts.")
+    small = [row["name"] for row in classes if row["n"] < SMALL_CLASS]
+    if small:
+        some = ", ".join(small[:5]) + (", …" if len(small) > 5 else "")
+        found.append(
+            f"{len(small):,} classes have fewer than {SMALL_CLASS} images, so their figures are rough: {some}."
+        )
+    return found
+
+
+def cards(counts: Row, key: Row, classes: list[Row], top: Row) -> list[Row]:
+    """The key figures: name, figure, and what stands behind it."""
+    images_card = {
+        "name": "Images",
+        "figure": count(counts["n_outputs"]),
+        "sub": f"{count(counts['n_labelled'])} with a label",
+    }
+    if not key["n"]:
+        sure = {"name": "Mean probability", "figure": percent(counts["mean_confidence"]), "sub": "of the prediction"}
+        return [images_card, sure]
+    seen = sum(row["n"] > 0 for row in classes)
+    cards = [
+        {"name": "Accuracy", "figure": percent(key["accuracy"]), "sub": f"95 % interval {interval(key)}"},
+        {
+            "name": "Balanced accuracy",
+            "figure": percent(key["balanced_accuracy"]),
+            "sub": f"recall over {seen} classes",
+        },
+        {"name": "Macro F1", "figure": decimal(key["f1_macro"]), "sub": "each class counts alike"},
+        {"name": "Mistakes", "figure": count(key["mistakes"]), "sub": f"of {count(key['n'])} images"},
+        images_card,
+    ]
+    if top.get("n"):
+        cards.insert(3, {"name": "Top-5", "figure": percent(top["accuracy"]), "sub": "label among five guesses"})
+    return cards
+
+
+def advice(key: Row) -> str:
+    if not key["n"]:
+        return ""
+    width = (key["ci_high"] - key["ci_low"]) / 2
+    return (
+        f"ask whether the lower end, {percent(key['ci_low'])}, would still do. If not, look at the mistakes below; "
+        f"if the interval (± {width * 100:.1f} points) is too wide to decide, label more images."
+    )
