@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 _HOME = {
     "add_images": "ingest",
+    "add_predictions": "ingest",
     "connect": "database",
+    "list_metrics": "evaluation",
     "load_model": "models",
+    "metric": "evaluation",
     "predict": "prediction",
+    "project": "projection",
     "register_model": "prediction",
     "render_sql": "templates",
+    "report": "reporting",
 }
 
 __all__ = sorted(_HOME)
@@ -34,8 +39,13 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from .database import connect as connect
+    from .evaluation import list_metrics as list_metrics
+    from .evaluation import metric as metric
     from .ingest import add_images as add_images
+    from .ingest import add_predictions as add_predictions
     from .models import load_model as load_model
     from .prediction import predict as predict
     from .prediction import register_model as register_model
+    from .projection import project as project
+    from .reporting import report as report
     from .templates import render_sql as render_sql

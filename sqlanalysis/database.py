@@ -211,3 +211,18 @@ def fetch(
     """Like `execute`, with every row fetched: an open result would block the connection."""
     rows: list[tuple[Any, ...]] = execute(con, template, parameters, **names).fetchall()
     return rows
+
+
+def relation(con: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation | None:
+    """One statement of the user's own as a relation; None when it gives no rows.
+
+    Raises:
+        QueryError: DuckDB refuses it, or it is several statements.
+    """
+    try:
+        statements = con.extract_statements(sql)
+        if len(statements) != 1:
+            raise QueryError(f"one statement at a time, this is {len(statements)}")
+        return con.sql(sql)
+    except duckdb.Error as error:
+        raise QueryError(str(error).strip()) from error

@@ -18,6 +18,7 @@ from .errors import NotFoundError, QueryError, SchemaError, near_matches
 CONTRACT = ("image_id", "label", "pred", "confidence", "probs", "activation")
 # Parameters whose argument is SQL over the relation's columns, not a value.
 _SQL_PARAMETERS = ("expr", "cols")
+_ABSENT = re.compile(r'(?:Table with name|No files found that match the pattern) "?(.+?)"?(?: does not exist|$)', re.M)
 
 
 def metric(
@@ -123,9 +124,7 @@ def _explain(
 ) -> NotFoundError | SchemaError | QueryError:
     """Say in our words what DuckDB refused."""
     text = str(error).strip()
-    absent = re.search(
-        r'(?:Table with name|No files found that match the pattern) "?(.+?)"?(?: does not exist|$)', text
-    )
+    absent = _ABSENT.search(text)
     if absent:
         wanted = absent[1]
         known = [row[0] for row in database.fetch(con, "statements/list_relations")]

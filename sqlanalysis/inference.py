@@ -70,7 +70,7 @@ class Engine:
         self._kept, self._stack = threading.local(), ExitStack()
         self._forward_lock: AbstractContextManager[Any] = threading.Lock() if cuda else nullcontext()
         self._threads = torch.get_num_threads()
-        self._module = model.module.to(self.device, memory_format=torch.channels_last)
+        self._module = model.module.to(self.device).to(memory_format=torch.channels_last)
         self._stack.enter_context(models.keep_output(self._module, model.layer, self._keep))
         workers = os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(workers, "infer", initializer=None if cuda else _one_thread)

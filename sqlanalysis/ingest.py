@@ -6,15 +6,16 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from . import images, labels, progress, sources
+from . import images, labels, progress, runs, sources
 from .database import execute, fetch, transaction
-from .errors import ImageError, SchemaError
+from .errors import ImageError, NotFoundError, SchemaError, near_matches
 from .sources import Entry, Source
 
 if TYPE_CHECKING:
@@ -256,3 +257,97 @@ def _write(con: duckdb.DuckDBPyConnection, dataset: str, table: pa.Table) -> tup
         execute(con, "statements/delete_stale_bytes", [dataset])
         execute(con, "statements/insert_image_bytes", [dataset])
     return added, changed, unchanged, unreadable
+
+
+@dataclass(frozen=True)
+class AddedPredictions:
+    """What `add_predictions` did: every row of the source is an output or an error."""
+
+    run: str
+    n_ok: int
+    n_errors: int
+
+
+def add_predictions(
+    con: duckdb.DuckDBPyConnection, source: Any, run: str, *, dataset: str | None = None
+) -> AddedPredictions:
+    """Make a run of predictions that something else computed; no torch needed.
+
+    Args:
+        con: from `connect`, writable.
+        source: a CSV, Parquet or JSON file, the name of a table or view, a DuckDB relation, an Arrow table or a pandas
+            frame. One row per image: `image_id`, or a path (`uri`, `path`, `file`, …) that ends the uri of one image;
+            `pred` (0-based index, -1 outside) or the name of a class in `pred` or `pred_name`, or only `probs`;
+            and where known `confidence` and `probs` (a list of one probability per class).
+        run: name of the new run, an identifier.
+        dataset: which data set; default the only one.
+
+    Returns:
+        Counts. Rows without an image, with an unknown class or with another number of probabilities become rows of
+        `errors`. Writes `outputs.<run>`, `runs` and the view `<run>`.
+
+    Raises:
+        NotFoundError: no such file, table or data set.
+        SchemaError: the run name is taken, the data set has no classes, or the columns needed are missing.
+    """
+    dataset, space = runs.resolve_dataset(con, dataset)
+    if space is None:
+        raise SchemaError(f"data set {dataset!r} has no classes; add its images with labels, or with classes=")
+    size = len(read_classes(con, space))
+    with transaction(con), _source_rows(con, source):
+        columns = {row[0].lower(): row[0] for row in fetch(con, "statements/describe_source_rows")}
+        chosen = _prediction_columns(columns)
+        kept = [("pred", "INTEGER"), ("confidence", "FLOAT")] + [("probs", f"FLOAT[{size}]")] * ("probs" in columns)
+        wanted = runs.Run(run, dataset, "imported", weights=_origin(source), model_space=space, output_space=space)
+        if run in runs.known(con):
+            raise SchemaError(f"run {run!r} exists; give another run=")
+        runs.open_run(con, wanted, kept)
+        values = {"dataset": dataset, "space": space, "size": size}
+        execute(con, "statements/create_imported", values, **chosen)
+        execute(con, "statements/insert_imported", run=run, names=[name for name, _ in kept])
+        execute(con, "statements/insert_import_errors", {"run": run, "dataset": dataset})
+        runs.close_run(con, run, "finished", {})
+    return AddedPredictions(run, *fetch(con, "statements/count_imported")[0])
+
+
+def _origin(source: Any) -> str:
+    return str(source) if isinstance(source, str | Path) else type(source).__name__
+
+
+def _prediction_columns(columns: dict[str, str]) -> dict[str, str | None]:
+    """Which column of the source plays which part."""
+
+    def first(*names: str) -> str | None:
+        return next((columns[name] for name in names if name in columns), None)
+
+    path = first("uri", *sources.PATH_COLUMNS)
+    chosen = {"image_id": first("image_id"), "path": path, "pred": first("pred", "pred_name", "prediction")}
+    chosen |= {"confidence": first("confidence"), "probs": first("probs")}
+    if chosen["image_id"] is None and path is None:
+        raise SchemaError(f"no column image_id and no path column; there are: {', '.join(columns.values())}")
+    if chosen["pred"] is None and chosen["probs"] is None:
+        raise SchemaError(f"no column pred, pred_name or probs; there are: {', '.join(columns.values())}")
+    return chosen
+
+
+@contextmanager
+def _source_rows(con: duckdb.DuckDBPyConnection, source: Any) -> Iterator[None]:
+    """The rows of the source as the temporary view `source_rows`."""
+    if isinstance(source, duckdb.DuckDBPyRelation):
+        source = source.to_arrow_table()
+    if isinstance(source, str | Path):
+        file = Path(source).expanduser()
+        if file.suffix.lower() in sources.MANIFESTS:
+            if not file.is_file():
+                raise NotFoundError(f"no file {file}")
+            kind = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}.get(file.suffix.lower(), "csv")
+            execute(con, "statements/create_source_rows", kind=kind, source=str(file))
+        else:
+            tables = [row[0] for row in fetch(con, "statements/list_relations")]
+            if str(source) not in tables:
+                raise NotFoundError(f"no file, table or view {str(source)!r}{near_matches(str(source), tables)}")
+            execute(con, "statements/create_source_rows", kind="table", source=str(source))
+        yield
+        return
+    with registered(con, "source_rows", source):
+        yield

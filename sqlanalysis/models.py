@@ -105,14 +105,21 @@ def load_model(
     return Model(sql_name, module, transform, names, layer, origin, digest, shape, n_activations)
 
 
+def known_models() -> list[str]:
+    """Names of torchvision's classification models."""
+    from torchvision import models
+
+    names: list[str] = models.list_models(module=models)
+    return names
+
+
 def _from_torchvision(
     name: str, weights: str | Path | None, classes: Classes | None
 ) -> tuple[nn.Module, Transform, Classes | None, str]:
     from torchvision import models
 
-    known = models.list_models(module=models)
-    if name not in known:
-        raise NotFoundError(f"no model {name!r} in torchvision{near_matches(name, known)}")
+    if name not in known_models():
+        raise NotFoundError(f"no model {name!r} in torchvision{near_matches(name, known_models())}")
     enum = models.get_model_weights(name)
     transform: Transform = enum.DEFAULT.transforms()
     size = {} if classes is None or len(classes) == len(imagenet1k()) else {"num_classes": len(classes)}
@@ -175,7 +182,7 @@ def hash_weights(module: nn.Module) -> str:
     for key, value in sorted(module.state_dict().items()):
         if isinstance(value, Tensor):
             digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -16,6 +16,7 @@ from . import runs
 from .database import execute, fetch, transaction
 from .errors import NotFoundError, SchemaError, near_matches
 from .ingest import registered
+from .templates import render
 
 METHODS = ("umap", "pca")
 EXACT_LIMIT = 50_000  # above it, umap-learn's own approximate neighbours are faster
@@ -98,7 +99,7 @@ def _activations(con: duckdb.DuckDBPyConnection, run: str) -> tuple[np.ndarray, 
     if "activation" not in columns:
         hint = "predict again with a layer (load_model(…, layer='layer4'), --layer layer4) under another run name"
         raise SchemaError(f"run {run!r} of model {found.model} has no activations; {hint}")
-    table = execute(con, "statements/read_activations", run=run).to_arrow_table()
+    table = con.sql(render("statements/read_activations", run=run)).to_arrow_table()
     if table.num_rows < 3:
         raise SchemaError(f"run {run!r} has {table.num_rows} activations, a projection needs at least 3")
     column = table["activation"].combine_chunks()
@@ -118,7 +119,7 @@ def nearest(vectors: np.ndarray, k: int, block: int = 1024) -> tuple[np.ndarray,
     """
     import torch
 
-    points = torch.from_numpy(np.ascontiguousarray(vectors, np.float32))
+    points = torch.tensor(vectors, dtype=torch.float32)
     points = points - points.mean(0)
     squares = points.square().sum(1)
     found = []
@@ -130,7 +131,9 @@ def nearest(vectors: np.ndarray, k: int, block: int = 1024) -> tuple[np.ndarray,
         index = squared.topk(k + 1, largest=False).indices
         exact = (points[index] - part[:, None]).square().sum(2).sqrt()
         exact[:, 0] = 0.0
-        order = torch.cat([torch.zeros(len(part), 1, dtype=torch.long), exact[:, 1:].argsort(1, stable=True) + 1], 1)
+        order = torch.cat(
+            [torch.zeros(len(part), 1, dtype=torch.long), torch.argsort(exact[:, 1:], dim=1, stable=True) + 1], 1
+        )
         found.append((index.gather(1, order), exact.gather(1, order)))
     indices, distances = zip(*found, strict=True)
     return torch.cat(indices).numpy(), torch.cat(distances).numpy()

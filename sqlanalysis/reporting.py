@@ -77,7 +77,7 @@ def report(
     """
     file = _check_path(Path(path).expanduser())
     names = _choose(con, runs)
-    page = _page(con, names, title, max_images)
+    page = _page(con, names, title, max_images, rank="newest" if runs is None else "first")
     _write(file, page)
     return file
 
@@ -118,7 +118,7 @@ def _ask(con: duckdb.DuckDBPyConnection, query: str, /, values: Row | None = Non
     return Answer(shown, rows)
 
 
-def _page(con: duckdb.DuckDBPyConnection, runs: Sequence[str], title: str | None, max_images: int) -> str:
+def _page(con: duckdb.DuckDBPyConnection, runs: Sequence[str], title: str | None, max_images: int, rank: str) -> str:
     run = runs[0]
     answers = {name: _ask(con, name, run=run) for name in ("lineage", "run_counts", "run_errors", "key_figures")}
     answers["run_list"] = _ask(con, "run_list")
@@ -136,7 +136,7 @@ def _page(con: duckdb.DuckDBPyConnection, runs: Sequence[str], title: str | None
         "answers": answers,
         "run": run,
         "title": title or f"{run} on {lineage['dataset']}",
-        "subtitle": words.subtitle(lineage, counts, len(runs)),
+        "subtitle": words.subtitle(lineage, counts, len(runs), rank),
         "facts": words.facts(lineage, counts, folder),
         "warnings": words.warnings(lineage, counts, answers["run_errors"].rows, classes, folder),
         "cards": words.cards(counts, key, classes, answers["top_five"].row if "top_five" in answers else {}),
@@ -157,15 +157,16 @@ def _page(con: duckdb.DuckDBPyConnection, runs: Sequence[str], title: str | None
 
 
 def _labelled_answers(con: duckdb.DuckDBPyConnection, run: str, lineage: Row, max_images: int) -> dict[str, Answer]:
+    probs = any(row["name"] == "probs" for row in _ask(con, "run_columns", run=run).rows)
     answers = {
-        "worst_mistakes": _ask(con, "worst_mistakes", {"max_images": max_images}, run=run),
+        "worst_mistakes": _ask(con, "worst_mistakes", {"max_images": max_images}, run=run, probs=probs),
         "class_table": _ask(con, "class_table", run=run),
         "confused_pairs": _ask(con, "confused_pairs", run=run),
     }
     n_classes = lineage["n_classes"] or len(answers["class_table"].rows)
     if n_classes <= MATRIX_CLASSES:
         answers["confusion_table"] = _ask(con, "confusion_table", run=run)
-    if n_classes > 5:
+    if n_classes > 5 and probs:
         answers["top_five"] = _ask(con, "top_five", run=run)
     return answers
 
@@ -187,7 +188,9 @@ def _map(points: list[Row], counts: Row, labelled: bool) -> Row | None:
     points = [{**point, field: point[field] or "no " + by} for point in points]
     names = [point[field] for point in sorted(points, key=lambda p: (p[index] is None, p[index]))]
     numbers = charts.hues(names)
-    chips = [{"name": name, "kind": f"h{number}", "n": names.count(name)} for name, number in numbers.items()]
+    chips: list[Row] = [
+        {"name": name, "kind": f"h{number}", "n": names.count(name)} for name, number in numbers.items()
+    ]
     others = len(names) - sum(chip["n"] for chip in chips)
     if others:
         chips.append({"name": "other", "kind": "", "n": others})
@@ -214,7 +217,7 @@ def _pictures(con: duckdb.DuckDBPyConnection, rows: list[Row], folder: str) -> l
             **row,
             "source": source,
             "alt": f"labelled {row['label_name']}, predicted {row['pred_name']}",
-            "place": words.private(row["uri"], folder),
+            "place": words.place(row["uri"], folder),
             "pixelated": max(row["width_px"], row["height_px"]) <= 64,
         }
         for row, source in zip(rows, sources, strict=True)

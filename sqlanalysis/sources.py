@@ -85,7 +85,8 @@ def _is_image(name: str) -> bool:
 def _from_folder(root: Path) -> Source:
     folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
     splits = folders if folders and {name.lower() for name in folders} <= SPLITS else []
-    tops = [(root / split, split) for split in splits] or [(root, None)]
+    tops: list[tuple[Path, str | None]] = [(root / split, split) for split in splits]
+    tops = tops or [(root, None)]
     keys = sorted({entry.name for top, _ in tops for entry in os.scandir(top) if entry.is_dir()})
     first = next(_walk(tops), None)
     if first is None:

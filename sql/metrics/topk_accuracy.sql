@@ -17,8 +17,11 @@ with _answers as (
 
 _ranks as (
     select
-        1 + len(list_filter(probs, lambda _p: _p > p_label))
-        + len(list_filter(probs[1:label], lambda _p: _p = p_label)) as label_rank,
+        case
+            when p_label is not null
+                then 1 + len(list_filter(probs, lambda _p: _p > p_label))
+                    + len(list_filter(probs[1:label], lambda _p: _p = p_label))
+        end as label_rank,
         count(*) as n,
     from _answers
     group by all

@@ -1,18 +1,24 @@
 -- The most confident mistakes of a run, by name.
 -- Grain: one row per image, at most $max_images.
--- Parameters: run
--- Edges: correct and unlabelled images are left out; pred -1 is a class outside the data set.
+-- Parameters: run, probs (whether the run has that column)
+-- Edges: correct and unlabelled images are left out; without probs the label has no probability.
 -- Source: macro worst
 select
     mistakes.image_id,
     coalesce(images.label_name, mistakes.label::varchar) as label_name,
     coalesce(images.pred_name, if(mistakes.pred = -1, '(outside)', mistakes.pred::varchar)) as pred_name,
     mistakes.confidence,
-    mistakes.p_label,
+    {{ 'mistakes.p_label' if probs else 'null::double as p_label' }},
     images.uri,
     images.width_px,
     images.height_px,
+{% if probs %}
 from worst({{ literal(run) }}, limit_n := $max_images) as mistakes
 inner join {{ ident(run) }} as images on mistakes.image_id = images.image_id
+{% else %}
+from {{ ident(run) }} as mistakes
+inner join {{ ident(run) }} as images on mistakes.image_id = images.image_id
 where mistakes.label <> mistakes.pred
-order by mistakes.confidence desc, mistakes.image_id;
+{% endif %}
+order by if(isnan(mistakes.confidence), null, mistakes.confidence) desc nulls last, p_label, mistakes.image_id
+limit $max_images;

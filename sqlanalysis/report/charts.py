@@ -14,7 +14,6 @@ from typing import Any
 Row = dict[str, Any]
 
 N_HUES = 12
-_OUTSIDE = "(outside)"
 _CONFIG: Row = {
     "view": {"stroke": None},
     "font": "sans-serif",
@@ -33,6 +32,7 @@ _CONFIG: Row = {
     },
     "text": {"fontSize": 11},
 }
+_CROSS = "M-1,-1L1,1M1,-1L-1,1"
 _PERCENT: Row = {"format": ".0%", "tickCount": 5}
 
 
@@ -62,8 +62,9 @@ def runs(rows: Sequence[Row]) -> Row:
     y = {"field": "run", "type": "nominal", "sort": order, "title": None}
     x = {"type": "quantitative", "title": "accuracy", "scale": {"zero": False, "nice": True}, "axis": {"format": "~%"}}
     return {
-        "width": 560,
-        "height": {"step": 30},
+        "width": 400,
+        "height": {"step": 32},
+        "padding": _room(order),
         "data": {"values": list(rows)},
         "encoding": {"y": y},
         "layer": [
@@ -79,24 +80,32 @@ def runs(rows: Sequence[Row]) -> Row:
     }
 
 
+def _room(names: Sequence[str]) -> Row:
+    """Padding for readers whose font runs wider than the one that vl-convert measured with."""
+    wider = round(min(150, 7 * max(map(len, names), default=0)) * 0.16)
+    return {"left": 4 + wider, "right": 14, "top": 4, "bottom": 4}
+
+
 def class_recall(rows: Sequence[Row]) -> Row:
     """Recall as bars with intervals, precision as a mark, in the order of the rows."""
     order = [row["name"] for row in rows]
+    step = max(20, min(36, 400 // len(rows)))
     y = {"field": "name", "type": "nominal", "sort": order, "title": None}
     x = {
         "type": "quantitative",
-        "title": "recall (bar, with 95 % interval) and precision (diamond)",
+        "title": "recall (bar, line: 95% interval), precision (diamond)",
         "scale": {"domain": [0, 1]},
         "axis": _PERCENT,
     }
     return {
-        "width": 340,
-        "height": {"step": 26 if len(rows) <= 15 else 20},
+        "width": 360,
+        "height": {"step": step},
+        "padding": _room(order),
         "data": {"values": list(rows)},
         "encoding": {"y": y},
         "layer": [
             {
-                "mark": {"type": "bar", "color": "var(--accent)", "height": {"band": 0.62}, "cornerRadiusEnd": 2},
+                "mark": {"type": "bar", "color": "var(--bar)", "height": {"band": 0.62}, "cornerRadiusEnd": 2},
                 "encoding": {"x": {"field": "recall", **x}},
             },
             {
@@ -107,7 +116,8 @@ def class_recall(rows: Sequence[Row]) -> Row:
                 "mark": {
                     "type": "point",
                     "shape": "diamond",
-                    "size": 52,
+                    "size": 48,
+                    "yOffset": step * 0.3,
                     "filled": True,
                     "color": "var(--card)",
                     "stroke": "var(--ink)",
@@ -115,6 +125,15 @@ def class_recall(rows: Sequence[Row]) -> Row:
                     "opacity": 1,
                 },
                 "encoding": {"x": {"field": "precision", **x}},
+            },
+            {
+                "mark": {"type": "text", "align": "right", "color": "var(--muted)"},
+                "encoding": {"x": {"value": 404}, "text": {"field": "n", "format": ","}},
+            },
+            {
+                "data": {"values": [{}]},
+                "mark": {"type": "text", "align": "right", "color": "var(--muted)", "text": "n"},
+                "encoding": {"x": {"value": 404}, "y": {"value": -8}},
             },
         ],
     }
@@ -124,7 +143,7 @@ def confusion(rows: Sequence[Row]) -> Row:
     """Row shares as squares: the diagonal in one hue, errors in another, darkness by square root."""
     names = list(dict.fromkeys(row["label_name"] for row in rows))
     columns = names + sorted({row["pred_name"] for row in rows} - set(names))
-    step = max(14, min(34, 400 // max(len(columns), 1)))
+    step = max(12, min(36, 400 // max(len(columns), 1)))
     shades = [{**row, "hit": row["label"] == row["pred"]} for row in rows if row["n"]]
     marks: list[Row] = [
         {
@@ -147,6 +166,7 @@ def confusion(rows: Sequence[Row]) -> Row:
     return {
         "width": {"step": step},
         "height": {"step": step},
+        "padding": _room(columns),
         "data": {"values": shades},
         "encoding": {
             "x": {
@@ -185,8 +205,8 @@ def map_by_correct(rows: Sequence[Row]) -> Row:
     }
     wrong: Row = {
         "transform": [{"filter": "datum.correct === false"}],
-        "mark": {"type": "point", "shape": "cross", "color": "var(--wrong)", "filled": True, "angle": 45, "opacity": 1},
-        "encoding": {"size": {"value": 60}},
+        "mark": {"type": "point", "shape": _CROSS, "color": "var(--wrong)", "filled": False, "strokeWidth": 2},
+        "encoding": {"size": {"value": 26}, "opacity": {"value": 1}},
     }
     return _map(points, [right, wrong])
 
@@ -204,10 +224,10 @@ def _map(points: Sequence[Row], layers: Sequence[Row]) -> Row:
         }
         for axis, (low, high) in zip("xy", spans, strict=True)
     )
-    size = 26 if len(points) <= 1000 else 16
+    size = 30 if len(points) <= 1000 else 20
     return {
-        "width": 480,
-        "height": 480,
+        "width": 500,
+        "height": 500,
         "data": {"values": list(points)},
         "encoding": {"x": x, "y": y, "size": {"value": size}},
         "layer": [{**layer, "mark": {"aria": False, **layer["mark"]}} for layer in layers],

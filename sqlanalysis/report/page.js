@@ -20,7 +20,7 @@
   function startTheme() {
     const button = document.getElementById("theme");
     const name = () => {
-      button.textContent = shown() === "dark" ? "Light page" : "Dark page";
+      button.textContent = shown() === "dark" ? "Light mode" : "Dark mode";
     };
     button.hidden = false;
     button.addEventListener("click", () => {

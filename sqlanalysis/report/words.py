@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ SCORES = {
 
 def percent(share: float | None) -> str:
     """One decimal; two where one would claim all or nothing."""
-    if share is None:
+    if share is None or math.isnan(share):
         return "–"
     text = f"{share * 100:.1f}%"
     return f"{share * 100:.2f}%" if text in ("0.0%", "100.0%") and share not in (0, 1) else text
@@ -55,18 +56,28 @@ def private(text: str, folder: str) -> str:
     return (text.replace(folder, "") if len(folder) > 1 else text).replace(str(Path.home()), "~")
 
 
+def place(uri: str, folder: str) -> str:
+    """Where an image lies, below the folder that all share; the last two parts when they share none."""
+    rest = uri.removeprefix(folder)
+    return rest if folder and not _is_private(rest) else "/".join(re.split(r"[/\\]", rest.split("?")[0])[-2:])
+
+
 def file_name(text: str | None) -> str:
-    """The last part of a path or address; other texts as they are."""
-    parts = re.split(r"[/\\]", (text or "").split("?")[0].rstrip("/\\"))
-    return parts[-1]
+    """The last part of an absolute path or of an address; other texts as they are."""
+    name = text or ""
+    return re.split(r"[/\\]", name.split("?")[0].rstrip("/\\"))[-1] if _is_private(name) else name
 
 
-def subtitle(lineage: Row, counts: Row, n_runs: int) -> str:
+def _is_private(text: str) -> bool:
+    return bool(re.match(r"[/\\~]|[A-Za-z]:[/\\]|[a-z0-9+.-]+://", text))
+
+
+def subtitle(lineage: Row, counts: Row, n_runs: int, rank: str) -> str:
     parts = [f"{counts['n_outputs']:,} images"]
     if lineage["n_classes"]:
         parts.append(f"{lineage['n_classes']:,} classes")
     if n_runs > 1:
-        parts.append(f"the first of {n_runs} runs")
+        parts.append(f"the {rank} of {n_runs} runs")
     return " · ".join(parts)
 
 
@@ -86,7 +97,7 @@ def facts(lineage: Row, counts: Row, folder: str) -> list[tuple[str, str]]:
         "Source": file_name(lineage["source"]),
         "Selection": lineage["selection"] or "all images",
         "Split": counts["splits"],
-        "Images": f"{lineage['n_images']:,} asked for, {counts['n_outputs']:,} with an output",
+        "Images": f"{counts['n_outputs']:,} of {lineage['n_images']:,} have an output",
         "Labelled": f"{counts['n_labelled']:,}",
         "Errors": f"{lineage['n_errors']:,}",
         "Class policy": " ".join(filter(None, [lineage["class_policy"], f"({spaces})" if spaces else ""])),
@@ -150,7 +161,7 @@ def cards(counts: Row, key: Row, classes: list[Row], top: Row) -> list[Row]:
         return [images_card, sure]
     seen = sum(row["n"] > 0 for row in classes)
     cards = [
-        {"name": "Accuracy", "figure": percent(key["accuracy"]), "sub": f"95 % interval {interval(key)}"},
+        {"name": "Accuracy", "figure": percent(key["accuracy"]), "sub": f"95% CI {interval(key)}"},
         {
             "name": "Balanced accuracy",
             "figure": percent(key["balanced_accuracy"]),

@@ -1,0 +1,70 @@
+-- Match predictions from elsewhere with images and classes.
+-- Grain: one row per row of the relation source_rows.
+-- Parameters: image_id, path, pred, confidence, probs (columns or none); dataset, space, size
+-- Edges: of several rows for one image the first counts; a path must end the uri of exactly one image.
+-- Source: this project
+create or replace temp table imported as
+with _given as (
+    select
+        row_number() over () as position,
+        {{ ident(image_id) ~ '::bigint' if image_id else 'null::bigint' }} as given_id,
+        {{ ident(path) ~ '::varchar' if path else 'null::varchar' }} as given_path,
+        {{ ident(pred) ~ '::varchar' if pred else 'null::varchar' }} as given_pred,
+        {{ ident(confidence) ~ '::float' if confidence else 'null::float' }} as given_confidence,
+        {{ ident(probs) ~ '::float[]' if probs else 'null::float[]' }} as probs,
+    from source_rows
+),
+
+_matched as (
+    select
+        _given.position,
+        count(images.image_id) as n_found,
+        any_value(images.image_id) as image_id,
+        any_value(images.uri) as uri,
+        any_value(images.sha256) as sha256,
+    from _given
+    left join images
+        on images.dataset = $dataset
+        and {% if image_id %}images.image_id = _given.given_id{% else %}parse_filename(images.uri) = parse_filename(_given.given_path)
+        and (images.uri = _given.given_path or ends_with(images.uri, '/' || _given.given_path)){% endif %}
+
+    group by _given.position
+),
+
+_classes as (
+    select
+        class,
+        unnest([class::varchar, name, extra ->> 'wnid']) as key,
+    from classes
+    where space = $space
+    union
+    select -1 as class, '-1' as key
+),
+
+_classified as (
+    select
+        _given.position,
+        min(_classes.class) as class,
+    from _given
+    inner join _classes on _given.given_pred = _classes.key
+    group by _given.position
+)
+
+select
+    _matched.image_id,
+    coalesce(_matched.uri, _given.given_path) as uri,
+    _matched.sha256,
+    coalesce(_classified.class, list_position(_given.probs, list_max(_given.probs)) - 1) as pred,
+    coalesce(_given.given_confidence, _given.probs[pred + 1]) as confidence,
+    _given.probs,
+    case
+        when _matched.n_found = 0 then 'no image ' || coalesce(_given.given_path, _given.given_id::varchar, 'NULL')
+        when _matched.n_found > 1 then _matched.n_found || ' images end with ' || _given.given_path
+        when row_number() over (partition by _matched.image_id order by _given.position) > 1
+            then 'a second row for the same image'
+        when _given.given_pred is not null and _classified.class is null then 'no class ' || _given.given_pred
+        when len(_given.probs) <> $size then len(_given.probs) || ' probabilities, expected ' || $size
+    end as problem,
+from _given
+inner join _matched on _given.position = _matched.position
+left join _classified on _given.position = _classified.position;

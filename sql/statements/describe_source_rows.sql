@@ -1,0 +1,7 @@
+-- Columns of a source of predictions.
+-- Grain: one row per column.
+-- Parameters: none
+-- Edges: none
+-- Source: this project
+select column_name
+from (describe source_rows);

@@ -1,0 +1,334 @@
+"""One verb per public function: parse, import the verb late, call it, print. stdout is data, stderr is talk.
+
+Exit codes: 0 done, 1 error or rows not accounted for, 2 usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import shutil
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import database
+from .errors import SQLAnalysisError
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from .models import Model
+
+app = typer.Typer(
+    name="sqlanalysis",
+    help="Evaluate image models in one DuckDB file: one command, one answer with error bars.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+DEMO_MODELS = ("digits_cnn", "digits_mlp")
+
+
+class Format(StrEnum):
+    """How a table of results is printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+Database = Annotated[Path, typer.Argument(metavar="DB", help="The evaluation file.")]
+OutputFormat = Annotated[Format, typer.Option("--format", help="How to print the rows.")]
+Weights = Annotated[str, typer.Option(help='"DEFAULT", another enum name, a local file, or "random".')]
+Layer = Annotated[str | None, typer.Option(help="Layer whose pooled output is kept as activation.")]
+ModelClasses = Annotated[str | None, typer.Option(help='Names of the outputs: a file, or "imagenet1k".')]
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    debug = "--debug" in sys.argv[1:]
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app(args=arguments, prog_name="sqlanalysis")
+    except SQLAnalysisError as error:
+        if debug:
+            raise
+        _say(f"error: {' '.join(str(error).split())}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        _say("interrupted; what was committed stays, run the same command to go on")
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201
+
+
+def _out(text: str) -> None:
+    print(text)  # noqa: T201
+
+
+@app.callback(epilog="--debug, anywhere, shows the traceback of an error.")
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        _out(installed("sqlanalysis"))
+        raise typer.Exit
+
+
+@app.command()
+def init(db: Database) -> None:
+    """Make an evaluation file, or bring its views and macros up to date."""
+    database.connect(db).close()
+    _say(f"{db} is ready; `from help` lists what is in it")
+
+
+@app.command()
+def add_images(
+    db: Database,
+    source: Annotated[str, typer.Argument(help="Folder, glob, image, or manifest (CSV, Parquet, JSON lines).")],
+    dataset: Annotated[str | None, typer.Option(help="Name of the data set; default that of the source.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of images whose source names none.")] = None,
+    embed: Annotated[bool, typer.Option("--embed", help="Keep the bytes in the file.")] = False,
+    path: Annotated[str | None, typer.Option(help="Column of the manifest that holds the paths.")] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the manifest that holds the labels.")] = None,
+    classes: Annotated[str | None, typer.Option(help='Class names: a file, or "imagenet1k".')] = None,
+) -> None:
+    """Add images by reference, or with their bytes; adding a source again adds nothing."""
+    from .ingest import add_images
+
+    with database.connect(db) as con:
+        done = add_images(
+            con, source, dataset=dataset, split=split, embed=embed, path=path, label=label, classes=classes
+        )
+    _say(
+        f"{done.dataset}: {done.n_added} added, {done.n_changed} changed, {done.n_unchanged} unchanged, "
+        f"{done.n_errors} unreadable"
+    )
+    if done.n_errors:
+        _say(f'see them: sqlanalysis query {db} "from errors where run is null"')
+
+
+@app.command()
+def add_predictions(
+    db: Database,
+    source: Annotated[str, typer.Argument(help="CSV or Parquet with image_id or path, and pred, or probs.")],
+    run: Annotated[str, typer.Option(help="Name of the new run.")],
+    dataset: Annotated[str | None, typer.Option(help="Data set; default the only one.")] = None,
+) -> None:
+    """Add a run that something else predicted."""
+    from .ingest import add_predictions
+
+    with database.connect(db, create=False) as con:
+        done = add_predictions(con, source, run, dataset=dataset)
+    _say(f"{run}: {done.n_ok} predictions, {done.n_errors} rows without an image or a class")
+
+
+@app.command()
+def predict(
+    db: Database,
+    model: Annotated[str, typer.Argument(help="A classification model of torchvision.")],
+    run: Annotated[str | None, typer.Option(help="Name of the run; default the model's.")] = None,
+    weights: Weights = "DEFAULT",
+    layer: Layer = None,
+    classes: ModelClasses = None,
+    policy: Annotated[str, typer.Option(help="auto, restricted, open or identity.")] = "auto",
+    class_map: Annotated[Path | None, typer.Option(help="CSV with columns from_class,to_class.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Data set; default the only one.")] = None,
+    where: Annotated[str | None, typer.Option(help="SQL condition over `images`.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images per forward pass.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    replace: Annotated[bool, typer.Option("--replace", help="Start the run anew.")] = False,
+) -> None:
+    """Run a model over the images, in committed blocks; the same command goes on after a stop."""
+    with database.connect(db, create=False) as con:
+        loaded = _load_model(model, weights, layer, classes)
+        from .prediction import predict
+
+        done = predict(
+            con,
+            loaded,
+            run,
+            dataset=dataset,
+            where=where,
+            policy=policy,
+            class_map=class_map,
+            batch_size=batch_size,
+            device=device,
+            replace=replace,
+        )
+    rate = done.n_computed / done.seconds["total"]
+    _say(
+        f"{done.run}: {done.n_images} images = {done.n_ok} ok + {done.n_errors} errors; {done.n_computed} computed "
+        f"now, {rate:.1f} images/s; class policy {done.class_policy}"
+    )
+    if done.n_errors:
+        _say(f"see them: sqlanalysis query {db} \"from errors where run = '{done.run}'\"")
+
+
+def _load_model(name: str, weights: str, layer: str | None, classes: str | None) -> Model:
+    from .models import load_model
+
+    if name in DEMO_MODELS:
+        from .demo import networks
+
+        for network in networks():
+            if network.name == name:
+                return network
+    return load_model(name, None if weights == "random" else weights, layer=layer, classes=classes)
+
+
+@app.command()
+def project(
+    db: Database,
+    run: Annotated[str, typer.Argument(help="A run with activations.")],
+    method: Annotated[str, typer.Option(help="umap or pca.")] = "umap",
+    seed: Annotated[int, typer.Option(help="Makes the map repeatable.")] = 0,
+    n_neighbors: Annotated[int, typer.Option(min=2, help="UMAP: size of a neighbourhood.")] = 15,
+    min_dist: Annotated[float, typer.Option(min=0.0, help="UMAP: least distance of points.")] = 0.1,
+) -> None:
+    """Put the images of a run on a plane; x and y appear in its view."""
+    with database.connect(db, create=False) as con:
+        from .projection import project
+
+        done = project(con, run, method, seed=seed, n_neighbors=n_neighbors, min_dist=min_dist)
+    _say(f"{run}: {done.n_images} images by {method}, trustworthiness {done.trustworthiness}, {done.seconds:.1f} s")
+
+
+@app.command()
+def metric(
+    db: Database,
+    name: Annotated[str, typer.Argument(help="A metric of `list-metrics`.")],
+    relation: Annotated[str, typer.Argument(help="A run, view, table or Parquet file.")],
+    values: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as level=0.9.")] = None,
+    output: OutputFormat = Format.table,
+) -> None:
+    """Compute one metric over one relation."""
+    from .evaluation import metric
+
+    with database.connect(db, read_only=True) as con:
+        _show(metric(con, name, relation, **dict(map(_key_value, values or []))), output)
+
+
+def _key_value(text: str) -> tuple[str, Any]:
+    key, sign, value = text.partition("=")
+    if not sign:
+        raise typer.BadParameter(f"{text!r} is not KEY=VALUE")
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
+
+
+@app.command()
+def list_metrics(db: Database, output: OutputFormat = Format.table) -> None:
+    """List every metric with its parameters and what it measures."""
+    from .evaluation import list_metrics
+
+    with database.connect(db, read_only=True) as con:
+        _show(list_metrics(con), output)
+
+
+@app.command()
+def report(
+    db: Database,
+    out: Annotated[Path, typer.Argument(metavar="OUT.html", help="The page to write.")],
+    run: Annotated[list[str] | None, typer.Option(help="A run to show; repeat for several, the subject first.")] = None,
+) -> None:
+    """Write one self-contained HTML page."""
+    from .reporting import report
+
+    with database.connect(db, read_only=True) as con:
+        page = report(con, out, runs=run)
+    _say(f"{page} is written")
+
+
+@app.command()
+def render_sql(name: Annotated[str, typer.Argument(help="A metric, view, table or other SQL file.")]) -> None:
+    """Print the text of one SQL file as it is sent to DuckDB."""
+    from .templates import render_sql
+
+    _out(render_sql(name))
+
+
+@app.command()
+def query(
+    db: Database,
+    sql: Annotated[str, typer.Argument(metavar="SQL", help="One statement; a model is called as resnet18(image).")],
+    weights: Annotated[str | None, typer.Option(help="Weights of a model the statement calls.")] = None,
+    layer: Layer = None,
+    classes: ModelClasses = None,
+    output: OutputFormat = Format.table,
+) -> None:
+    """Run SQL with every function of this package, and models by name."""
+    with database.connect(db, create=False) as con:
+        _register_models(con, sql, weights, layer, classes)
+        relation = database.relation(con, sql)
+        if relation is not None:
+            _show(relation, output)
+
+
+def _register_models(
+    con: duckdb.DuckDBPyConnection, sql: str, weights: str | None, layer: str | None, classes: str | None
+) -> None:
+    """Register the models that a statement calls, with the weights given, else of their newest run, else DEFAULT."""
+    called = sorted(set(re.findall(r"\b([a-z][a-z0-9_]*)\s*\(", sql)))
+    unknown = [row[0] for row in database.fetch(con, "statements/list_unknown_functions", [called])]
+    if not unknown:
+        return
+    from .models import known_models
+    from .prediction import register_model
+
+    earlier = dict(database.fetch(con, "statements/list_model_weights"))
+    for name in set(unknown) & {*known_models(), *DEMO_MODELS}:
+        register_model(con, _load_model(name, weights or earlier.get(name) or "DEFAULT", layer, classes))
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to put demo.duckdb and report.html.")] = Path(
+        "demo"
+    ),
+) -> None:
+    """Evaluate two small networks on scanned digits, end to end, without network."""
+    _say("loading torch")
+    from .demo import demo
+
+    done = demo(folder, say=_say)
+    for run, (n, accuracy, low, high) in done.accuracies.items():
+        _out(f"{run:<12} accuracy {accuracy:.1%}, 95 % interval {low:.1%} to {high:.1%} (n = {n})")
+    _out(f"\nfile  {done.database}\npage  {done.page}\n\ntry, in the DuckDB shell (`duckdb {done.database}`):")
+    first = next(iter(done.accuracies))
+    _out(f"  from accuracy('{first}');")
+    _out("  from accuracy_by('predictions', (run, label));")
+    _out(f"  from {first} where not correct order by confidence desc limit 5;")
+
+
+def _show(relation: duckdb.DuckDBPyRelation, output: Format) -> None:
+    if output is Format.table:
+        wide = shutil.get_terminal_size((160, 24)).columns
+        relation.show(max_width=wide, max_rows=1000, max_col_width=80)
+        return
+    rows = relation.fetchall()
+    if output is Format.csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(relation.columns)
+        writer.writerows(rows)
+    else:
+        named = [dict(zip(relation.columns, row, strict=True)) for row in rows]
+        _out(json.dumps(named, default=str, ensure_ascii=False, indent=1))

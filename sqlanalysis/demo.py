@@ -1,0 +1,144 @@
+"""The embedded example: 1,797 scans of handwritten digits, two small networks, one file, one page.
+
+Scans come with scikit-learn (a dependency of umap-learn); weights come with this package and are reproduced by
+`examples/train_demo.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import evaluation, reporting
+from .database import connect
+from .errors import InferenceError
+from .ingest import add_images
+from .models import Model, load_model
+from .prediction import predict
+from .projection import project
+
+WEIGHTS = Path(__file__).with_name("demo.safetensors")
+CLASSES = tuple(str(digit) for digit in range(10))
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What the demo made, and the accuracy of each run with its 95 % interval."""
+
+    database: Path
+    page: Path
+    accuracies: dict[str, tuple[int, float, float, float]]
+
+
+def demo(folder: str | Path = "demo", *, say: Callable[[str], None] = lambda _text: None) -> Demo:
+    """Evaluate two networks on held-out digits: images, predictions, UMAP and report, end to end.
+
+    Args:
+        folder: where `demo.duckdb` and `report.html` go; made when missing. Run again, it goes on where it stopped.
+        say: told what is being done.
+
+    Returns:
+        The two files, and per run: number of images, accuracy, and the ends of its interval.
+    """
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    con = connect(place / "demo.duckdb")
+    try:
+        say("adding 1,797 scanned digits")
+        pictures = digits()
+        for split in ("train", "test"):
+            part = [(picture, label) for picture, label, where in pictures if where == split]
+            add_images(con, part, dataset="digits", split=split, classes=CLASSES)
+        for model in networks():
+            say(f"predicting the held-out half with {model.name}, and projecting its activations")
+            predict(con, model, where="split = 'test'")
+            project(con, model.name)
+        names = [model.name for model in networks()]
+        say("writing the report")
+        page = reporting.report(con, place / "report.html", runs=names)
+        rows = {name: evaluation.metric(con, "accuracy", name).fetchall()[0] for name in names}
+    finally:
+        con.close()
+    return Demo(place / "demo.duckdb", page, {name: (row[0], *row[2:5]) for name, row in rows.items()})
+
+
+def digits() -> list[tuple[np.ndarray, int, str]]:
+    """(uint8 image (8, 8), digit, split) of all scans; a stratified half is held out."""
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    found = load_digits()
+    pixels = np.round(found.images * (255 / 16)).astype(np.uint8)
+    train, _ = train_test_split(np.arange(len(pixels)), test_size=0.5, random_state=0, stratify=found.target)
+    splits = np.full(len(pixels), "test", dtype=object)
+    splits[train] = "train"
+    return [(image, int(label), str(split)) for image, label, split in zip(pixels, found.target, splits, strict=True)]
+
+
+def to_tensor(image: Any) -> Tensor:
+    """An RGB PIL image as a float tensor (1, 8, 8) in [0, 1]."""
+    grey = np.asarray(image.convert("L").resize((8, 8)), np.float32) / 255
+    return torch.from_numpy(grey)[None]
+
+
+class DigitsMLP(nn.Module):
+    """One hidden layer: what a first attempt looks like."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU())
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, 10) of images (B, 1, 8, 8)."""
+        logits: Tensor = self.head(self.features(images))
+        return logits
+
+
+class DigitsCNN(nn.Module):
+    """Three convolutions: the better model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 32, 3, padding=1),
+            nn.BatchNorm2d(32),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 3, padding=1),
+            nn.BatchNorm2d(64),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(64, 64, 3, padding=1),
+            nn.BatchNorm2d(64),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (B, 10) of images (B, 1, 8, 8)."""
+        logits: Tensor = self.head(self.features(images).mean((2, 3)))
+        return logits
+
+
+ARCHITECTURES: dict[str, type[nn.Module]] = {"digits_cnn": DigitsCNN, "digits_mlp": DigitsMLP}
+
+
+def networks() -> list[Model]:
+    """The two networks with their trained weights; layer `features` gives the activations."""
+    from safetensors.torch import load_file
+
+    if not WEIGHTS.is_file():
+        raise InferenceError(f"no weights {WEIGHTS}; make them with examples/train_demo.py")
+    state = load_file(WEIGHTS)
+    models = []
+    for name, architecture in ARCHITECTURES.items():
+        module = architecture()
+        module.load_state_dict({k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")})
+        models.append(load_model(module, layer="features", transform=to_tensor, classes=CLASSES, name=name))
+    return models

@@ -1,0 +1,129 @@
+"""Relations where metrics go wrong: every edge that has bitten a library, as small tables.
+
+Each case is a table of the contract columns. `kept` says which rows count: those with a label and a prediction.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One table: labels and predictions (None is NULL), confidences, probabilities."""
+
+    label: list[int | None]
+    pred: list[int | None]
+    probs: list[list[float] | None]
+    confidence: list[float | None]
+
+    @property
+    def kept(self) -> list[int]:
+        return [row for row, (a, b) in enumerate(zip(self.label, self.pred, strict=True)) if None not in (a, b)]
+
+    @property
+    def y(self) -> np.ndarray:
+        return np.array([self.label[row] for row in self.kept], dtype=np.int64)
+
+    @property
+    def p(self) -> np.ndarray:
+        return np.array([self.pred[row] for row in self.kept], dtype=np.int64)
+
+    @property
+    def proba(self) -> np.ndarray:
+        return np.array([self.probs[row] for row in self.kept], dtype=np.float32)
+
+    @property
+    def c(self) -> np.ndarray:
+        return np.array([self.confidence[row] for row in self.kept], dtype=np.float32)
+
+    @property
+    def classes(self) -> np.ndarray:
+        """Classes among labels or predictions; -1 is none."""
+        both = np.union1d(self.y, self.p)
+        return both[both >= 0]
+
+
+def case(label: list[int | None], probs: list[list[float]], pred: list[int | None] | None = None) -> Case:
+    """A case whose prediction is the argmax and whose confidence is its probability, unless `pred` says otherwise."""
+    found = [int(np.argmax(row)) for row in probs] if pred is None else pred
+    confidence = [None if one is None else float(np.max(row)) for one, row in zip(found, probs, strict=True)]
+    return Case(label, found, list(probs), confidence)
+
+
+def random_case(n: int, classes: int, seed: int, signal: float = 1.5) -> Case:
+    """A plausible classifier: float32 softmax probabilities that know something about the label."""
+    rng = np.random.default_rng(seed)
+    label = rng.integers(0, classes, n)
+    logits = rng.normal(size=(n, classes))
+    logits[np.arange(n), label] += signal
+    probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    return case(label.tolist(), probs.astype(np.float32).tolist())
+
+
+def digits_case() -> Case:
+    """scikit-learn's digits, predicted out of fold by a logistic regression."""
+    from sklearn.datasets import load_digits
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_predict
+
+    images, labels = load_digits(return_X_y=True)
+    model = LogisticRegression(max_iter=200)
+    probs = cross_val_predict(model, images / 16.0, labels, cv=3, method="predict_proba")
+    return case(labels.tolist(), probs.astype(np.float32).tolist())
+
+
+EDGES = {
+    "absent_class": case(
+        [0, 1, 3, 3], [[0.7, 0.1, 0.1, 0.1], [0.2, 0.6, 0.1, 0.1], [0.1, 0.1, 0.1, 0.7], [0.9, 0.1, 0, 0]]
+    ),
+    "one_class": case([0, 0, 0], [[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]]),
+    "all_wrong": case([1, 1, 0], [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]]),
+    "ties": case(
+        [0, 1, 2, 1, 2], [[0.5, 0.5, 0], [0.5, 0.5, 0], [0.25, 0.25, 0.5], [0.25, 0.5, 0.25], [0.25, 0.25, 0.25]]
+    ),
+    "certain": case([0, 1, 1], [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]),
+    "p_zero": case([2, 0, 1], [[0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [0.4, 0.6, 0.0]]),
+    "null_label": case([None, 1, None, 0], [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]]),
+    "null_pred": case([0, 1, 1], [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], pred=[0, None, 0]),
+    "outside": case([0, 1, 1, 0], [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]], pred=[0, -1, 0, -1]),
+    "all_outside": case([0, 1], [[0.9, 0.1], [0.2, 0.8]], pred=[-1, -1]),
+    "nan": Case([0, 1, 1], [0, 1, 0], [[0.9, 0.1], [NAN, NAN], [0.6, 0.4]], [0.9, NAN, 0.6]),
+    "one_row": case([1], [[0.25, 0.75]]),
+    "empty": Case([], [], [], []),
+}
+
+
+def load(
+    con: duckdb.DuckDBPyConnection, case: Case, name: str = "run_a", column: str = "FLOAT[]", order: int = 0
+) -> str:
+    """Create table `name` from a case; `column` is the type of probs, `order` shuffles the rows when not 0."""
+    rows = pa.table(
+        {
+            "image_id": pa.array(range(len(case.label)), pa.int64()),
+            "label": pa.array(case.label, pa.int32()),
+            "pred": pa.array(case.pred, pa.int32()),
+            "confidence": pa.array(case.confidence, pa.float32()),
+            "probs": pa.array(case.probs, pa.list_(pa.float32())),
+        }
+    )
+    if order:
+        rows = rows.take(np.random.default_rng(order).permutation(len(rows)))
+    con.register("_case_rows", rows)
+    con.execute(
+        f'create or replace table "{name}" as '
+        f"select image_id, label, pred, confidence, probs::{column} as probs from _case_rows"
+    ).fetchall()
+    con.unregister("_case_rows")
+    return name
+
+
+def duplicate(case: Case) -> Case:
+    """The same rows twice: duplicate images."""
+    return Case(case.label * 2, case.pred * 2, case.probs * 2, case.confidence * 2)

@@ -1,0 +1,404 @@
+"""The report page: its numbers are the macros' numbers, its names are inert, its file stands alone."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+
+import duckdb
+import pytest
+import report_fixture
+
+import sqlanalysis
+from sqlanalysis import reporting, templates
+from sqlanalysis.errors import NotFoundError
+from sqlanalysis.report import charts, words
+
+
+class Page(HTMLParser):
+    """Elements, attributes and texts of a page, as a browser would see them."""
+
+    VOID = ("meta", "img", "br", "link")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text, self.tags, self.attributes = text, [], []
+        self.texts: dict[str, list[str]] = {}
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in self.VOID:
+            self.open.append(tag)
+            self.texts.setdefault(tag, []).append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag, f"</{tag}> closes another element"
+
+    def handle_data(self, data: str) -> None:
+        for tag in set(self.open):
+            self.texts[tag][-1] += data
+
+    def queries(self) -> dict[str, str]:
+        names = [value.removeprefix("sql-") for tag, name, value in self.attributes if value.startswith("sql-")]
+        return dict(zip(names, self.texts["pre"], strict=True))
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[duckdb.DuckDBPyConnection, Page]]:
+    con = sqlanalysis.connect()
+    report_fixture.add_digits(con)
+    path = reporting.report(con, tmp_path_factory.mktemp("page") / "digits.html")
+    yield con, Page(path.read_text(encoding="utf-8"))
+    con.close()
+
+
+def page_of(con: duckdb.DuckDBPyConnection, folder: Path, **options: object) -> Page:
+    return Page(reporting.report(con, folder / "page.html", **options).read_text(encoding="utf-8"))
+
+
+def test_numbers_are_the_macros_numbers(digits: tuple[duckdb.DuckDBPyConnection, Page]) -> None:
+    con, page = digits
+    text = " ".join(page.texts["main"][0].split())
+    n, correct, accuracy, low, high = con.sql("from accuracy('digits_logreg')").fetchone()
+    assert f"{correct:,} of {n:,} labelled images: {accuracy:.1%}, 95% interval {low * 100:.1f}–{high:.1%}" in text
+    scores = con.sql("select balanced_accuracy, f1_macro, mcc from scores('digits_logreg')").fetchone()
+    assert f"Balanced accuracy{scores[0]:.1%}" in text
+    assert f"Macro F1{scores[1]:.3f}" in text
+    assert f"Matthews correlation {scores[2]:.4f}" in text
+    top = con.sql("select accuracy from topk_accuracy('digits_logreg', ks := [5])").fetchone()
+    assert f"Top-5{top[0]:.1%}" in text
+    assert f"Mistakes{n - correct:,}" in text
+    for other in con.sql("select accuracy, ci_low, ci_high from accuracy('digits_bayes')").fetchall():
+        assert "digits_bayes 1,797 {:.1%} {:.1f}–{:.1%}".format(other[0], other[1] * 100, other[2]) in re.sub(
+            r"(?<=\S)(?=1,797 )|(?<=%)(?=\d)|(?<=797)(?=\d)", " ", text
+        )
+
+
+def test_tables_are_the_macros_tables(digits: tuple[duckdb.DuckDBPyConnection, Page]) -> None:
+    con, page = digits
+    cells = page.texts["td"]
+    recall = con.sql("select recall, precision from per_class('digits_logreg')").fetchall()
+    assert all(f"{share:.1%}" in cells for pair in recall for share in pair)
+    matrix = [f"{n:,}" for (n,) in con.sql("select n from confusion_dense('digits_logreg')").fetchall()]
+    start = next(i for i in range(len(cells)) if cells[i : i + len(matrix)] == matrix)
+    assert start > 0
+    worst = con.sql("select image_id from worst('digits_logreg', 24)").fetchall()
+    assert [int(number) for number in re.findall(r"id (\d+)</span>", page.text)] == [image_id for (image_id,) in worst]
+
+
+def test_newest_run_is_the_subject(digits: tuple[duckdb.DuckDBPyConnection, Page]) -> None:
+    _, page = digits
+    assert page.texts["h1"] == ["digits_logreg on digits"]
+    assert "the newest of 2 runs" in page.texts["header"][0]
+    assert "2026-11-22 20:15 UTC" in page.texts["header"][0]
+    assert page.texts["h2"] == ["Runs", "Worst mistakes", "Map of images", "Per class", "Confusion", "Appendix"]
+
+
+def test_content_policy_is_first_and_right(digits: tuple[duckdb.DuckDBPyConnection, Page]) -> None:
+    _, page = digits
+    (policy,) = [value for tag, name, value in page.attributes if name == "content" and "default-src" in value]
+    assert page.tags[: page.tags.index("meta") + 1] == ["html", "head", "meta"]
+    assert page.attributes[1][2] == "Content-Security-Policy"
+    for tag in ("style", "script"):
+        (code,) = page.texts[tag]
+        digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert "unsafe" not in policy
+    assert "default-src 'none'" in policy
+
+
+def assert_stands_alone(page: Page) -> None:
+    assert page.tags.count("script") == page.tags.count("style") == 1
+    assert not page.open
+    for tag, name, value in page.attributes:
+        assert name != "style", tag
+        assert not name.startswith("on"), (tag, name)
+        if name in ("src", "href", "xlink:href", "srcset", "data", "action"):
+            assert value.startswith(("data:image/webp;base64,", "#")), (tag, name, value)
+    assert not set(page.tags) & {"link", "iframe", "object", "embed", "form", "base", "image", "use", "b\\>"}
+    assert "@import" not in page.text
+    assert "url(" not in page.texts["style"][0]
+
+
+def test_page_stands_alone(digits: tuple[duckdb.DuckDBPyConnection, Page]) -> None:
+    _, page = digits
+    assert_stands_alone(page)
+    assert "/home/" not in page.text
+    assert "http" not in page.text.replace("http-equiv", "").replace('xmlns="http://www.w3.org/2000/svg"', "")
+    assert page.tags.count("img") == 24
+    assert all(value for tag, name, value in page.attributes if (tag, name) == ("img", "alt"))
+
+
+def test_hostile_names_are_inert(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    names = report_fixture.HOSTILE
+    uris = [f"/home/<script>alert(5)</script>/{names[i % 8]}/{i}.png" for i in range(48)]
+    report_fixture.add_named(con, names, uris=uris)
+    con.execute(
+        "update runs set model = ?, device = ?, selection = ?, packages = ?", [*names[:3], '{"</script>": "<b>"}']
+    )
+    con.execute("update projection_specs set method = ?", ["</title><script>alert(6)</script>"])
+    page = page_of(con, tmp_path, title="<script>alert(7)</script>")
+    assert_stands_alone(page)
+    assert page.texts["h1"] == ["<script>alert(7)</script>"]
+    assert "49" not in page.texts["h1"][0]
+    assert all(name in page.texts["main"][0] for name in names)
+    assert not any("alert" in code for code in page.texts["script"])
+
+
+def test_unlabelled_run(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    report_fixture.add_digits(con, 60, labelled=False)
+    page = page_of(con, tmp_path)
+    assert page.texts["h2"] == ["Key figures", "Predictions", "Map of images", "Appendix"]
+    assert "None of these images has both a label and a prediction" in page.texts["main"][0]
+    assert "Accuracy" not in page.texts["dl"][1]
+
+
+def test_many_classes(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    report_fixture.add_named(con, [f"class {i}" for i in range(40)])
+    page = page_of(con, tmp_path)
+    text = page.texts["main"][0]
+    assert "Drawn are the lowest 30 of 40 classes." in text
+    assert "the 12 most frequent in colour, the others in grey" in text
+    assert "Confusion matrix" not in page.text
+    assert len(con.sql("from top_confusions('noisy', 20)").fetchall()) == 20
+    assert "40 classes have fewer than 30 images" in page.texts["header"][0]
+
+
+def test_many_runs(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    report_fixture.add_digits(con, 80)
+    probs = report_fixture.digits()[2]["digits_bayes"]
+    for number in range(12):
+        report_fixture.add_run(con, f"extra_{number}", "digits", probs[: 80 - number])
+    page = page_of(con, tmp_path, runs=["extra_3", *(f"extra_{number}" for number in range(12))])
+    assert page.texts["h1"] == ["extra_3 on digits"]
+    assert "the first of 12 runs" in page.texts["header"][0]
+    assert "different numbers of labelled images" in page.texts["header"][0]
+    assert "sqlanalysis project DB extra_3" in page.texts["main"][0]
+
+
+def test_warnings(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    report_fixture.add_digits(con, 100, runs=1)
+    con.execute("update runs set n_errors = 3, n_images = 110, status = 'interrupted'")
+    con.execute(
+        "insert into errors (run, dataset, stage, error, message) "
+        "values ('digits_logreg', 'digits', 'decode', 'ImageError', '/home/somebody/secret.png')"
+    )
+    con.execute("update images set label = null where image_id < 5")
+    con.execute("update images set sha256 = 'same' where image_id < 3")
+    con.execute("update outputs.digits_logreg set pred = -1 where image_id between 10 and 12")
+    con.execute("update outputs.digits_logreg set pred = null where image_id = 20")
+    with pytest.raises(NotFoundError, match="no finished run.*digits_logreg"):
+        reporting.report(con, tmp_path / "page.html")
+    page = page_of(con, tmp_path, runs="digits_logreg")
+    (text,) = page.texts["ul"][:1]
+    assert "interrupted" in text
+    assert "3 images failed (1 × decode ImageError)" in text
+    assert "7 images have neither an output nor an error" in text
+    assert "1 images have no prediction" in text
+    assert "3 predictions lie outside" in text
+    assert "5 images have no label" in text
+    assert "2 images repeat the bytes" in text
+    assert "10 classes have fewer than 30 images" in text
+    assert "secret" not in page.text
+    assert "(outside)" in page.texts["main"][0]
+
+
+def test_unreadable_images(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    report_fixture.add_digits(con, 100, runs=1)
+    con.execute("delete from image_bytes where image_id % 2 = 0")
+    con.execute("update image_bytes set bytes = 'no image'::blob")
+    page = page_of(con, tmp_path)
+    assert "img" not in page.tags
+    assert (
+        page.text.count("this image cannot be read now") == con.sql("from worst('digits_logreg')").fetchall().__len__()
+    )
+
+
+def test_run_without_probabilities(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    report_fixture.add_digits(con, 100, runs=1)
+    sqlanalysis.database.execute(con, "statements/recreate_run_view", run="digits_logreg", names=[])
+    con.execute("update outputs.digits_logreg set confidence = null where image_id % 2 = 0")
+    con.execute("update outputs.digits_logreg set confidence = 'nan' where image_id % 3 = 0")
+    page = page_of(con, tmp_path, max_images=3)
+    assert page.tags.count("img") == 3
+    assert "Top-5" not in page.texts["dl"][1]
+
+
+def test_no_mistake(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    report_fixture.add_digits(con, 100, runs=1)
+    con.execute(
+        "update outputs.digits_logreg set pred = images.label from images where images.image_id = outputs.image_id"
+    )
+    page = page_of(con, tmp_path)
+    assert "No mistake among 100 labelled images." in page.texts["main"][0]
+    assert "No class is taken for another." in page.texts["main"][0]
+
+
+def test_sample_of_a_large_map(con: duckdb.DuckDBPyConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reporting, "MAX_POINTS", 40)
+    report_fixture.add_digits(con, 100, runs=1)
+    con.execute("update projections set x = 'nan' where image_id = 0")
+    pages = [page_of(con, tmp_path), page_of(con, tmp_path)]
+    assert "Drawn is a uniform sample of 40 of 99 images." in pages[0].texts["main"][0]
+    figures = [re.findall(r"<figure.*?</figure>", page.text, re.DOTALL) for page in pages]
+    assert figures[0] == figures[1]
+
+
+def test_queries_run_in_the_shell_with_the_same_numbers(shell: str, tmp_path: Path) -> None:
+    database = tmp_path / "digits.duckdb"
+    con = sqlanalysis.connect(database)
+    report_fixture.add_digits(con, 300)
+    page = page_of(con, tmp_path)
+    queries = page.queries()
+    expected = {name: con.execute(sql).fetchall() for name, sql in queries.items()}
+    con.close()
+    assert len(queries) == 11
+    for name, sql in queries.items():
+        command = [shell, "-readonly", "-json", str(database), "-c", sql]
+        answer = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert not answer.stderr, name
+        rows = [tuple(row.values()) for row in json.loads(answer.stdout or "[]")]
+        assert len(rows) == len(expected[name]), name
+        for row, wanted in zip(rows, expected[name], strict=True):
+            for value, other in zip(row, wanted, strict=True):
+                assert value == pytest.approx(other, rel=1e-6) if isinstance(other, float) else str(value) == str(other)
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [("digits_logrek", "did you mean digits_logreg"), (["digits_logreg", "x"], "no run 'x'"), ([], "empty list")],
+)
+def test_unknown_runs(con: duckdb.DuckDBPyConnection, tmp_path: Path, runs: object, message: str) -> None:
+    report_fixture.add_digits(con, 20, runs=1)
+    with pytest.raises(NotFoundError, match=message):
+        reporting.report(con, tmp_path / "page.html", runs)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_runs_and_no_folder(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="sqlanalysis predict"):
+        reporting.report(con, tmp_path / "page.html")
+    with pytest.raises(NotFoundError, match="create it first"):
+        reporting.report(con, tmp_path / "none" / "page.html")
+    with pytest.raises(NotFoundError, match="name a file"):
+        reporting.report(con, tmp_path)
+
+
+def test_write_is_all_or_nothing(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report_fixture.add_digits(con, 30, runs=1)
+    path = tmp_path / "page.html"
+    path.write_text("old")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(reporting.os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        reporting.report(con, path)
+    assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
+    assert path.read_text() == "old"
+    monkeypatch.undo()
+    assert reporting.report(con, path) == path
+    assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
+    assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_report_loads_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import sqlanalysis, report_fixture as f, sqlanalysis.reporting\n"
+        "con = sqlanalysis.connect(); f.add_named(con, ['a', 'b', 'c'])\n"
+        "sqlanalysis.reporting.report(con, sys.argv[2]); sqlanalysis.report(con, sys.argv[2])\n"
+        "print(sorted({'torch', 'torchvision', 'umap', 'sklearn'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-W", "error", "-c", code, str(Path(__file__).parent), str(tmp_path / "page.html")]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (answer.stdout.strip(), answer.stderr) == ("[]", "")
+
+
+def test_queries_have_headers_and_limits() -> None:
+    for name in (name for name in templates.paths() if name.startswith("report/")):
+        lines = templates.source(name).splitlines()
+        assert templates.header(name).grain
+        assert len(lines) <= 80
+        assert max(map(len, lines)) <= 120, name
+
+
+def test_svg_keeps_variables_and_data_but_no_styles() -> None:
+    rows = [{"name": ' d="M1.23456" style="x" <b>', "recall": 0.5, "recall_low": 0.4, "recall_high": 0.6, "n": 3}]
+    drawn = charts.svg(charts.class_recall([{**row, "precision": 0.5} for row in rows]))
+    page = Page(drawn)
+    assert 'fill="var(--bar)"' in drawn
+    assert not [name for _, name, _ in page.attributes if name == "style"]
+    assert ' d="M1.23456" style="x" <b>' in page.texts["text"]
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        (None, "–"),
+        (float("nan"), "–"),
+        (0, "0.0%"),
+        (1, "100.0%"),
+        (0.9996, "99.96%"),
+        (0.0001, "0.01%"),
+        (0.5, "50.0%"),
+    ],
+)
+def test_percent(share: float | None, text: str) -> None:
+    assert words.percent(share) == text
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "uri", "place"),
+    [
+        ("/home/a/val/cat/1.png", "/home/a/val/dog/2.png", "/home/a/val/dog/2.png", "dog/2.png"),
+        ("/data/val/1.png", "/home/a/2.png", "/home/a/2.png", "a/2.png"),
+        ("/home/a/1.png", "/home/a/1.png", "/home/a/1.png", "1.png"),
+        ("C:\\pics\\1.png", "C:\\pics\\2.png", "C:\\pics\\2.png", "2.png"),
+        ("val/1.png", "x/2.png", "val/1.png", "val/1.png"),
+    ],
+)
+def test_places_name_no_home(first: str, last: str, uri: str, place: str) -> None:
+    assert words.place(uri, words.shared_folder({"first_uri": first, "last_uri": last})) == place
+
+
+def test_colours_are_readable() -> None:
+    css = (Path(charts.__file__).parent / "page.css").read_text(encoding="utf-8")
+    pairs = dict(re.findall(r"--([a-z0-9-]+): light-dark\((#\w+, #\w+)\);", css))
+    colours = {name: pair.split(", ") for name, pair in pairs.items()}
+
+    def light(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    def contrast(one: str, other: str, mode: int) -> float:
+        high, low = sorted((light(colours[one][mode]), light(colours[other][mode])), reverse=True)
+        return (high + 0.05) / (low + 0.05)
+
+    for mode in (0, 1):
+        for ground in ("ground", "card", "code", "note"):
+            assert contrast("ink", ground, mode) >= 4.5
+            assert contrast("muted", ground, mode) >= 4.5
+        for mark in ("accent", "wrong", *(f"c{number}" for number in range(1, charts.N_HUES + 1))):
+            assert contrast(mark, "card", mode) >= 3, (mark, mode)
+        assert contrast("on-accent", "accent", mode) >= 4.5
+        assert contrast("bar", "card", mode) >= 2.8, mode
