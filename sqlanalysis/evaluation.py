@@ -81,7 +81,11 @@ def list_metrics(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyRelation:
 
 
 def _parameters(con: duckdb.DuckDBPyConnection, name: str) -> list[str]:
-    known = {metric_name: parameters for metric_name, parameters, _ in list_metrics(con).fetchall()}
+    try:
+        rows = list_metrics(con).fetchall()
+    except duckdb.Error as error:
+        raise QueryError(f"{name}: {str(error).strip()}") from error
+    known = {metric_name: parameters for metric_name, parameters, _ in rows}
     if name not in known:
         raise NotFoundError(f"no metric {name!r}{near_matches(name, known)}")
     return [parameter.strip() for parameter in known[name].split(",")]
@@ -142,4 +146,4 @@ def _explain(
 
 
 def _columns(con: duckdb.DuckDBPyConnection, relation: str | list[str]) -> list[str]:
-    return con.sql(templates.render("statements/list_columns"), params=[relation]).columns
+    return con.sql(templates.render("statements/relation_columns"), params=[relation]).columns

@@ -11,7 +11,6 @@ import hashlib
 import io
 import os
 import stat
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -68,14 +67,14 @@ def _open(data: bytes) -> Image.Image:
     if not data:
         raise ImageError("empty file")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"more than {MAX_PIXELS} pixels") from error
     except Exception as error:
         raise ImageError(f"no image in one of the formats {', '.join(FORMATS)}") from error
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise ImageError(f"{width} x {height} pixels, more than {MAX_PIXELS}")
+        raise ImageError(f"more than {MAX_PIXELS} pixels: {width} x {height}")
     return image
 
 

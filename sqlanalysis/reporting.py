@@ -138,7 +138,8 @@ def _page(con: duckdb.DuckDBPyConnection, runs: Sequence[str], title: str | None
         "title": title or f"{run} on {lineage['dataset']}",
         "subtitle": words.subtitle(lineage, counts, len(runs), rank),
         "facts": words.facts(lineage, counts, folder),
-        "warnings": words.warnings(lineage, counts, answers["run_errors"].rows, classes, folder),
+        "warnings": words.warnings(lineage, counts, answers["run_errors"].rows, classes, folder)
+        + words.differing(answers["run_accuracy"].rows, answers["run_list"].rows),
         "cards": words.cards(counts, key, classes, answers["top_five"].row if "top_five" in answers else {}),
         "key": key,
         "runs": answers["run_accuracy"].rows,
@@ -147,7 +148,7 @@ def _page(con: duckdb.DuckDBPyConnection, runs: Sequence[str], title: str | None
         "scores": [(name, key[column]) for name, column in words.SCORES.items()],
         "classes": [],
     }
-    if len(runs) > 1:
+    if len(runs) > 1 and labelled:
         context["runs_chart"] = _draw(charts.runs([row for row in context["runs"] if row["n"]]))
         context["paired"] = _paired(con, runs)
     if labelled:

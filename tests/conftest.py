@@ -8,9 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torchvision.transforms import functional
 
 import sqlanalysis
+from sqlanalysis.models import Model
 
 
 @pytest.fixture
@@ -28,3 +34,43 @@ def shell() -> str:
     if found is None:
         pytest.skip("the DuckDB shell is not installed: pip install duckdb-cli")
     return found
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 3 classes × 6 generated JPEGs, of different sizes and all with different pixels."""
+    root = tmp_path_factory.mktemp("photos")
+    random = np.random.default_rng(0)
+    for number, name in enumerate(("cat", "dog", "owl")):
+        (root / name).mkdir()
+        for index in range(6):
+            coarse = random.integers(0, 256, (5 + number, 7, 3), dtype=np.uint8)
+            size = (240 + 40 * number, 200 + 30 * index)
+            Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(
+                root / name / f"{index}.jpg", quality=90
+            )
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_net() -> nn.Module:
+    """A convolutional network with batch norm and 3 outputs that tells images apart, without training."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=4), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2), nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3),
+    )  # fmt: skip
+    with torch.no_grad():
+        net[7].weight.mul_(20)
+    return net.eval()
+
+
+def to_64(image: Image.Image) -> torch.Tensor:
+    """A transform as a user writes one."""
+    return functional.to_tensor(functional.center_crop(functional.resize(image, 72), 64))
+
+
+@pytest.fixture
+def tiny_model(tiny_net: nn.Module) -> Model:
+    """`tiny_net` as a model with classes cat, dog, owl and the activations of its second convolution."""
+    return sqlanalysis.load_model(tiny_net, layer="3", transform=to_64, classes=["cat", "dog", "owl"], name="tiny")

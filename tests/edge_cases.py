@@ -100,6 +100,28 @@ EDGES = {
 }
 
 
+# One call of every metric; {0} is the relation.
+CALLS = {
+    "accuracy": "accuracy('{0}')",
+    "accuracy_bootstrap": "accuracy_bootstrap('{0}')",
+    "accuracy_by": "accuracy_by('{0}', image_id % 3)",
+    "topk_accuracy": "topk_accuracy('{0}')",
+    "confusion_matrix": "confusion_matrix('{0}')",
+    "confusion_dense": "confusion_dense('{0}')",
+    "top_confusions": "top_confusions('{0}')",
+    "per_class": "per_class('{0}')",
+    "scores": "scores('{0}')",
+    "scores_by": "scores_by('{0}', image_id % 3)",
+    "summary": "summary('{0}')",
+    "worst": "worst('{0}')",
+    "check_run": "check_run('{0}')",
+    "probability_scores": "probability_scores('{0}')",
+    "calibration": "calibration('{0}')",
+    "calibration_mass": "calibration('{0}', mode := 'mass')",
+    "reliability": "reliability('{0}', mode := 'mass')",
+}
+
+
 def load(
     con: duckdb.DuckDBPyConnection, case: Case, name: str = "run_a", column: str = "FLOAT[]", order: int = 0
 ) -> str:

@@ -75,19 +75,18 @@ def page_of(con: duckdb.DuckDBPyConnection, folder: Path, **options: object) -> 
 def test_numbers_are_the_macros_numbers(digits: tuple[duckdb.DuckDBPyConnection, Page]) -> None:
     con, page = digits
     text = " ".join(page.texts["main"][0].split())
-    n, correct, accuracy, low, high = con.sql("from accuracy('digits_logreg')").fetchone()
+    n, correct, accuracy, low, high = con.execute("from accuracy('digits_logreg')").fetchall()[0]
     assert f"{correct:,} of {n:,} labelled images: {accuracy:.1%}, 95% interval {low * 100:.1f}–{high:.1%}" in text
-    scores = con.sql("select balanced_accuracy, f1_macro, mcc from scores('digits_logreg')").fetchone()
+    scores = con.execute("select balanced_accuracy, f1_macro, mcc from scores('digits_logreg')").fetchall()[0]
     assert f"Balanced accuracy{scores[0]:.1%}" in text
     assert f"Macro F1{scores[1]:.3f}" in text
-    assert f"Matthews correlation {scores[2]:.4f}" in text
-    top = con.sql("select accuracy from topk_accuracy('digits_logreg', ks := [5])").fetchone()
+    assert f"{scores[2]:.4f}" in page.texts["td"]
+    top = con.execute("select accuracy from topk_accuracy('digits_logreg', ks := [5])").fetchall()[0]
     assert f"Top-5{top[0]:.1%}" in text
     assert f"Mistakes{n - correct:,}" in text
-    for other in con.sql("select accuracy, ci_low, ci_high from accuracy('digits_bayes')").fetchall():
-        assert "digits_bayes 1,797 {:.1%} {:.1f}–{:.1%}".format(other[0], other[1] * 100, other[2]) in re.sub(
-            r"(?<=\S)(?=1,797 )|(?<=%)(?=\d)|(?<=797)(?=\d)", " ", text
-        )
+    (other,) = con.execute("select accuracy, ci_low, ci_high from accuracy('digits_bayes')").fetchall()
+    cells = [f"{other[0]:.1%}", f"{other[1] * 100:.1f}–{other[2]:.1%}"]
+    assert page.texts["td"][5:7] == cells
 
 
 def test_tables_are_the_macros_tables(digits: tuple[duckdb.DuckDBPyConnection, Page]) -> None:
@@ -177,7 +176,7 @@ def test_many_classes(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     assert "the 12 most frequent in colour, the others in grey" in text
     assert "Confusion matrix" not in page.text
     assert len(con.sql("from top_confusions('noisy', 20)").fetchall()) == 20
-    assert "40 classes have fewer than 30 images" in page.texts["header"][0]
+    assert "Classes with fewer than 30 images: 40 (" in page.texts["header"][0]
 
 
 def test_many_runs(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
@@ -203,18 +202,18 @@ def test_warnings(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     con.execute("update images set sha256 = 'same' where image_id < 3")
     con.execute("update outputs.digits_logreg set pred = -1 where image_id between 10 and 12")
     con.execute("update outputs.digits_logreg set pred = null where image_id = 20")
-    with pytest.raises(NotFoundError, match="no finished run.*digits_logreg"):
+    with pytest.raises(NotFoundError, match=r"no finished run.*digits_logreg"):
         reporting.report(con, tmp_path / "page.html")
     page = page_of(con, tmp_path, runs="digits_logreg")
     (text,) = page.texts["ul"][:1]
     assert "interrupted" in text
-    assert "3 images failed (1 × decode ImageError)" in text
-    assert "7 images have neither an output nor an error" in text
-    assert "1 images have no prediction" in text
-    assert "3 predictions lie outside" in text
-    assert "5 images have no label" in text
-    assert "2 images repeat the bytes" in text
-    assert "10 classes have fewer than 30 images" in text
+    assert "Images that failed: 3 (1 × decode ImageError)" in text
+    assert "neither output nor error: 7" in text
+    assert "without a prediction: 1;" in text
+    assert "outside the data set's classes: 3;" in text
+    assert "without a label: 5;" in text
+    assert "bytes of another: 2;" in text
+    assert "Classes with fewer than 30 images: 10 (" in text
     assert "secret" not in page.text
     assert "(outside)" in page.texts["main"][0]
 
@@ -225,9 +224,7 @@ def test_unreadable_images(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> No
     con.execute("update image_bytes set bytes = 'no image'::blob")
     page = page_of(con, tmp_path)
     assert "img" not in page.tags
-    assert (
-        page.text.count("this image cannot be read now") == con.sql("from worst('digits_logreg')").fetchall().__len__()
-    )
+    assert page.text.count("this image cannot be read now") == len(con.sql("from worst('digits_logreg')").fetchall())
 
 
 def test_run_without_probabilities(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
@@ -242,9 +239,7 @@ def test_run_without_probabilities(con: duckdb.DuckDBPyConnection, tmp_path: Pat
 
 def test_no_mistake(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     report_fixture.add_digits(con, 100, runs=1)
-    con.execute(
-        "update outputs.digits_logreg set pred = images.label from images where images.image_id = outputs.image_id"
-    )
+    con.execute("update outputs.digits_logreg as o set pred = label from images where images.image_id = o.image_id")
     page = page_of(con, tmp_path)
     assert "No mistake among 100 labelled images." in page.texts["main"][0]
     assert "No class is taken for another." in page.texts["main"][0]
@@ -260,6 +255,13 @@ def test_sample_of_a_large_map(con: duckdb.DuckDBPyConnection, tmp_path: Path, m
     assert figures[0] == figures[1]
 
 
+def same(shown: object, wanted: object) -> bool:
+    """Whether a value of the shell's JSON is the value that Python got."""
+    if isinstance(wanted, float):
+        return bool(shown == pytest.approx(wanted, rel=1e-6))
+    return shown == json.loads(str(wanted)) if isinstance(shown, dict) else str(shown) == str(wanted)
+
+
 def test_queries_run_in_the_shell_with_the_same_numbers(shell: str, tmp_path: Path) -> None:
     database = tmp_path / "digits.duckdb"
     con = sqlanalysis.connect(database)
@@ -268,16 +270,15 @@ def test_queries_run_in_the_shell_with_the_same_numbers(shell: str, tmp_path: Pa
     queries = page.queries()
     expected = {name: con.execute(sql).fetchall() for name, sql in queries.items()}
     con.close()
-    assert len(queries) == 11
+    assert len(queries) == 12
     for name, sql in queries.items():
         command = [shell, "-readonly", "-json", str(database), "-c", sql]
-        answer = subprocess.run(command, capture_output=True, text=True, check=True)
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
         assert not answer.stderr, name
         rows = [tuple(row.values()) for row in json.loads(answer.stdout or "[]")]
         assert len(rows) == len(expected[name]), name
         for row, wanted in zip(rows, expected[name], strict=True):
-            for value, other in zip(row, wanted, strict=True):
-                assert value == pytest.approx(other, rel=1e-6) if isinstance(other, float) else str(value) == str(other)
+            assert all(map(same, row, wanted)), (name, row, wanted)
 
 
 @pytest.mark.parametrize(
@@ -342,12 +343,12 @@ def test_queries_have_headers_and_limits() -> None:
 
 
 def test_svg_keeps_variables_and_data_but_no_styles() -> None:
-    rows = [{"name": ' d="M1.23456" style="x" <b>', "recall": 0.5, "recall_low": 0.4, "recall_high": 0.6, "n": 3}]
+    rows = [{"name": 'x d="1.234" style="" <b>', "recall": 0.5, "recall_low": 0.4, "recall_high": 0.6, "n": 3}]
     drawn = charts.svg(charts.class_recall([{**row, "precision": 0.5} for row in rows]))
     page = Page(drawn)
     assert 'fill="var(--bar)"' in drawn
     assert not [name for _, name, _ in page.attributes if name == "style"]
-    assert ' d="M1.23456" style="x" <b>' in page.texts["text"]
+    assert 'x d="1.234" style="" <b>' in page.texts["text"]
 
 
 @pytest.mark.parametrize(

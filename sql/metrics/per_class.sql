@@ -17,7 +17,7 @@ _margins as (
         label as class,
         n as support,
         0 as predicted,
-        if(label = pred, n, 0) as tp,
+        case when label = pred then n else 0 end as tp,
     from _cells
     union all
     select

@@ -25,9 +25,9 @@ _cells as materialized (
 ),
 
 _margins as (
-    select slice, label as class, n as support, 0 as predicted, if(label = pred, n, 0) as tp from _cells
+    select slice, label as class, n as support, 0 as predicted, 0 as tp from _cells
     union all
-    select slice, pred as class, 0 as support, n as predicted, 0 as tp from _cells
+    select slice, pred as class, 0 as support, n as predicted, n * (label = pred)::integer as tp from _cells
 ),
 
 _classes as (
@@ -68,7 +68,10 @@ select
     recall_macro,
     f1_macro,
     (right_n * n - chance) / nullif(n::hugeint * n - chance, 0) as cohen_kappa,
-    coalesce((right_n * n - chance)
-    / nullif(sqrt((n::hugeint * n - labels_squared)::double * (n::hugeint * n - preds_squared)::double), 0), 0) as mcc,
+    coalesce(
+        (right_n * n - chance)
+        / nullif(sqrt((n::hugeint * n - labels_squared)::double * (n::hugeint * n - preds_squared)::double), 0),
+        0
+    ) as mcc,
 from _sums
 order by slice;

@@ -1,5 +1,5 @@
 -- The pairs of classes confused most often.
--- Grain: one row per true and predicted class, at most 30.
+-- Grain: one row per true and predicted class, at most 20.
 -- Parameters: run
 -- Edges: correct predictions are left out; predictions outside the data set are class -1.
 -- Source: macro top_confusions
@@ -15,10 +15,10 @@ with _names as (
 
 select
     coalesce(labels.name, confusion.label::varchar) as label_name,
-    coalesce(preds.name, if(confusion.pred = -1, '(outside)', confusion.pred::varchar)) as pred_name,
+    coalesce(preds.name, case confusion.pred when -1 then '(outside)' else confusion.pred::varchar end) as pred_name,
     confusion.n,
     confusion.share_of_label as share,
-from top_confusions({{ literal(run) }}, limit_n := 30) as confusion
+from top_confusions({{ literal(run) }}, limit_n := 20) as confusion
 left join _names as labels on confusion.label = labels.class
 left join _names as preds on confusion.pred = preds.class
 order by confusion.n desc, confusion.share_of_label desc, confusion.label, confusion.pred;

@@ -17,7 +17,7 @@ select
     confusion.label,
     confusion.pred,
     coalesce(labels.name, confusion.label::varchar) as label_name,
-    coalesce(preds.name, if(confusion.pred = -1, '(outside)', confusion.pred::varchar)) as pred_name,
+    coalesce(preds.name, case confusion.pred when -1 then '(outside)' else confusion.pred::varchar end) as pred_name,
     confusion.n,
     confusion.recall_share as share,
 from confusion_dense({{ literal(run) }}) as confusion

@@ -10,7 +10,7 @@ select
     label,
     pred,
     coalesce(label_name, label::varchar) as label_name,
-    coalesce(pred_name, if(pred = -1, '(outside)', pred::varchar)) as pred_name,
+    coalesce(pred_name, case pred when -1 then '(outside)' else pred::varchar end) as pred_name,
     correct,
 from {{ ident(run) }}
 where isfinite(x)

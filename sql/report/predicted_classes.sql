@@ -4,7 +4,7 @@
 -- Edges: images without a prediction are left out.
 -- Source: this project
 select
-    coalesce(pred_name, if(pred = -1, '(outside)', pred::varchar)) as name,
+    coalesce(pred_name, case pred when -1 then '(outside)' else pred::varchar end) as name,
     count(*) as n,
     avg(confidence) as mean_confidence,
 from {{ ident(run) }}

@@ -6,7 +6,10 @@
 select
     mistakes.image_id,
     coalesce(images.label_name, mistakes.label::varchar) as label_name,
-    coalesce(images.pred_name, if(mistakes.pred = -1, '(outside)', mistakes.pred::varchar)) as pred_name,
+    case
+        when mistakes.pred = -1 then '(outside)'
+        else coalesce(images.pred_name, mistakes.pred::varchar)
+    end as pred_name,
     mistakes.confidence,
     {{ 'mistakes.p_label' if probs else 'null::double as p_label' }},
     images.uri,
@@ -20,5 +23,8 @@ from {{ ident(run) }} as mistakes
 inner join {{ ident(run) }} as images on mistakes.image_id = images.image_id
 where mistakes.label <> mistakes.pred
 {% endif %}
-order by if(isnan(mistakes.confidence), null, mistakes.confidence) desc nulls last, p_label, mistakes.image_id
+order by
+    case when not isnan(mistakes.confidence) then mistakes.confidence end desc nulls last,
+    p_label,
+    mistakes.image_id
 limit $max_images;

@@ -105,7 +105,7 @@ def class_recall(rows: Sequence[Row]) -> Row:
         "encoding": {"y": y},
         "layer": [
             {
-                "mark": {"type": "bar", "color": "var(--bar)", "height": {"band": 0.62}, "cornerRadiusEnd": 2},
+                "mark": {"type": "bar", "color": "var(--bar)", "height": {"band": 0.62}},
                 "encoding": {"x": {"field": "recall", **x}},
             },
             {

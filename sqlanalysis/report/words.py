@@ -48,18 +48,19 @@ def shared_folder(lineage: Row) -> str:
     """The folder that all images of the data set share: nothing above it belongs on a page that is passed on."""
     first, last = lineage["first_uri"] or "", lineage["last_uri"] or ""
     same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
-    return first[: max(first.rfind("/", 0, same), first.rfind("\\", 0, same)) + 1]
+    folder = first[: max(first.rfind("/", 0, same), first.rfind("\\", 0, same)) + 1]
+    return "" if re.fullmatch(r"([A-Za-z]:)?[/\\]+", folder) else folder
 
 
 def private(text: str, folder: str) -> str:
     """The text without the folder of the data set and without the home folder."""
-    return (text.replace(folder, "") if len(folder) > 1 else text).replace(str(Path.home()), "~")
+    return (text.replace(folder, "") if folder else text).replace(str(Path.home()), "~")
 
 
 def place(uri: str, folder: str) -> str:
     """Where an image lies, below the folder that all share; the last two parts when they share none."""
     rest = uri.removeprefix(folder)
-    return rest if folder and not _is_private(rest) else "/".join(re.split(r"[/\\]", rest.split("?")[0])[-2:])
+    return rest if not _is_private(rest) else "/".join(re.split(r"[/\\]", rest.split("?")[0])[-2:])
 
 
 def file_name(text: str | None) -> str:
@@ -127,26 +128,37 @@ def warnings(lineage: Row, counts: Row, errors: list[Row], classes: list[Row], f
         found.append(f"This run is {lineage['status']}, not finished: the figures cover what is there so far.")
     if lineage["n_errors"]:
         kinds = ", ".join(f"{row['n']:,} × {row['stage']} {row['error']}" for row in errors)
-        kinds = private(f" ({kinds})" if kinds else "", folder)
-        found.append(f"{lineage['n_errors']:,} images failed{kinds} and count in no figure; see the table `errors`.")
-    missing = lineage["n_images"] - lineage["n_errors"] - counts["n_outputs"]
-    if missing > 0:
-        found.append(f"{missing:,} images have neither an output nor an error; run predict again to add them.")
-    if counts["n_no_prediction"]:
-        found.append(f"{counts['n_no_prediction']:,} images have no prediction and count in no figure.")
-    if counts["n_outside"]:
-        found.append(f"{counts['n_outside']:,} predictions lie outside the data set's classes and count as wrong.")
-    if 0 < counts["n_labelled"] < counts["n_outputs"]:
-        found.append(f"{counts['n_outputs'] - counts['n_labelled']:,} images have no label and count in no figure.")
-    if counts["n_duplicates"]:
-        found.append(f"{counts['n_duplicates']:,} images repeat the bytes of another image; each counts.")
+        some = private(f" ({kinds})" if kinds else "", folder)
+        found.append(
+            f"Images that failed: {lineage['n_errors']:,}{some}; they count in no figure, see the table `errors`."
+        )
+    n_labelled, n_outputs = counts["n_labelled"], counts["n_outputs"]
+    numbers = {
+        "Images with neither output nor error: {}; run predict again to add them.": lineage["n_images"]
+        - lineage["n_errors"]
+        - n_outputs,
+        "Images without a prediction: {}; they count in no figure.": counts["n_no_prediction"],
+        "Predictions outside the data set's classes: {}; they count as wrong.": counts["n_outside"],
+        "Images without a label: {}; they count in no figure.": n_outputs - n_labelled if n_labelled else 0,
+        "Images that repeat the bytes of another: {}; each counts.": counts["n_duplicates"],
+    }
+    found += [sentence.format(f"{n:,}") for sentence, n in numbers.items() if n > 0]
     small = [row["name"] for row in classes if row["n"] < SMALL_CLASS]
     if small:
-        some = ", ".join(small[:5]) + (", …" if len(small) > 5 else "")
-        found.append(
-            f"{len(small):,} classes have fewer than {SMALL_CLASS} images, so their figures are rough: {some}."
-        )
+        some = ", ".join(small[:5]) + (" and others" if len(small) > 5 else "")
+        found.append(f"Classes with fewer than {SMALL_CLASS} images: {len(small):,} ({some}); their figures are rough.")
     return found
+
+
+def differing(figures: list[Row], listed: list[Row]) -> list[str]:
+    """Why the figures of several runs do not compare: other data sets, or other numbers of images."""
+    datasets = {row["run"]: row["dataset"] for row in listed}
+    names = sorted({datasets[row["run"]] for row in figures})
+    if len(names) > 1:
+        return [f"The runs are over different data sets ({', '.join(names)}): their figures do not compare."]
+    if len({row["n"] for row in figures}) > 1:
+        return ["The runs count different numbers of labelled images: compare them on the images they share."]
+    return []
 
 
 def cards(counts: Row, key: Row, classes: list[Row], top: Row) -> list[Row]:

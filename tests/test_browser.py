@@ -1,0 +1,180 @@
+"""The report page in a real browser: nothing is loaded, nothing is refused, nothing breaks."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import report_fixture
+
+import sqlanalysis
+from sqlanalysis import reporting
+
+pytestmark = pytest.mark.browser
+FLAGS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --disable-dev-shm-usage"
+)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium with its log of console and network."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    programs = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+    if not all(programs):
+        pytest.skip("chromium or chromedriver is not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = programs[0]
+    for flag in FLAGS.split():
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(programs[1]))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report of real digits."""
+    con = sqlanalysis.connect()
+    report_fixture.add_digits(con, 400)
+    path = reporting.report(con, tmp_path_factory.mktemp("page") / "digits.html")
+    con.close()
+    return path
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report whose names are attacks, with the content policy taken out."""
+    con = sqlanalysis.connect()
+    report_fixture.add_named(con, report_fixture.HOSTILE)
+    path = reporting.report(con, tmp_path_factory.mktemp("page") / "hostile.html", title=report_fixture.HOSTILE[0])
+    con.close()
+    text = path.read_text(encoding="utf-8")
+    assert "Content-Security-Policy" in text
+    path.with_name("bare.html").write_text(text.replace("Content-Security-Policy", "x-none"), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def reset(browser: Any) -> None:
+    emulate(browser)
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    browser.get("about:blank")
+    for log in ("browser", "performance"):
+        browser.get_log(log)
+
+
+def emulate(browser: Any, mode: str = "light", width: int = 1240) -> None:
+    features = [{"name": "prefers-color-scheme", "value": mode}]
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+
+
+def show(browser: Any, path: Path) -> None:
+    browser.get(path.as_uri())
+
+
+def requests(browser: Any) -> list[str]:
+    sent = [entry["message"] for entry in browser.get_log("performance") if "requestWillBeSent" in entry["message"]]
+    return [message for message in sent if '"url":"data:' not in message]
+
+
+def test_nothing_is_loaded_or_refused(browser: Any, page: Path) -> None:
+    show(browser, page)
+    assert browser.get_log("browser") == []
+    assert len(requests(browser)) == 1, "the page itself, and nothing else"
+    names = browser.execute_script("return performance.getEntriesByType('resource').map(e => e.name)")
+    assert [name for name in names if not name.startswith("data:")] == []
+    loaded = browser.execute_script("return [...document.images].every(i => i.complete && i.naturalWidth > 0)")
+    assert loaded
+    assert browser.execute_script("return document.images.length") > 5
+
+
+def test_content_policy_is_enforced(browser: Any, page: Path) -> None:
+    show(browser, page)
+    browser.execute_script("document.body.insertAdjacentHTML('beforeend', '<p style=\"color: red\" onclick=\"x()\">')")
+    refused = " ".join(entry["message"] for entry in browser.get_log("browser"))
+    assert "style-src" in refused
+
+
+def test_hostile_names_do_nothing(browser: Any, hostile: Path) -> None:
+    for path in (hostile, hostile.with_name("bare.html")):
+        show(browser, path)
+        assert browser.get_log("browser") == []
+        assert browser.title == report_fixture.HOSTILE[0]
+        assert (
+            browser.execute_script("return document.querySelectorAll('[onerror], [onmouseover], [style]').length") == 0
+        )
+        assert "{{7*7}}" in browser.execute_script("return document.body.textContent")
+
+
+def test_theme_button(browser: Any, page: Path) -> None:
+    ground = "return getComputedStyle(document.body).backgroundColor"
+    fill = "return getComputedStyle(document.querySelector('.chart [fill^=var]')).fill"
+    show(browser, page)
+    light = browser.execute_script(ground), browser.execute_script(fill)
+    button = browser.find_element("id", "theme")
+    assert button.text == "Dark mode"
+    button.click()
+    dark = browser.execute_script(ground), browser.execute_script(fill)
+    assert all(one != other for one, other in zip(light, dark, strict=True))
+    assert button.text == "Light mode"
+    show(browser, page)
+    assert browser.execute_script(ground) == dark[0], "the choice is kept"
+    browser.find_element("id", "theme").click()
+    browser.execute_script("localStorage.clear()")
+    assert browser.get_log("browser") == []
+
+
+def test_light_and_dark_differ(browser: Any, page: Path) -> None:
+    shots = []
+    for mode in ("light", "dark"):
+        emulate(browser, mode)
+        show(browser, page)
+        shots.append(browser.get_screenshot_as_png())
+    assert shots[0] != shots[1]
+
+
+def test_copy_buttons(browser: Any, page: Path) -> None:
+    show(browser, page)
+    buttons = browser.find_elements("css selector", "button.copy")
+    assert len(buttons) == 12
+    browser.execute_script("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    buttons[0].click()
+    selected = browser.execute_script("return getSelection().toString()")
+    assert selected.strip().startswith("select")
+    assert browser.get_log("browser") == []
+
+
+def test_page_is_complete_without_javascript(browser: Any, page: Path) -> None:
+    show(browser, page)
+    count = "return [document.querySelectorAll('svg, img, table, h2, code').length, document.body.innerText.length]"
+    with_script = browser.execute_script(count)
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    show(browser, page)
+    assert browser.find_element("id", "theme").is_displayed() is False
+    assert not [b for b in browser.find_elements("css selector", "button") if b.is_displayed()]
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    without = browser.execute_script(count)
+    assert without[0] == with_script[0]
+    assert with_script[1] - without[1] < 40, "only the text of buttons is missing"
+
+
+@pytest.mark.parametrize("name", ["page", "hostile"])
+def test_no_sideways_scroll_on_a_phone(browser: Any, name: str, request: pytest.FixtureRequest) -> None:
+    emulate(browser, width=390)
+    show(browser, request.getfixturevalue(name))
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    assert browser.execute_script("return innerWidth") == 390
+
+
+def test_no_element_id_twice(browser: Any, page: Path) -> None:
+    show(browser, page)
+    ids = browser.execute_script("return [...document.querySelectorAll('[id]')].map(e => e.id)")
+    assert len(ids) == len(set(ids))

@@ -1,0 +1,153 @@
+"""The catalogue keeps its promises: headers, comments, names, parameters and columns."""
+
+from __future__ import annotations
+
+import re
+
+import duckdb
+import pytest
+from edge_cases import CALLS, EDGES, load
+
+from sqlanalysis import templates
+
+# The contract: parameters of every macro, and the output columns of those that give a table, in order.
+SCALARS = {
+    "argmax": "xs",
+    "binom_logpmf": "k, n, p",
+    "norm_ppf": "p",
+    "norm_sf": "z",
+    "wilson_high": "k, n, level",
+    "wilson_low": "k, n, level",
+}
+TABLES = {
+    "accuracy": ("rel, level", "n correct accuracy ci_low ci_high"),
+    "accuracy_bootstrap": ("rel, level", "n accuracy ci_low ci_high"),
+    "accuracy_by": ("rel, expr, level", "slice n correct accuracy ci_low ci_high"),
+    "calibration": ("rel, bins, mode", "n ece mce rmsce mean_gap"),
+    "check_run": (
+        "rel, tolerance",
+        "n duplicate_images no_label no_prediction outside_classes no_probs other_length label_out_of_range nan_probs "
+        "outside_0_1 sum_not_1 pred_not_argmax confidence_differs no_confidence",
+    ),
+    "confusion_dense": ("rel, n_classes", "label pred n recall_share precision_share"),
+    "confusion_matrix": ("rel", "label pred n"),
+    "per_class": (
+        "rel, zero_division",
+        "class support predicted tp precision recall f1 jaccard recall_low recall_high",
+    ),
+    "probability_scores": ("rel, eps", "n log_loss brier mean_p_label mean_confidence accuracy"),
+    "reliability": ("rel, bins, mode", "bin n conf_min conf_max confidence accuracy gap ci_low ci_high"),
+    "scores": (
+        "rel, zero_division",
+        "n accuracy balanced_accuracy precision_macro recall_macro f1_macro jaccard_macro precision_weighted "
+        "recall_weighted f1_weighted f1_micro cohen_kappa mcc",
+    ),
+    "scores_by": (
+        "rel, expr",
+        "slice n accuracy ci_low ci_high balanced_accuracy precision_macro recall_macro f1_macro cohen_kappa mcc",
+    ),
+    "summary": ("rel", "metric value"),
+    "top_confusions": ("rel, limit_n", "label pred n share_of_label"),
+    "topk_accuracy": ("rel, ks, level", "k n correct accuracy ci_low ci_high"),
+    "worst": ("rel, limit_n", "image_id label pred confidence p_label"),
+}
+DEFAULTS = {
+    "accuracy": "level := 0.95",
+    "accuracy_bootstrap": "level := 0.95",
+    "accuracy_by": "level := 0.95",
+    "calibration": "bins := 15, mode := 'width'",
+    "check_run": "tolerance := 1e-3",
+    "confusion_dense": "n_classes := 0",
+    "per_class": "zero_division := 0.0",
+    "probability_scores": "eps := 1.1920929e-07",
+    "reliability": "bins := 15, mode := 'width'",
+    "scores": "zero_division := 0.0",
+    "top_confusions": "limit_n := 20",
+    "topk_accuracy": "ks := [1, 3, 5], level := 0.95",
+    "worst": "limit_n := 50",
+}
+FILES = sorted(templates.paths())
+METRICS = [name for name in FILES if name.startswith("metrics/")]
+OBJECTS = [name for name in FILES if name.partition("/")[0] in ("views", "metrics", "tables")]
+
+
+def signature(name: str) -> tuple[str, str, str]:
+    """Name, parameter list and kind of body of a macro, from its file."""
+    found = re.search(r"create or replace macro (\w+)\((.*?)\) as( table)?\n", templates.source(name), re.DOTALL)
+    assert found is not None, f"{name} creates no macro"
+    return found[1], found[2], (found[3] or "").strip()
+
+
+def parameters(name: str) -> list[str]:
+    text = re.sub(r"\[[^\]]*\]", "", signature(name)[1])
+    return [part.partition(":=")[0].strip() for part in text.split(",")]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_header(name: str) -> None:
+    lines = templates.source(name).splitlines()
+    header = templates.header(name)
+    assert all((header.summary, header.grain, header.parameters, header.edges, header.source))
+    assert all(len(line) <= 120 for line in lines[:5])
+    assert not lines[5].startswith("--"), "the header is five lines"
+    assert len(lines) <= 80
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_file_holds_one_macro_of_its_name(name: str) -> None:
+    assert signature(name)[0] == name.partition("/")[2]
+    assert len(duckdb.extract_statements(templates.source(name))) == 1
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_object_is_in_help(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    short = name.partition("/")[2]
+    if short == "outputs":
+        pytest.skip("a schema, which takes no comment")
+    found = con.execute("select description from help where name = ?", [short]).fetchall()
+    assert found == [(templates.header(name).summary,)]
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_ctes_cannot_capture_a_relation(name: str) -> None:
+    text = re.sub(r"--[^\n]*", "", templates.source(name))
+    ctes = re.findall(r"(?:\bwith|\),)\s+(\w+)\s+as\s+(?:materialized\s+)?\(\s*\n", text)
+    assert all(cte.startswith("_") for cte in ctes), ctes
+    lambdas = re.findall(r"lambda\s+(\w+)", text)
+    assert all(variable.startswith("_") for variable in lambdas), lambdas
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_parameters_shadow_no_column(name: str) -> None:
+    contract = {"image_id", "label", "pred", "confidence", "probs", "activation"}
+    assert not contract & set(parameters(name))
+    if signature(name)[2]:
+        assert parameters(name)[0] in ("rel", "rel_a", "rel_ref", "ref", "nbr")
+        text = re.sub(r"--[^\n]*|'[^']*'", "", templates.source(name)).partition("as table")[2]
+        made = set(re.findall(r"\bas (\w+)", text)) - {"table"}
+        assert not made & set(parameters(name)) - {"k"}, "a column of the body bears the name of a parameter"
+
+
+def test_scalars_of_the_contract(con: duckdb.DuckDBPyConnection) -> None:
+    found = dict(con.execute("select name, parameters from help where kind = 'function'").fetchall())
+    assert {name: found.get(name) for name in SCALARS} == SCALARS
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_of_the_contract(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    found = con.execute("select parameters from help where kind = 'metric' and name = ?", [name]).fetchall()
+    assert found == [(TABLES[name][0],)]
+    load(con, EDGES["ties"], "example")
+    result = con.execute("from " + CALLS[name].format("example"))
+    assert [column[0] for column in result.description] == TABLES[name][1].split()
+    result.fetchall()
+    _, _, defaults = signature(f"metrics/{name}")[1].partition(":=")
+    expected = DEFAULTS.get(name, "")
+    assert signature(f"metrics/{name}")[1].endswith(expected)
+    assert bool(defaults) == bool(expected)
+
+
+def test_macros_recreate_in_order() -> None:
+    order = templates.installed("metrics")
+    assert sorted(order) == sorted(name.partition("/")[2] for name in METRICS)
+    assert order.index("norm_ppf") < order.index("wilson_low") < order.index("accuracy") < order.index("summary")
