@@ -20,7 +20,7 @@ from duckdb.func import ARROW
 
 from . import functions, inference, labels, progress, runs
 from .database import execute, fetch, transaction
-from .errors import InferenceError, SchemaError
+from .errors import InferenceError, QueryError, SchemaError
 from .ingest import read_classes, registered, save_classes
 from .models import Model, describe_transform
 from .runs import Run
@@ -121,7 +121,10 @@ def predict(
     if policy not in POLICIES:
         raise SchemaError(f"no policy {policy!r}; give one of {', '.join(POLICIES)}")
     dataset, space = runs.resolve_dataset(con, dataset)
-    n_selected = fetch(con, "statements/count_selected", {"dataset": dataset}, where=where)[0][0]
+    try:
+        n_selected = fetch(con, "statements/count_selected", {"dataset": dataset}, where=where)[0][0]
+    except QueryError as error:
+        raise QueryError(f"where={where!r} is no condition over `images`: {error.__cause__ or error}") from error
     mapping, used_policy = _class_map(con, model, space, policy, class_map)
     with progress.track(f"predicting {run or model.name}", n_selected, enabled=show_progress) as advance:
         engine = inference.Engine(model, mapping, batch_size=batch_size, device=device, advance=advance)

@@ -150,7 +150,7 @@ def _page(con: duckdb.DuckDBPyConnection, runs: Sequence[str], title: str | None
     }
     if len(runs) > 1 and labelled:
         context["runs_chart"] = _draw(charts.runs([row for row in context["runs"] if row["n"]]))
-        context["paired"] = _paired(con, runs)
+        context["paired"] = _has_macro(con, "mcnemar")
     if labelled:
         context["mistakes"] = _pictures(con, answers["worst_mistakes"].rows, folder)
         context |= _class_sections(answers)
@@ -172,9 +172,8 @@ def _labelled_answers(con: duckdb.DuckDBPyConnection, run: str, lineage: Row, ma
     return answers
 
 
-def _paired(con: duckdb.DuckDBPyConnection, runs: Sequence[str]) -> str:
-    macros = {name for name, _ in database.fetch(con, "statements/list_macros")}
-    return f"from mcnemar('{runs[0]}', '{runs[1]}')" if "mcnemar" in macros else ""
+def _has_macro(con: duckdb.DuckDBPyConnection, name: str) -> bool:
+    return name in {macro for macro, _ in database.fetch(con, "statements/list_macros")}
 
 
 def _draw(chart: Row) -> Markup:

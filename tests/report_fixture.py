@@ -22,6 +22,8 @@ HOSTILE = (
     '" style="color:red" onmouseover="alert(3)',
     "javascript:alert(4)",
     "o'brien; drop table images; --",
+    "line\nbreak \u202e turned \x01 & &lt;",
+    "long " * 60,
 )
 
 

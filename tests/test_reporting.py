@@ -146,7 +146,7 @@ def test_page_stands_alone(digits: tuple[duckdb.DuckDBPyConnection, Page]) -> No
 
 def test_hostile_names_are_inert(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     names = report_fixture.HOSTILE
-    uris = [f"/home/<script>alert(5)</script>/{names[i % 8]}/{i}.png" for i in range(48)]
+    uris = [f"/home/<script>alert(5)</script>/{names[i % len(names)]}/{i}.png" for i in range(60)]
     report_fixture.add_named(con, names, uris=uris)
     con.execute(
         "update runs set model = ?, device = ?, selection = ?, packages = ?", [*names[:3], '{"</script>": "<b>"}']

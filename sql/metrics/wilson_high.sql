@@ -7,8 +7,8 @@ create or replace macro wilson_high(k, n, level) as
 case
     when n = 0 then null
     when k = n then 1e0
-    else (
-        k + norm_ppf((1 + level) / 2) ** 2 / 2
-        + norm_ppf((1 + level) / 2) * sqrt(k * (1 - k / nullif(n, 0)) + norm_ppf((1 + level) / 2) ** 2 / 4)
-    ) / nullif(n + norm_ppf((1 + level) / 2) ** 2, 0)
+    else list_transform(
+        [norm_ppf((1 + level) / 2)],
+        lambda _q: (k + _q * _q / 2 + _q * sqrt(k * (1 - k / nullif(n, 0)) + _q * _q / 4)) / nullif(n + _q * _q, 0)
+    )[1]
 end;

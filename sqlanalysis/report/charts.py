@@ -7,6 +7,7 @@ light and dark need no second drawing. Data never enters an expression, and vl-c
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -24,7 +25,7 @@ _CONFIG: Row = {
         "titleFontSize": 12,
         "titleFontWeight": "normal",
         "titlePadding": 10,
-        "labelLimit": 150,
+        "labelLimit": 0,
         "gridColor": "var(--grid)",
         "domain": False,
         "ticks": False,
@@ -33,6 +34,7 @@ _CONFIG: Row = {
     "text": {"fontSize": 11},
 }
 _CROSS = "M-1,-1L1,1M1,-1L-1,1"
+_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _PERCENT: Row = {"format": ".0%", "tickCount": 5}
 
 
@@ -58,8 +60,10 @@ def hues(names: Sequence[str]) -> dict[str, int]:
 
 def runs(rows: Sequence[Row]) -> Row:
     """Accuracy of every run with its interval, on one axis."""
-    order = [row["run"] for row in rows]
-    y = {"field": "run", "type": "nominal", "sort": order, "title": None}
+    short = _short([row["run"] for row in rows])
+    order = list(short.values())
+    rows = [{**row, "run": short[row["run"]]} for row in rows]
+    y = _names("run", order)
     x = {"type": "quantitative", "title": "accuracy", "scale": {"zero": False, "nice": True}, "axis": {"format": "~%"}}
     return {
         "width": 400,
@@ -80,17 +84,53 @@ def runs(rows: Sequence[Row]) -> Row:
     }
 
 
+def _short(names: Sequence[str], limit: int = 22) -> dict[str, str]:
+    """Names fit for a chart: cut in the middle, still different, without what XML forbids.
+
+    vl-convert ends the whole process on a character that XML forbids, and fails when Vega cuts an emoji in two.
+    """
+    short: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        text = " ".join(_NO_XML.sub("\ufffd", name).split())
+        if _width(text) > limit:
+            head = _fit(text, limit // 2)
+            text = f"{head}…{_fit(text[::-1], limit // 2 - 1)[::-1]}"
+        number = 2
+        while (free := text if number == 2 else f"{text} ({number - 1})") in short.values():
+            number += 1
+        short[name] = free
+    return short
+
+
+def _width(text: str) -> int:
+    return sum(1 + (unicodedata.east_asian_width(character) in "WF") for character in text)
+
+
+def _fit(text: str, limit: int) -> str:
+    text = text[:limit]
+    while _width(text) > limit:
+        text = text[:-1]
+    return text
+
+
+def _names(field: str, order: Sequence[str]) -> Row:
+    """An axis of names in a given order: as a scale's domain, for Vega-Lite turns `sort` into an expression."""
+    return {"field": field, "type": "nominal", "sort": None, "scale": {"domain": list(order)}, "title": None}
+
+
 def _room(names: Sequence[str]) -> Row:
     """Padding for readers whose font runs wider than the one that vl-convert measured with."""
-    wider = round(min(150, 7 * max(map(len, names), default=0)) * 0.16)
+    wider = round(7 * max(map(_width, names), default=0) * 0.16)
     return {"left": 4 + wider, "right": 14, "top": 4, "bottom": 4}
 
 
 def class_recall(rows: Sequence[Row]) -> Row:
     """Recall as bars with intervals, precision as a mark, in the order of the rows."""
-    order = [row["name"] for row in rows]
+    short = _short([row["name"] for row in rows])
+    order = list(short.values())
+    rows = [{**row, "name": short[row["name"]]} for row in rows]
     step = max(20, min(36, 400 // len(rows)))
-    y = {"field": "name", "type": "nominal", "sort": order, "title": None}
+    y = _names("name", order)
     x = {
         "type": "quantitative",
         "title": "recall (bar, line: 95% interval), precision (diamond)",
@@ -141,8 +181,10 @@ def class_recall(rows: Sequence[Row]) -> Row:
 
 def confusion(rows: Sequence[Row]) -> Row:
     """Row shares as squares: the diagonal in one hue, errors in another, darkness by square root."""
-    names = list(dict.fromkeys(row["label_name"] for row in rows))
-    columns = names + sorted({row["pred_name"] for row in rows} - set(names))
+    labels = dict.fromkeys(row["label_name"] for row in rows)
+    short = _short([*labels, *sorted({row["pred_name"] for row in rows} - labels.keys())], 18)
+    names, columns = [short[name] for name in labels], list(short.values())
+    rows = [{**row, "label_name": short[row["label_name"]], "pred_name": short[row["pred_name"]]} for row in rows]
     step = max(12, min(36, 400 // max(len(columns), 1)))
     shades = [{**row, "hit": row["label"] == row["pred"]} for row in rows if row["n"]]
     marks: list[Row] = [
@@ -162,7 +204,7 @@ def confusion(rows: Sequence[Row]) -> Row:
     if step >= 26:
         ink = {"condition": {"test": "datum.share > 0.4", "value": "var(--on-accent)"}, "value": "var(--ink)"}
         marks.append({"mark": "text", "encoding": {"text": {"field": "n"}, "color": ink}})
-    axis = {"labelLimit": 110, "labelOverlap": False, "labelFontSize": 12 if step >= 20 else 10}
+    axis = {"labelOverlap": False, "labelFontSize": 12 if step >= 20 else 10}
     return {
         "width": {"step": step},
         "height": {"step": step},

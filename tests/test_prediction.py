@@ -1,0 +1,415 @@
+"""predict and register_model: equal to torchvision's pipeline by hand, resumable, and honest about failures."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+from torch import nn
+
+import sqlanalysis
+from sqlanalysis import add_images, inference, load_model, predict, register_model
+from sqlanalysis.errors import InferenceError, NotFoundError, QueryError, SchemaError
+from sqlanalysis.inference import score
+from sqlanalysis.labels import ClassMap
+from sqlanalysis.models import Model
+
+from .conftest import to_64
+
+
+@pytest.fixture
+def pets(con: duckdb.DuckDBPyConnection, photos: Path) -> duckdb.DuckDBPyConnection:
+    add_images(con, photos, dataset="pets")
+    return con
+
+
+def by_hand(model: Model, paths: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities and activations as a tutorial computes them: one image at a time, no batching, no layout."""
+    kept = []
+    hook = model.module.get_submodule(model.layer or "").register_forward_hook(lambda *a: kept.append(a[2]))
+    probs = []
+    with torch.inference_mode():
+        for path in paths:
+            with Image.open(path) as image:
+                tensor = model.transform(image.convert("RGB"))
+            probs.append(model.module(tensor.unsqueeze(0)).softmax(1)[0])
+    hook.remove()
+    return torch.stack(probs).numpy(), torch.cat([k.mean((2, 3)) for k in kept]).numpy()
+
+
+def test_resnet_equals_torchvision_by_hand(pets: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
+    torch.manual_seed(0)
+    net = torchvision.models.resnet18(num_classes=3)
+    transform = torchvision.models.ResNet18_Weights.DEFAULT.transforms()
+    paths = [row[0] for row in pets.sql("select uri from images order by image_id").fetchall()]
+    batch = torch.stack([transform(Image.open(path).convert("RGB")) for path in paths[::3]])
+    net.train()(batch)  # gives batch norm real statistics, so that images differ
+    with torch.no_grad():
+        net.fc.weight.mul_(10)
+        net.fc.bias.sub_(net.eval()(batch).mean(0))
+    torch.save(net.state_dict(), tmp_path / "resnet18.pth")
+    model = load_model("resnet18", tmp_path / "resnet18.pth", layer="layer4", classes=["cat", "dog", "owl"])
+    probs, activations = by_hand(model, paths)
+    assert len(set(probs.argmax(1))) > 1
+    done = predict(pets, model)
+    assert (done.n_images, done.n_ok, done.n_errors, done.n_computed) == (18, 18, 0, 18)
+    assert done.class_policy == "identity"
+    found = pets.sql("select pred, confidence, probs, activation from resnet18 order by image_id").fetchnumpy()
+    assert np.array_equal(found["pred"], probs.argmax(1))
+    assert np.abs(np.stack(found["probs"]) - probs).max() <= 1e-5
+    assert np.array_equal(found["confidence"], np.stack(found["probs"]).max(1))
+    assert np.abs(np.stack(found["activation"]) - activations).max() <= 1e-4
+
+
+def test_view_is_the_whole_data_frame(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
+    predict(pets, tiny_model, "first_try")
+    view = pets.sql("from first_try")
+    columns = "image_id dataset uri split label label_name pred pred_name confidence correct probs activation x y"
+    assert view.columns[:14] == columns.split()
+    assert dict(zip(view.columns, map(str, view.types), strict=True))["probs"] == "FLOAT[3]"
+    rows = pets.sql("select label, pred, correct, pred_name, label_name from first_try").fetchall()
+    for label, pred, correct, pred_name, label_name in rows:
+        assert correct == (label == pred)
+        assert (label_name, pred_name) == (["cat", "dog", "owl"][label], ["cat", "dog", "owl"][pred])
+    assert len(pets.sql("from first_try limit 3").fetchall()) == 3
+    assert pets.sql("select run, count(*) from predictions group by run").fetchall() == [("first_try", 18)]
+    assert pets.sql("from check_database").fetchall() == []
+
+
+def test_lineage(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
+    predict(pets, tiny_model, where="label < 2")
+    run = dict(zip(pets.sql("from runs").columns, pets.sql("from runs").fetchall()[0], strict=True))
+    assert run["weights_sha256"] == tiny_model.weights_sha256
+    assert "to_64" in run["transform"]
+    assert (run["selection"], run["layer"], run["precision"], run["device"]) == ("label < 2", "3", "fp32", "cpu")
+    assert (run["status"], run["n_images"], run["n_errors"]) == ("finished", 12, 0)
+    assert run["finished_at"] >= run["started_at"]
+    for stage in ("fetch", "decode", "transform", "forward", "write", "total"):
+        assert f'"{stage}"' in run["seconds"]
+    assert f'"torch": "{torch.__version__.partition("+")[0]}' in run["packages"]
+
+
+def test_function_in_sql(pets: duckdb.DuckDBPyConnection, tiny_model: Model, photos: Path) -> None:
+    assert register_model(pets, tiny_model) == "tiny"
+    predict(pets, tiny_model, "reference")
+    sql = "select tiny(image).pred, tiny(image).probs from image_files order by image_id limit 5"
+    expected = pets.sql("select pred, probs from reference order by image_id limit 5").fetchall()
+    assert pets.sql(sql).fetchall() == expected
+    broken = (
+        "select tiny({'bytes': 'no'::blob, 'path': null}), tiny(null), tiny(image) is null from image_files limit 1"
+    )
+    answer, nothing, usual = pets.sql(broken).fetchall()[0]
+    assert (answer["pred"], answer["error"]["stage"], answer["error"]["error"]) == (None, "decode", "ImageError")
+    assert (nothing, usual) == (None, False)
+
+
+def test_running_again_computes_nothing(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
+    assert predict(pets, tiny_model, where="label = 0").n_computed == 6
+    again = predict(pets, tiny_model)
+    assert (again.n_images, again.n_ok, again.n_computed) == (18, 18, 12)
+    assert predict(pets, tiny_model).n_computed == 0
+
+
+def test_equal_bytes_are_computed_once(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path, tiny_model: Model
+) -> None:
+    root = shutil.copytree(photos, tmp_path / "pets")
+    shutil.copy(root / "cat" / "0.jpg", root / "owl" / "same.jpg")
+    add_images(con, root)
+    done = predict(con, tiny_model)
+    assert (done.n_images, done.n_ok, done.n_computed) == (19, 19, 18)
+    same = con.sql(
+        "select count(distinct probs) from tiny where sha256 in (select sha256 from tiny where uri like '%same%')"
+    )
+    assert same.fetchall() == [(1,)]
+
+
+def test_changed_files_are_errors_until_added_again(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path, tiny_model: Model
+) -> None:
+    root = shutil.copytree(photos, tmp_path / "pets")
+    add_images(con, root)
+    shutil.copy(photos / "dog" / "0.jpg", root / "cat" / "0.jpg")
+    done = predict(con, tiny_model)
+    assert (done.n_ok, done.n_errors) == (17, 1)
+    assert con.sql("select stage, error from errors").fetchall() == [("fetch", "ChangedImage")]
+    add_images(con, root)
+    done = predict(con, tiny_model)
+    assert (done.n_ok, done.n_errors, done.n_computed) == (18, 0, 0)
+    shutil.copy(photos / "dog" / "1.jpg", root / "cat" / "0.jpg")
+    add_images(con, root)
+    assert predict(con, tiny_model).n_ok == 18
+    assert con.sql("select count(*) from outputs.tiny").fetchall() == [(18,)]
+
+
+def test_broken_files_leave_their_neighbours_alone_to_the_bit(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path, tiny_model: Model
+) -> None:
+    root = shutil.copytree(photos, tmp_path / "pets")
+    add_images(con, root)
+    predict(con, tiny_model, "quiet")
+    data = (root / "dog" / "3.jpg").read_bytes()
+    (root / "dog" / "3.jpg").write_bytes(data[: len(data) // 2])
+    (root / "cat" / "1.jpg").unlink()
+    con.execute("update images set sha256 = ? where uri like '%dog/3.jpg'", [hashlib.sha256(data[: len(data) // 2]).hexdigest()])  # fmt: skip
+    done = predict(con, tiny_model, "broken")
+    assert (done.n_images, done.n_ok, done.n_errors) == (18, 16, 2)
+    rows = con.sql("select parse_filename(uri), stage from errors where run = 'broken' order by all").fetchall()
+    assert rows == [("1.jpg", "fetch"), ("3.jpg", "decode")]
+    different = con.sql("from quiet join broken using (image_id) where quiet.probs <> broken.probs")
+    assert different.fetchall() == []
+
+
+class Moody(nn.Module):
+    """Fails, or answers nonsense, for images whose first pixel says so; counts its calls."""
+
+    def __init__(self, net: nn.Module, mood: str) -> None:
+        super().__init__()
+        self.net, self.mood, self.calls = net, mood, 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        logits = self.net(images)
+        bad = images[:, 0, 0, 0] == 1
+        self.calls += 1
+        if self.mood == "raise" and bad.any():
+            raise ValueError("I do not like this one")
+        if self.mood == "memory" and len(images) > 2:
+            raise torch.OutOfMemoryError("too much")
+        if self.mood == "nan":
+            logits = torch.where(bad[:, None], torch.nan, logits)
+        return logits
+
+
+@pytest.mark.parametrize(("mood", "n_errors"), [("raise", 1), ("nan", 1), ("memory", 0)])
+def test_forward_failures(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path, tiny_net: nn.Module, mood: str, n_errors: int
+) -> None:
+    root = shutil.copytree(photos, tmp_path / "pets")
+    Image.new("RGB", (72, 72), (255, 255, 255)).save(root / "dog" / "white.png")
+    add_images(con, root)
+    calm = load_model(tiny_net, transform=to_64, classes=["cat", "dog", "owl"], name="calm")
+    module = Moody(tiny_net, "none")
+    moody = dataclasses.replace(calm, module=module, name="moody")
+    predict(con, calm)
+    module.mood = mood
+    done = predict(con, moody)
+    assert (done.n_ok, done.n_errors) == (19 - n_errors, n_errors)
+    rows = con.sql("select parse_filename(uri), stage, error from errors").fetchall()
+    kind = {"raise": "ValueError", "nan": "InferenceError"}
+    assert rows == ([("white.png", "forward", kind[mood])] if n_errors else [])
+    pairs = con.sql("select calm.probs, moody.probs from calm join moody using (image_id)").fetchall()
+    assert max(abs(a - b) for left, right in pairs for a, b in zip(left, right, strict=True)) <= 1e-6
+    if mood == "raise":
+        assert all(left == right for left, right in pairs)
+
+
+def test_wrong_width_is_an_error_and_not_a_row(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
+    wide = dataclasses.replace(tiny_model, classes=sqlanalysis.labels.numbered(4), name="wide")
+    pets.execute("insert into classes values ('pets', 3, 'yak', null)")
+    done = predict(pets, wide)
+    assert (done.n_ok, done.n_errors) == (0, 18)
+    assert "expected (8, 4)" in pets.sql("select any_value(message) from errors").fetchall()[0][0]
+
+
+# Classes
+
+
+def test_score_against_numpy() -> None:
+    logits = torch.randn(50, 6, generator=torch.Generator().manual_seed(0)) * 4
+    probs = np.exp(logits.double().numpy())
+    probs /= probs.sum(1, keepdims=True)
+    to_class = (0, 1, 0, -1, 2, -1)
+    sums = np.stack([probs[:, [0, 2]].sum(1), probs[:, 1], probs[:, 4], np.zeros(50)], 1)
+    identity = score(logits, None)
+    assert np.allclose(identity["probs"], probs, atol=1e-15)
+    assert np.array_equal(identity["pred"], probs.argmax(1))
+    restricted = score(logits, ClassMap(to_class, 4, "restricted", "csv"))
+    assert np.allclose(restricted["probs"], sums / sums.sum(1, keepdims=True), atol=1e-15)
+    assert np.array_equal(restricted["pred"], sums.argmax(1))
+    assert np.allclose(restricted["inside"], sums.sum(1), atol=1e-15)
+    opened = score(logits, ClassMap(to_class, 4, "open", "csv"))
+    assert np.array_equal(opened["pred"], np.array(to_class)[probs.argmax(1)])
+    assert np.allclose(opened["probs"], sums, atol=1e-15)
+    for found in (restricted, opened):
+        assert np.array_equal(found["raw_pred"], probs.argmax(1))
+        assert np.allclose(found["raw_confidence"], probs.max(1), atol=1e-15)
+
+
+def test_restricted_survives_a_model_sure_of_something_else() -> None:
+    logits = torch.tensor([[1000.0, 2.0, 1.0]])
+    found = score(logits, ClassMap((-1, 0, 1), 2, "restricted", "name"))
+    assert np.allclose(found["probs"], torch.tensor([[2.0, 1.0]]).double().softmax(1))
+
+
+def test_ties_go_to_the_lower_index() -> None:
+    assert score(torch.zeros(1, 5), None)["pred"].tolist() == [0]
+
+
+def mapped(model: Model) -> Model:
+    return dataclasses.replace(model, classes=sqlanalysis.labels.Classes(("Dog", "cat", "car")), name="mapped")
+
+
+def test_policies(pets: duckdb.DuckDBPyConnection, tmp_path: Path, tiny_model: Model) -> None:
+    model = mapped(tiny_model)
+    with pytest.raises(SchemaError, match="no output for owl"):
+        predict(pets, model)
+    (tmp_path / "map.csv").write_text("from_class,to_class\nDog,dog\ncat,cat\n")
+    restricted = predict(pets, model, "kept_inside", class_map=tmp_path / "map.csv")
+    opened = predict(pets, model, "opened", policy="open", class_map=tmp_path / "map.csv")
+    assert (restricted.class_policy, opened.class_policy) == ("restricted", "open")
+    predict(pets, tiny_model, "raw")
+    rows = pets.sql(
+        "select raw.probs, k.probs, k.pred, k.inside, o.pred, o.raw_pred, o.raw_pred_name, o.pred_name "
+        "from raw join kept_inside k using (image_id) join opened o using (image_id)"
+    ).fetchall()
+    for raw, inside, pred, mass, open_pred, raw_pred, raw_name, open_name in rows:
+        assert np.allclose(inside, np.array([raw[1], raw[0], 0]) / (raw[0] + raw[1]), atol=1e-6)
+        assert pred == np.argmax(inside)
+        assert abs(mass - raw[0] - raw[1]) < 1e-6
+        assert raw_pred == np.argmax(raw)
+        assert (open_pred, open_name) == {0: (1, "dog"), 1: (0, "cat"), 2: (-1, None)}[raw_pred]
+        assert raw_name == ("Dog", "cat", "car")[raw_pred]
+    assert pets.sql("select from_class, to_class from class_map where run = 'opened' order by all").fetchall() == [
+        (0, 1),
+        (1, 0),
+    ]
+    assert pets.sql("select model_space, output_space from runs where run = 'opened'").fetchall() == [
+        ("mapped", "pets")
+    ]
+
+
+def test_unlabelled_images_get_the_models_own_classes(
+    con: duckdb.DuckDBPyConnection, photos: Path, tiny_model: Model
+) -> None:
+    add_images(con, photos / "cat", dataset="unknown")
+    assert predict(con, tiny_model).class_policy == "identity"
+    rows = con.sql("select label_name, pred_name in ('cat', 'dog', 'owl'), correct from tiny").fetchall()
+    assert set(rows) == {(None, True, None)}
+    with pytest.raises(SchemaError, match="needs a labelled data set"):
+        predict(con, tiny_model, "other", policy="restricted")
+
+
+# What is refused
+
+
+def test_wrong_use(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
+    for name, message in [
+        ("My Run", "no identifier.*such as 'my_run'"),
+        ("select", "taken by a keyword of SQL"),
+        ("images", "taken by a table or view"),
+        ("accuracy", "taken by a macro"),
+    ]:
+        with pytest.raises(SchemaError, match=message):
+            predict(pets, tiny_model, name)
+    with pytest.raises(NotFoundError, match="no data set 'dogs'"):
+        predict(pets, tiny_model, dataset="dogs")
+    with pytest.raises(QueryError, match=r"where='breed = 1'.*breed"):
+        predict(pets, tiny_model, where="breed = 1")
+    with pytest.raises(QueryError, match="where="):
+        predict(pets, tiny_model, where="true); drop table images; --")
+    with pytest.raises(SchemaError, match="no policy 'closed'"):
+        predict(pets, tiny_model, policy="closed")
+    with pytest.raises(InferenceError, match=r"no device 'tpu9'; give auto"):
+        predict(pets, tiny_model, device="tpu9")
+    assert pets.sql("select count(*) from runs").fetchall() == [(0,)]
+    assert pets.sql("select count(*) from images").fetchall() == [(18,)]
+
+
+def test_no_images_yet(con: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
+    with pytest.raises(NotFoundError, match="no images yet"):
+        predict(con, tiny_model)
+
+
+def test_other_work_under_the_same_name_is_refused(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
+    predict(pets, tiny_model, "mine")
+    other = dataclasses.replace(tiny_model, weights_sha256="0" * 64, transform=lambda image: to_64(image))
+    with pytest.raises(SchemaError, match=r"run 'mine' exists and differs: weights_sha256 .* transform .*replace=True"):
+        predict(pets, other, "mine")
+    assert predict(pets, other, "mine", replace=True).n_computed == 18
+    assert pets.sql("select count(*), any_value(weights_sha256) from runs").fetchall() == [(1, "0" * 64)]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
+@pytest.mark.gpu
+def test_gpu_gives_the_same_answers(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
+    predict(pets, tiny_model, "on_cpu", device="cpu")
+    predict(pets, tiny_model, "on_gpu", device="cuda")
+    rows = pets.sql("select a.probs, b.probs from on_cpu a join on_gpu b using (image_id)").fetchall()
+    assert max(abs(p - q) for a, b in rows for p, q in zip(a, b, strict=True)) <= 1e-4
+
+
+# Interruption
+
+SLOW = textwrap.dedent(
+    """
+    import sys, time, torch, sqlanalysis
+    from torch import nn
+    from torchvision.transforms.functional import to_tensor
+    from sqlanalysis import prediction
+    prediction.BLOCK_IMAGES = 6
+    class Slow(nn.Module):
+        def forward(self, images):
+            time.sleep(0.15)
+            return images.mean((2, 3)) * 10
+    def transform(image):
+        return to_tensor(image.resize((8, 8)))
+    con = sqlanalysis.connect(sys.argv[1])
+    model = sqlanalysis.load_model(Slow(), transform=transform, classes=["cat", "dog", "owl"], name="slow")
+    print("ready", flush=True)
+    print(sqlanalysis.predict(con, model, batch_size=1), flush=True)
+    """
+)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["kill", "interrupt"])
+def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, photos: Path, number: signal.Signals) -> None:
+    script, file, quiet = tmp_path / "slow.py", tmp_path / "a.duckdb", tmp_path / "b.duckdb"
+    script.write_text(SLOW)
+    for path in (file, quiet):
+        with sqlanalysis.connect(path) as con:
+            add_images(con, photos, dataset="pets")
+    process = subprocess.Popen(
+        [sys.executable, script, file], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(0.9)
+    process.send_signal(number)
+    start = time.monotonic()
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode != 0
+    if number == signal.SIGINT:
+        assert "KeyboardInterrupt" in errors
+        assert time.monotonic() - start < 3
+    with sqlanalysis.connect(file) as con:
+        committed, status = con.sql("select (select count(*) from outputs.slow), status from runs").fetchall()[0]
+    assert 0 < committed < 18
+    assert committed % 6 == 0
+    assert status == ("interrupted" if number == signal.SIGINT else "running")
+    for path in (file, quiet):
+        subprocess.run([sys.executable, script, path], check=True, capture_output=True)
+    with sqlanalysis.connect(file) as con:
+        con.execute("attach ? as quiet (read_only)", [str(quiet)])
+        for left, right in (("outputs.slow", "quiet.outputs.slow"), ("quiet.outputs.slow", "outputs.slow")):
+            assert con.sql(f"from {left} except from {right}").fetchall() == []
+        assert con.sql("select status, n_images, n_errors from runs").fetchall() == [("finished", 18, 0)]
+
+
+def test_engine_restores_torch_threads(tiny_model: Model) -> None:
+    before = torch.get_num_threads()
+    engine = inference.Engine(tiny_model)
+    engine.close()
+    assert torch.get_num_threads() == before
