@@ -80,15 +80,21 @@ def _out(text: str) -> None:
     print(text)  # noqa: T201
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        _out(version("sqlanalysis"))
+        raise typer.Exit
+
+
 @app.callback(epilog="--debug, anywhere, shows the traceback of an error.")
 def _root(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", callback=_version, is_eager=True)
+    ] = False,
 ) -> None:
-    if version:
-        from importlib.metadata import version as installed
-
-        _out(installed("sqlanalysis"))
-        raise typer.Exit
+    pass
 
 
 @app.command()
@@ -230,9 +236,10 @@ def _key_value(text: str) -> tuple[str, Any]:
     if not sign:
         raise typer.BadParameter(f"{text!r} is not KEY=VALUE")
     try:
-        return key, json.loads(value)
+        decoded = json.loads(value)
     except json.JSONDecodeError:
         return key, value
+    return key, value if key == "expr" and not isinstance(decoded, list) else decoded
 
 
 @app.command()
@@ -321,7 +328,7 @@ def demo(
 
 def _show(relation: duckdb.DuckDBPyRelation, output: Format) -> None:
     if output is Format.table:
-        wide = shutil.get_terminal_size((160, 24)).columns
+        wide = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
         relation.show(max_width=wide, max_rows=1000, max_col_width=80)
         return
     rows = relation.fetchall()

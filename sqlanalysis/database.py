@@ -109,7 +109,8 @@ def _attach(con: duckdb.DuckDBPyConnection, file: Path, read_only: bool) -> None
     if alias.lower() in _RESERVED_ALIASES:
         alias += "_file"
     try:
-        con.execute(templates.render("statements/attach", path=str(file), alias=alias, read_only=read_only))
+        new = not file.exists()
+        con.execute(templates.render("statements/attach", path=str(file), alias=alias, read_only=read_only, new=new))
         con.execute(templates.render("statements/use", alias=alias))
     except duckdb.Error as error:
         raise _refusal(error, file) from error
@@ -223,6 +224,9 @@ def relation(con: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelatio
         statements = con.extract_statements(sql)
         if len(statements) != 1:
             raise QueryError(f"one statement at a time, this is {len(statements)}")
-        return con.sql(sql)
+        if duckdb.ExpectedResultType.QUERY_RESULT in statements[0].expected_result_type:
+            return con.sql(sql)
+        con.execute(statements[0]).fetchall()
+        return None
     except duckdb.Error as error:
         raise QueryError(str(error).strip()) from error

@@ -21,6 +21,7 @@ from .templates import render
 METHODS = ("umap", "pca")
 EXACT_LIMIT = 50_000  # above it, umap-learn's own approximate neighbours are faster
 TRUST_SAMPLE = 2_000
+SPECTRAL_MINIMUM = 10  # UMAP's spectral start needs more points than dimensions
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,10 @@ def _umap(
         warnings.simplefilter("ignore")
         import umap
 
-        given = {} if knn is None else {"precomputed_knn": (knn[0][:, :n_neighbors], knn[1][:, :n_neighbors], None)}
+        given: dict[str, Any] = (
+            {} if knn is None else {"precomputed_knn": (knn[0][:, :n_neighbors], knn[1][:, :n_neighbors], None)}
+        )
+        given["init"] = "spectral" if len(vectors) > SPECTRAL_MINIMUM else "random"
         mapper = umap.UMAP(n_neighbors=n_neighbors, min_dist=min_dist, random_state=seed, n_jobs=1, **given)
         points: np.ndarray = mapper.fit_transform(vectors)
     return points.astype(np.float32)

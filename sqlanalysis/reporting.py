@@ -12,7 +12,6 @@ import datetime
 import hashlib
 import importlib.metadata
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from markupsafe import Markup
 
 from . import database, images, templates
 from .errors import ImageError, NotFoundError, near_matches
-from .report import charts, words
+from .page import charts, words
 
 MAX_POINTS = 5000
 THUMBNAIL_PX = 160
@@ -303,7 +302,3 @@ def _write(file: Path, page: str) -> None:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
         raise
-
-
-# `sqlanalysis.report` is this function; importing the folder of the same name had put a module there.
-setattr(sys.modules[__package__ or "sqlanalysis"], "report", report)  # noqa: B010

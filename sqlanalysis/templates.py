@@ -130,7 +130,7 @@ def render_sql(name: str, /, **names: object) -> str:
     """The text this package sends to DuckDB for one SQL file.
 
     Args:
-        name: file name without `.sql`, such as `accuracy` or `report/per_class`.
+        name: file name without `.sql`, such as `accuracy` or `report/class_table`.
         names: identifiers that a statement template asks for, such as `run="resnet18"`.
 
     Returns:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import report_fixture
 
 import sqlanalysis
 from sqlanalysis import reporting
+
+from . import report_fixture
 
 pytestmark = pytest.mark.browser
 FLAGS = (

@@ -6,9 +6,10 @@ import re
 
 import duckdb
 import pytest
-from edge_cases import CALLS, EDGES, load
 
 from sqlanalysis import templates
+
+from .edge_cases import CALLS, EDGES, load
 
 # The contract: parameters of every macro, and the output columns of those that give a table, in order.
 SCALARS = {

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from edge_cases import EDGES, load, random_case
 
 from sqlanalysis.errors import NotFoundError, QueryError, SchemaError
 from sqlanalysis.evaluation import list_metrics, metric
+
+from .edge_cases import EDGES, load, random_case
 
 
 @pytest.fixture

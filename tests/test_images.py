@@ -28,7 +28,7 @@ def encoded(picture: Image.Image, kind: str, **options: object) -> bytes:
 
 def odd_pictures() -> dict[str, bytes]:
     rgb = Image.fromarray(GRADIENT)
-    sixteen = Image.fromarray((GRADIENT[..., 0].astype(np.uint16) * 257))
+    sixteen = Image.fromarray(GRADIENT[..., 0].astype(np.uint16) * 257)
     palette = rgb.quantize(16)
     palette.info["transparency"] = 3
     exif = Image.Exif()

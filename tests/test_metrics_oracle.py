@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 import torchmetrics.functional.classification as tm
-from edge_cases import CALLS, EDGES, Case, case, digits_case, duplicate, load, random_case
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sk
 
 import sqlanalysis
+
+from .edge_cases import CALLS, EDGES, Case, case, digits_case, duplicate, load, random_case
 
 CASES = {
     "binary": random_case(300, 2, 1),

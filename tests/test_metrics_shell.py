@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from edge_cases import CALLS, EDGES, load, random_case
 
 import sqlanalysis
+
+from .edge_cases import CALLS, EDGES, load, random_case
 
 SCALARS = {
     "norm_sf": "norm_sf(1.25)",

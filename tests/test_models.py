@@ -29,7 +29,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.save({"epoch": 3, "state_dict": {f"module.{k}": v for k, v in weights.items()}}, folder / "wrapped.pth")
     save_file(weights, folder / "safe.safetensors")
     torch.save(torchvision.models.squeezenet1_1(num_classes=7).state_dict(), folder / "seven.pth")
-    torch.save({k: v for k, v in list(weights.items())[:-1]}, folder / "short.pth")
+    torch.save(dict(list(weights.items())[:-1]), folder / "short.pth")
     torch.save(nn.Linear(2, 2), folder / "module.pth")
     (folder / "evil.pth").write_bytes(pickle.dumps({"x": print}))
     (folder / "text.pth").write_text("hello")

@@ -161,10 +161,11 @@ def test_broken_files_leave_their_neighbours_alone_to_the_bit(
     root = shutil.copytree(photos, tmp_path / "pets")
     add_images(con, root)
     predict(con, tiny_model, "quiet")
-    data = (root / "dog" / "3.jpg").read_bytes()
-    (root / "dog" / "3.jpg").write_bytes(data[: len(data) // 2])
+    half = (root / "dog" / "3.jpg").read_bytes()[:3000]
+    (root / "dog" / "3.jpg").write_bytes(half)
     (root / "cat" / "1.jpg").unlink()
-    con.execute("update images set sha256 = ? where uri like '%dog/3.jpg'", [hashlib.sha256(data[: len(data) // 2]).hexdigest()])  # fmt: skip
+    digest = hashlib.sha256(half).hexdigest()
+    con.execute("update images set sha256 = ? where uri like '%dog/3.jpg'", [digest])
     done = predict(con, tiny_model, "broken")
     assert (done.n_images, done.n_ok, done.n_errors) == (18, 16, 2)
     rows = con.sql("select parse_filename(uri), stage from errors where run = 'broken' order by all").fetchall()

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import duckdb
 import pytest
-import report_fixture
 
 import sqlanalysis
 from sqlanalysis import reporting, templates
 from sqlanalysis.errors import NotFoundError
-from sqlanalysis.report import charts, words
+from sqlanalysis.page import charts, words
+
+from . import report_fixture
 
 
 class Page(HTMLParser):
@@ -343,12 +344,74 @@ def test_queries_have_headers_and_limits() -> None:
 
 
 def test_svg_keeps_variables_and_data_but_no_styles() -> None:
-    rows = [{"name": 'x d="1.234" style="" <b>', "recall": 0.5, "recall_low": 0.4, "recall_high": 0.6, "n": 3}]
+    rows = [{"name": 'x d="1.23" style="" <b', "recall": 0.5, "recall_low": 0.4, "recall_high": 0.6, "n": 3}]
     drawn = charts.svg(charts.class_recall([{**row, "precision": 0.5} for row in rows]))
     page = Page(drawn)
     assert 'fill="var(--bar)"' in drawn
     assert not [name for _, name, _ in page.attributes if name == "style"]
-    assert 'x d="1.234" style="" <b>' in page.texts["text"]
+    assert 'x d="1.23" style="" <b' in page.texts["text"]
+
+
+NASTY = [
+    "",
+    " ",
+    "\n",
+    "a\x00b",
+    "\x01",
+    "\x1b[31m",
+    "\uffff",
+    "\u2028",
+    "\u202e",
+    "]]>",
+    "&amp;",
+    "😀" * 50,
+    "日本語" * 20,
+]
+NASTY += ["x" * 500 + "a", "x" * 500 + "b" + "x" * 20, "x" * 500 + "c" + "x" * 20]
+
+
+def test_names_of_any_kind_are_drawn() -> None:
+    """One control character in a name ended the process inside vl-convert; a cut emoji failed."""
+    figures = {"recall": 0.5, "recall_low": 0.4, "recall_high": 0.6, "precision": 0.5, "n": 3}
+    assert charts.svg(charts.class_recall([{"name": name, **figures} for name in NASTY]))
+    pairs = [(one, other) for one in range(len(NASTY)) for other in range(len(NASTY))]
+    cells = [
+        {"label": i, "pred": j, "label_name": NASTY[i], "pred_name": NASTY[j], "n": 1, "share": 0.1} for i, j in pairs
+    ]
+    assert charts.svg(charts.confusion(cells))
+    runs = [{"run": name, "accuracy": 0.5, "ci_low": 0.4, "ci_high": 0.6} for name in NASTY]
+    assert charts.svg(charts.runs(runs))
+    short = charts._short(NASTY)
+    assert len(set(short.values())) == len(NASTY)
+    assert max(map(charts._width, short.values())) <= 22 + len(" (99)")
+
+
+def test_names_enter_no_expression() -> None:
+    import vl_convert
+
+    def texts(value: object, path: str = "") -> Iterator[str]:
+        if isinstance(value, dict):
+            for key, entry in value.items():
+                yield from texts(entry, f"{path}.{key}")
+        elif isinstance(value, list):
+            for entry in value:
+                yield from texts(entry, path)
+        elif "marker" in str(value):
+            yield path
+
+    figures = {"recall": 0.5, "recall_low": 0.4, "recall_high": 0.6, "precision": 0.5, "n": 3}
+    cell = {"label": 0, "pred": 1, "label_name": "marker1", "pred_name": "marker2", "n": 1, "share": 0.1}
+    point = {"x": 1.0, "y": 2.0, "name": "marker", "correct": True}
+    drawn = [
+        charts.class_recall([{"name": "marker", **figures}]),
+        charts.confusion([cell]),
+        charts.runs([{"run": "marker", "accuracy": 0.5, "ci_low": 0.4, "ci_high": 0.6}]),
+        charts.map_by_name([point], "name", {"marker": 1}),
+        charts.map_by_correct([point]),
+    ]
+    for chart in drawn:
+        places = set(texts(vl_convert.vegalite_to_vega(chart)))
+        assert all(".values" in place or place == ".scales.domain" for place in places), places
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,22 @@ _CONFIG: Row = {
     "text": {"fontSize": 11},
 }
 _CROSS = "M-1,-1L1,1M1,-1L-1,1"
+_DIAMOND: Row = {
+    "type": "point",
+    "shape": "diamond",
+    "size": 48,
+    "filled": True,
+    "color": "var(--card)",
+    "stroke": "var(--ink)",
+    "strokeWidth": 1.2,
+    "opacity": 1,
+}
+_SHADE: Row = {
+    "field": "share",
+    "type": "quantitative",
+    "scale": {"type": "sqrt", "domain": [0, 1], "range": [0.03, 1]},
+    "legend": None,
+}
 _NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _PERCENT: Row = {"format": ".0%", "tickCount": 5}
 
@@ -153,17 +169,7 @@ def class_recall(rows: Sequence[Row]) -> Row:
                 "encoding": {"x": {"field": "recall_low", **x}, "x2": {"field": "recall_high"}},
             },
             {
-                "mark": {
-                    "type": "point",
-                    "shape": "diamond",
-                    "size": 48,
-                    "yOffset": step * 0.3,
-                    "filled": True,
-                    "color": "var(--card)",
-                    "stroke": "var(--ink)",
-                    "strokeWidth": 1.2,
-                    "opacity": 1,
-                },
+                "mark": {**_DIAMOND, "yOffset": step * 0.3},
                 "encoding": {"x": {"field": "precision", **x}},
             },
             {
@@ -192,12 +198,7 @@ def confusion(rows: Sequence[Row]) -> Row:
             "mark": {"type": "rect", "cornerRadius": 2},
             "encoding": {
                 "color": {"condition": {"test": "datum.hit", "value": "var(--accent)"}, "value": "var(--wrong)"},
-                "opacity": {
-                    "field": "share",
-                    "type": "quantitative",
-                    "scale": {"type": "sqrt", "domain": [0, 1], "range": [0.03, 1]},
-                    "legend": None,
-                },
+                "opacity": _SHADE,
             },
         }
     ]

@@ -1,0 +1,160 @@
+"""The command line, as a user meets it: verbs, output, messages, exit codes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+
+import sqlanalysis
+
+
+def run(*arguments: object, code: int = 0, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sqlanalysis", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Warning" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp("weights") / "net.pth"
+    torch.save(torchvision.models.squeezenet1_1(num_classes=3).state_dict(), file)
+    return file
+
+
+@pytest.fixture(scope="module")
+def classes(weights: Path) -> Path:
+    file = weights.with_name("names.txt")
+    file.write_text("cat\ndog\nowl\n")
+    return file
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory, photos: Path, weights: Path, classes: Path) -> Path:
+    """A file with the photos and one run, made by the command line alone."""
+    path = tmp_path_factory.mktemp("cli") / "pets.duckdb"
+    assert "is ready" in run("init", path).stderr
+    assert (
+        "18 added, 0 changed, 0 unchanged, 0 unreadable" in run("add-images", path, photos, "--dataset", "pets").stderr
+    )
+    options = ["--weights", weights, "--classes", classes, "--layer", "features", "--run", "squeeze"]
+    done = run("predict", path, "squeezenet1_1", *options)
+    assert "squeeze: 18 images = 18 ok + 0 errors; 18 computed now" in done.stderr
+    assert done.stdout == ""
+    assert "squeeze: 18 images by pca" in run("project", path, "squeeze", "--method", "pca").stderr
+    return path
+
+
+def test_predict_again_goes_on(file: Path, weights: Path, classes: Path) -> None:
+    options = ["--weights", weights, "--classes", classes, "--layer", "features", "--run", "squeeze"]
+    assert "; 0 computed now" in run("predict", file, "squeezenet1_1", *options).stderr
+    other = run(
+        "predict", file, "squeezenet1_1", "--weights", weights, "--classes", classes, "--run", "squeeze", code=1
+    )
+    assert "run 'squeeze' exists and differs: layer features → None" in other.stderr
+
+
+def test_metric_and_formats(file: Path) -> None:
+    with sqlanalysis.connect(file) as con:
+        expected = sqlanalysis.metric(con, "accuracy_by", "squeeze", expr="label", level=0.9).fetchall()
+    arguments = ["metric", file, "accuracy_by", "squeeze", "expr=label", "level=0.9"]
+    rows = json.loads(run(*arguments, "--format", "json").stdout)
+    assert [tuple(row.values()) for row in rows] == expected
+    table = list(csv.reader(io.StringIO(run(*arguments, "--format", "csv").stdout)))
+    assert table[0] == ["slice", "n", "correct", "accuracy", "ci_low", "ci_high"]
+    assert [float(row[3]) for row in table[1:]] == [row[3] for row in expected]
+    assert "accuracy" in run(*arguments).stdout
+    assert "topk_accuracy" in run("list-metrics", file).stdout
+    ks = json.loads(run("metric", file, "topk_accuracy", "squeeze", "ks=[1,3]", "--format", "json").stdout)
+    assert [(row["k"], row["accuracy"]) for row in ks][1] == (3, 1.0)
+
+
+def test_query_knows_the_functions_and_the_models(file: Path, weights: Path, classes: Path) -> None:
+    columns = "image_id, squeezenet1_1(image).pred as pred, image_size(image).width as w"
+    sql = f"select {columns} from image_files order by 1 limit 2"
+    rows = json.loads(run("query", file, sql, "--classes", classes, "--format", "json").stdout)
+    with sqlanalysis.connect(file) as con:
+        expected = con.sql("select image_id, pred, width_px from squeeze order by 1 limit 2").fetchall()
+    assert [tuple(row.values()) for row in rows] == expected
+    assert run("query", file, "create table mine as select 1 as x").stdout == ""
+    assert json.loads(run("query", file, "from mine", "--format", "json").stdout) == [{"x": 1}]
+    assert "one statement at a time" in run("query", file, "select 1; select 2", code=1).stderr
+    assert "squeezenet1_9" in run("query", file, "select squeezenet1_9(image) from image_files", code=1).stderr
+
+
+def test_report(file: Path, tmp_path: Path) -> None:
+    assert "page.html is written" in run("report", file, tmp_path / "page.html", "--run", "squeeze").stderr
+    assert "squeeze" in (tmp_path / "page.html").read_text()
+
+
+def test_add_predictions(file: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text("path,pred\ncat/0.jpg,cat\nfox.jpg,cat\n")
+    assert (
+        "theirs: 1 predictions, 1 rows without"
+        in run("add-predictions", file, tmp_path / "p.csv", "--run", "theirs").stderr
+    )
+
+
+def test_render_sql_prints_the_file() -> None:
+    assert run("render-sql", "accuracy").stdout == sqlanalysis.render_sql("accuracy") + "\n"
+
+
+def test_unreadable_files_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x.jpg").write_text("no")
+    done = run("add-images", tmp_path / "x.duckdb", tmp_path / "a")
+    assert "0 added, 0 changed, 0 unchanged, 1 unreadable" in done.stderr
+    assert "from errors where run is null" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["metric", "none.duckdb", "accuracy", "x"], 1, "error: no file"),
+        (["metric", "{file}", "acuracy", "squeeze"], 1, "error: no metric 'acuracy'; did you mean accuracy"),
+        (["metric", "{file}", "accuracy", "squeze"], 1, "did you mean squeeze"),
+        (["metric", "{file}", "accuracy", "squeeze", "level"], 2, "is not KEY=VALUE"),
+        (["metric", "{file}", "accuracy", "squeeze", "lvl=1"], 1, "no parameter 'lvl'; it takes level"),
+        (["predict", "{file}", "squeezenet9"], 1, "no model 'squeezenet9' in torchvision; did you mean squeezenet"),
+        (["project", "{file}", "nope"], 1, "no run 'nope'"),
+        (["report", "{file}", "/nowhere/x.html"], 1, "/nowhere"),
+        (["report", "{file}", "x.html", "--run", "nope"], 1, "no run 'nope'"),
+        (["render-sql", "nope"], 1, "no SQL template 'nope'"),
+        (["add-images", "{file}", "/nope"], 1, "no file or folder /nope"),
+        (["add-predictions", "{file}", "/nope.csv", "--run", "x"], 1, "no file /nope.csv"),
+        (["bogus"], 2, "No such command"),
+        (["predict", "{file}"], 2, "Missing argument"),
+    ],
+    ids=lambda value: " ".join(value[:3]) if isinstance(value, list) else None,
+)
+def test_errors_are_one_line(file: Path, tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
+    done = run(*(argument.format(file=file) for argument in arguments), code=code, cwd=tmp_path)
+    assert message in done.stderr
+    assert done.stdout == ""
+    if code == 1:
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "sqlanalysis", "--debug", "metric", tmp_path / "none.duckdb", "accuracy", "x"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+
+
+def test_version_and_help() -> None:
+    from importlib.metadata import version
+
+    assert run("--version").stdout.strip() == version("sqlanalysis")
+    assert "add-images" in run("--help").stdout

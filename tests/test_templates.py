@@ -1,0 +1,106 @@
+"""The SQL files: found, rendered, ordered, linted; and no SQL anywhere else."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import sqlfluff
+
+import sqlanalysis
+from sqlanalysis import templates
+from sqlanalysis.errors import NotFoundError, TemplateError
+
+ROOT = Path(__file__).parent.parent
+NAMES = {
+    "run": "my_run", "runs": ["a", "b"], "names": ["pred", "probs", "raw_pred", "activation"], "where": "label = 1",
+    "columns": [("pred", "INTEGER")], "path": "file", "alias": "file", "read_only": False, "new": True,
+    "kind": "table", "name": "x", "text": "it's", "table": "errors", "function": "resnet18", "source": "rows", "image_id": None, "pred": "pred",
+    "confidence": "confidence", "probs": "probs", "relation": "my_run", "values": {}, "macro": "accuracy",
+}  # fmt: skip
+# DuckDB's own statements, which sqlfluff has no grammar for.
+UNPARSED = re.compile(r"^(attach|comment on|drop macro|use|set|describe|from) |\$\w+|\?|struct_pack|describe ", re.M)
+
+
+def test_render_sql_is_the_file() -> None:
+    assert sqlanalysis.render_sql("accuracy") == (ROOT / "sql/metrics/accuracy.sql").read_text()
+    assert '"my run"' in sqlanalysis.render_sql("drop_outputs", run="my run")
+
+
+def test_names_are_quoted_and_values_never_enter() -> None:
+    assert templates.ident('we"ird; drop table x;--') == '"we""ird; drop table x;--"'
+    assert templates.literal("o'brien") == "'o''brien'"
+
+
+def test_errors() -> None:
+    with pytest.raises(NotFoundError, match="no SQL template 'acuracy'; did you mean accuracy"):
+        sqlanalysis.render_sql("acuracy")
+    with pytest.raises(TemplateError, match=r"sql/statements/drop_outputs.sql: 'run' is undefined; pass it"):
+        sqlanalysis.render_sql("drop_outputs")
+
+
+def test_order_puts_macros_after_those_they_call() -> None:
+    order = templates.installed("metrics")
+    assert order.index("wilson_low") < order.index("accuracy")
+
+
+def test_sandbox_blocks_escapes() -> None:
+    from jinja2.exceptions import SecurityError
+
+    environment = templates._environment()
+    for text in ("{{ ident.__globals__ }}", "{{ cycler.__init__.__globals__.os.popen('id').read() }}"):
+        with pytest.raises(SecurityError):
+            environment.from_string(text).render()
+
+
+@pytest.mark.parametrize("name", templates.paths())
+def test_lint(name: str) -> None:
+    folder = name.partition("/")[0]
+    plain = folder in templates.INSTALLED
+    text = templates.source(name) if plain else templates.render(name, **NAMES)
+    found = sqlfluff.lint(text, dialect="duckdb", config_path=str(ROOT / ".sqlfluff"))
+    ignored = {"PRS"} if not plain and UNPARSED.search(text) else set()
+    if not plain:
+        ignored |= {
+            "AL01",
+            "AL04",
+            "LT12",
+            "LT13",
+            "LT05",
+            "LT15",
+            "RF06",
+            "CV06",
+            "CP05",
+            "LXR",
+        }  # what names, loops and $1 leave behind
+    assert [
+        f"{row['start_line_no']}: {row['code']} {row['description']}" for row in found if row["code"] not in ignored
+    ] == []
+
+
+@pytest.mark.parametrize("name", templates.paths())
+def test_header_and_budget(name: str) -> None:
+    header = templates.header(name)
+    assert all(vars(header).values())
+    assert len(templates.source(name).splitlines()) <= 80
+
+
+def strings(path: Path) -> list[str]:
+    """String constants of a module that are no docstrings."""
+    tree = ast.parse(path.read_text())
+    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs
+    ]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "sqlanalysis").glob("**/*.py")), ids=lambda path: path.name)
+def test_no_sql_in_python(path: Path) -> None:
+    statement = re.compile(
+        r"^\s*(select\b.*\bfrom|insert into|update \w+ set|delete from|create (table|view|or)|drop )", re.I | re.S
+    )
+    assert [text for text in strings(path) if statement.search(text)] == []
