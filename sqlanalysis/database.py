@@ -224,7 +224,7 @@ def relation(con: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelatio
         statements = con.extract_statements(sql)
         if len(statements) != 1:
             raise QueryError(f"one statement at a time, this is {len(statements)}")
-        if duckdb.ExpectedResultType.QUERY_RESULT in statements[0].expected_result_type:
+        if statements[0].expected_result_type == [duckdb.ExpectedResultType.QUERY_RESULT]:
             return con.sql(sql)
         con.execute(statements[0]).fetchall()
         return None

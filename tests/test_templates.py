@@ -17,8 +17,9 @@ ROOT = Path(__file__).parent.parent
 NAMES = {
     "run": "my_run", "runs": ["a", "b"], "names": ["pred", "probs", "raw_pred", "activation"], "where": "label = 1",
     "columns": [("pred", "INTEGER")], "path": "file", "alias": "file", "read_only": False, "new": True,
-    "kind": "table", "name": "x", "text": "it's", "table": "errors", "function": "resnet18", "source": "rows", "image_id": None, "pred": "pred",
-    "confidence": "confidence", "probs": "probs", "relation": "my_run", "values": {}, "macro": "accuracy",
+    "kind": "table", "name": "x", "text": "it's", "table": "errors", "function": "resnet18", "source": "rows",
+    "image_id": None, "pred": "pred", "confidence": "confidence", "probs": "probs", "relation": "my_run",
+    "values": {}, "macro": "accuracy",
 }  # fmt: skip
 # DuckDB's own statements, which sqlfluff has no grammar for.
 UNPARSED = re.compile(r"^(attach|comment on|drop macro|use|set|describe|from) |\$\w+|\?|struct_pack|describe ", re.M)

@@ -59,6 +59,8 @@ def private(text: str, folder: str) -> str:
 
 def place(uri: str, folder: str) -> str:
     """Where an image lies, below the folder that all share; the last two parts when they share none."""
+    if uri.startswith("sha256:"):  # a picture from Python, which has no file
+        return uri[:15] + "…"
     rest = uri.removeprefix(folder)
     return rest if not _is_private(rest) else "/".join(re.split(r"[/\\]", rest.split("?")[0])[-2:])
 
