@@ -134,10 +134,9 @@ def is_new(con: duckdb.DuckDBPyConnection) -> bool:
 
 
 def _catalogue() -> str:
-    texts = (
-        templates.source(f"{folder}/{name}") for folder in ("views", "metrics") for name in templates.installed(folder)
-    )
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+    installed = [f"{folder}/{name}" for folder in ("views", "metrics") for name in templates.installed(folder)]
+    made = ["statements/recreate_run_view", "statements/recreate_predictions"]
+    return hashlib.sha256("\n".join(map(templates.source, installed + made)).encode()).hexdigest()
 
 
 def _check_version(con: duckdb.DuckDBPyConnection, where: Path) -> None:
@@ -153,7 +152,7 @@ def _install(con: duckdb.DuckDBPyConnection) -> None:
     with transaction(con):
         for folder in ("tables", "views", "metrics"):
             _create(con, folder)
-        execute(con, "statements/recreate_predictions", runs=[])
+        recreate_run_views(con, [])
         values = [SCHEMA_VERSION, _catalogue(), importlib.metadata.version("sqlanalysis")]
         execute(con, "statements/insert_version", values)
 
@@ -167,7 +166,16 @@ def _refresh(con: duckdb.DuckDBPyConnection) -> None:
             execute(con, "statements/drop_macro", name=name, table=kind == "table_macro")
         for folder in ("views", "metrics"):
             _create(con, folder)
+        recreate_run_views(con, [row[0] for row in fetch(con, "statements/list_runs")])
         execute(con, "statements/update_catalogue", [_catalogue()])
+
+
+def recreate_run_views(con: duckdb.DuckDBPyConnection, runs: list[str]) -> None:
+    """Make the views of these runs anew, and `predictions`, the union over all runs."""
+    for run in runs:
+        names = [row[0] for row in fetch(con, "statements/list_columns", ["outputs", run])]
+        execute(con, "statements/recreate_run_view", run=run, names=names)
+    execute(con, "statements/recreate_predictions", runs=[row[0] for row in fetch(con, "statements/list_runs")])
 
 
 def _create(con: duckdb.DuckDBPyConnection, folder: str) -> None:

@@ -96,7 +96,7 @@ def project(
 def _activations(con: duckdb.DuckDBPyConnection, run: str) -> tuple[np.ndarray, np.ndarray]:
     """image_id (n,) and activations (n, m) of a run, in the order of image_id."""
     found = runs.require(con, run)
-    columns = {row[0] for row in fetch(con, "statements/list_columns", [run])}
+    columns = {row[0] for row in fetch(con, "statements/list_columns", ["main", run])}
     if "activation" not in columns:
         hint = "predict again with a layer (load_model(…, layer='layer4'), --layer layer4) under another run name"
         raise SchemaError(f"run {run!r} of model {found.model} has no activations; {hint}")

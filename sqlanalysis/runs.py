@@ -10,7 +10,7 @@ from typing import Any
 
 import duckdb
 
-from .database import execute, fetch
+from .database import execute, fetch, recreate_run_views
 from .errors import NotFoundError, SchemaError, near_matches
 
 IDENTITY = ("dataset", "weights_sha256", "transform", "layer", "class_policy", "output_space", "precision")
@@ -121,9 +121,7 @@ def open_run(
         pairs = [list(column) for column in zip(*class_map, strict=True)]
         execute(con, "statements/insert_class_map", [wanted.run, wanted.model_space, wanted.output_space, *pairs])
     execute(con, "statements/create_outputs", run=wanted.run, columns=columns)
-    names = {name for name, _ in columns}
-    execute(con, "statements/recreate_run_view", run=wanted.run, names=names)
-    refresh_predictions(con)
+    recreate_run_views(con, [wanted.run])
     return False
 
 
@@ -150,12 +148,7 @@ def drop(con: duckdb.DuckDBPyConnection, run: str) -> None:
         execute(con, f"statements/{template}", run=run)
     for table in ("errors", "projections", "projection_specs", "neighbours", "class_map", "runs"):
         execute(con, "statements/delete_run_rows", [run], table=table)
-    refresh_predictions(con)
-
-
-def refresh_predictions(con: duckdb.DuckDBPyConnection) -> None:
-    """Bring the view `predictions`, the union over all runs, up to date."""
-    execute(con, "statements/recreate_predictions", runs=known(con))
+    recreate_run_views(con, [])
 
 
 def close_run(con: duckdb.DuckDBPyConnection, run: str, status: str, seconds: dict[str, float]) -> None:

@@ -114,9 +114,16 @@ def test_old_macros_are_replaced(tmp_path: Path) -> None:
     with sqlanalysis.connect(file) as con:
         con.execute("create or replace macro accuracy(rel) as table select 'old' as accuracy")
         con.execute("create macro gone() as 1")
+        con.execute("create schema if not exists outputs; create table outputs.mine (image_id bigint, sha256 varchar)")
+        con.execute(
+            "alter table outputs.mine add column pred integer; alter table outputs.mine add column confidence float"
+        )
+        con.execute("insert into runs (run, dataset, model, class_policy, status) values ('mine', 'x', 'x', 'x', 'x')")
+        con.execute("create view mine as select 'old' as x")
         con.execute("update schema_version set catalogue = 'old'")
     with sqlanalysis.connect(file) as con:
         assert con.sql("select n from accuracy('predictions')").fetchall() == [(0,)]
+        assert con.sql("from mine").columns[:2] == ["image_id", "dataset"]
         assert con.sql("select description is null from help where name = 'accuracy'").fetchall() == [(False,)]
         assert con.sql("select count(*) from duckdb_functions() where function_name = 'gone'").fetchall() == [(0,)]
 

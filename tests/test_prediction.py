@@ -303,6 +303,19 @@ def test_unlabelled_images_get_the_models_own_classes(
         predict(con, tiny_model, "other", policy="restricted")
 
 
+def test_labels_of_another_space_than_the_run_do_not_count(
+    con: duckdb.DuckDBPyConnection, photos: Path, tiny_model: Model, tmp_path: Path
+) -> None:
+    add_images(con, photos / "cat", dataset="pets")
+    predict(con, tiny_model)
+    (tmp_path / "labels.csv").write_text("path,label\n" + "".join(f"{p},x\n" for p in (photos / "cat").iterdir()))
+    add_images(con, tmp_path / "labels.csv", dataset="pets")
+    assert con.sql("select count(*), count(label), count(correct) from tiny").fetchall() == [(6, 0, 0)]
+    assert con.sql("select problem, object from check_database").fetchall() == [
+        ("run in another label space than its data set", "tiny")
+    ]
+
+
 # What is refused
 
 

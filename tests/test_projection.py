@@ -13,6 +13,7 @@ from sklearn.manifold import trustworthiness
 from sklearn.neighbors import NearestNeighbors
 
 from sqlanalysis import add_images, add_predictions, project
+from sqlanalysis.database import recreate_run_views
 from sqlanalysis.errors import NotFoundError, SchemaError
 from sqlanalysis.projection import nearest
 
@@ -30,10 +31,7 @@ def digits(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     con.execute(
         "update outputs.pixels set activation = given.activation from given where given.image_id = pixels.image_id"
     )
-    from sqlanalysis.database import execute
-
-    names = {"activation"}
-    execute(con, "statements/recreate_run_view", run="pixels", names=names)
+    recreate_run_views(con, ["pixels"])
     return con
 
 

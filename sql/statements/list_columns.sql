@@ -1,10 +1,10 @@
--- Columns of a relation of the main schema.
+-- Columns of a relation.
 -- Grain: one row per column.
--- Parameters: 1 relation
+-- Parameters: 1 schema, 2 relation
 -- Edges: none
 -- Source: this project
 select column_name
 from duckdb_columns()
 where database_name = current_database()
-    and schema_name = 'main'
+    and schema_name = ?
     and table_name = ?;

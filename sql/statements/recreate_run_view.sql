@@ -1,7 +1,7 @@
 -- The whole data frame of one run: images, labels, outputs, correct, coordinates.
 -- Grain: one row per image with an output.
 -- Parameters: run, names (of the output columns)
--- Edges: correct is NULL without a label; pred -1 is wrong; x and y come from the newest projection.
+-- Edges: label is NULL when the run predicts in another label space; pred -1 is wrong; x, y: newest projection.
 -- Source: this project
 create or replace view {{ ident(run) }} as
 select
@@ -9,12 +9,12 @@ select
     images.dataset,
     images.uri,
     images.split,
-    images.label,
+    labels.class as label,
     labels.name as label_name,
     outputs.pred,
     preds.name as pred_name,
     outputs.confidence,
-    outputs.pred = images.label as correct,
+    outputs.pred = labels.class as correct,
 {% if 'probs' in names %}
     outputs.probs,
 {% endif %}
@@ -39,7 +39,8 @@ from outputs.{{ ident(run) }} as outputs
 inner join images on outputs.image_id = images.image_id
 inner join runs on runs.run = {{ literal(run) }}
 inner join datasets on images.dataset = datasets.dataset
-left join classes as labels on datasets.space = labels.space and images.label = labels.class
+left join classes as labels
+    on datasets.space = labels.space and runs.output_space = labels.space and images.label = labels.class
 left join classes as preds on runs.output_space = preds.space and outputs.pred = preds.class
 {% if 'raw_pred' in names %}
 left join classes as raw_preds on runs.model_space = raw_preds.space and outputs.raw_pred = raw_preds.class

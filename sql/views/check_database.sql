@@ -39,6 +39,11 @@ with _problems as (
     from runs
     where run not in (select table_name from duckdb_tables() where schema_name = 'outputs')
     union all
+    select 'run in another label space than its data set' as problem, runs.run as object, 1 as n
+    from runs
+    inner join datasets on runs.dataset = datasets.dataset
+    where runs.output_space <> datasets.space
+    union all
     select 'projection without its run' as problem, projection as object, count(*) as n
     from projections
     where run not in (select runs.run from runs)
