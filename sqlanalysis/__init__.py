@@ -12,14 +12,18 @@ _HOME = {
     "add_images": "ingest",
     "add_predictions": "ingest",
     "connect": "database",
+    "defer": "deferral",
     "list_metrics": "evaluation",
     "load_model": "models",
+    "map_batches": "deferral",
     "metric": "evaluation",
     "predict": "prediction",
+    "preflight": "prediction",
     "project": "projection",
     "register_model": "prediction",
     "render_sql": "templates",
     "report": "reporting",
+    "to_tensor": "deferral",
 }
 
 __all__ = sorted(_HOME)
@@ -39,12 +43,16 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from .database import connect as connect
+    from .deferral import defer as defer
+    from .deferral import map_batches as map_batches
+    from .deferral import to_tensor as to_tensor
     from .evaluation import list_metrics as list_metrics
     from .evaluation import metric as metric
     from .ingest import add_images as add_images
     from .ingest import add_predictions as add_predictions
     from .models import load_model as load_model
     from .prediction import predict as predict
+    from .prediction import preflight as preflight
     from .prediction import register_model as register_model
     from .projection import project as project
     from .reporting import report as report

@@ -159,29 +159,27 @@ def predict(
     where: Annotated[str | None, typer.Option(help="SQL condition over `images`.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images per forward pass.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    precision: Annotated[str, typer.Option(help="fp32, bf16, or on CUDA fp16.")] = "fp32",
     replace: Annotated[bool, typer.Option("--replace", help="Start the run anew.")] = False,
+    retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Try images again that failed.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first block with an error.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and how long.")] = False,
 ) -> None:
     """Run a model over the images, in committed blocks; the same command goes on after a stop."""
     with database.connect(db, create=False) as con:
         loaded = _load_model(model, weights, layer, classes)
-        from .prediction import predict
+        from .prediction import predict, preflight
 
-        done = predict(
-            con,
-            loaded,
-            run,
-            dataset=dataset,
-            where=where,
-            policy=policy,
-            class_map=class_map,
-            batch_size=batch_size,
-            device=device,
-            replace=replace,
-        )
-    rate = done.n_computed / done.seconds["total"]
+        what: dict[str, Any] = {"dataset": dataset, "where": where, "policy": policy, "class_map": class_map}
+        how: dict[str, Any] = {"batch_size": batch_size, "device": device, "precision": precision}
+        if dry_run:
+            for name, value in vars(preflight(con, loaded, run, **what, **how)).items():
+                _out(f"{name:18} {value:.1f}" if isinstance(value, float) else f"{name:18} {value}")
+            return
+        done = predict(con, loaded, run, **what, **how, replace=replace, retry_errors=retry_errors, strict=strict)
     _say(
         f"{done.run}: {done.n_images} images = {done.n_ok} ok + {done.n_errors} errors; {done.n_computed} computed "
-        f"now, {rate:.1f} images/s; class policy {done.class_policy}"
+        f"now, {done.images_per_second:.1f} images/s; class policy {done.class_policy}"
     )
     if done.n_errors:
         _say(f"see them: sqlanalysis query {db} \"from errors where run = '{done.run}'\"")

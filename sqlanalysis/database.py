@@ -74,6 +74,8 @@ def connect(path: str | Path = _MEMORY, *, read_only: bool = False, create: bool
             _check_version(con, file)
             if not read_only:
                 _refresh(con)
+        for name, of, kind, source in fetch(con, "statements/list_deferred"):
+            functions.register_missing(con, name, of, kind, source)
     except BaseException:
         con.close()
         raise
@@ -133,8 +135,13 @@ def is_new(con: duckdb.DuckDBPyConnection) -> bool:
     return not fetch(con, "statements/count_objects")[0][0]
 
 
+def is_read_only(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the current database cannot be written."""
+    return bool(fetch(con, "statements/read_only")[0][0])
+
+
 def _catalogue() -> str:
-    installed = [f"{folder}/{name}" for folder in ("views", "metrics") for name in templates.installed(folder)]
+    installed = [f"{folder}/{name}" for folder in templates.INSTALLED for name in templates.installed(folder)]
     made = ["statements/recreate_run_view", "statements/recreate_predictions"]
     return hashlib.sha256("\n".join(map(templates.source, installed + made)).encode()).hexdigest()
 
@@ -150,7 +157,7 @@ def _check_version(con: duckdb.DuckDBPyConnection, where: Path) -> None:
 
 def _install(con: duckdb.DuckDBPyConnection) -> None:
     with transaction(con):
-        for folder in ("tables", "views", "metrics"):
+        for folder in templates.INSTALLED:
             _create(con, folder)
         recreate_run_views(con, [])
         values = [SCHEMA_VERSION, _catalogue(), importlib.metadata.version("sqlanalysis")]
@@ -164,7 +171,7 @@ def _refresh(con: duckdb.DuckDBPyConnection) -> None:
     with transaction(con):
         for name, kind in fetch(con, "statements/list_macros"):
             execute(con, "statements/drop_macro", name=name, table=kind == "table_macro")
-        for folder in ("views", "metrics"):
+        for folder in templates.INSTALLED:
             _create(con, folder)
         recreate_run_views(con, [row[0] for row in fetch(con, "statements/list_runs")])
         execute(con, "statements/update_catalogue", [_catalogue()])
@@ -175,7 +182,14 @@ def recreate_run_views(con: duckdb.DuckDBPyConnection, runs: list[str]) -> None:
     for run in runs:
         names = [row[0] for row in fetch(con, "statements/list_columns", ["outputs", run])]
         execute(con, "statements/recreate_run_view", run=run, names=names)
-    execute(con, "statements/recreate_predictions", runs=[row[0] for row in fetch(con, "statements/list_runs")])
+        execute(con, "statements/comment", kind="view", name=run, text=_summary("recreate_run_view"))
+    predicting = [row[0] for row in fetch(con, "statements/list_predicting_runs")]
+    execute(con, "statements/recreate_predictions", runs=predicting)
+    execute(con, "statements/comment", kind="view", name="predictions", text=_summary("recreate_predictions"))
+
+
+def _summary(statement: str) -> str:
+    return templates.header(f"statements/{statement}").summary
 
 
 def _create(con: duckdb.DuckDBPyConnection, folder: str) -> None:

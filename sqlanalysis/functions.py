@@ -6,14 +6,14 @@ Registered functions live with the connection, never in the file: any other clie
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 from duckdb.func import NATIVE, SPECIAL, PythonUDFType
 
 from . import images
-from .errors import ImageError
+from .errors import ImageError, SchemaError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,11 +21,20 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     pass
 
+_SQL_TYPES = {
+    **{"bool": "BOOLEAN", "int32": "INTEGER", "int64": "BIGINT"},
+    **{"float": "FLOAT", "double": "DOUBLE", "string": "VARCHAR"},
+}
 IMAGE_TYPE = "STRUCT(bytes BLOB, path VARCHAR)"
 
 
 def register(
-    con: duckdb.DuckDBPyConnection, name: str, function: Callable[..., Any], returns: str, kind: PythonUDFType
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    function: Callable[..., Any],
+    returns: str,
+    kind: PythonUDFType,
+    takes: Sequence[str] = (IMAGE_TYPE,),
 ) -> None:
     """Install `name(image)` on a connection, in place of an earlier one of that name.
 
@@ -36,16 +45,24 @@ def register(
             called from several threads at once; with kind NATIVE, maps one image to one answer.
         returns: SQL type of one answer.
         kind: ARROW or NATIVE.
+        takes: SQL types of the arguments.
     """
     unregister(con, name)
     con.create_function(
         name,
         function,
-        [duckdb.dtype(IMAGE_TYPE)],
+        [duckdb.dtype(one) for one in takes],
         duckdb.dtype(returns),
         type=kind,
         null_handling=SPECIAL,
     )
+
+
+def arrow_image_type() -> pa.DataType:
+    """The Arrow type of an image, as functions get it."""
+    import pyarrow as pa
+
+    return pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 def sql_type(kind: pa.DataType) -> str:
@@ -56,7 +73,14 @@ def sql_type(kind: pa.DataType) -> str:
         return f"STRUCT({', '.join(f'{field.name} {sql_type(field.type)}' for field in kind)})"
     if types.is_fixed_size_list(kind):
         return f"{sql_type(kind.value_type)}[{kind.list_size}]"
-    names = {"int32": "INTEGER", "int64": "BIGINT", "float": "FLOAT", "double": "DOUBLE", "string": "VARCHAR"}
+    names = {
+        "int32": "INTEGER",
+        "int64": "BIGINT",
+        "float": "FLOAT",
+        "double": "DOUBLE",
+        "string": "VARCHAR",
+        "bool": "BOOLEAN",
+    }
     return names[str(kind)]
 
 
@@ -72,6 +96,18 @@ def register_image_functions(con: duckdb.DuckDBPyConnection) -> None:
     """Install `image_size(image)` → STRUCT(width, height) and `thumbnail(image)` → WebP bytes, NULL when unreadable."""
     register(con, "image_size", _or_null(_size), "STRUCT(width INTEGER, height INTEGER)", NATIVE)
     register(con, "thumbnail", _or_null(images.thumbnail), "BLOB", NATIVE)
+
+
+def register_missing(con: duckdb.DuckDBPyConnection, name: str, of: str, kind: str, source: str) -> None:
+    """Install a stand-in for a deferred column that the file knows of: it says what to register."""
+
+    def refuse(_image: Any) -> Any:
+        raise SchemaError(
+            f"the deferred column {name!r} is not registered in this process; call defer(con, {name!r}, transform"
+            f"{f', of={of!r}' if of != 'image' else ''}) with the transform {source}"
+        )
+
+    register(con, name, refuse, kind, NATIVE)
 
 
 def _size(image: dict[str, Any]) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Images in, Arrow out: decode, transform and forward in workers that share nothing, with errors as data.
 
 On a CPU every worker takes a micro-batch from bytes to probabilities with one intra-op thread, so all cores stay busy
-without waiting for each other. On a GPU the workers decode and one lock lets one batch at a time forward.
+without waiting for each other. On a GPU the workers decode, and one batch at a time goes through the device.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,9 @@ from .errors import ImageError, InferenceError
 from .labels import OUTSIDE, ClassMap
 
 STAGES = ("fetch", "decode", "transform", "forward")
-CPU_BATCH, CUDA_BATCH = 8, 64
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+CPU_BATCH, DECODE_BATCH = 8, 8
+Submit = Callable[..., Future[Any]]
 ERROR_TYPE = pa.struct([("stage", pa.string()), ("error", pa.string()), ("message", pa.string())])
 
 
@@ -33,6 +35,7 @@ ERROR_TYPE = pa.struct([("stage", pa.string()), ("error", pa.string()), ("messag
 class Answer:
     """What became of one image: probabilities and activation, or an error with its stage."""
 
+    missing: bool = False
     sha256: str | None = None
     tensor: Tensor | None = None
     logits: Tensor | None = None
@@ -43,12 +46,21 @@ class Answer:
 class Engine:
     """Run a model over Arrow arrays of images; callable as an Arrow UDF, from several threads at once.
 
+    The module given stays as it is: a copy runs, with batch norm folded into convolutions and channels_last. An image
+    has the same answer whatever its neighbours: every pass is of `batch_size` images, and each has its own place.
+
     Args:
-        model: what to run; its module is moved to `device`.
+        model: what to run.
         class_map: turns the model's outputs into classes of a data set; None keeps the outputs.
-        batch_size: images per forward pass; default 8 on CPU (measured fastest for one thread), 64 on CUDA.
+        batch_size: images per forward pass; default 8 on CPU (measured fastest for one thread), and on CUDA the power
+            of two beyond which throughput stops growing. Halved for good when memory runs out.
         device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1", …
         advance: called with the number of images finished, for progress.
+        precision: "fp32"; "bf16"; or "fp16", on CUDA only; the type of convolutions and matrix products.
+        compile: run the module through `torch.compile`, which takes many seconds first.
+
+    Raises:
+        InferenceError: no such device or precision, or the module cannot be compiled.
     """
 
     def __init__(
@@ -59,21 +71,36 @@ class Engine:
         batch_size: int | None = None,
         device: str = "auto",
         advance: Callable[[int], None] | None = None,
+        precision: str = "fp32",
+        compile: bool = False,  # noqa: A002 - torch's own word
     ) -> None:
         self.model, self.class_map, self.advance = model, class_map, advance or (lambda _n: None)
-        self.device = _device(device)
-        cuda = self.device.type == "cuda"
-        self.batch_size = batch_size or (CUDA_BATCH if cuda else CPU_BATCH)
+        self.device, self.precision = _device(device), precision
+        self._dtype = _dtype(precision, self.device)
+        self._cuda = self.device.type == "cuda"
         self.seconds = dict.fromkeys(STAGES, 0.0)
         self.output_type = output_type(model, class_map)
+        self._clock = Clock()
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._kept, self._stack = threading.local(), ExitStack()
-        self._forward_lock: AbstractContextManager[Any] = threading.Lock() if cuda else nullcontext()
+        self._forward_lock: AbstractContextManager[Any] = threading.Lock() if self._cuda else nullcontext()
+        self._stream: Any = torch.cuda.Stream(self.device) if self._cuda else None  # type: ignore[no-untyped-call]
         self._threads = torch.get_num_threads()
-        self._module = model.module.to(self.device).to(memory_format=torch.channels_last)
+        self._pixels = models.split_transform(model.transform)
+        self._module: Callable[[Tensor], Tensor] = models.fast_copy(model, self._dtype).to(self.device)
         self._stack.enter_context(models.keep_output(self._module, model.layer, self._keep))
-        workers = os.cpu_count() or 1
-        self._pool = ThreadPoolExecutor(workers, "infer", initializer=None if cuda else _one_thread)
+        self._plan = self._staged if self._cuda else self._share_nothing
+        self._pool = ThreadPoolExecutor(_cores(), "infer", initializer=None if self._cuda else _one_thread)
+        self.batch_size = batch_size or CPU_BATCH
+        if compile:
+            self._compile()
+        if self._cuda and batch_size is None:
+            self.batch_size = find_batch_size(self._try_size)
+
+    @property
+    def images_per_second(self) -> float:
+        """Images finished for each second that at least one call was running."""
+        return self._clock.rate
 
     @property
     def interrupted(self) -> bool:
@@ -92,97 +119,183 @@ class Engine:
 
     def __call__(self, column: pa.ChunkedArray) -> pa.Array:
         """Answers for an Arrow array of STRUCT(bytes, path), in order; NULL for a NULL image."""
-        rows = column.to_pylist()
-        batches = [rows[start : start + self.batch_size] for start in range(0, len(rows), self.batch_size)]
-        futures = [self._pool.submit(self._run, batch) for batch in batches]
-        try:
-            parts = [future.result() for future in futures]
-        except BaseException:
-            for future in futures:
-                future.cancel()
-            raise
+        futures: list[Future[Any]] = []
+
+        def submit(function: Callable[..., Any], *given: Any) -> Future[Any]:
+            futures.append(self._pool.submit(function, *given))
+            return futures[-1]
+
+        with self._clock.running(len(column)):
+            try:
+                parts = [future.result() for future in self._plan(column, submit)]
+            except BaseException:
+                for future in futures:
+                    future.cancel()
+                raise
         return pa.concat_arrays(parts) if parts else pa.array([], self.output_type)
+
+    def _share_nothing(self, column: pa.ChunkedArray, submit: Submit) -> list[Future[pa.Array]]:
+        """CPU: every worker takes its batches from bytes to answers."""
+
+        def run(rows: pa.ChunkedArray) -> pa.Array:
+            answers = self._decode(rows)
+            self._forward(answers)
+            return self._conclude(answers)
+
+        size = self.batch_size
+        return [submit(run, column.slice(start, size)) for start in range(0, len(column), size)]
+
+    def _staged(self, column: pa.ChunkedArray, submit: Submit) -> list[Future[pa.Array]]:
+        """CUDA: workers decode, the calling thread feeds the device, workers turn tensors into rows."""
+        starts = range(0, len(column), DECODE_BATCH)
+        decoded = [submit(self._decode, column.slice(start, DECODE_BATCH)) for start in starts]
+        parts: list[Future[pa.Array]] = []
+        waiting: list[Answer] = []
+        for future in decoded:
+            waiting += future.result()
+            while len(waiting) >= self.batch_size or (future is decoded[-1] and waiting):
+                batch, waiting = waiting[: self.batch_size], waiting[self.batch_size :]
+                self._forward(batch)
+                parts.append(submit(self._conclude, batch))
+        return parts
 
     def _keep(self, activation: Tensor) -> None:
         self._kept.value = activation
 
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self.seconds[stage] += time.perf_counter() - start
+    def _spent(self, seconds: dict[str, float]) -> None:
+        with self._lock:
+            for stage, value in seconds.items():
+                self.seconds[stage] += value
 
-    def _run(self, rows: Sequence[dict[str, Any] | None]) -> pa.Array:
+    def _decode(self, rows: pa.ChunkedArray) -> list[Answer]:
         if self.interrupted:
             raise InferenceError("interrupted")
-        answers = [self._load(row) for row in rows]
-        self._forward(answers, [place for place, answer in enumerate(answers) if answer.tensor is not None])
-        self.advance(len(rows))
-        return self._to_arrow(answers, [row is None for row in rows])
+        seconds = dict.fromkeys(STAGES[:3], 0.0)
+        answers = [self._decode_one(row, seconds) for row in rows.to_pylist()]
+        self._spent(seconds)
+        return answers
 
-    def _load(self, row: dict[str, Any] | None) -> Answer:
+    def _decode_one(self, row: dict[str, Any] | None, seconds: dict[str, float]) -> Answer:
         """Bytes, pixels, tensor: whatever goes wrong is this image's error and nobody else's."""
-        answer, stage = Answer(), "fetch"
         if row is None:
-            return answer
+            return Answer(missing=True)
+        answer, stage, start = Answer(), "fetch", time.perf_counter()
         try:
-            with self._timed("fetch"):
-                data = images.read(row["bytes"], row["path"])
-                answer.sha256 = hashlib.sha256(data).hexdigest()
-            stage = "decode"
-            with self._timed("decode"):
-                picture = images.decode(data)
-            stage = "transform"
-            with self._timed("transform"):
-                tensor = self.model.transform(picture)
+            data = images.read(row["bytes"], row["path"])
+            answer.sha256 = hashlib.sha256(data).hexdigest()
+            stage, start = _next("decode", stage, start, seconds)
+            picture = images.decode(data)
+            stage, start = _next("transform", stage, start, seconds)
+            tensor = self._pixels.load(picture)
             if tuple(tensor.shape) != self.model.input_shape:
                 raise ImageError(f"shape {tuple(tensor.shape)}, expected {self.model.input_shape}")
             answer.tensor = tensor
         except Exception as error:
             answer.error = _describe(stage, error)
+        _next("", stage, start, seconds)
         return answer
 
-    def _forward(self, answers: list[Answer], places: list[int], size: int | None = None) -> None:
-        """Fill in logits at `places`; a batch that fails is halved until the image at fault stands alone."""
+    def _forward(self, answers: list[Answer]) -> None:
+        """Fill in logits and activations; out of memory halves the batch size for good, down to one image."""
+        start = time.perf_counter()
+        first = 0
+        while first < len(answers):
+            size = self.batch_size
+            part = answers[first : first + size]
+            try:
+                self._bisect(part, [place for place, answer in enumerate(part) if answer.tensor is not None], size)
+            except torch.OutOfMemoryError:
+                self._halve(size)
+                continue
+            first += size
+        self._spent({"forward": time.perf_counter() - start})
+
+    def _halve(self, size: int) -> None:
+        with self._lock:
+            self.batch_size = min(self.batch_size, size // 2)
+        if self._cuda:
+            torch.cuda.empty_cache()
+
+    def _bisect(self, answers: list[Answer], places: list[int], size: int) -> None:
+        """A batch that fails is halved, each image at its place, until the one at fault stands alone.
+
+        Raises:
+            torch.OutOfMemoryError: a batch of more than one image does not fit.
+        """
         if not places:
             return
         try:
-            with self._timed("forward"):
-                self._forward_batch(answers, places, size or self.batch_size)
+            self._answer(answers, places, size)
         except Exception as error:
+            if isinstance(error, torch.OutOfMemoryError) and size > 1:
+                raise
             if len(places) == 1:
                 answers[places[0]].error = _describe("forward", error)
                 return
             half = len(places) // 2
-            for part in (places[:half], places[half:]):
-                if isinstance(error, torch.OutOfMemoryError):
-                    self._forward([answers[place] for place in part], list(range(len(part))), len(part))
-                else:
-                    self._forward(answers, part, size)
+            self._bisect(answers, places[:half], size)
+            self._bisect(answers, places[half:], size)
 
-    def _forward_batch(self, answers: list[Answer], places: list[int], size: int) -> None:
+    def _answer(self, answers: list[Answer], places: list[int], size: int) -> None:
         """One pass of always `size` images, each at its own place: an answer does not depend on its neighbours."""
-        batch = torch.zeros(size, *self.model.input_shape)
-        for place in places:
-            batch[place] = answers[place].tensor  # type: ignore[assignment]
-        with torch.inference_mode(), self._forward_lock:
-            if batch.ndim == 4:
-                batch = batch.contiguous(memory_format=torch.channels_last)
-            logits = self._module(batch.to(self.device)).float().cpu()
-            activation = self._kept.value.float().cpu() if self.model.layer else None
+        tensors = {place: answers[place].tensor for place in places}
+        logits, activations = self._pass({place: t for place, t in tensors.items() if t is not None}, size)
         if tuple(logits.shape) != (size, self.model.n_outputs):
             raise InferenceError(f"logits of shape {tuple(logits.shape)}, expected {(size, self.model.n_outputs)}")
         for place in places:
             answer = answers[place]
             answer.logits = logits[place]
-            answer.activation = None if activation is None else activation[place]
-            if not (logits[place].isfinite().all() and (activation is None or activation[place].isfinite().all())):
+            answer.activation = None if activations is None else activations[place]
+            if not (logits[place].isfinite().all() and (activations is None or activations[place].isfinite().all())):
                 answer.error = _describe("forward", InferenceError("the output is NaN or infinite"))
 
-    def _to_arrow(self, answers: list[Answer], missing: list[bool]) -> pa.Array:
+    def _pass(self, tensors: dict[int, Tensor], size: int) -> tuple[Tensor, Tensor | None]:
+        """Logits and activations of `size` images, those of `tensors` at their places and blanks elsewhere."""
+        shape = (size, *self.model.input_shape)
+        layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
+        batch = torch.empty(shape, dtype=self._pixels.dtype, memory_format=layout, pin_memory=self._cuda).zero_()
+        for place, tensor in tensors.items():
+            batch[place] = tensor
+        with torch.inference_mode(), self._forward_lock, self._on_device():
+            logits = self._module(self._pixels.finish(batch.to(self.device, non_blocking=True))).float().cpu()
+            return logits, self._kept.value.float().cpu() if self.model.layer else None
+
+    @contextmanager
+    def _on_device(self) -> Iterator[None]:
+        """Precision; on CUDA also the stream of this engine, and products of fp32 that are not rounded to TF32."""
+        with ExitStack() as stack:
+            if self._dtype != torch.float32:
+                stack.enter_context(torch.autocast(self.device.type, self._dtype))
+            if self._cuda:
+                stack.enter_context(torch.cuda.stream(self._stream))
+                stack.enter_context(torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False))
+            yield
+
+    def _try_size(self, size: int) -> None:
+        """One pass over blank images; answers are on the host when it returns."""
+        self._pass({}, size)
+
+    def _compile(self) -> None:
+        """Compile in a worker, where the number of threads is the one that inference will have.
+
+        Raises:
+            InferenceError: what torch.compile says.
+        """
+        try:
+            self._module = torch.compile(self._module)
+            self._pool.submit(self._try_size, self.batch_size).result()
+        except Exception as error:
+            first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+            self.close()
+            raise InferenceError(
+                f"torch.compile fails on {self.model.name}: {first}; run it without compile"
+            ) from error
+
+    def _conclude(self, answers: list[Answer]) -> pa.Array:
+        self.advance(len(answers))
+        return self._to_arrow(answers)
+
+    def _to_arrow(self, answers: list[Answer]) -> pa.Array:
         good = [answer.error is None and answer.logits is not None for answer in answers]
         rows = [answer.logits for answer, ok in zip(answers, good, strict=True) if ok and answer.logits is not None]
         scored = score(torch.stack(rows), self.class_map) if rows else {}
@@ -192,12 +305,60 @@ class Engine:
             columns["activation"] = _spread(torch.stack(kept), good) if kept else []
         columns["sha256"] = pa.array([answer.sha256 for answer in answers], pa.string())
         columns["error"] = pa.array([answer.error for answer in answers], ERROR_TYPE)
-        empty = len(answers)
         arrays = [
-            columns[field.name].cast(field.type) if len(columns.get(field.name, [])) else pa.nulls(empty, field.type)
+            columns[field.name].cast(field.type)
+            if len(columns.get(field.name, []))
+            else pa.nulls(len(good), field.type)
             for field in self.output_type
         ]
-        return pa.StructArray.from_arrays(arrays, fields=list(self.output_type), mask=pa.array(missing))
+        missing = pa.array([answer.missing for answer in answers])
+        return pa.StructArray.from_arrays(arrays, fields=list(self.output_type), mask=missing)
+
+
+class Clock:
+    """Images, and the seconds in which at least one call was running."""
+
+    def __init__(self) -> None:
+        self.images, self.seconds = 0, 0.0
+        self._lock, self._calls, self._since = threading.Lock(), 0, 0.0
+
+    @property
+    def rate(self) -> float:
+        """Images per second, 0 before the first call ended."""
+        return self.images / self.seconds if self.seconds else 0.0
+
+    @contextmanager
+    def running(self, n_images: int) -> Iterator[None]:
+        """Count a call; its images count when it ends well."""
+        with self._lock:
+            self._since = self._since if self._calls else time.perf_counter()
+            self._calls += 1
+        try:
+            yield
+            with self._lock:
+                self.images += n_images
+        finally:
+            with self._lock:
+                self._calls -= 1
+                if not self._calls:
+                    self.seconds += time.perf_counter() - self._since
+
+
+def find_batch_size(attempt: Callable[[int], None], limit: int = 512) -> int:
+    """The power of two after which throughput grows by less than 5 % or `attempt` fails; 1 when that fails too."""
+    best, best_rate, size = 1, 0.0, 1
+    while size <= limit:
+        try:
+            attempt(size)  # allocates, and lets libraries choose their kernels
+            start = time.perf_counter()
+            attempt(size)
+        except Exception:  # out of memory, or whatever the module raises: a row's error later, never a failed run
+            break
+        rate = size / (time.perf_counter() - start)
+        if rate < best_rate * 1.05:
+            break
+        best, best_rate, size = size, rate, size * 2
+    return best
 
 
 def score(logits: Tensor, class_map: ClassMap | None) -> dict[str, Tensor]:
@@ -253,8 +414,28 @@ def _describe(stage: str, error: Exception) -> dict[str, str]:
     return {"stage": stage, "error": type(error).__name__, "message": str(error).strip()[:500] or type(error).__name__}
 
 
+def _next(following: str, stage: str, start: float, seconds: dict[str, float]) -> tuple[str, float]:
+    """Book the time since `start` on `stage`; gives the stage that follows and now."""
+    now = time.perf_counter()
+    seconds[stage] += now - start
+    return following, now
+
+
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+def _cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _dtype(precision: str, device: torch.device) -> torch.dtype:
+    if precision not in PRECISIONS:
+        raise InferenceError(f"no precision {precision!r}; give one of {', '.join(PRECISIONS)}")
+    if precision == "fp16" and device.type == "cpu":
+        raise InferenceError("precision fp16 runs on CUDA only; on a CPU give bf16 or fp32")
+    return PRECISIONS[precision]
 
 
 def _device(name: str) -> torch.device:

@@ -277,7 +277,7 @@ def add_predictions(
         con: from `connect`, writable.
         source: a CSV, Parquet or JSON file, the name of a table or view, a DuckDB relation, an Arrow table or a pandas
             frame. One row per image: `image_id`, or a path (`uri`, `path`, `file`, …) that ends the uri of one image;
-            `pred` (0-based index, -1 outside) or the name of a class in `pred` or `pred_name`, or only `probs`;
+            `pred` as numbers (0-based index, -1 outside) or as text (name of a class), or `pred_name`, or only `probs`;
             and where known `confidence` and `probs` (a list of one probability per class).
         run: name of the new run, an identifier.
         dataset: which data set; default the only one.
@@ -288,26 +288,32 @@ def add_predictions(
 
     Raises:
         NotFoundError: no such file, table or data set.
-        SchemaError: the run name is taken, the data set has no classes, or the columns needed are missing.
+        SchemaError: the run name is taken, the data set has no classes, the columns needed are missing, or no row fits.
     """
     dataset, space = runs.resolve_dataset(con, dataset)
     if space is None:
         raise SchemaError(f"data set {dataset!r} has no classes; add its images with labels, or with classes=")
     size = len(read_classes(con, space))
     with transaction(con), _source_rows(con, source):
-        columns = {row[0].lower(): row[0] for row in fetch(con, "statements/describe_source_rows")}
+        types = dict(fetch(con, "statements/describe_source_rows"))
+        columns = {name.lower(): name for name in types}
         chosen = _prediction_columns(columns)
+        by_index = str(chosen["pred"]).lower() != "pred_name" and types.get(chosen["pred"]) not in ("VARCHAR", None)
         kept = [("pred", "INTEGER"), ("confidence", "FLOAT")] + [("probs", f"FLOAT[{size}]")] * ("probs" in columns)
         wanted = runs.Run(run, dataset, "imported", weights=_origin(source), model_space=space, output_space=space)
         if run in runs.known(con):
             raise SchemaError(f"run {run!r} exists; give another run=")
         runs.open_run(con, wanted, kept)
         values = {"dataset": dataset, "space": space, "size": size}
-        execute(con, "statements/create_imported", values, **chosen)
+        execute(con, "statements/create_imported", values, **chosen, by_index=by_index)
+        n_ok, n_errors = fetch(con, "statements/count_imported")[0]
+        if n_errors and not n_ok:
+            example = fetch(con, "statements/read_import_problem")[0][0]
+            raise SchemaError(f"no row of {_origin(source)} fits data set {dataset!r}; the first: {example}")
         execute(con, "statements/insert_imported", run=run, names=[name for name, _ in kept])
         execute(con, "statements/insert_import_errors", {"run": run, "dataset": dataset})
         runs.close_run(con, run, "finished", {})
-    return AddedPredictions(run, *fetch(con, "statements/count_imported")[0])
+    return AddedPredictions(run, n_ok, n_errors)
 
 
 def _origin(source: Any) -> str:

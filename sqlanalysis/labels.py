@@ -124,7 +124,8 @@ def map_classes(
     if missing:
         raise SchemaError(
             f"the model's {len(model)} classes do not cover the data set's {len(target)}: no output for "
-            f"{', '.join(missing[:5])}{', …' if len(missing) > 5 else ''}; name the model's classes (classes=), "
+            f"{', '.join(missing[:5])}{', …' if len(missing) > 5 else ''}; name the model's classes "
+            "(classes= a list, a file or 'imagenet1k'), "
             "or give class_map= a CSV with columns from_class,to_class"
         )
     return ClassMap(found, len(target), policy, "name")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import re
 import urllib.error
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from .errors import InferenceError, NotFoundError, near_matches
@@ -130,7 +133,7 @@ def _from_torchvision(
         try:
             module = models.get_model(name, weights=chosen)
         except (urllib.error.URLError, OSError) as error:
-            raise InferenceError(f"cannot download {chosen}: {error}; give weights= a local file") from error
+            raise InferenceError(f"cannot download {chosen}: {error}; give weights= a local file") from None
         categories = Classes(tuple(chosen.meta["categories"]))
         same = categories.names == imagenet1k().names
         return module, chosen.transforms(), imagenet1k() if same else categories, chosen.name
@@ -254,3 +257,129 @@ def _probe(module: nn.Module, transform: Transform, layer: str | None) -> tuple[
     if layer is not None and not kept:
         raise InferenceError(f"layer {layer!r} takes no part in the forward pass; choose another")
     return tuple(tensor.shape), output.shape[1], kept[0].shape[1] if kept else None
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """A transform in two parts, which together give its very pixels.
+
+    Attributes:
+        load: from one image to a (C, H, W) tensor.
+        dtype: type of that tensor.
+        finish: from a (B, C, H, W) batch of them to what the module takes.
+    """
+
+    load: Transform
+    dtype: torch.dtype = torch.float32
+    finish: Callable[[Tensor], Tensor] = lambda batch: batch
+
+
+def split_transform(transform: Transform) -> Pixels:
+    """torchvision's preset for classification as resize and crop of uint8, then one normalisation for the batch.
+
+    Every other transform stays whole, and so does a preset whose parts would differ from it by a bit on a test image.
+    """
+    from PIL import Image
+    from torchvision.transforms import _presets, functional
+
+    if type(transform) is not _presets.ImageClassification:
+        return Pixels(transform)
+    preset: Any = transform
+    side = preset.crop_size[-1]
+    mean, std = (torch.tensor(values, dtype=torch.float32).repeat(side) for values in (preset.mean, preset.std))
+
+    def crop(image: Image.Image) -> Tensor:
+        resized = functional.resize(image, preset.resize_size, preset.interpolation, antialias=preset.antialias)
+        cropped: Tensor = functional.pil_to_tensor(functional.center_crop(resized, preset.crop_size))
+        return cropped
+
+    def normalise(batch: Tensor) -> Tensor:
+        rows = batch.permute(0, 2, 3, 1).contiguous().flatten(2).to(torch.float32)
+        rows = rows.div_(255).sub_(mean.to(batch.device)).div_(std.to(batch.device))
+        return rows.reshape(len(batch), side, side, -1).permute(0, 3, 1, 2)
+
+    sample = Image.effect_noise((300, 200), 80).convert("RGB")
+    if not torch.equal(normalise(crop(sample).unsqueeze(0))[0], transform(sample)):
+        return Pixels(transform)
+    return Pixels(crop, torch.uint8, normalise)
+
+
+def fast_copy(model: Model, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """A copy of the model's module with batch norm folded into convolutions and weights in channels_last order.
+
+    Where folding would change the output by more than rounding, batch norm stays; names of sub-modules stay anyway.
+    Weights of convolutions and linear layers get `dtype`, the rest stays fp32: such a copy needs autocast.
+    """
+    try:
+        module = fuse_batch_norm(model.module, model.layer)
+        if not _agree(model.module, module, model.input_shape):
+            module = copy.deepcopy(model.module)
+    except Exception:  # a module may hold anything; one that cannot be copied runs as it is
+        return model.module
+    for part in module.modules():
+        if isinstance(part, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
+            part.to(dtype)
+    return module.to(memory_format=torch.channels_last)
+
+
+def _agree(module: nn.Module, fused: nn.Module, input_shape: tuple[int, ...]) -> bool:
+    """Whether a folded module gives the logits of the other, up to rounding, for noise; True when nothing is folded."""
+    if [type(part) for part in module.modules()] == [type(part) for part in fused.modules()]:
+        return True
+    noise = torch.rand(2, *input_shape, generator=torch.Generator().manual_seed(0))
+    try:
+        with torch.inference_mode():
+            expected, found = copy.deepcopy(module)(noise), fused(noise)
+        return bool((expected - found).abs().max() <= 1e-5 * expected.abs().max())
+    except Exception:  # a module may refuse noise; then nothing is known of its folded copy
+        return False
+
+
+def fuse_batch_norm(module: nn.Module, layer: str | None = None) -> nn.Module:
+    """A copy of a module in eval mode where batch norm is folded into the convolution before it.
+
+    Names stay: the convolution carries the product, an identity stands for the batch norm. A pair is left alone where
+    something else sees what is between them: `layer`, a hook, another reader. Where torch.fx cannot trace a module, its
+    children are traced one by one.
+    """
+    fused = copy.deepcopy(module)
+    for first, second in _foldable(copy.deepcopy(module), layer):
+        conv, norm = cast(nn.Conv2d, fused.get_submodule(first)), cast(nn.BatchNorm2d, fused.get_submodule(second))
+        fused.set_submodule(first, nn.utils.fuse_conv_bn_eval(conv, norm))
+        fused.set_submodule(second, nn.Identity())
+    return fused
+
+
+def _foldable(module: nn.Module, layer: str | None, prefix: str = "") -> list[tuple[str, str]]:
+    """Names of convolutions and of the batch norms that alone read their output; tracing may alter the module."""
+    if not any(type(part) is nn.BatchNorm2d for part in module.modules()):
+        return []
+    try:
+        graph = torch.fx.symbolic_trace(module).graph
+    except Exception:  # torch.fx passes on whatever the module raises when traced
+        children = module.named_children()
+        return [pair for name, child in children for pair in _foldable(child, layer, f"{prefix}{name}.")]
+    parts = dict(module.named_modules(remove_duplicate=False))
+    aliases = Counter(id(part) for part in parts.values())
+    calls = Counter(node.target for node in graph.nodes if node.op == "call_module")
+    reads = [str(node.target) for node in graph.nodes if node.op == "get_attr"]
+
+    def alone(name: str) -> bool:
+        part = parts[name]
+        hooked = part._forward_hooks or part._forward_pre_hooks
+        read = any(target.startswith(f"{name}.") for target in reads)
+        return calls[name] == aliases[id(part)] == 1 and not hooked and not read
+
+    pairs = []
+    for node in graph.nodes:
+        source = node.args[0] if node.op == "call_module" and node.args else None
+        if not isinstance(source, torch.fx.Node) or source.op != "call_module" or len(source.users) != 1:
+            continue
+        first, second = str(source.target), str(node.target)
+        if type(parts[first]) is not nn.Conv2d or type(parts[second]) is not nn.BatchNorm2d:
+            continue
+        names = (prefix + first, prefix + second)
+        kept = [layer is not None and f"{name}.".startswith(f"{layer}.") for name in names]
+        if parts[second].running_mean is not None and alone(first) and alone(second) and kept[0] == kept[1]:
+            pairs.append(names)
+    return pairs

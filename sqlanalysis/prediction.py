@@ -1,16 +1,10 @@
-"""Run a model over images, as INSERTs in committed blocks: what is pending, inference, rows in, resume."""
+"""Run a model over images: `predict`, and a model as a SQL function."""
 
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import json
-import platform
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,34 +12,22 @@ import duckdb
 import pyarrow as pa
 from duckdb.func import ARROW
 
-from . import functions, inference, labels, progress, runs
-from .database import execute, fetch, transaction
-from .errors import InferenceError, QueryError, SchemaError
-from .ingest import read_classes, registered, save_classes
+from . import blocks, functions, inference, labels, progress, runs
+from .blocks import Done, Work
+from .database import fetch
+from .errors import SchemaError
+from .ingest import read_classes, save_classes
 from .models import Model, describe_transform
 from .runs import Run
 
-BLOCK_IMAGES = 2048  # what one call of an Arrow UDF gets at most
-BLOCK_BYTES = 256 * 1024 * 1024
 POLICIES = ("auto", "restricted", "open", "identity")
-PACKAGES = ("sqlanalysis", "duckdb", "torch", "torchvision", "pillow")
 
 
 @dataclass(frozen=True)
-class Predicted:
-    """What `predict` did: n_images = n_ok + n_errors, over the images selected.
+class Predicted(Done):
+    """What `predict` did, and the class policy it used."""
 
-    `n_computed` went through the model in this call; the others had been answered before, or share bytes with one
-    that was. `seconds` are of this call: per stage summed over workers, `total` by the clock.
-    """
-
-    run: str
-    n_images: int
-    n_ok: int
-    n_errors: int
-    n_computed: int
     class_policy: str
-    seconds: dict[str, float]
 
 
 def register_model(
@@ -55,6 +37,8 @@ def register_model(
     name: str | None = None,
     batch_size: int | None = None,
     device: str = "auto",
+    precision: str = "fp32",
+    compile: bool = False,  # noqa: A002 - torch's own word
 ) -> str:
     """Install a model as a SQL function: `select image_id, resnet18(image).pred from image_files limit 5`.
 
@@ -64,13 +48,15 @@ def register_model(
         name: SQL name, default the model's.
         batch_size: images per forward pass.
         device: "auto", "cpu", "cuda", …
+        precision: "fp32", "bf16", or on CUDA "fp16".
+        compile: run the module through `torch.compile`.
 
     Returns:
         The SQL name. The function maps STRUCT(bytes, path) to STRUCT(pred INTEGER, confidence FLOAT, probs FLOAT[n],
         activation FLOAT[m] when the model has a layer, sha256 VARCHAR, error STRUCT(stage, error, message)), in the
         model's own classes. An image that fails has an error and NULL elsewhere.
     """
-    engine = inference.Engine(model, batch_size=batch_size, device=device)
+    engine = inference.Engine(model, batch_size=batch_size, device=device, precision=precision, compile=compile)
     functions.register(con, name or model.name, engine, functions.sql_type(engine.output_type), ARROW)
     return name or model.name
 
@@ -86,12 +72,16 @@ def predict(
     class_map: str | Path | None = None,
     batch_size: int | None = None,
     device: str = "auto",
+    precision: str = "fp32",
+    compile: bool = False,  # noqa: A002 - torch's own word
     replace: bool = False,
+    retry_errors: bool = False,
+    strict: bool = False,
     show_progress: bool = True,
 ) -> Predicted:
     """Run a model over images; writes `outputs.<run>`, `errors`, `runs`, and the view `<run>`.
 
-    Work is committed in blocks of at most 2,048 images: what was committed survives a crash, and the same call goes on
+    Work is committed in blocks of about five seconds: what was committed survives a crash, and the same call goes on
     where it stopped. Images of equal bytes are computed once.
 
     Args:
@@ -104,9 +94,13 @@ def predict(
             of the outputs of each class are summed and renormalised. "open": arg-max over all outputs, pred -1 outside.
             "auto": identity when the classes agree (or the model's have no names and are as many), else restricted.
         class_map: CSV with columns from_class,to_class; default maps by WordNet id or by name.
-        batch_size: images per forward pass, default 8 a worker on CPU and 64 on CUDA.
+        batch_size: images per forward pass; default 8 a worker on CPU, found by trying on CUDA.
         device: "auto", "cpu", "cuda", …
+        precision: "fp32", the reference; "bf16", faster where the CPU has it; or on CUDA "fp16".
+        compile: run the module through `torch.compile`: faster on large runs, after many seconds of compiling.
         replace: start the run anew, dropping what it holds.
+        retry_errors: try images again that have an error in this run.
+        strict: raise when an image fails, after committing those of its block that did not.
         show_progress: draw a progress bar on a terminal.
 
     Returns:
@@ -116,25 +110,121 @@ def predict(
         NotFoundError: no such data set.
         SchemaError: the name is taken, the run exists with other weights or settings, or classes cannot be mapped.
         QueryError: the condition is no valid SQL.
-        InferenceError: rows are not accounted for, or there is no such device.
+        InferenceError: rows are not accounted for, there is no such device or precision, or compiling fails.
     """
     if policy not in POLICIES:
         raise SchemaError(f"no policy {policy!r}; give one of {', '.join(POLICIES)}")
     dataset, space = runs.resolve_dataset(con, dataset)
-    try:
-        n_selected = fetch(con, "statements/count_selected", {"dataset": dataset}, where=where)[0][0]
-    except QueryError as error:
-        raise QueryError(f"where={where!r} is no condition over `images`: {error.__cause__ or error}") from error
+    n_selected = blocks.count_selected(con, dataset, where)
     mapping, used_policy = _class_map(con, model, space, policy, class_map)
     with progress.track(f"predicting {run or model.name}", n_selected, enabled=show_progress) as advance:
-        engine = inference.Engine(model, mapping, batch_size=batch_size, device=device, advance=advance)
+        engine = inference.Engine(
+            model,
+            mapping,
+            batch_size=batch_size,
+            device=device,
+            advance=advance,
+            precision=precision,
+            compile=compile,
+        )
         try:
-            wanted = _describe(model, engine, run or model.name, dataset, used_policy, where)
-            n_computed, seconds = _run(con, model, engine, wanted, space, replace)
+            wanted = Run(
+                run=run or model.name,
+                dataset=dataset,
+                model=model.name,
+                weights=model.weights,
+                weights_sha256=model.weights_sha256,
+                model_space=_model_space(con, model, run or model.name) if mapping or space is None else space,
+                class_policy=used_policy,
+                layer=model.layer,
+                transform=json.dumps(describe_transform(model.transform), sort_keys=True),
+                precision=engine.precision,
+                device=str(engine.device),
+                batch_size=engine.batch_size,
+                packages=blocks.packages(),
+                selection=where,
+            )
+            wanted = dataclasses.replace(wanted, output_space=space or wanted.model_space)
+            pairs = [pair for pair in enumerate(mapping.to_class) if pair[1] != labels.OUTSIDE] if mapping else []
+            work = Work(wanted, pairs, replace=replace, retry_errors=retry_errors, strict=strict)
+            done = blocks.perform(con, work, engine)
         finally:
             engine.close()
-    n_ok, n_errors = _account(con, wanted.run, dataset, where, n_selected)
-    return Predicted(wanted.run, n_selected, n_ok, n_errors, n_computed, used_policy, seconds)
+    return Predicted(**vars(done), class_policy=used_policy)
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What `predict` would do, from counts and a sample; nothing was written.
+
+    `n_distinct` images have different bytes, `n_unreadable` files could not be added to the data set. Of `n_sampled`
+    images that went through the model `n_failed` had an error. `seconds` and `megabytes` are estimates for the pending
+    images at the sample's rate.
+    """
+
+    n_images: int
+    n_pending: int
+    n_distinct: int
+    n_labelled: int
+    n_classes: int
+    n_unreadable: int
+    class_policy: str
+    n_sampled: int
+    n_failed: int
+    images_per_second: float
+    seconds: float
+    megabytes: float
+
+
+def preflight(
+    con: duckdb.DuckDBPyConnection,
+    model: Model,
+    run: str | None = None,
+    *,
+    dataset: str | None = None,
+    where: str | None = None,
+    policy: str = "auto",
+    class_map: str | Path | None = None,
+    batch_size: int | None = None,
+    device: str = "auto",
+    precision: str = "fp32",
+    sample: int = 64,
+) -> Preflight:
+    """Say what `predict` with the same arguments would do, and how long it would take; reads only.
+
+    Args:
+        con: from `connect`.
+        model: from `load_model`.
+        run, dataset, where, policy, class_map, batch_size, device, precision: as in `predict`.
+        sample: how many pending images to try.
+
+    Returns:
+        Counts, the sample's rate in images/s, and estimates of seconds and megabytes for what is pending.
+
+    Raises:
+        NotFoundError, SchemaError, QueryError, InferenceError: as `predict`.
+    """
+    dataset, space = runs.resolve_dataset(con, dataset)
+    name = run or model.name
+    values: dict[str, object] = {"dataset": dataset, "space": space}
+    counts = fetch(con, "statements/preflight", values, where=where, run=name, exists=name in runs.known(con))[0]
+    mapping, used_policy = _class_map(con, model, space, policy, class_map)
+    values = {"dataset": dataset, "n": sample}
+    rows = fetch(con, "statements/read_first_images", values, where=where, inputs=[])
+    pictures = pa.chunked_array([pa.array([row[0] for row in rows], functions.arrow_image_type())])
+    engine = inference.Engine(model, mapping, batch_size=batch_size, device=device, precision=precision)
+    try:
+        engine(pictures.slice(0, engine.batch_size))
+        start = time.perf_counter()
+        answers = engine(pictures).to_pylist()
+        rate = len(rows) / (time.perf_counter() - start) if rows else 0.0
+    finally:
+        engine.close()
+    width = sum(one.type.list_size for one in engine.output_type if pa.types.is_fixed_size_list(one.type))
+    n_failed = sum(answer["error"] is not None for answer in answers)
+    n_pending = counts[1]
+    eta, size = (n_pending / rate if rate else 0.0), n_pending * (4 * width + 100) / 1e6
+    return Preflight(*counts[:6], used_policy, len(rows), n_failed, rate, eta, size)
 
 
 def _class_map(
@@ -155,61 +245,6 @@ def _class_map(
     return labels.map_classes(model.classes, target, chosen, path), chosen
 
 
-def _describe(model: Model, engine: inference.Engine, run: str, dataset: str, policy: str, where: str | None) -> Run:
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return Run(
-        run=run,
-        dataset=dataset,
-        model=model.name,
-        weights=model.weights,
-        weights_sha256=model.weights_sha256,
-        class_policy=policy,
-        layer=model.layer,
-        transform=json.dumps(describe_transform(model.transform), sort_keys=True),
-        precision="fp32",
-        device=str(engine.device),
-        batch_size=engine.batch_size,
-        packages=json.dumps({"python": platform.python_version(), **versions}),
-        selection=where,
-    )
-
-
-def _run(
-    con: duckdb.DuckDBPyConnection,
-    model: Model,
-    engine: inference.Engine,
-    wanted: Run,
-    space: str | None,
-    replace: bool,
-) -> tuple[int, dict[str, float]]:
-    """Open the run, answer what is pending, close the run; gives the number computed and the seconds."""
-    start, run, n_computed, status = time.perf_counter(), wanted.run, 0, "failed"
-    types = {field.name: functions.sql_type(field.type) for field in engine.output_type}
-    columns = [(name, kind) for name, kind in types.items() if name not in ("sha256", "error")]
-    mapped = enumerate(engine.class_map.to_class) if engine.class_map else ()
-    pairs = [(output, number) for output, number in mapped if number != labels.OUTSIDE]
-    with transaction(con):
-        model_space = _model_space(con, model, run) if pairs or space is None else space
-        wanted = dataclasses.replace(wanted, model_space=model_space, output_space=space or model_space)
-        runs.open_run(con, wanted, columns, pairs, replace_run=replace)
-    try:
-        with _function(con, f"_predict_{run}", engine) as function, _interruptible(engine):
-            for block in _blocks(con, wanted, [name for name, _ in columns]):
-                _predict_block(con, run, function, [name for name, _ in columns], block, engine)
-                n_computed += len(block)
-        status = "finished"
-    except BaseException as error:
-        if not engine.interrupted:
-            raise
-        status = "interrupted"
-        raise KeyboardInterrupt from error
-    finally:
-        seconds = {**engine.seconds, "total": time.perf_counter() - start}
-        with transaction(con):
-            runs.close_run(con, run, status, seconds)
-    return n_computed, seconds
-
-
 def _model_space(con: duckdb.DuckDBPyConnection, model: Model, run: str) -> str:
     """A label space that holds the model's own classes, written when there is none yet."""
     base = "imagenet1k" if model.classes == labels.imagenet1k() else model.name
@@ -221,89 +256,3 @@ def _model_space(con: duckdb.DuckDBPyConnection, model: Model, run: str) -> str:
             save_classes(con, name, model.classes)
             return name
     raise SchemaError(f"label space {run}_classes exists with other classes; give another run=")
-
-
-def _blocks(con: duckdb.DuckDBPyConnection, wanted: Run, names: list[str]) -> Iterator[list[int]]:
-    """Ids to compute, one image per content; images of the same bytes get a copy of its output."""
-    while True:
-        with transaction(con):
-            execute(
-                con, "statements/create_pending", {"dataset": wanted.dataset}, run=wanted.run, where=wanted.selection
-            )
-            execute(con, "statements/delete_stale_outputs", run=wanted.run)
-            execute(con, "statements/delete_stale_errors", run=wanted.run)
-            execute(con, "statements/copy_outputs", run=wanted.run, names=names)
-        waiting = fetch(con, "statements/list_representatives", run=wanted.run)
-        if not waiting:
-            return
-        block: list[int] = []
-        held = 0
-        for image_id, n_bytes in waiting:
-            if block and (len(block) == BLOCK_IMAGES or held + n_bytes > BLOCK_BYTES):
-                yield block
-                block, held = [], 0
-            block.append(image_id)
-            held += n_bytes
-        yield block
-
-
-def _predict_block(
-    con: duckdb.DuckDBPyConnection,
-    run: str,
-    function: str,
-    names: list[str],
-    block: list[int],
-    engine: inference.Engine,
-) -> None:
-    """Compute one block and commit it: outputs, errors and counts together, or nothing of it."""
-    with registered(con, "block_images", pa.table({"image_id": pa.array(block, pa.int64())})):
-        execute(con, "statements/create_answers", function=function).fetchall()
-    start = time.perf_counter()
-    with transaction(con):
-        execute(con, "statements/insert_outputs", run=run, names=names)
-        execute(con, "statements/insert_run_errors", [run])
-        execute(con, "statements/update_run_counts", run=run)
-    engine.seconds["write"] = engine.seconds.get("write", 0.0) + time.perf_counter() - start
-
-
-@contextmanager
-def _function(con: duckdb.DuckDBPyConnection, name: str, engine: inference.Engine) -> Iterator[str]:
-    functions.register(con, name, engine, functions.sql_type(engine.output_type), ARROW)
-    try:
-        yield name
-    finally:
-        functions.unregister(con, name)
-
-
-@contextmanager
-def _interruptible(engine: inference.Engine) -> Iterator[None]:
-    """Ctrl-C stops the engine at its next batch; a second one falls through to Python."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(_signal: int, _frame: object) -> None:
-        signal.signal(signal.SIGINT, earlier)
-        engine.interrupt()
-
-    earlier = signal.signal(signal.SIGINT, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, earlier)
-
-
-def _account(
-    con: duckdb.DuckDBPyConnection, run: str, dataset: str, where: str | None, n_selected: int
-) -> tuple[int, int]:
-    """n_ok and n_errors of the selection.
-
-    Raises:
-        InferenceError: they do not add up to the images selected.
-    """
-    n_ok, n_errors = fetch(con, "statements/count_answered", {"dataset": dataset}, run=run, where=where)[0]
-    if n_ok + n_errors != n_selected:
-        raise InferenceError(
-            f"run {run!r}: {n_selected} images selected, but {n_ok} outputs and {n_errors} errors; run it again"
-        )
-    return n_ok, n_errors

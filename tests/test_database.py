@@ -23,6 +23,7 @@ def test_everything_is_installed_and_explained(con: duckdb.DuckDBPyConnection) -
     assert con.sql("select version from schema_version").fetchall() == [(database.SCHEMA_VERSION,)]
     assert con.sql("from check_database").fetchall() == []
     assert con.sql("from predictions").fetchall() == []
+    assert "predictions" in names
 
 
 def test_file_opens_in_the_shell(tmp_path: Path, shell: str) -> None:

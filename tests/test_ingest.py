@@ -292,6 +292,28 @@ def test_predictions_with_probabilities(pets: duckdb.DuckDBPyConnection, tmp_pat
     assert pets.sql("select typeof(probs) from mine limit 1").fetchall() == [("FLOAT[3]",)]
 
 
+@pytest.mark.parametrize("kind", ["index", "float", "name", "text index"])
+def test_numbers_are_indices_and_text_is_a_name(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path, kind: str
+) -> None:
+    for number, name in enumerate(("cat", "dog", "owl"), start=1):
+        shutil.copytree(photos / name, tmp_path / "set" / str(number))
+    add_images(con, tmp_path / "set")
+    labels = [row[0] for row in con.sql("select label from images order by image_id").fetchall()]
+    frame = pd.DataFrame({"image_id": range(1, 19)})
+    if kind == "text index":
+        with pytest.raises(SchemaError, match="no row of DataFrame fits data set 'set'; the first: no class 0"):
+            add_predictions(con, frame.head(6).assign(pred=["0"] * 6), "mine")
+        return
+    frame["pred"] = {"index": labels, "float": [float(x) for x in labels], "name": [str(x + 1) for x in labels]}[kind]
+    if kind == "float":
+        frame.loc[17, "pred"] = np.nan
+    done = add_predictions(con, frame, "mine")
+    assert (done.n_ok, done.n_errors) == (18, 0)
+    n = 17 if kind == "float" else 18
+    assert con.sql("select n, accuracy from accuracy('mine')").fetchall() == [(n, 1.0)]
+
+
 def test_bad_predictions(pets: duckdb.DuckDBPyConnection) -> None:
     good = pd.DataFrame({"image_id": [1], "pred": [0]})
     with pytest.raises(SchemaError, match="no column pred, pred_name or probs; there are: image_id"):

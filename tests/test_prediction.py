@@ -21,7 +21,7 @@ from PIL import Image
 from torch import nn
 
 import sqlanalysis
-from sqlanalysis import add_images, inference, load_model, predict, register_model
+from sqlanalysis import add_images, inference, load_model, predict, preflight, register_model
 from sqlanalysis.errors import InferenceError, NotFoundError, QueryError, SchemaError
 from sqlanalysis.inference import score
 from sqlanalysis.labels import ClassMap
@@ -372,8 +372,8 @@ SLOW = textwrap.dedent(
     import sys, time, torch, sqlanalysis
     from torch import nn
     from torchvision.transforms.functional import to_tensor
-    from sqlanalysis import prediction
-    prediction.BLOCK_IMAGES = 6
+    from sqlanalysis import blocks
+    blocks.BLOCK_IMAGES = (6, 6)
     class Slow(nn.Module):
         def forward(self, images):
             time.sleep(0.15)
@@ -382,7 +382,11 @@ SLOW = textwrap.dedent(
         return to_tensor(image.resize((8, 8)))
     con = sqlanalysis.connect(sys.argv[1])
     model = sqlanalysis.load_model(Slow(), transform=transform, classes=["cat", "dog", "owl"], name="slow")
-    print("ready", flush=True)
+    answer = blocks._answer
+    def announced(*arguments):
+        answer(*arguments)
+        print("block", flush=True)
+    blocks._answer = announced
     print(sqlanalysis.predict(con, model, batch_size=1), flush=True)
     """
 )
@@ -399,8 +403,8 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, photos: Path, number
         [sys.executable, script, file], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    process.stdout.readline()
-    time.sleep(0.9)
+    assert process.stdout.readline() == "block\n"
+    time.sleep(0.1)
     process.send_signal(number)
     start = time.monotonic()
     _, errors = process.communicate(timeout=30)
@@ -427,3 +431,36 @@ def test_engine_restores_torch_threads(tiny_model: Model) -> None:
     engine = inference.Engine(tiny_model)
     engine.close()
     assert torch.get_num_threads() == before
+
+
+def test_preflight_says_what_predict_then_does(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path, tiny_model: Model
+) -> None:
+    root = shutil.copytree(photos, tmp_path / "pets")
+    shutil.copy(root / "cat" / "0.jpg", root / "cat" / "same.jpg")
+    (root / "dog" / "text.jpg").write_text("no image")
+    add_images(con, root)
+    (root / "owl" / "0.jpg").unlink()
+    found = preflight(con, tiny_model, sample=19)
+    assert (found.n_images, found.n_pending, found.n_distinct) == (19, 19, 18)
+    assert (found.n_labelled, found.n_classes, found.n_unreadable) == (19, 3, 1)
+    assert (found.n_sampled, found.n_failed, found.class_policy) == (19, 1, "identity")
+    assert found.images_per_second > 0
+    assert found.seconds == pytest.approx(19 / found.images_per_second)
+    assert con.sql("from runs").fetchall() == []
+    done = predict(con, tiny_model, where="label < 2")
+    assert done.n_errors == 0
+    assert preflight(con, tiny_model).n_pending == 6
+    assert preflight(con, tiny_model, where="label = 0").n_pending == 0
+
+
+def test_run_profile_names_the_stage_that_binds(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
+    predict(pets, tiny_model)
+    rows = pets.sql(
+        "select stage, seconds, share, binds, images_per_second from run_profile where run = 'tiny'"
+    ).fetchall()
+    assert {row[0] for row in rows} == {"fetch", "decode", "transform", "forward", "write"}
+    assert sum(row[2] for row in rows) == pytest.approx(1)
+    assert [row[0] for row in rows if row[3]] == [max(rows, key=lambda row: row[1])[0]]
+    total, n = pets.sql("select (seconds ->> 'total')::double, n_images from runs").fetchall()[0]
+    assert rows[0][4] == pytest.approx(n / total)

@@ -1,7 +1,7 @@
 -- Match predictions from elsewhere with images and classes.
 -- Grain: one row per row of the relation source_rows.
--- Parameters: image_id, path, pred, confidence, probs (columns or none); dataset, space, size
--- Edges: of several rows for one image the first counts; a path must end the uri of exactly one image.
+-- Parameters: image_id, path, pred, confidence, probs (columns or none), by_index; dataset, space, size
+-- Edges: of several rows for one image the first counts; a path must end the uri of one image; NaN is no prediction.
 -- Source: this project
 create or replace temp table imported as
 with _given as (
@@ -34,7 +34,7 @@ _matched as (
 _classes as (
     select
         class,
-        unnest([class::varchar, name, extra ->> 'wnid']) as key,
+        unnest({% if by_index %}[class::varchar]{% else %}[name, extra ->> 'wnid']{% endif %}) as key,
     from classes
     where space = $space
     union
@@ -46,7 +46,9 @@ _classified as (
         _given.position,
         min(_classes.class) as class,
     from _given
-    inner join _classes on _given.given_pred = _classes.key
+    inner join _classes
+        on {% if by_index %}try_cast(_given.given_pred as double) = _classes.class{% else %}_given.given_pred = _classes.key{% endif %}
+
     group by _given.position
 )
 

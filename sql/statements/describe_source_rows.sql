@@ -3,5 +3,7 @@
 -- Parameters: none
 -- Edges: none
 -- Source: this project
-select column_name
+select
+    column_name,
+    column_type,
 from (describe source_rows);

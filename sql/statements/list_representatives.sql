@@ -1,12 +1,16 @@
--- One pending image for every distinct content that has no output yet.
--- Grain: one row per content, in image order.
--- Parameters: run
+-- Pending images to compute: one for every distinct content without an output, or all of them.
+-- Grain: one row per content (shared) or per image, in image order.
+-- Parameters: run, shared
 -- Edges: none
 -- Source: this project
 select
-    min(image_id) as image_id,
+    min(pending.image_id) as image_id,
     any_value(n_bytes) as n_bytes,
 from pending
+{% if shared %}
 where sha256 not in (select done.sha256 from outputs.{{ ident(run) }} as done)
 group by sha256
+{% else %}
+group by pending.image_id
+{% endif %}
 order by image_id;

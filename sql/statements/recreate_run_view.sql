@@ -3,6 +3,7 @@
 -- Parameters: run, names (of the output columns)
 -- Edges: label is NULL when the run predicts in another label space; pred -1 is wrong; x, y: newest projection.
 -- Source: this project
+{% set known = ['image_id', 'sha256', 'pred', 'confidence', 'probs', 'raw_pred', 'raw_confidence', 'inside', 'activation'] %}
 create or replace view {{ ident(run) }} as
 select
     images.image_id,
@@ -11,10 +12,16 @@ select
     images.split,
     labels.class as label,
     labels.name as label_name,
+{% if 'pred' in names %}
     outputs.pred,
     preds.name as pred_name,
+{% endif %}
+{% if 'confidence' in names %}
     outputs.confidence,
+{% endif %}
+{% if 'pred' in names %}
     outputs.pred = labels.class as correct,
+{% endif %}
 {% if 'probs' in names %}
     outputs.probs,
 {% endif %}
@@ -27,6 +34,9 @@ select
 {% if 'activation' in names %}
     outputs.activation,
 {% endif %}
+{% for name in names if name not in known %}
+    outputs.{{ ident(name) }},
+{% endfor %}
     points.x,
     points.y,
     images.sha256,
@@ -41,7 +51,9 @@ inner join runs on runs.run = {{ literal(run) }}
 inner join datasets on images.dataset = datasets.dataset
 left join classes as labels
     on datasets.space = labels.space and runs.output_space = labels.space and images.label = labels.class
+{% if 'pred' in names %}
 left join classes as preds on runs.output_space = preds.space and outputs.pred = preds.class
+{% endif %}
 {% if 'raw_pred' in names %}
 left join classes as raw_preds on runs.model_space = raw_preds.space and outputs.raw_pred = raw_preds.class
 {% endif %}

@@ -1,0 +1,9 @@
+-- What is wrong with the first row of predictions that could not be used.
+-- Grain: one row or none.
+-- Parameters: none
+-- Edges: none
+-- Source: this project
+select problem
+from imported
+where problem is not null
+limit 1;

@@ -1,0 +1,37 @@
+-- Where the time of each run went, and which stage binds.
+-- Grain: one row per run and stage.
+-- Parameters: none
+-- Edges: seconds of a stage are summed over workers, total_seconds are by the clock; no row without a profile.
+-- Source: this project
+create or replace view run_profile as
+with _stages as (
+    select
+        run,
+        n_images,
+        (seconds ->> 'total')::double as total_seconds,
+        seconds as profile,
+        unnest(['fetch', 'decode', 'transform', 'forward', 'write']) as stage,
+    from runs
+    where seconds is not null
+),
+
+_seconds as (
+    select
+        run,
+        n_images,
+        total_seconds,
+        stage,
+        coalesce((profile ->> stage)::double, 0) as seconds,
+    from _stages
+)
+
+select
+    run,
+    stage,
+    seconds,
+    seconds / nullif(sum(seconds) over (partition by run), 0) as share,
+    seconds > 0 and seconds = max(seconds) over (partition by run) as binds,
+    n_images / nullif(total_seconds, 0) as images_per_second,
+    total_seconds,
+from _seconds
+order by run, share desc;
