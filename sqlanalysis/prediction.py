@@ -220,11 +220,22 @@ def preflight(
         rate = len(rows) / (time.perf_counter() - start) if rows else 0.0
     finally:
         engine.close()
+    n_images, n_pending, n_distinct, n_labelled, n_classes, n_unreadable = counts
     width = sum(one.type.list_size for one in engine.output_type if pa.types.is_fixed_size_list(one.type))
-    n_failed = sum(answer["error"] is not None for answer in answers)
-    n_pending = counts[1]
-    eta, size = (n_pending / rate if rate else 0.0), n_pending * (4 * width + 100) / 1e6
-    return Preflight(*counts[:6], used_policy, len(rows), n_failed, rate, eta, size)
+    return Preflight(
+        n_images=n_images,
+        n_pending=n_pending,
+        n_distinct=n_distinct,
+        n_labelled=n_labelled,
+        n_classes=n_classes,
+        n_unreadable=n_unreadable,
+        class_policy=used_policy,
+        n_sampled=len(rows),
+        n_failed=sum(answer["error"] is not None for answer in answers),
+        images_per_second=rate,
+        seconds=n_pending / rate if rate else 0.0,
+        megabytes=n_pending * (4 * width + 100) / 1e6,
+    )
 
 
 def _class_map(

@@ -127,9 +127,11 @@ def test_tutorial_on_imagenettes_layout(tmp_path: Path, imagenette: tuple[Path, 
     printed = run(tmp_path, "tutorial.py", folder, "--weights", weights)
     labels, best, best_of_ten = expected(folder / "val", weights)
     lines = [line for line in printed.splitlines() if LINE.search(line)]
-    assert [line.split(":")[0] for line in lines] == ["resnet18_open", "resnet18_restricted"]
+    assert [line.split(":")[0] for line in lines] == ["by_hand", "resnet18_open", "resnet18_restricted"]
     check(lines[0], labels, best)
-    check(lines[1], labels, best_of_ten)
+    check(lines[1], labels, best)
+    check(lines[2], labels, best_of_ten)
+    assert "(3, 3, 224, 224)" in printed
     assert 0 < accuracy_score(labels, best) < accuracy_score(labels, best_of_ten) < 1
     assert re.findall(r"(?m)^(\d+)\. ", printed) == [str(number) for number in range(1, 11)]
     assert re.search(r"n_images.*\D24\D", printed, re.S)

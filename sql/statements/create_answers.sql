@@ -9,12 +9,10 @@ select
     images.dataset,
     images.uri,
     images.sha256,
-    {{ ident(function) }}(
-        image_files.image
-{% if inputs %}
-        , struct_pack({% for name in inputs %}{{ ident(name) }} := images.{{ ident(name) }}{{ ', ' if not loop.last }}{% endfor %})
-{% endif %}
-    ) as answer,
+    {{ ident(function) }}(image_files.image{% if inputs %}, struct_pack(
+        {% for name in inputs %}{{ ident(name) }} := images.{{ ident(name) }}{{ ', ' if not loop.last }}{% endfor %}
+
+    ){% endif %}) as answer,
 from image_files
 inner join images on image_files.image_id = images.image_id
 where images.image_id in (select block_images.image_id from block_images);

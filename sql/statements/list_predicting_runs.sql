@@ -6,9 +6,9 @@
 select runs.run
 from runs
 inner join duckdb_columns() as columns
-    on columns.database_name = current_database()
+    on runs.run = columns.table_name
+    and columns.database_name = current_database()
     and columns.schema_name = 'outputs'
-    and columns.table_name = runs.run
     and columns.column_name in ('pred', 'confidence')
 group by runs.run, runs.started_at
 having count(*) = 2

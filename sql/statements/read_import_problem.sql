@@ -6,4 +6,5 @@
 select problem
 from imported
 where problem is not null
+order by problem
 limit 1;
