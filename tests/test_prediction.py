@@ -28,6 +28,7 @@ from sqlanalysis.labels import ClassMap
 from sqlanalysis.models import Model
 
 from .conftest import to_64
+from .test_images import png_header
 
 
 @pytest.fixture
@@ -464,3 +465,45 @@ def test_run_profile_names_the_stage_that_binds(pets: duckdb.DuckDBPyConnection,
     assert [row[0] for row in rows if row[3]] == [max(rows, key=lambda row: row[1])[0]]
     total, n = pets.sql("select (seconds ->> 'total')::double, n_images from runs").fetchall()[0]
     assert rows[0][4] == pytest.approx(n / total)
+
+
+def test_a_folder_with_broken_files_is_accounted_for(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, tiny_model: Model
+) -> None:
+    """One image in twenty is broken or odd; each is an output or an error, and no neighbour changes by a bit."""
+    random = np.random.default_rng(0)
+    place = tmp_path / "set" / "cat"
+    place.mkdir(parents=True)
+    for number in range(160):
+        pixels = Image.fromarray(random.integers(0, 256, (9, 11, 3), dtype=np.uint8)).resize((120, 90))
+        pixels.save(place / f"{number:03}.jpg")
+    add_images(con, tmp_path / "set")
+    predict(con, tiny_model, "quiet")
+    whole, odd = (place / "000.jpg").read_bytes(), Image.open(place / "000.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    (place / "017.jpg").write_bytes(whole[: len(whole) // 2])
+    (place / "037.jpg").write_bytes(b"")
+    odd.save(place / "057.jpg", format="PNG")
+    (place / "077.jpg").write_bytes(png_header(9000, 9000))
+    Image.fromarray(np.full((40, 40), 40_000, np.uint16)).save(place / "097.jpg", format="PNG")
+    odd.convert("CMYK").save(place / "117.jpg", format="JPEG")
+    odd.quantize(8).save(place / "137.jpg", format="PNG", transparency=1)
+    odd.save(place / "157.jpg", format="JPEG", exif=exif)
+    odd.close()
+    added = add_images(con, tmp_path / "set")
+    assert (added.n_changed, added.n_unchanged, added.n_errors) == (
+        6,
+        152,
+        2,
+    )  # empty, and the bomb: known, unreadable now
+    done = predict(con, tiny_model, "noisy")
+    assert (done.n_images, done.n_ok, done.n_errors) == (160, 157, 3)
+    rows = con.sql("select parse_filename(uri), stage from errors where run = 'noisy' order by uri").fetchall()
+    assert rows == [("017.jpg", "decode"), ("037.jpg", "decode"), ("077.jpg", "decode")]
+    same = con.sql(
+        "select count(*) filter (where a.probs = b.probs and a.activation = b.activation), count(*) "
+        "from quiet a join noisy b using (image_id) where parse_filename(a.uri)[2:3] not in ('17', '37', '57', '77', '97') "
+        "and b.sha256 in (select sha256 from outputs.quiet)"
+    ).fetchall()
+    assert same[0][0] == same[0][1] >= 150
