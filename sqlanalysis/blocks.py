@@ -88,16 +88,17 @@ class Done:
         return self.n_computed / self.seconds["total"] if self.n_computed else 0.0
 
 
-def count_selected(con: duckdb.DuckDBPyConnection, dataset: str, where: str | None) -> int:
-    """How many images a condition selects.
+def select(con: duckdb.DuckDBPyConnection, dataset: str, where: str | None) -> int:
+    """Settle which images the next `perform` is about; gives their number.
 
     Raises:
-        QueryError: it is no condition over `images`.
+        QueryError: `where` is no condition over `images`.
     """
     try:
-        n: int = fetch(con, "statements/count_selected", {"dataset": dataset}, where=where)[0][0]
+        execute(con, "statements/create_selected", {"dataset": dataset}, where=where).fetchall()
     except QueryError as error:
         raise QueryError(f"where={where!r} is no condition over `images`: {error.__cause__ or error}") from error
+    n: int = fetch(con, "statements/count_selected")[0][0]
     return n
 
 
@@ -108,7 +109,7 @@ def packages() -> str:
 
 
 def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
-    """Open the run, answer what is pending in committed blocks, close the run, and account for every image.
+    """Open the run, answer what is pending of the images of `select` in committed blocks, account for every image.
 
     Raises:
         SchemaError: the run exists and differs.
@@ -116,19 +117,21 @@ def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
         KeyboardInterrupt: Ctrl-C; what was committed stays.
     """
     start, n_computed, status, run = time.perf_counter(), 0, "failed", work.run
-    n_selected = count_selected(con, run.dataset, run.selection)
     types = {field.name: functions.sql_type(field.type) for field in engine.output_type}
     columns = [(name, kind) for name, kind in types.items() if name not in ("sha256", "error")]
     names = [name for name, _ in columns]
     with transaction(con):
         runs.open_run(con, run, columns, work.class_map, replace_run=work.replace)
+        selection = runs.require(con, run.run).selection
+        execute(con, "statements/update_run_size", [run.dataset], run=run.run, where=selection)
         if work.retry_errors:
-            execute(con, "statements/delete_run_rows", [run.run], table="errors")
+            execute(con, "statements/delete_selected_errors", run=run.run)
     try:
         with _function(con, run.run, work, engine) as function, _interruptible(engine):
             for block in _blocks(con, work, names):
                 _answer(con, work, engine, function, names, block)
                 n_computed += len(block)
+        n_images, n_ok, n_errors = _account(con, run)
         status = "finished"
     except BaseException as error:
         if not engine.interrupted:
@@ -139,8 +142,7 @@ def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
         seconds = {**engine.seconds, "total": time.perf_counter() - start}
         with transaction(con):
             runs.close_run(con, run.run, status, seconds)
-    n_ok, n_errors = _account(con, run, n_selected)
-    return Done(run.run, n_selected, n_ok, n_errors, n_computed, seconds)
+    return Done(run.run, n_images, n_ok, n_errors, n_computed, seconds)
 
 
 def _blocks(con: duckdb.DuckDBPyConnection, work: Work, names: list[str]) -> Iterator[list[int]]:
@@ -148,12 +150,13 @@ def _blocks(con: duckdb.DuckDBPyConnection, work: Work, names: list[str]) -> Ite
     run, shared = work.run, not work.inputs
     while True:
         with transaction(con):
-            values = {"dataset": run.dataset}
-            execute(con, "statements/create_pending", values, run=run.run, where=run.selection)
+            execute(con, "statements/create_pending", run=run.run)
             execute(con, "statements/delete_stale_outputs", run=run.run)
             execute(con, "statements/delete_stale_errors", run=run.run)
             if shared:
                 execute(con, "statements/copy_outputs", run=run.run, names=names)
+                execute(con, "statements/copy_errors", run=run.run)
+                execute(con, "statements/create_pending", run=run.run)
         waiting = fetch(con, "statements/list_representatives", run=run.run, shared=shared)
         if not waiting:
             return
@@ -226,16 +229,16 @@ def _interruptible(engine: Engine) -> Iterator[None]:
         signal.signal(signal.SIGINT, earlier)
 
 
-def _account(con: duckdb.DuckDBPyConnection, run: Run, n_selected: int) -> tuple[int, int]:
-    """n_ok and n_errors of the selection.
+def _account(con: duckdb.DuckDBPyConnection, run: Run) -> tuple[int, int, int]:
+    """n_images, n_ok and n_errors of the selection.
 
     Raises:
-        InferenceError: they do not add up to the images selected.
+        InferenceError: they do not add up.
     """
-    values = {"dataset": run.dataset}
-    n_ok, n_errors = fetch(con, "statements/count_answered", values, run=run.run, where=run.selection)[0]
-    if n_ok + n_errors != n_selected:
+    n_images = fetch(con, "statements/count_selected")[0][0]
+    n_ok, n_errors = fetch(con, "statements/count_answered", run=run.run)[0]
+    if n_ok + n_errors != n_images:
         raise InferenceError(
-            f"run {run.run!r}: {n_selected} images selected, but {n_ok} outputs and {n_errors} errors; run it again"
+            f"run {run.run!r}: {n_images} images selected, but {n_ok} outputs and {n_errors} errors; run it again"
         )
-    return n_ok, n_errors
+    return n_images, n_ok, n_errors

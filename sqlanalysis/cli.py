@@ -23,6 +23,7 @@ from .errors import SQLAnalysisError
 if TYPE_CHECKING:
     import duckdb
 
+    from .labels import Classes
     from .models import Model
 
 app = typer.Typer(
@@ -64,12 +65,17 @@ def main() -> None:
             raise
         _say(f"error: {' '.join(str(error).split())}")
         sys.exit(1)
-    except KeyboardInterrupt:
-        _say("interrupted; what was committed stays, run the same command to go on")
-        sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        if debug:
+            raise
+        _say(f"error: {error.filename or 'system'}: {error.strerror or error}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        _say("interrupted; what was committed stays, run the same command to go on")
+        sys.exit(130)
 
 
 def _say(text: str) -> None:
@@ -185,7 +191,7 @@ def predict(
         _say(f"see them: sqlanalysis query {db} \"from errors where run = '{done.run}'\"")
 
 
-def _load_model(name: str, weights: str, layer: str | None, classes: str | None) -> Model:
+def _load_model(name: str, weights: str, layer: str | None, classes: str | Classes | None) -> Model:
     from .models import load_model
 
     if name in DEMO_MODELS:
@@ -281,7 +287,8 @@ def query(
     output: OutputFormat = Format.table,
 ) -> None:
     """Run SQL with every function of this package, and models by name."""
-    with database.connect(db, create=False) as con:
+    writable = os.access(db, os.W_OK) or not db.exists()
+    with database.connect(db, create=False, read_only=not writable) as con:
         _register_models(con, sql, weights, layer, classes)
         relation = database.relation(con, sql)
         if relation is not None:
@@ -296,12 +303,15 @@ def _register_models(
     unknown = [row[0] for row in database.fetch(con, "statements/list_unknown_functions", [called])]
     if not unknown:
         return
+    from .ingest import read_classes
     from .models import known_models
     from .prediction import register_model
 
-    earlier = dict(database.fetch(con, "statements/list_model_weights"))
+    earlier = {name: found for name, *found in database.fetch(con, "statements/list_model_weights")}
     for name in set(unknown) & {*known_models(), *DEMO_MODELS}:
-        register_model(con, _load_model(name, weights or earlier.get(name) or "DEFAULT", layer, classes))
+        used, space = earlier.get(name, (None, None)) if weights is None else (None, None)
+        names = read_classes(con, space) if space and classes is None else classes
+        register_model(con, _load_model(name, weights or used or "DEFAULT", layer, names))
 
 
 @app.command()

@@ -23,10 +23,12 @@ from .errors import NotFoundError, QueryError, SchemaError
 
 SCHEMA_VERSION = 1
 _MEMORY = ":memory:"
-_RESERVED_ALIASES = {"main", "memory", "system", "temp", "information_schema", "outputs"}
+_RESERVED_STEMS = {"main", "memory", "system", "temp", "information_schema", "pg_catalog", "outputs"}
+_MAGIC = b"DUCK"  # at byte 8 of every DuckDB file
 # One connection per file and process: functions registered on a connection must not outlive it, yet would be seen by
 # every other connection of the same instance (DuckDB 2.0 crashes when they are called after it was collected).
 _open: weakref.WeakValueDictionary[object, duckdb.DuckDBPyConnection] = weakref.WeakValueDictionary()
+_inodes: dict[Path, tuple[int, int] | None] = {}
 
 
 @atexit.register
@@ -58,8 +60,11 @@ def connect(path: str | Path = _MEMORY, *, read_only: bool = False, create: bool
         _open[object()] = con
         return con
     file = Path(path).expanduser().resolve()
-    known = _open.get(file)
-    if known is not None and _is_alive(known):
+    known = _known(file)
+    if known is not None:
+        if is_read_only(known) != read_only:
+            mode = "reading only" if read_only is False else "writing"
+            raise QueryError(f"{file} is open for {mode} in this process; close that connection first")
         return known
     _check_path(file, create=create and not read_only)
     con = duckdb.connect(_MEMORY)
@@ -74,21 +79,40 @@ def connect(path: str | Path = _MEMORY, *, read_only: bool = False, create: bool
             _check_version(con, file)
             if not read_only:
                 _refresh(con)
-        for name, of, kind, source in fetch(con, "statements/list_deferred"):
-            functions.register_missing(con, name, of, kind, source)
+        _register_missing(con, file)
     except BaseException:
         con.close()
         raise
-    _open[file] = con
+    _open[file], _inodes[file] = con, _inode(file)
     return con
 
 
-def _is_alive(con: duckdb.DuckDBPyConnection) -> bool:
+def _known(file: Path) -> duckdb.DuckDBPyConnection | None:
+    """The open connection to this very file; one to a file that is gone, or was replaced, is closed."""
+    con = _open.get(file)
+    if con is None:
+        return None
     try:
-        con.execute(templates.render("statements/count_objects")).fetchall()
-    except duckdb.ConnectionException:
-        return False
-    return True
+        fetch(con, "statements/count_objects")
+    except QueryError:
+        return None
+    if _inodes.get(file) == _inode(file):
+        return con
+    con.close()
+    return None
+
+
+def _inode(file: Path) -> tuple[int, int] | None:
+    return (file.stat().st_dev, file.stat().st_ino) if file.exists() else None
+
+
+def _register_missing(con: duckdb.DuckDBPyConnection, file: Path) -> None:
+    try:
+        deferred = fetch(con, "statements/list_deferred")
+    except QueryError as error:
+        raise SchemaError(f"{file} was made by an older sqlanalysis; run `sqlanalysis init {file}` once") from error
+    for name, of, kind, source in deferred:
+        functions.register_missing(con, name, of, kind, source)
 
 
 def _check_path(file: Path, *, create: bool) -> None:
@@ -98,6 +122,20 @@ def _check_path(file: Path, *, create: bool) -> None:
         raise NotFoundError(f"no file {file}; make it with `sqlanalysis init {file}`")
     if not file.parent.is_dir():
         raise NotFoundError(f"no folder {file.parent}; create it first")
+    if file.stem.lower() in _RESERVED_STEMS:
+        raise SchemaError(
+            f"a file cannot be called {file.name}: DuckDB would take {file.stem!r} for a schema; rename it"
+        )
+    if file.exists() and file.stat().st_size and _magic(file) != _MAGIC:
+        raise SchemaError(f"{file} is no DuckDB file; give another path")
+
+
+def _magic(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(12)[8:]
+    except OSError as error:
+        raise QueryError(f"{file} cannot be read: {error.strerror}") from error
 
 
 def _configure(con: duckdb.DuckDBPyConnection) -> None:
@@ -108,8 +146,6 @@ def _configure(con: duckdb.DuckDBPyConnection) -> None:
 
 def _attach(con: duckdb.DuckDBPyConnection, file: Path, read_only: bool) -> None:
     alias = re.sub(r"\W", "_", file.stem)
-    if alias.lower() in _RESERVED_ALIASES:
-        alias += "_file"
     try:
         new = not file.exists()
         con.execute(templates.render("statements/attach", path=str(file), alias=alias, read_only=read_only, new=new))
@@ -123,6 +159,8 @@ def _refusal(error: duckdb.Error, file: Path) -> SchemaError | QueryError:
     held = re.search(r"lock is held in (.*?) ?\(PID (\d+)\)", text)
     if held:
         return QueryError(f"{file} is held by process {held[2]} ({held[1]}); close it there, or work on a copy")
+    if "Unique file handle conflict" in text:
+        return QueryError(f"{file} is already open in this process, by a plain DuckDB connection; close it first")
     if "not a valid DuckDB" in text or "Corrupt" in text:
         return SchemaError(f"{file} is no DuckDB file; give another path")
     if "newer" in text or "version" in text.lower():
@@ -157,8 +195,7 @@ def _check_version(con: duckdb.DuckDBPyConnection, where: Path) -> None:
 
 def _install(con: duckdb.DuckDBPyConnection) -> None:
     with transaction(con):
-        for folder in templates.INSTALLED:
-            _create(con, folder)
+        _create(con)
         recreate_run_views(con, [])
         values = [SCHEMA_VERSION, _catalogue(), importlib.metadata.version("sqlanalysis")]
         execute(con, "statements/insert_version", values)
@@ -171,8 +208,7 @@ def _refresh(con: duckdb.DuckDBPyConnection) -> None:
     with transaction(con):
         for name, kind in fetch(con, "statements/list_macros"):
             execute(con, "statements/drop_macro", name=name, table=kind == "table_macro")
-        for folder in templates.INSTALLED:
-            _create(con, folder)
+        _create(con)
         recreate_run_views(con, [row[0] for row in fetch(con, "statements/list_runs")])
         execute(con, "statements/update_catalogue", [_catalogue()])
 
@@ -192,20 +228,26 @@ def _summary(statement: str) -> str:
     return templates.header(f"statements/{statement}").summary
 
 
-def _create(con: duckdb.DuckDBPyConnection, folder: str) -> None:
-    for name, sql, summary in templates.statements(folder):
-        con.execute(sql)
-        kind = {"tables": "table", "views": "view"}.get(folder)
-        if kind is None:
-            kind = "macro table" if re.search(r"\)\s+as\s+table\b", sql) else "macro"
-        if name != "outputs":
-            execute(con, "statements/comment", kind=kind, name=name, text=summary)
+def _create(con: duckdb.DuckDBPyConnection) -> None:
+    for folder in templates.INSTALLED:
+        for name, sql, summary in templates.statements(folder):
+            con.execute(sql)
+            kind = {"tables": "table", "views": "view"}.get(folder)
+            if kind is None:
+                kind = "macro table" if re.search(r"\)\s+as\s+table\b", sql) else "macro"
+            if name != "outputs":
+                execute(con, "statements/comment", kind=kind, name=name, text=summary)
+        if folder == "tables":  # views read the predictions of all runs
+            execute(con, "statements/recreate_predictions", runs=[])
 
 
 @contextlib.contextmanager
 def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Commit what the block did, or nothing of it."""
-    con.begin()
+    try:
+        con.begin()
+    except duckdb.TransactionException as error:
+        raise QueryError("a transaction is open on this connection; commit or roll back first") from error
     try:
         yield
     except BaseException:
@@ -237,7 +279,7 @@ def fetch(
 
 
 def relation(con: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation | None:
-    """One statement of the user's own as a relation; None when it gives no rows.
+    """One statement of the user's own, run; its rows as a relation, None when it gives none.
 
     Raises:
         QueryError: DuckDB refuses it, or it is several statements.
@@ -247,7 +289,7 @@ def relation(con: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelatio
         if len(statements) != 1:
             raise QueryError(f"one statement at a time, this is {len(statements)}")
         if statements[0].expected_result_type == [duckdb.ExpectedResultType.QUERY_RESULT]:
-            return con.sql(sql)
+            return con.sql(sql).materialize()
         con.execute(statements[0]).fetchall()
         return None
     except duckdb.Error as error:

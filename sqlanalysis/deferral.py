@@ -175,7 +175,7 @@ def map_batches(
             raise NotFoundError(f"no input {name!r}{near_matches(name, [*known, *plain])}; defer() makes one")
     dataset, space = runs.resolve_dataset(con, dataset)
     taken = [name for name in names if name not in known]
-    n_selected = blocks.count_selected(con, dataset, where)
+    n_selected = blocks.select(con, dataset, where)
     with progress.track(f"mapping {into}", n_selected, enabled=show_progress) as advance:
         mapper = Mapper(function, names, {name: known[name] for name in names if name in known}, batch_size, advance)
         try:

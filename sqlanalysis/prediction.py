@@ -115,7 +115,7 @@ def predict(
     if policy not in POLICIES:
         raise SchemaError(f"no policy {policy!r}; give one of {', '.join(POLICIES)}")
     dataset, space = runs.resolve_dataset(con, dataset)
-    n_selected = blocks.count_selected(con, dataset, where)
+    n_selected = blocks.select(con, dataset, where)
     mapping, used_policy = _class_map(con, model, space, policy, class_map)
     with progress.track(f"predicting {run or model.name}", n_selected, enabled=show_progress) as advance:
         engine = inference.Engine(

@@ -128,7 +128,7 @@ def nearest(vectors: np.ndarray, k: int, block: int = 1024) -> tuple[np.ndarray,
         part = points[start : start + block]
         squared = torch.addmm(squares + squares[start : start + block, None], part, points.T, alpha=-2)
         rows = torch.arange(len(part))
-        squared[rows, rows + start] = -1.0
+        squared[rows, rows + start] = -torch.inf
         index = squared.topk(k + 1, largest=False).indices
         exact = (points[index] - part[:, None]).square().sum(2).sqrt()
         exact[:, 0] = 0.0

@@ -23,7 +23,7 @@ import jinja2
 from markupsafe import Markup
 
 from . import database, images, templates
-from .errors import ImageError, NotFoundError, near_matches
+from .errors import ImageError, NotFoundError, SchemaError, near_matches
 from .page import charts, words
 
 MAX_POINTS = 5000
@@ -86,6 +86,8 @@ def _check_path(file: Path) -> Path:
         raise NotFoundError(f"{file} is a folder; name a file, such as {file / 'report.html'}")
     if not file.parent.is_dir():
         raise NotFoundError(f"no folder {file.parent}; create it first")
+    if file.exists() and not file.read_bytes()[:64].lstrip().lower().startswith(b"<!doctype html"):
+        raise SchemaError(f"{file} exists and is no page; give another path")
     return file
 
 

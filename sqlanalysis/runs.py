@@ -117,7 +117,8 @@ def open_run(
     if wanted.run in known(con):
         if not replace_run:
             _refuse_other_work(con, wanted, class_map)
-            execute(con, "statements/reopen_run", [wanted.selection, wanted.run])
+            selection = _either(require(con, wanted.run).selection, wanted.selection)
+            execute(con, "statements/reopen_run", [selection, wanted.run])
             return True
         drop(con, wanted.run)
     check_name(con, wanted.run)
@@ -128,6 +129,13 @@ def open_run(
     execute(con, "statements/create_outputs", run=wanted.run, columns=columns)
     recreate_run_views(con, [wanted.run])
     return False
+
+
+def _either(first: str | None, second: str | None) -> str | None:
+    """A condition that selects what either does; None selects everything."""
+    if first is None or second is None or first == second:
+        return None if first is None or second is None else first
+    return f"({first}\n) or ({second}\n)"
 
 
 def _refuse_other_work(con: duckdb.DuckDBPyConnection, wanted: Run, class_map: Sequence[tuple[int, int]]) -> None:
@@ -160,4 +168,5 @@ def close_run(con: duckdb.DuckDBPyConnection, run: str, status: str, seconds: di
     """Write status, counts, end and seconds of a run; seconds add to those of earlier parts of it."""
     earlier = json.loads(fetch(con, "statements/read_run_seconds", [run])[0][0] or "{}")
     total = {stage: round(earlier.get(stage, 0.0) + seconds.get(stage, 0.0), 3) for stage in {**earlier, **seconds}}
-    execute(con, "statements/update_run", [status, json.dumps(total), run], run=run)
+    execute(con, "statements/update_run_counts", run=run)
+    execute(con, "statements/update_run", [status, json.dumps(total), run])

@@ -146,6 +146,20 @@ def test_errors_are_one_line(file: Path, tmp_path: Path, arguments: list[str], c
         assert len(done.stderr.splitlines()) == 1
 
 
+def test_a_database_is_no_page(file: Path, tmp_path: Path) -> None:
+    before = file.read_bytes()
+    assert "exists and is no page" in run("report", file, file, code=1).stderr
+    assert file.read_bytes() == before
+
+
+def test_errors_while_rows_are_made(file: Path) -> None:
+    assert "Could not convert string" in run("query", file, "select 'a'::int", code=1).stderr
+
+
+def test_system_errors_are_one_line() -> None:
+    assert "/proc/nowhere" in run("demo", "/proc/nowhere", code=1).stderr
+
+
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sqlanalysis", "--debug", "metric", tmp_path / "none.duckdb", "accuracy", "x"]
     done = subprocess.run(command, capture_output=True, text=True)

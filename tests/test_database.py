@@ -51,11 +51,66 @@ def test_same_connection_while_open(tmp_path: Path) -> None:
         assert again.sql("select count(*) from images").fetchall() == [(0,)]
 
 
-@pytest.mark.parametrize("name", ["main", "temp", "outputs", "a-b", "select"])
+@pytest.mark.parametrize("name", ["a-b", "select", "images", "ünïcode 'quoted'"])
 def test_awkward_file_names(tmp_path: Path, name: str) -> None:
     for _ in range(2):
         with sqlanalysis.connect(tmp_path / f"{name}.duckdb") as con:
             assert con.sql("select count(*) from images").fetchall() == [(0,)]
+
+
+@pytest.mark.parametrize("name", ["main", "temp", "outputs"])
+def test_names_of_schemas_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SchemaError, match=f"a file cannot be called {name}.duckdb"):
+        sqlanalysis.connect(tmp_path / f"{name}.duckdb")
+
+
+def test_a_file_that_was_deleted_or_replaced_is_opened_afresh(tmp_path: Path) -> None:
+    file = tmp_path / "x.duckdb"
+    con = sqlanalysis.connect(file)
+    con.execute("create table mine as select 1 as x")
+    file.unlink()
+    with sqlanalysis.connect(file) as again:
+        assert again is not con
+        assert again.sql("select count(*) from duckdb_tables() where table_name = 'mine'").fetchall() == [(0,)]
+    assert file.exists()
+    with pytest.raises(duckdb.ConnectionException):
+        con.execute("select 1")
+
+
+def test_another_mode_is_refused_while_open(tmp_path: Path) -> None:
+    file = tmp_path / "x.duckdb"
+    with sqlanalysis.connect(file), pytest.raises(QueryError, match="is open for writing in this process"):
+        sqlanalysis.connect(file, read_only=True)
+    with sqlanalysis.connect(file, read_only=True), pytest.raises(QueryError, match="is open for reading only"):
+        sqlanalysis.connect(file)
+
+
+def test_an_older_file_says_to_run_init(tmp_path: Path) -> None:
+    file = tmp_path / "x.duckdb"
+    with sqlanalysis.connect(file) as con:
+        con.execute("drop table deferred_columns")
+        con.execute("update schema_version set catalogue = 'older'")
+    with pytest.raises(SchemaError, match="was made by an older sqlanalysis; run `sqlanalysis init"):
+        sqlanalysis.connect(file, read_only=True)
+    sqlanalysis.connect(file).close()
+    sqlanalysis.connect(file, read_only=True).close()
+
+
+def test_users_own_transaction(con: duckdb.DuckDBPyConnection) -> None:
+    con.begin()
+    with (
+        pytest.raises(QueryError, match="a transaction is open on this connection; commit or roll back first"),
+        database.transaction(con),
+    ):
+        pass
+    con.rollback()
+
+
+def test_file_that_plain_duckdb_holds_in_this_process(tmp_path: Path) -> None:
+    file = tmp_path / "x.duckdb"
+    sqlanalysis.connect(file).close()
+    with duckdb.connect(str(file)), pytest.raises(QueryError, match="already open in this process"):
+        sqlanalysis.connect(file)
 
 
 def test_read_only(tmp_path: Path) -> None:
@@ -89,8 +144,11 @@ def test_files_that_are_not_ours(tmp_path: Path) -> None:
     with duckdb.connect(str(other)) as con:
         con.execute("create table mine as select 1 as x")
     folder.mkdir()
+    table = tmp_path / "table.csv"
+    table.write_text("a,b,c,d\n1,2,3,4\n")
     for path, error, message in [
         (text, SchemaError, "is no DuckDB file"),
+        (table, SchemaError, "is no DuckDB file"),
         (other, SchemaError, "is a DuckDB file of something else"),
         (folder, NotFoundError, "is a folder; name a file"),
         (tmp_path / "no" / "x.duckdb", NotFoundError, "no folder"),
@@ -141,10 +199,10 @@ def test_transaction_is_all_or_nothing(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_execute_takes_one_statement_and_says_which_failed(con: duckdb.DuckDBPyConnection) -> None:
-    with pytest.raises(QueryError, match="statements/count_selected"):
-        database.execute(con, "statements/count_selected", {"dataset": "x"}, where="nope = 1")
+    with pytest.raises(QueryError, match="statements/create_selected"):
+        database.execute(con, "statements/create_selected", {"dataset": "x"}, where="nope = 1")
     with pytest.raises(QueryError, match="renders to 2 statements"):
-        database.execute(con, "statements/count_selected", {"dataset": "x"}, where="true); select (1")
+        database.execute(con, "statements/create_selected", {"dataset": "x"}, where="true); select (1")
 
 
 def test_python_variables_are_not_tables(con: duckdb.DuckDBPyConnection) -> None:

@@ -251,7 +251,7 @@ def test_strict_raises_and_keeps_what_succeeded(
     (root / "cat" / "1.jpg").unlink()
     with pytest.raises(InferenceError, match=r"image 2, .*cat/1.jpg: fetch: ImageError: .*No such file"):
         predict(con, tiny_model, strict=True)
-    assert con.sql("select n_images, n_errors, status from runs").fetchall() == [(17, 0, "failed")]
+    assert con.sql("select n_images, n_ok, n_errors, status from runs").fetchall() == [(18, 17, 0, "failed")]
     done = predict(con, tiny_model)
     assert (done.n_ok, done.n_errors, done.n_computed) == (17, 1, 1)
 

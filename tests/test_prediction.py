@@ -317,6 +317,77 @@ def test_labels_of_another_space_than_the_run_do_not_count(
     ]
 
 
+def test_retry_keeps_errors_outside_the_selection(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path, tiny_model: Model
+) -> None:
+    root = shutil.copytree(photos, tmp_path / "pets")
+    add_images(con, root)
+    for name in ("cat/0.jpg", "dog/0.jpg"):
+        (root / name).unlink()
+    assert predict(con, tiny_model).n_errors == 2
+    done = predict(con, tiny_model, where="label = 1", retry_errors=True)
+    assert (done.n_images, done.n_errors) == (6, 1)
+    assert con.sql("select n_images, n_ok, n_errors from runs").fetchall() == [(18, 16, 2)]
+
+
+def test_a_run_knows_all_it_was_asked_for(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
+    predict(pets, tiny_model, where="label = 0 -- cats")
+    assert pets.sql("select n_images, n_ok, selection from runs").fetchall() == [(6, 6, "label = 0 -- cats")]
+    predict(pets, tiny_model, where="label = 1")
+    n_images, n_ok, selection = pets.sql("select n_images, n_ok, selection from runs").fetchall()[0]
+    assert (n_images, n_ok) == (12, 12)
+    assert pets.sql(f"select count(*) from images where {selection}").fetchall() == [(12,)]
+    predict(pets, tiny_model)
+    assert pets.sql("select n_images, n_ok, selection from runs").fetchall() == [(18, 18, None)]
+
+
+def test_a_condition_by_chance_is_asked_once(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
+    done = predict(pets, tiny_model, where="random() < 0.5")
+    assert done.n_images == done.n_ok == done.n_computed
+    assert pets.sql("select count(*) from outputs.tiny").fetchall() == [(done.n_ok,)]
+
+
+def test_outputs_of_other_bytes_are_not_shown(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path, tiny_model: Model
+) -> None:
+    root = shutil.copytree(photos, tmp_path / "pets")
+    add_images(con, root)
+    predict(con, tiny_model)
+    shutil.copy(photos / "dog" / "0.jpg", root / "dog" / "1.jpg")
+    add_images(con, root)
+    assert con.sql("select count(*) from tiny").fetchall() == [(17,)]
+    problems = con.sql("select problem, n from check_database where object = 'tiny'").fetchall()
+    assert problems == [("outputs of other bytes than the images have now", 1)]
+    assert predict(con, tiny_model).n_computed == 0
+    assert con.sql("select count(*) from tiny").fetchall() == [(18,)]
+
+
+def test_broken_twins_are_tried_once(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, tiny_model: Model, photos: Path
+) -> None:
+    place = tmp_path / "set" / "cat"
+    place.mkdir(parents=True)
+    half = (photos / "cat" / "0.jpg").read_bytes()[:2000]
+    for number in range(20):
+        (place / f"{number}.jpg").write_bytes(half)
+    add_images(con, tmp_path / "set")
+    done = predict(con, tiny_model)
+    assert (done.n_images, done.n_ok, done.n_errors, done.n_computed) == (20, 0, 20, 1)
+
+
+@pytest.mark.parametrize("name", ["pending", "answers", "imported"])
+def test_run_names_that_are_words_of_ours(pets: duckdb.DuckDBPyConnection, tiny_model: Model, name: str) -> None:
+    predict(pets, tiny_model, name)
+    assert pets.sql(f"select n from accuracy('{name}')").fetchall() == [(18,)]
+
+
+def test_a_users_view_is_not_replaced(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
+    pets.execute('create view "Mine" as select 1 as x')
+    with pytest.raises(SchemaError, match="taken by a table or view"):
+        predict(pets, tiny_model, "mine")
+    assert pets.sql('from "Mine"').fetchall() == [(1,)]
+
+
 # What is refused
 
 

@@ -52,6 +52,14 @@ def test_duplicates_are_neighbours_and_a_point_is_never_its_own() -> None:
     assert np.abs(distances).max() == 0
 
 
+def test_large_scales_and_duplicates() -> None:
+    points = np.repeat(np.random.default_rng(0).normal(size=(300, 8)) * 1e4, 2, axis=0).astype(np.float32)
+    indices, distances = nearest(points, 5)
+    assert np.array_equal(indices[:, 0], np.arange(600))
+    assert (indices[:, 1:] != np.arange(600)[:, None]).all()
+    assert (distances[:, 1] == 0).all()
+
+
 def test_umap(digits: duckdb.DuckDBPyConnection) -> None:
     done = project(digits, "pixels", n_neighbors=10)
     rows = digits.sql("select x, y from pixels order by image_id").fetchnumpy()

@@ -11,15 +11,15 @@ with _by_bytes as (
         any_value({{ ident(name) }}) as {{ ident(name) }},
 {% endfor %}
     from outputs.{{ ident(run) }}
-    where sha256 in (select pending.sha256 from pending)
+    where sha256 in (select _pending.sha256 from _pending)
     group by sha256
 )
 
 select
-    pending.image_id,
-    pending.sha256,
+    _pending.image_id,
+    _pending.sha256,
 {% for name in names %}
     _by_bytes.{{ ident(name) }},
 {% endfor %}
-from pending
-inner join _by_bytes on pending.sha256 = _by_bytes.sha256;
+from _pending
+inner join _by_bytes on _pending.sha256 = _by_bytes.sha256;

@@ -1,19 +1,14 @@
--- How many images of a selection a run has answered, and how many failed.
+-- How many of the selected images a run has answered, and how many failed.
 -- Grain: one row.
--- Parameters: run, where; dataset
+-- Parameters: run
 -- Edges: none
 -- Source: this project
-with _selected as (
-    select images.image_id
-    from images
-    where images.dataset = $dataset
-{% if where %}
-        and ({{ where }})
-{% endif %}
-)
-
 select
-    (select count(*) from _selected semi join outputs.{{ ident(run) }} as done on _selected.image_id = done.image_id) as n_ok,
+    (
+        select count(*)
+        from _selected
+        semi join outputs.{{ ident(run) }} as done on _selected.image_id = done.image_id
+    ) as n_ok,
     (
         select count(*)
         from _selected

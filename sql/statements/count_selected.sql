@@ -1,11 +1,7 @@
--- How many images a selection holds.
+-- How many images are selected.
 -- Grain: one row.
--- Parameters: where; dataset
+-- Parameters: none
 -- Edges: none
 -- Source: this project
 select count(*) as n
-from images
-where images.dataset = $dataset
-{% if where %}
-    and ({{ where }})
-{% endif %};
+from _selected;

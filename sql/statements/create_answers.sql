@@ -3,7 +3,7 @@
 -- Parameters: function, inputs (columns of images)
 -- Edges: the function is called once per image.
 -- Source: this project
-create or replace temp table answers as
+create or replace temp table _answers as
 select
     images.image_id,
     images.dataset,

@@ -1,21 +1,9 @@
--- Images of a selection that a run has not answered yet.
+-- Selected images that a run has not answered yet.
 -- Grain: one row per pending image.
--- Parameters: run, where; dataset
+-- Parameters: run
 -- Edges: an image whose bytes changed since its output or error is pending again.
 -- Source: this project
-create or replace temp table pending as
-with _selected as (
-    select
-        images.image_id,
-        images.sha256,
-        images.n_bytes,
-    from images
-    where images.dataset = $dataset
-{% if where %}
-        and ({{ where }})
-{% endif %}
-)
-
+create or replace temp table _pending as
 select
     _selected.image_id,
     _selected.sha256,

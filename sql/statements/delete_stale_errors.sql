@@ -5,4 +5,4 @@
 -- Source: this project
 delete from errors
 where run = {{ literal(run) }}
-    and image_id in (select pending.image_id from pending);
+    and image_id in (select _pending.image_id from _pending);

@@ -4,4 +4,4 @@
 -- Edges: none
 -- Source: this project
 delete from outputs.{{ ident(run) }}
-where image_id in (select pending.image_id from pending);
+where image_id in (select _pending.image_id from _pending);

@@ -10,6 +10,6 @@ select
 {% for name in names %}
     answer.{{ ident(name) }},
 {% endfor %}
-from answers
+from _answers
 where answer.error is null
     and answer.sha256 = sha256;

@@ -4,13 +4,13 @@
 -- Edges: none
 -- Source: this project
 select
-    min(pending.image_id) as image_id,
+    min(_pending.image_id) as image_id,
     any_value(n_bytes) as n_bytes,
-from pending
+from _pending
 {% if shared %}
 where sha256 not in (select done.sha256 from outputs.{{ ident(run) }} as done)
 group by sha256
 {% else %}
-group by pending.image_id
+group by _pending.image_id
 {% endif %}
 order by image_id;

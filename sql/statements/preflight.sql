@@ -11,7 +11,9 @@ with _selected as (
     from images
     where images.dataset = $dataset
 {% if where %}
-        and ({{ where }})
+        and (
+            {{ where }}
+        )
 {% endif %}
 ),
 

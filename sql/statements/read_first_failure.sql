@@ -9,7 +9,7 @@ select
     coalesce(answer.error.stage, 'fetch') as stage,
     coalesce(answer.error.error, 'ChangedImage') as error,
     coalesce(answer.error.message, 'the file has other bytes than when it was added; add the images again') as message,
-from answers
+from _answers
 where answer.error is not null
     or answer.sha256 <> sha256
 order by image_id

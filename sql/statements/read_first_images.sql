@@ -13,7 +13,9 @@ where images.image_id in (
     from images
     where images.dataset = $dataset
 {% if where %}
-        and ({{ where }})
+        and (
+            {{ where }}
+        )
 {% endif %}
     order by images.image_id
     limit $n

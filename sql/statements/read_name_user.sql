@@ -7,12 +7,12 @@ select 'table or view' as kind
 from information_schema.tables
 where table_catalog = current_database()
     and table_schema = 'main'
-    and table_name = $name
+    and lower(table_name) = $name
 union all
 select 'macro' as kind
 from duckdb_functions()
 where function_type in ('macro', 'table_macro')
-    and function_name = $name
+    and lower(function_name) = $name
 union all
 select 'keyword of SQL' as kind
 from duckdb_keywords()

@@ -1,7 +1,7 @@
 -- The whole data frame of one run: images, labels, outputs, correct, coordinates.
 -- Grain: one row per image with an output.
 -- Parameters: run, names (of the output columns)
--- Edges: label is NULL when the run predicts in another label space; pred -1 is wrong; x, y: newest projection.
+-- Edges: label is NULL in another label space than the run's; outputs of other bytes are left out; pred -1 is wrong.
 -- Source: this project
 {% set known = ['image_id', 'sha256', 'pred', 'confidence', 'probs', 'raw_pred', 'raw_confidence', 'inside', 'activation'] %}
 create or replace view {{ ident(run) }} as
@@ -46,7 +46,7 @@ select
     images.height_px,
     images.meta,
 from outputs.{{ ident(run) }} as outputs
-inner join images on outputs.image_id = images.image_id
+inner join images on outputs.image_id = images.image_id and outputs.sha256 = images.sha256
 inner join runs on runs.run = {{ literal(run) }}
 inner join datasets on images.dataset = datasets.dataset
 left join classes as labels

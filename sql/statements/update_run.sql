@@ -1,14 +1,12 @@
--- Write status, counts and seconds of a run.
+-- Write status and seconds of a run.
 -- Grain: one row updated.
--- Parameters: run; 1 status, 2 seconds, 3 run
--- Edges: n_images = rows of its table + images with an error.
+-- Parameters: 1 status, 2 seconds, 3 run
+-- Edges: an imported run was asked for what it brought.
 -- Source: this project
 update runs
 set
     status = ?,
     seconds = ?,
-    finished_at = (current_timestamp at time zone 'UTC'),
-    n_errors = (select count(*) from errors where errors.run = {{ literal(run) }}),
-    n_images = (select count(*) from outputs.{{ ident(run) }})
-    + (select count(*) from errors where errors.run = {{ literal(run) }})
+    n_images = greatest(n_images, n_ok + n_errors),
+    finished_at = (current_timestamp at time zone 'UTC')
 where run = ?;

@@ -1,7 +1,7 @@
 -- Every run of a model over images, with what is needed to know whether two runs compare.
 -- Grain: one row per run.
 -- Parameters: none
--- Edges: n_images counts images asked for (outputs plus n_errors); status: running, finished, interrupted, failed.
+-- Edges: n_images were asked for, n_ok + n_errors are done; status: running, finished, interrupted, failed.
 -- Source: this project
 create table if not exists runs (
     run varchar not null,
@@ -21,6 +21,7 @@ create table if not exists runs (
     selection varchar,
     status varchar not null,
     n_images bigint not null default 0,
+    n_ok bigint not null default 0,
     n_errors bigint not null default 0,
     started_at timestamp not null default (current_timestamp at time zone 'UTC'),
     finished_at timestamp,

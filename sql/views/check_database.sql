@@ -37,7 +37,24 @@ with _problems as (
     union all
     select 'run without its table' as problem, run as object, 1 as n
     from runs
-    where run not in (select table_name from duckdb_tables() where schema_name = 'outputs')
+    where run not in (
+        select table_name from duckdb_tables() where schema_name = 'outputs' and database_name = current_database()
+    )
+    union all
+    select 'finished run that lacks images' as problem, run as object, n_images - n_ok - n_errors as n
+    from runs
+    where status = 'finished' and n_images <> n_ok + n_errors
+    union all
+    select 'outputs of other bytes than the images have now' as problem, runs.run as object, runs.n_ok - shown.n as n
+    from runs
+    inner join (
+        select
+            predictions.run,
+            count(*) as n,
+        from predictions
+        group by predictions.run
+    ) as shown on runs.run = shown.run
+    where runs.n_ok > shown.n
     union all
     select 'run in another label space than its data set' as problem, runs.run as object, 1 as n
     from runs
