@@ -142,6 +142,8 @@ def _explain(
             f"{relation!r} has no column {column[1]!r}, which {name} reads; the columns of metrics are "
             f"{', '.join(CONTRACT)}, here there are: {', '.join(found)}"
         )
+    if re.search(r"(No function matches|Cannot compare values of type) .*VARCHAR", text):
+        return SchemaError(f"{relation!r}: label and pred are 0-based integers, here one is text; map names to classes")
     return QueryError(f"{name}: {text}")
 
 

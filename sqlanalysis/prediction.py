@@ -56,6 +56,7 @@ def register_model(
         activation FLOAT[m] when the model has a layer, sha256 VARCHAR, error STRUCT(stage, error, message)), in the
         model's own classes. An image that fails has an error and NULL elsewhere.
     """
+    _check(model, batch_size)
     engine = inference.Engine(model, batch_size=batch_size, device=device, precision=precision, compile=compile)
     functions.register(con, name or model.name, engine, functions.sql_type(engine.output_type), ARROW)
     return name or model.name
@@ -112,6 +113,7 @@ def predict(
         QueryError: the condition is no valid SQL.
         InferenceError: rows are not accounted for, there is no such device or precision, or compiling fails.
     """
+    _check(model, batch_size)
     if policy not in POLICIES:
         raise SchemaError(f"no policy {policy!r}; give one of {', '.join(POLICIES)}")
     dataset, space = runs.resolve_dataset(con, dataset)
@@ -204,6 +206,7 @@ def preflight(
     Raises:
         NotFoundError, SchemaError, QueryError, InferenceError: as `predict`.
     """
+    _check(model, batch_size)
     dataset, space = runs.resolve_dataset(con, dataset)
     name = run or model.name
     values: dict[str, object] = {"dataset": dataset, "space": space}
@@ -236,6 +239,13 @@ def preflight(
         seconds=n_pending / rate if rate else 0.0,
         megabytes=n_pending * (4 * width + 100) / 1e6,
     )
+
+
+def _check(model: Model, batch_size: int | None) -> None:
+    if not isinstance(model, Model):
+        raise SchemaError(f"a model comes from load_model(…), not {type(model).__name__} {model!r}")
+    if batch_size is not None and batch_size < 1:
+        raise SchemaError(f"batch_size is 1 or more, or None, not {batch_size}")
 
 
 def _class_map(

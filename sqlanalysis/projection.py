@@ -62,11 +62,13 @@ def project(
 
     Raises:
         NotFoundError: no such run or method.
-        SchemaError: the run has no activations, or fewer than three.
+        SchemaError: the run has no activations, or fewer than three, or a parameter is out of range.
     """
     start = time.perf_counter()
     if method not in METHODS:
         raise NotFoundError(f"no method {method!r}{near_matches(method, METHODS)}")
+    if n_neighbors < 2 or not 0 <= min_dist <= 1:
+        raise SchemaError(f"n_neighbors is 2 or more, min_dist from 0 to 1; here {n_neighbors} and {min_dist}")
     ids, vectors = _activations(con, run)
     params: dict[str, Any] = {"layer": runs.require(con, run).layer}
     knn = None

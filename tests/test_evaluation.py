@@ -182,3 +182,9 @@ def test_a_connection_of_something_else() -> None:
     with pytest.raises(SchemaError, match=r"sqlanalysis.connect"):
         metric(plain, "accuracy", "t")
     plain.close()
+
+
+def test_labels_that_are_text_say_so(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("create table named as select 1 as image_id, 'cat' as label, 'dog' as pred")
+    with pytest.raises(SchemaError, match="label and pred are 0-based integers, here one is text"):
+        metric(con, "per_class", "named")

@@ -406,6 +406,10 @@ def test_wrong_use(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
         predict(pets, tiny_model, where="breed = 1")
     with pytest.raises(QueryError, match="where="):
         predict(pets, tiny_model, where="true); drop table images; --")
+    with pytest.raises(SchemaError, match=r"a model comes from load_model\(…\), not str 'resnet18'"):
+        predict(pets, "resnet18")  # type: ignore[arg-type]
+    with pytest.raises(SchemaError, match="batch_size is 1 or more"):
+        predict(pets, tiny_model, batch_size=-1)
     with pytest.raises(SchemaError, match="no policy 'closed'"):
         predict(pets, tiny_model, policy="closed")
     with pytest.raises(InferenceError, match=r"no device 'tpu9'; give auto"):

@@ -113,6 +113,9 @@ def test_wrong_use(digits: duckdb.DuckDBPyConnection) -> None:
         project(digits, "pixels", "tsne")
     with pytest.raises(NotFoundError, match="no run 'pixel'; did you mean pixels"):
         project(digits, "pixel")
+    for options in ({"n_neighbors": 1}, {"min_dist": 5.0}):
+        with pytest.raises(SchemaError, match="n_neighbors is 2 or more, min_dist from 0 to 1"):
+            project(digits, "pixels", **options)  # type: ignore[arg-type]
     add_predictions(digits, pd.DataFrame({"image_id": [1], "pred": 0}), "bare")
     with pytest.raises(
         SchemaError, match=r"run 'bare' of model imported has no activations; predict again with a layer"
