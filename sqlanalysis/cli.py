@@ -328,9 +328,8 @@ def demo(
     done = demo(folder, say=_say)
     for run, (n, accuracy, low, high) in done.accuracies.items():
         _out(f"{run:<12} accuracy {accuracy:.1%}, 95 % interval {low:.1%} to {high:.1%} (n = {n})")
-    _out(
-        f"\nfile  {done.database}\npage  {done.page}\n\ntry, in the DuckDB shell (`duckdb {shlex.quote(str(done.database))}`):"
-    )
+    shell = f"duckdb {shlex.quote(str(done.database))}"
+    _out(f"\nfile  {done.database}\npage  {done.page}\n\ntry, in the DuckDB shell (`{shell}`):")
     first = next(iter(done.accuracies))
     _out(f"  from accuracy('{first}');")
     _out("  from accuracy_by('predictions', (run, label));")
