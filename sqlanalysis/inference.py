@@ -7,7 +7,6 @@ without waiting for each other. On a GPU the workers decode, and one batch at a 
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,12 +19,11 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from . import images, models
+from . import devices, images, models
 from .errors import ImageError, InferenceError
 from .labels import OUTSIDE, ClassMap
 
 STAGES = ("fetch", "decode", "transform", "forward")
-PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CPU_BATCH, DECODE_BATCH = 8, 8
 Submit = Callable[..., Future[Any]]
 ERROR_TYPE = pa.struct([("stage", pa.string()), ("error", pa.string()), ("message", pa.string())])
@@ -75,8 +73,8 @@ class Engine:
         compile: bool = False,  # noqa: A002 - torch's own word
     ) -> None:
         self.model, self.class_map, self.advance = model, class_map, advance or (lambda _n: None)
-        self.device, self.precision = _device(device), precision
-        self._dtype = _dtype(precision, self.device)
+        self.device, self.precision = devices.find(device), precision
+        self._dtype = devices.find_dtype(precision, self.device)
         self._cuda = self.device.type == "cuda"
         self.seconds = dict.fromkeys(STAGES, 0.0)
         self.output_type = output_type(model, class_map)
@@ -90,12 +88,14 @@ class Engine:
         self._module: Callable[[Tensor], Tensor] = models.fast_copy(model, self._dtype).to(self.device)
         self._stack.enter_context(models.keep_output(self._module, model.layer, self._keep))
         self._plan = self._staged if self._cuda else self._share_nothing
-        self._pool = ThreadPoolExecutor(_cores(), "infer", initializer=None if self._cuda else _one_thread)
+        self._pool = ThreadPoolExecutor(
+            devices.count_cores(), "infer", initializer=None if self._cuda else devices.use_one_thread
+        )
         self.batch_size = batch_size or CPU_BATCH
         if compile:
             self._compile()
         if self._cuda and batch_size is None:
-            self.batch_size = find_batch_size(self._try_size)
+            self.batch_size = devices.find_batch_size(self._try_size)
 
     @property
     def images_per_second(self) -> float:
@@ -197,8 +197,7 @@ class Engine:
 
     def _forward(self, answers: list[Answer]) -> None:
         """Fill in logits and activations; out of memory halves the batch size for good, down to one image."""
-        start = time.perf_counter()
-        first = 0
+        start, first = time.perf_counter(), 0
         while first < len(answers):
             size = self.batch_size
             part = answers[first : first + size]
@@ -293,9 +292,6 @@ class Engine:
 
     def _conclude(self, answers: list[Answer]) -> pa.Array:
         self.advance(len(answers))
-        return self._to_arrow(answers)
-
-    def _to_arrow(self, answers: list[Answer]) -> pa.Array:
         good = [answer.error is None and answer.logits is not None for answer in answers]
         rows = [answer.logits for answer, ok in zip(answers, good, strict=True) if ok and answer.logits is not None]
         scored = score(torch.stack(rows), self.class_map) if rows else {}
@@ -342,23 +338,6 @@ class Clock:
                 self._calls -= 1
                 if not self._calls:
                     self.seconds += time.perf_counter() - self._since
-
-
-def find_batch_size(attempt: Callable[[int], None], limit: int = 512) -> int:
-    """The power of two after which throughput grows by less than 5 % or `attempt` fails; 1 when that fails too."""
-    best, best_rate, size = 1, 0.0, 1
-    while size <= limit:
-        try:
-            attempt(size)  # allocates, and lets libraries choose their kernels
-            start = time.perf_counter()
-            attempt(size)
-        except Exception:  # out of memory, or whatever the module raises: a row's error later, never a failed run
-            break
-        rate = size / (time.perf_counter() - start)
-        if rate < best_rate * 1.05:
-            break
-        best, best_rate, size = size, rate, size * 2
-    return best
 
 
 def score(logits: Tensor, class_map: ClassMap | None) -> dict[str, Tensor]:
@@ -419,32 +398,3 @@ def _next(following: str, stage: str, start: float, seconds: dict[str, float]) -
     now = time.perf_counter()
     seconds[stage] += now - start
     return following, now
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-def _cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _dtype(precision: str, device: torch.device) -> torch.dtype:
-    if precision not in PRECISIONS:
-        raise InferenceError(f"no precision {precision!r}; give one of {', '.join(PRECISIONS)}")
-    if precision == "fp16" and device.type == "cpu":
-        raise InferenceError("precision fp16 runs on CUDA only; on a CPU give bf16 or fp32")
-    return PRECISIONS[precision]
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise InferenceError(f"no device {name!r}; give auto, cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InferenceError("device cuda was asked for, but torch sees no GPU; give auto or cpu")
-    return device

@@ -326,10 +326,10 @@ def _agree(module: nn.Module, fused: nn.Module, input_shape: tuple[int, ...]) ->
     """Whether a folded module gives the logits of the other, up to rounding, for noise; True when nothing is folded."""
     if [type(part) for part in module.modules()] == [type(part) for part in fused.modules()]:
         return True
-    noise = torch.rand(2, *input_shape, generator=torch.Generator().manual_seed(0))
+    noise = torch.rand(1, *input_shape, generator=torch.Generator().manual_seed(0))
     try:
         with torch.inference_mode():
-            expected, found = copy.deepcopy(module)(noise), fused(noise)
+            expected, found = module(noise), fused(noise)
         return bool((expected - found).abs().max() <= 1e-5 * expected.abs().max())
     except Exception:  # a module may refuse noise; then nothing is known of its folded copy
         return False

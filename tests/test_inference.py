@@ -15,8 +15,9 @@ from PIL import Image
 from torch import nn
 
 from sqlanalysis import load_model
+from sqlanalysis.devices import find_batch_size
 from sqlanalysis.errors import InferenceError
-from sqlanalysis.inference import Engine, find_batch_size
+from sqlanalysis.inference import Engine
 from sqlanalysis.models import Model, fast_copy, fuse_batch_norm, hash_weights, keep_output, split_transform
 
 from .conftest import to_64
@@ -315,7 +316,7 @@ def test_batch_size_is_found(
     cost: Callable[[int], float], most: int, found: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock(cost, most)
-    monkeypatch.setattr("sqlanalysis.inference.time", clock)
+    monkeypatch.setattr("sqlanalysis.devices.time", clock)
     assert find_batch_size(clock.attempt) == found
     assert max(clock.tried) <= min(512, 2 * max(1, found))
 

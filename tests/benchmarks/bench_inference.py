@@ -3,8 +3,9 @@
     python tests/benchmarks/bench_inference.py PHOTOS_FOLDER [--model resnet18] [--rounds 3] [--photos 256]
 
 Every route starts from photos on disk and ends with rows (pred, probabilities, activations) in a DuckDB file; the
-limits leave parts out. Weights are random but fixed, with batch-norm statistics of the photos. Medians over the rounds;
-agreement is with the tutorial loop.
+limits leave parts out. Weights are random but fixed, with batch-norm statistics of the photos. Medians over the rounds,
+and the best round; agreement is with the tutorial loop. CPU milliseconds are summed over threads and worker processes:
+they tell a busy machine from a slow route.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def make_model(name: str, paths: list[Path]) -> Model:
         part.momentum = 1.0
     with torch.no_grad():
         model.module.train()(torch.stack([model.transform(open_image(path)) for path in paths[:32]]))
-        list(part for part in model.module.modules() if isinstance(part, nn.Linear))[-1].weight.mul_(10)
+        [part for part in model.module.modules() if isinstance(part, nn.Linear)][-1].weight.mul_(10)
     model.module.eval()
     return model
 
@@ -67,15 +68,15 @@ class Photos(Dataset[torch.Tensor]):
 
 
 class Bench:
-    """The routes; each returns probabilities in the order of the photos, or None for a limit."""
+    """The routes; the loops return probabilities in the order of the photos, those of predict are read afterwards."""
 
     def __init__(self, paths: list[Path], model: Model, folder: Path) -> None:
         self.paths, self.model, self.file = paths, model, folder / "bench.duckdb"
         self.tensors = torch.stack([model.transform(open_image(path)) for path in paths[:64]])
         self.cores = len(os.sched_getaffinity(0))
-        with sqlanalysis.connect(self.file) as con:
-            for path in paths:
-                sqlanalysis.add_images(con, path, dataset="photos")
+        self.con = sqlanalysis.connect(self.file)
+        for path in paths:
+            sqlanalysis.add_images(self.con, path, dataset="photos")
 
     def loop(self, workers: int) -> np.ndarray:
         """fp32, batches of 32, torch's own threads, a forward hook, rows into DuckDB."""
@@ -101,10 +102,11 @@ class Bench:
             con.execute("create or replace table outputs as from rows")
         return probs
 
-    def predict(self, precision: str) -> np.ndarray:
-        with sqlanalysis.connect(self.file) as con:
-            sqlanalysis.predict(con, self.model, f"run_{precision}", precision=precision, replace=True)
-            rows = con.sql(f"select uri, probs from run_{precision}").fetchnumpy()
+    def predict(self, precision: str) -> None:
+        sqlanalysis.predict(self.con, self.model, f"run_{precision}", precision=precision, replace=True)
+
+    def read(self, precision: str) -> np.ndarray:
+        rows = self.con.sql(f"select uri, probs from run_{precision}").fetchnumpy()
         found = {Path(uri).name: probs for uri, probs in zip(rows["uri"], rows["probs"], strict=True)}
         return np.stack([found[path.name] for path in self.paths])
 
@@ -147,29 +149,32 @@ def run(bench: Bench, rounds: int) -> None:
         "*limit:* decode and transform only": bench.pixels_only,
     }
     speeds: dict[str, list[float]] = {name: [] for name in routes}
+    work: dict[str, list[float]] = {name: [] for name in routes}
     probs: dict[str, np.ndarray | None] = {}
     for turn in range(rounds + 1):  # the first turn warms up
         for name, route in routes.items():
-            start = time.perf_counter()
+            start, before = time.perf_counter(), sum(os.times()[:4])
             probs[name] = route()
             if turn:
+                work[name].append((sum(os.times()[:4]) - before) / len(bench.paths) * 1000)
                 speeds[name].append(len(bench.paths) / (time.perf_counter() - start))
-    print_table(routes, speeds, probs)
+    probs |= {"**predict, fp32**": bench.read("fp32"), "**predict, bf16**": bench.read("bf16")}
+    print_table(list(routes), speeds, work, probs)
 
 
 def print_table(
-    routes: dict[str, Callable[[], np.ndarray | None]],
+    names: list[str],
     speeds: dict[str, list[float]],
+    work: dict[str, list[float]],
     probs: dict[str, np.ndarray | None],
 ) -> None:
-    names = list(routes)
     median = {name: statistics.median(values) for name, values in speeds.items()}
 
     def ratio(name: str, base: str) -> float:
         return statistics.median(a / b for a, b in zip(speeds[name], speeds[base], strict=True))
 
-    print("| route | img/s | × tutorial | × DataLoader | of forward only | top-1 equal | max abs Δp |")
-    print("|---|---|---|---|---|---|---|")
+    print("| route | img/s | best | × tutorial | × DataLoader | of forward only | CPU ms | top-1 equal | max abs Δp |")
+    print("|---|---|---|---|---|---|---|---|---|")
     reference = probs[names[0]]
     assert reference is not None
     for name in names:
@@ -180,8 +185,8 @@ def print_table(
             top = f"{(found.argmax(1) == reference.argmax(1)).mean():.1%}"
             gap = f"{np.abs(found - reference).max():.1e}"
         print(
-            f"| {name} | {median[name]:.1f} | {ratio(name, names[0]):.2f} | {ratio(name, names[1]):.2f} "
-            f"| {share} | {top} | {gap} |"
+            f"| {name} | {median[name]:.1f} | {max(speeds[name]):.1f} | {ratio(name, names[0]):.2f} | {ratio(name, names[1]):.2f} "
+            f"| {share} | {statistics.median(work[name]):.1f} | {top} | {gap} |"
         )
 
 
