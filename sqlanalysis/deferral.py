@@ -69,7 +69,7 @@ def defer(
             return transform(earlier(image))
 
     column = DeferredColumn(
-        name, of, function, _shape(name, function, shape), json.dumps(describe_transform(transform))
+        name, of, function, _shape(name, function, shape), json.dumps(describe_transform(transform, probe=False))
     )
     kind = functions.sql_type(array_type(pa.float32(), column.shape))
     functions.register(con, name, column, kind, ARROW)
@@ -199,7 +199,7 @@ def map_batches(
 
 def _describe(function: Callable[..., Any], columns: list[DeferredColumn], plain: list[str]) -> str:
     steps = {column.name: json.loads(column.source) for column in columns}
-    return json.dumps({"function": describe_transform(function), "deferred": steps, "plain": plain}, sort_keys=True)
+    return json.dumps({"function": describe_transform(function, probe=False), "deferred": steps, "plain": plain}, sort_keys=True)
 
 
 def _learn(

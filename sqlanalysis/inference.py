@@ -19,7 +19,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from . import devices, images, models
+from . import activations, devices, images, models
 from .errors import ImageError, InferenceError
 from .labels import OUTSIDE, ClassMap
 
@@ -86,7 +86,7 @@ class Engine:
         self._threads = torch.get_num_threads()
         self._pixels = models.split_transform(model.transform)
         self._module: Callable[[Tensor], Tensor] = models.fast_copy(model, self._dtype).to(self.device)
-        self._stack.enter_context(models.keep_output(self._module, model.layer, self._keep))
+        self._stack.enter_context(activations.keep_output(self._module, model.layer, self._keep))
         self._plan = self._staged if self._cuda else self._share_nothing
         self._pool = ThreadPoolExecutor(
             devices.count_cores(), "infer", initializer=None if self._cuda else devices.use_one_thread

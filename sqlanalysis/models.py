@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import re
+import types
 import urllib.error
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -17,6 +17,7 @@ import torch
 import torch.fx
 from torch import Tensor, nn
 
+from .activations import find_layer, keep_output
 from .errors import InferenceError, NotFoundError, near_matches
 from .labels import Classes, imagenet1k, load_classes, numbered
 
@@ -134,16 +135,25 @@ def _from_torchvision(
             module = models.get_model(name, weights=chosen)
         except (urllib.error.URLError, OSError) as error:
             raise InferenceError(f"cannot download {chosen}: {error}; give weights= a local file") from None
-        categories = Classes(tuple(chosen.meta["categories"]))
-        same = categories.names == imagenet1k().names
-        return module, chosen.transforms(), imagenet1k() if same else categories, chosen.name
+        return module, chosen.transforms(), _categories(chosen), chosen.name
     file = Path(weights).expanduser()
     if not file.is_file():
         members = ", ".join(enum.__members__)
         raise NotFoundError(f"no weights {weights!r} for {name}; give one of {members}, or a file that exists")
-    module = models.get_model(name, weights=None, **size)
+    official = next((one for one in enum if one.url.rpartition("/")[2] == file.name), None)
+    if official is None:
+        module = models.get_model(name, weights=None, **size)
+        _load_state(module, file)
+        return module, transform, None, str(file)
+    inputs = {"transform_input": True} if name in ("googlenet", "inception_v3") else {}  # as torchvision loads them
+    module = models.get_model(name, weights=None, **inputs)
     _load_state(module, file)
-    return module, transform, None, str(file)
+    return module, official.transforms(), _categories(official), str(file)
+
+
+def _categories(weights: Any) -> Classes | None:
+    names = tuple(weights.meta["categories"] or ())
+    return imagenet1k() if names == imagenet1k().names else (Classes(names) if names else None)
 
 
 def _load_state(module: nn.Module, file: Path) -> None:
@@ -189,55 +199,48 @@ def hash_weights(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def describe_transform(transform: Transform) -> dict[str, str]:
-    """What a transform is, so that two runs can be compared: its name and its settings or code, no addresses."""
+def describe_transform(transform: Transform, *, probe: bool = True) -> dict[str, str]:
+    """What a transform is, so that two runs can be compared.
+
+    Its name; its settings, or its code with defaults and closed-over values; and the hash of what it makes of one image
+    of noise, unless that differs from call to call. No addresses.
+    """
     kind = transform if hasattr(transform, "__qualname__") else type(transform)
-    name = f"{kind.__module__}.{kind.__qualname__}"
-    code = getattr(transform, "__code__", None)
-    if code is not None:
-        text = repr((code.co_code.hex(), [c for c in code.co_consts if not hasattr(c, "co_code")], code.co_names))
-        return {"name": name, "code_sha256": hashlib.sha256(text.encode()).hexdigest()}
-    return {"name": name, "settings": re.sub(r" at 0x[0-9a-f]+", "", re.sub(r"\s+", " ", repr(transform)))}
+    found = {"name": f"{kind.__module__}.{kind.__qualname__}"}
+    if hasattr(transform, "__code__"):
+        found["code_sha256"] = hashlib.sha256(_describe_code(transform).encode()).hexdigest()
+    else:
+        values = {} if isinstance(transform, nn.Module) else getattr(transform, "__dict__", {})
+        found["settings"] = _plain(f"{transform!r} {values or ''}")
+    digest = _hash_output(transform) if probe else None
+    return {**found, "output_sha256": digest} if digest else found
 
 
-def find_layer(module: nn.Module, layer: str) -> nn.Module:
-    """The sub-module called `layer`.
-
-    Raises:
-        NotFoundError: there is none of that name; names some that are.
-    """
-    names = [name for name, _ in module.named_modules() if name]
-    if layer not in names:
-        raise NotFoundError(f"no layer {layer!r} in {type(module).__name__}{near_matches(layer, names)}")
-    return module.get_submodule(layer)
+def _plain(text: str) -> str:
+    return re.sub(r" at 0x[0-9a-f]+", "", re.sub(r"\s+", " ", text)).strip()
 
 
-@contextmanager
-def keep_output(module: nn.Module, layer: str | None, keep: Callable[[Tensor], None]) -> Iterator[None]:
-    """While open, every forward pass hands the pooled output of `layer`, (B, n_activations), to `keep`."""
-    if layer is None:
-        yield
-        return
-    has_token = any(hasattr(part, "class_token") or hasattr(part, "cls_token") for part in module.modules())
-    hook = find_layer(module, layer).register_forward_hook(lambda _m, _i, output: keep(pool(output, has_token)))
+def _describe_code(function: Any) -> str:
+    def code(part: types.CodeType) -> tuple[Any, ...]:
+        inner = [code(one) if isinstance(one, types.CodeType) else repr(one) for one in part.co_consts]
+        return part.co_code.hex(), inner, part.co_names
+
+    closed = [_plain(repr(cell.cell_contents)) for cell in function.__closure__ or ()]
+    return repr((code(function.__code__), repr(function.__defaults__), repr(function.__kwdefaults__), closed))
+
+
+def _hash_output(transform: Transform) -> str | None:
+    """SHA-256 of the transform of one image of noise; None when it fails there or gives another answer next time."""
+    from PIL import Image
+
+    noise = torch.randint(0, 256, (230, 310, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    picture = Image.fromarray(noise.numpy())
     try:
-        yield
-    finally:
-        hook.remove()
-
-
-def pool(output: Any, has_token: bool = False) -> Tensor:
-    """One vector an image: mean over H, W of a map; class token, or mean over T, of a sequence; else flattened.
-
-    A map is (B, C, H, W); it is read as (B, H, W, C) when its axes 1 and 2 agree and 2 and 3 do not (Swin).
-    """
-    tensor: Tensor = output[0] if isinstance(output, tuple | list) else output
-    if tensor.ndim == 4:
-        _, first, second, third = tensor.shape
-        return tensor.mean((1, 2)) if first == second != third else tensor.mean((2, 3))
-    if tensor.ndim == 3:
-        return tensor[:, 0] if has_token else tensor.mean(1)
-    return tensor.flatten(1)
+        first, second = (torch.as_tensor(transform(picture)).contiguous() for _ in range(2))
+    except Exception:
+        return None
+    same = first.shape == second.shape and torch.equal(first, second)
+    return hashlib.sha256(first.numpy().tobytes()).hexdigest() if same else None
 
 
 def _probe(module: nn.Module, transform: Transform, layer: str | None) -> tuple[tuple[int, ...], int, int | None]:

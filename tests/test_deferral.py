@@ -29,6 +29,9 @@ def pets(con: duckdb.DuckDBPyConnection, photos: Path) -> duckdb.DuckDBPyConnect
     return con
 
 
+BAD = [-1, -1]  # ids that a function stumbles over; global, so that it is no part of the function
+
+
 def loop(paths: list[str]) -> torch.Tensor:
     """Transformed images as a plain loop gives them."""
     tensors = []
@@ -223,9 +226,9 @@ def test_errors_are_rows_and_neighbours_live(con: duckdb.DuckDBPyConnection, tmp
     ]
 
     def touchy(batch: torch.Tensor, ids: np.ndarray) -> np.ndarray:
-        if bad[0] in ids:
+        if BAD[0] in ids:
             raise ValueError("not this one")
-        return np.where(ids == bad[1], np.nan, ids.astype(float))
+        return np.where(ids == BAD[1], np.nan, ids.astype(float))
 
     done = map_batches(con, touchy, ["input", "image_id"], "touchy", batch_size=6, outputs={"output": "DOUBLE"})
     assert (done.n_ok, done.n_errors) == (15, 3)
@@ -238,7 +241,7 @@ def test_errors_are_rows_and_neighbours_live(con: duckdb.DuckDBPyConnection, tmp
     assert con.sql("select bool_and(output = image_id) from touchy").fetchall() == [(True,)]
     assert map_batches(con, touchy, ["input", "image_id"], "touchy", outputs={"output": "DOUBLE"}).n_computed == 0
     shutil.copy(photos / "cat" / "1.jpg", root / "cat" / "1.jpg")
-    bad[:] = [-1, -1]
+    BAD[:] = [-1, -1]
     retried = map_batches(con, touchy, ["input", "image_id"], "touchy", outputs={"output": "DOUBLE"}, retry_errors=True)
     assert (retried.n_ok, retried.n_errors, retried.n_computed) == (18, 0, 3)
 

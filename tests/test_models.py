@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 import torchvision
+from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
 from sqlanalysis import load_model
+from sqlanalysis.activations import channel_widths, pool
 from sqlanalysis.errors import InferenceError, NotFoundError
-from sqlanalysis.models import describe_transform, hash_weights, known_models, pool
+from sqlanalysis.models import describe_transform, hash_weights, known_models
 
 from .conftest import to_64
 
@@ -128,12 +130,81 @@ def test_activation_of_other_architectures(name: str, layer: str, width: int) ->
 
 def test_pool() -> None:
     random = torch.Generator().manual_seed(0)
-    maps, sequence = torch.rand(2, 5, 7, 7, generator=random), torch.rand(2, 50, 8, generator=random)
+    maps, sequence = torch.rand(2, 5, 7, 4, generator=random), torch.rand(2, 50, 8, generator=random)
     assert torch.equal(pool(maps), maps.mean((2, 3)))
-    assert torch.equal(pool(maps.permute(0, 2, 3, 1)), maps.permute(0, 2, 3, 1).mean((1, 2)))
+    assert torch.equal(pool(maps, widths=frozenset({4})), maps.mean((1, 2)))
+    assert torch.equal(pool(maps, widths=frozenset({4, 5})), maps.mean((2, 3)))
     assert torch.equal(pool(sequence, has_token=True), sequence[:, 0])
     assert torch.equal(pool(sequence), sequence.mean(1))
     assert torch.equal(pool((sequence[:, 0], None)), sequence[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "last", "width"),
+    [
+        ("swin_t", "features", True, 768),
+        ("swin_t", "features.2", True, 192),
+        ("swin_t", "features.7.1", True, 768),
+        ("swin_t", "norm", True, 768),
+        ("convnext_tiny", "features", False, 768),
+        ("convnext_tiny", "features.7.2", False, 768),
+        ("resnet18", "layer1", False, 64),
+    ],
+)
+def test_the_axis_of_channels_is_found_on_images_that_are_not_square(
+    name: str, layer: str, last: bool, width: int
+) -> None:
+    net = torchvision.models.get_model(name, weights=None).eval()
+    kept: list[torch.Tensor] = []
+    part = net.get_submodule(layer)
+    part.register_forward_hook(lambda _m, _i, output: kept.append(output))
+    with torch.inference_mode():
+        net(torch.rand(1, 3, 96, 160))
+    assert kept[0].shape[3 if last else 1] == width
+    assert torch.equal(pool(kept[0], widths=channel_widths(part)), kept[0].mean((1, 2) if last else (2, 3)))
+
+
+class Brighter:
+    """A transform with a setting and no repr of its own."""
+
+    def __init__(self, factor: float) -> None:
+        self.factor = factor
+
+    def __call__(self, image: Image.Image) -> torch.Tensor:
+        return to_64(image) * self.factor
+
+
+def closure(factor: float) -> object:
+    return lambda image: to_64(image) * factor
+
+
+def hidden(factors: dict[str, float]) -> object:
+    return lambda image: to_64(image) * factors["x"]
+
+
+@pytest.mark.parametrize(
+    "make", [Brighter, closure, lambda f: hidden({"x": f}), lambda f: torchvision.transforms.Lambda(closure(f))]
+)
+def test_transforms_that_differ_in_a_value_differ(make: object) -> None:
+    assert describe_transform(make(1.0)) == describe_transform(make(1.0))  # type: ignore[operator]
+    assert describe_transform(make(1.0)) != describe_transform(make(2.0))  # type: ignore[operator]
+
+
+def test_a_transform_by_chance_has_no_output_hash() -> None:
+    assert "output_sha256" not in describe_transform(lambda image: torch.rand(3))
+    assert "output_sha256" in describe_transform(to_64)
+
+
+def test_an_official_file_is_evaluated_as_torchvision_does(tmp_path: Path) -> None:
+    enum = torchvision.models.ResNet50_Weights
+    torch.manual_seed(0)
+    weights = torchvision.models.resnet50().state_dict()
+    for member in (enum.IMAGENET1K_V1, enum.IMAGENET1K_V2):
+        file = tmp_path / member.url.rpartition("/")[2]
+        torch.save(weights, file)
+        model = load_model("resnet50", file)
+        assert describe_transform(model.transform) == describe_transform(member.transforms())
+        assert model.classes.names[0] == "tench"
 
 
 def test_module_from_python(tiny_net: nn.Module, state: Path) -> None:
