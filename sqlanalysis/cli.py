@@ -131,7 +131,7 @@ def add_images(
         )
     _say(
         f"{done.dataset}: {done.n_added} added, {done.n_changed} changed, {done.n_unchanged} unchanged, "
-        f"{done.n_errors} unreadable"
+        f"{done.n_errors} errors"
     )
     if done.n_errors:
         _say(f'see them: sqlanalysis query {db} "from errors where run is null"')

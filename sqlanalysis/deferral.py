@@ -199,7 +199,8 @@ def map_batches(
 
 def _describe(function: Callable[..., Any], columns: list[DeferredColumn], plain: list[str]) -> str:
     steps = {column.name: json.loads(column.source) for column in columns}
-    return json.dumps({"function": describe_transform(function, probe=False), "deferred": steps, "plain": plain}, sort_keys=True)
+    described = {"function": describe_transform(function, probe=False), "deferred": steps, "plain": plain}
+    return json.dumps(described, sort_keys=True)
 
 
 def _learn(

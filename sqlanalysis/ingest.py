@@ -57,22 +57,35 @@ def add_images(
     Args:
         con: from `connect`.
         source: a folder with one sub-folder per class (perhaps below `train/`, `val/`), a flat folder, a glob, one
-            file; a manifest (CSV, TSV, Parquet, JSON lines) with a path column; a Parquet file whose `image` column is
-            STRUCT(bytes, path); or PIL images, uint8 arrays (H, W[, 3 or 4]), (picture, label) pairs such as a
-            torchvision data set.
-        dataset: name of the data set; default is the name of the source.
+            file; a manifest with a path column: a CSV, TSV, Parquet or JSON lines file, a pandas frame, an Arrow table
+            or a DuckDB relation; a Parquet file whose `image` column is STRUCT(bytes, path); or a list of paths, PIL
+            images, uint8 arrays (H, W[, 3 or 4]), or pairs of one of these and a label, such as a torchvision data set.
+        dataset: name of the data set; default is the name of the source. A folder that is itself called `train`,
+            `val` or `test` gives its parent's name and its own as the split.
         split: split of the images whose source names none.
         embed: keep the encoded bytes in the file. Pictures without a file of their own are always embedded.
-        path, label: columns of a manifest, when they have no usual name. Other columns are kept in `meta`.
-        classes: class names in the order of integer labels: a list, a file, or `"imagenet1k"`.
+        path, label: columns of a manifest, when they have no usual name; upper and lower case do not matter. Other
+            columns are kept in `meta`. Relative paths start at the manifest's folder, or at the working directory.
+        classes: class names in the order of this source's integer labels: a list, a file, or `"imagenet1k"`. Each
+            source may have its own order: classes are told apart by name. Names given later replace mere numbers.
         show_progress: draw a progress bar on a terminal.
 
+    Folders called train, training, val, valid, validation, test or testing are splits when no other folder stands
+    beside them, or when one of them holds class folders with images; the others and images beside them are then
+    ignored. Otherwise every folder is a class, even without an image. Dot-folders, and links back to a folder they are
+    in, are skipped.
+
+    Labels are text, or whole numbers from 0; NULL, NaN, empty text and, where the source names its classes, -1 mean
+    unlabelled.
+
     Returns:
-        Counts of added, changed (new bytes under a known uri), unchanged and unreadable entries. Adding a source
-        again adds nothing; unreadable files become rows of `errors` (run NULL), and leave it once they can be read.
+        Counts of added, changed (new bytes, label, split or meta under a known uri), unchanged and unreadable entries.
+        Adding a source again adds nothing. A path that stands in the source again counts as unchanged, or, with another
+        label, split or meta, as an error. Unreadable files and such repeats become rows of `errors` (run NULL), and
+        leave it once the source is right.
 
     Raises:
-        NotFoundError: no such path, or no image there.
+        NotFoundError: no such path, no image there, or it cannot be read.
         SchemaError: a manifest without the named column; a label or class that does not fit the data set.
         ImageError: a picture from Python of the wrong type or shape.
     """
@@ -80,84 +93,43 @@ def add_images(
     if classes is not None:
         found = replace(found, classes=labels.load_classes(classes))
     name = dataset or found.name
-    total = len(source) if hasattr(source, "__len__") and not isinstance(source, str) else None
-    with transaction(con):
-        space = _Space.open(con, name, found)
+    split = split or (found.split if dataset is None else None)
+    space = _open_space(con, name, found, ordered=classes is not None or not found.keys)
     counts = AddedImages(name)
-    with ThreadPoolExecutor() as pool, progress.track(f"adding {name}", total, enabled=show_progress) as advance:
-        for block in _blocks(found.entries, embed, pool):
+    with ThreadPoolExecutor() as pool, progress.track(f"adding {name}", found.total, enabled=show_progress) as advance:
+        for block, n_repeated in _blocks(found.entries, embed, pool):
             table = _table(block, space, split)
             with transaction(con):
-                space.save(con)
+                if not fetch(con, "statements/read_dataset", [name]):
+                    execute(con, "statements/insert_dataset", [name, None, found.origin])
+                _save_space(con, space)
                 if space.names:
                     execute(con, "statements/update_dataset_space", [space.name, name])
                 counts += _write(con, name, table)
-            advance(len(block))
+            counts += (0, 0, n_repeated, 0)
+            advance(len(block) + n_repeated)
     return counts
 
 
-class _Space:
-    """The label space of one data set while images come in: key or index of a label → class, growing as needed."""
+def _open_space(con: duckdb.DuckDBPyConnection, dataset: str, source: Source, ordered: bool) -> labels.Space:
+    row = fetch(con, "statements/read_dataset", [dataset])
+    name = (row[0][0] if row else None) or dataset
+    used_by = fetch(con, "statements/read_space_user", [name])
+    space = labels.Space(name, read_classes(con, name), used_by[0][0] if used_by else None)
+    if source.classes is not None:
+        space.use(source.classes, source.keys, ordered=ordered)
+    for number in source.extremes:
+        space.resolve(number)
+    return space
 
-    def __init__(self, name: str, known: labels.Classes, frozen_by: str | None) -> None:
-        self.name, self.frozen_by, self.saved = name, frozen_by, len(known)
-        self.names, self.wnids = list(known.names), list(known.wnids)
-        pairs = enumerate(zip(known.names, known.wnids, strict=True))
-        self.index = {key: number for number, keys in pairs for key in keys if key}
 
-    @classmethod
-    def open(cls, con: duckdb.DuckDBPyConnection, dataset: str, source: Source) -> _Space:
-        row = fetch(con, "statements/read_dataset", [dataset])
-        if not row:
-            execute(con, "statements/insert_dataset", [dataset, None, source.origin])
-        name = (row[0][0] if row else None) or dataset
-        frozen_by = fetch(con, "statements/read_space_user", [name])
-        space = cls(name, read_classes(con, name), frozen_by[0][0] if frozen_by else None)
-        if source.classes is not None:
-            space._extend(source.classes, source.keys)
-        return space
-
-    def _extend(self, classes: labels.Classes, keys: Sequence[str]) -> None:
-        for name, wnid in zip(classes.names, classes.wnids, strict=True):
-            if name not in self.index and (wnid is None or wnid not in self.index):
-                self._append(name, wnid)
-        if all(key in self.index for key in keys):
-            return
-        if len(keys) != len(classes):
-            raise SchemaError(f"{len(classes)} classes for {len(keys)} labels: {', '.join(keys[:5])}, …; give one each")
-        for key, name in zip(keys, classes.names, strict=True):
-            self.index.setdefault(key, self.index[name])
-
-    def _append(self, name: str, wnid: str | None = None) -> None:
-        if self.frozen_by:
-            raise SchemaError(
-                f"class {name!r} is new to label space {self.name!r}, which run {self.frozen_by!r} already uses; "
-                "add these images under another dataset="
-            )
-        self.index[name] = len(self.names)
-        if wnid:
-            self.index[wnid] = len(self.names)
-        self.names.append(name)
-        self.wnids.append(wnid)
-
-    def resolve(self, label: str | int | None) -> int | None:
-        if label is None:
-            return None
-        if isinstance(label, int):
-            if label < 0:
-                raise SchemaError(f"label {label} is negative; labels are 0-based, NULL when unknown")
-            while label >= len(self.names):
-                self._append(str(len(self.names)))
-            return label
-        if label not in self.index:
-            self._append(label)
-        return self.index[label]
-
-    def save(self, con: duckdb.DuckDBPyConnection) -> None:
-        if len(self.names) == self.saved:
-            return
-        save_classes(con, self.name, labels.Classes(tuple(self.names), tuple(self.wnids)), start=self.saved)
-        self.saved = len(self.names)
+def _save_space(con: duckdb.DuckDBPyConnection, space: labels.Space) -> None:
+    if len(space.names) == space.n_saved:
+        return
+    if space.n_saved == 0:
+        execute(con, "statements/delete_classes", [space.name])
+    save_classes(con, space.name, labels.Classes(tuple(space.names), tuple(space.wnids)), start=space.n_saved)
+    space.n_saved = len(space.names)
 
 
 def read_classes(con: duckdb.DuckDBPyConnection, space: str) -> labels.Classes:
@@ -199,25 +171,43 @@ class registered:  # noqa: N801 - reads as a verb in a with statement
 
 
 _Inspected = tuple[Entry, images.Facts | ImageError]
+_Said = tuple[str | int | None, str | None, int]  # label, split and the hash of meta
 
 
-def _blocks(entries: Iterable[Entry], embed: bool, pool: ThreadPoolExecutor) -> Iterator[list[_Inspected]]:
-    """Entries with their facts, in blocks bounded by count and bytes; of one uri, only the first entry."""
-    seen: set[str] = set()
+def _blocks(entries: Iterable[Entry], embed: bool, pool: ThreadPoolExecutor) -> Iterator[tuple[list[_Inspected], int]]:
+    """Entries with their facts, in blocks bounded by count and bytes, and how many repeat an earlier entry as it was.
+
+    Of one uri the first entry counts; one that says something else is an error.
+    """
+    seen: dict[str, _Said] = {}
     block: list[_Inspected] = []
-    held = 0
+    held = n_repeated = 0
     stream = iter(entries)
     while batch := list(itertools.islice(stream, 128)):
-        fresh = {entry.uri: entry for entry in reversed(batch) if entry.uri not in seen}
-        seen |= fresh.keys()
-        for entry, facts in pool.map(_inspect, reversed(fresh.values()), itertools.repeat(embed)):
+        fresh = []
+        for entry in batch:
+            said = (entry.label, entry.split, hash(entry.meta))
+            if entry.uri not in seen:
+                seen[entry.uri] = said
+                fresh.append(entry)
+            elif seen[entry.uri] == said:
+                n_repeated += 1
+            else:
+                block.append((replace(entry, data=None, label=None), _conflict(seen[entry.uri], said)))
+        for entry, facts in pool.map(_inspect, fresh, itertools.repeat(embed)):
             block.append((entry, facts))
             held += len(entry.data or b"")
         if len(block) >= BLOCK_IMAGES or held >= BLOCK_BYTES:
-            yield block
-            block, held = [], 0
-    if block:
-        yield block
+            yield block, n_repeated
+            block, held, n_repeated = [], 0, 0
+    if block or n_repeated:
+        yield block, n_repeated
+
+
+def _conflict(first: _Said, later: _Said) -> ImageError:
+    both = zip(("label", "split"), first, later, strict=False)
+    texts = [f"{role} {a!r} and {b!r}" for role, a, b in both if a != b] or ["other columns that differ"]
+    return ImageError(f"stands in the source twice, with {', '.join(texts)}; the first counts")
 
 
 def _inspect(entry: Entry, embed: bool) -> _Inspected:
@@ -228,7 +218,7 @@ def _inspect(entry: Entry, embed: bool) -> _Inspected:
         return replace(entry, data=None), error
 
 
-def _table(block: list[_Inspected], space: _Space, split: str | None) -> pa.Table:
+def _table(block: list[_Inspected], space: labels.Space, split: str | None) -> pa.Table:
     import pyarrow as pa
 
     facts = [found if isinstance(found, images.Facts) else None for _, found in block]
@@ -277,28 +267,33 @@ def add_predictions(
         con: from `connect`, writable.
         source: a CSV, Parquet or JSON file, the name of a table or view, a DuckDB relation, an Arrow table or a pandas
             frame. One row per image: `image_id`, or a path (`uri`, `path`, `file`, …) that ends the uri of one image;
-            `pred` as numbers (0-based index, -1 outside) or as text (name of a class), or `pred_name`, or only `probs`;
-            and where known `confidence` and `probs` (a list of one probability per class).
+            `pred` as numbers (0-based index, -1 outside) or as text (name of a class), or `pred_name`, always the name,
+            or `pred_index`, always the index, or only `probs`; and where known `confidence` and `probs` (a list of one
+            probability per class). Where classes are called by numbers other than their index, numbers in `pred` could
+            mean either and are refused: call the column `pred_name` or `pred_index`.
         run: name of the new run, an identifier.
         dataset: which data set; default the only one.
 
     Returns:
-        Counts. Rows without an image, with an unknown class or with another number of probabilities become rows of
-        `errors`. Writes `outputs.<run>`, `runs` and the view `<run>`.
+        Counts. Rows without an image, with an unknown class, with NaN in `probs` or with another number of
+        probabilities become rows of `errors`; rows whose `pred` is NULL are kept, and left out by the metrics.
+        Writes `outputs.<run>`, `runs` and the view `<run>`.
 
     Raises:
         NotFoundError: no such file, table or data set.
-        SchemaError: the run name is taken, the data set has no classes, the columns needed are missing, or no row fits.
+        SchemaError: the run name is taken, the data set has no classes, the columns needed are missing, numbers may be
+            names, no row fits, or none has a prediction.
     """
     dataset, space = runs.resolve_dataset(con, dataset)
     if space is None:
         raise SchemaError(f"data set {dataset!r} has no classes; add its images with labels, or with classes=")
-    size = len(read_classes(con, space))
+    known = read_classes(con, space)
+    size = len(known)
     with transaction(con), _source_rows(con, source):
         types = dict(fetch(con, "statements/describe_source_rows"))
         columns = {name.lower(): name for name in types}
         chosen = _prediction_columns(columns)
-        by_index = str(chosen["pred"]).lower() != "pred_name" and types.get(chosen["pred"]) not in ("VARCHAR", None)
+        by_index = _is_index(chosen["pred"], types, known, dataset)
         kept = [("pred", "INTEGER"), ("confidence", "FLOAT")] + [("probs", f"FLOAT[{size}]")] * ("probs" in columns)
         wanted = runs.Run(run, dataset, "imported", weights=_origin(source), model_space=space, output_space=space)
         if run in runs.known(con):
@@ -306,10 +301,14 @@ def add_predictions(
         runs.open_run(con, wanted, kept)
         values = {"dataset": dataset, "space": space, "size": size}
         execute(con, "statements/create_imported", values, **chosen, by_index=by_index)
-        n_ok, n_errors = fetch(con, "statements/count_imported")[0]
+        n_ok, n_errors, n_predicted = fetch(con, "statements/count_imported")[0]
         if n_errors and not n_ok:
             example = fetch(con, "statements/read_import_problem")[0][0]
             raise SchemaError(f"no row of {_origin(source)} fits data set {dataset!r}; the first: {example}")
+        if not n_predicted:
+            raise SchemaError(
+                f"no row of {_origin(source)} has a prediction; fill its column {chosen['pred'] or 'probs'}"
+            )
         execute(con, "statements/insert_imported", run=run, names=[name for name, _ in kept])
         execute(con, "statements/insert_import_errors", {"run": run, "dataset": dataset})
         runs.close_run(con, run, "finished", {})
@@ -327,13 +326,31 @@ def _prediction_columns(columns: dict[str, str]) -> dict[str, str | None]:
         return next((columns[name] for name in names if name in columns), None)
 
     path = first("uri", *sources.PATH_COLUMNS)
-    chosen = {"image_id": first("image_id"), "path": path, "pred": first("pred", "pred_name", "prediction")}
+    pred = first("pred_index", "pred", "pred_name", "prediction")
+    chosen = {"image_id": first("image_id"), "path": path, "pred": pred}
     chosen |= {"confidence": first("confidence"), "probs": first("probs")}
     if chosen["image_id"] is None and path is None:
         raise SchemaError(f"no column image_id and no path column; there are: {', '.join(columns.values())}")
     if chosen["pred"] is None and chosen["probs"] is None:
-        raise SchemaError(f"no column pred, pred_name or probs; there are: {', '.join(columns.values())}")
+        raise SchemaError(f"no column pred, pred_name, pred_index or probs; there are: {', '.join(columns.values())}")
     return chosen
+
+
+def _is_index(column: str | None, types: dict[str, str], known: labels.Classes, dataset: str) -> bool:
+    """Whether predictions are indices; else they are names."""
+    if column is None or column.lower() == "pred_name":
+        return False
+    if column.lower() == "pred_index":
+        return True
+    if types[column].startswith(("VARCHAR", "ENUM")):
+        return False
+    odd = labels.misleading(known.names)
+    if odd is not None:
+        raise SchemaError(
+            f"{column} holds numbers, and class {known.names.index(odd)} of data set {dataset!r} is called {odd!r}: "
+            "rename the column to pred_name if they are names, to pred_index if they are indices"
+        )
+    return True
 
 
 @contextmanager
@@ -355,5 +372,10 @@ def _source_rows(con: duckdb.DuckDBPyConnection, source: Any) -> Iterator[None]:
             execute(con, "statements/create_source_rows", kind="table", source=str(source))
         yield
         return
+    if not any(hasattr(source, name) for name in sources.TABULAR):
+        raise SchemaError(
+            "predictions come from a CSV, Parquet or JSON file, a table or view, a DuckDB relation, an Arrow table "
+            f"or a pandas frame, not from {type(source).__name__}"
+        )
     with registered(con, "source_rows", source):
         yield

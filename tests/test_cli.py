@@ -45,9 +45,7 @@ def file(tmp_path_factory: pytest.TempPathFactory, photos: Path, weights: Path, 
     """A file with the photos and one run, made by the command line alone."""
     path = tmp_path_factory.mktemp("cli") / "pets.duckdb"
     assert "is ready" in run("init", path).stderr
-    assert (
-        "18 added, 0 changed, 0 unchanged, 0 unreadable" in run("add-images", path, photos, "--dataset", "pets").stderr
-    )
+    assert "18 added, 0 changed, 0 unchanged, 0 errors" in run("add-images", path, photos, "--dataset", "pets").stderr
     options = ["--weights", weights, "--classes", classes, "--layer", "features", "--run", "squeeze"]
     done = run("predict", path, "squeezenet1_1", *options)
     assert "squeeze: 18 images = 18 ok + 0 errors; 18 computed now" in done.stderr
@@ -114,7 +112,7 @@ def test_unreadable_files_are_counted(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x.jpg").write_text("no")
     done = run("add-images", tmp_path / "x.duckdb", tmp_path / "a")
-    assert "0 added, 0 changed, 0 unchanged, 1 unreadable" in done.stderr
+    assert "0 added, 0 changed, 0 unchanged, 1 errors" in done.stderr
     assert "from errors where run is null" in done.stderr
 
 

@@ -218,7 +218,7 @@ def test_errors_are_rows_and_neighbours_live(con: duckdb.DuckDBPyConnection, tmp
     add_images(con, root)
     (root / "cat" / "1.jpg").unlink()
     defer(con, "input", to_64)
-    bad = [
+    BAD[:] = [
         row[0]
         for row in con.sql(
             "select image_id from images where uri like '%dog/2.jpg' or uri like '%owl/3.jpg'"

@@ -123,6 +123,256 @@ def test_integer_labels(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: 
     (tmp_path / "list.csv").write_text(f"path,label\n{photos}/cat/0.jpg,-1\n")
     with pytest.raises(SchemaError, match="negative"):
         add_images(con, tmp_path / "list.csv", dataset="negative")
+    assert con.sql("select dataset from datasets order by all").fetchall() == [("named",), ("numbers",)]
+
+
+def names_of(con: duckdb.DuckDBPyConnection, dataset: str) -> list[str]:
+    rows = con.execute("select name from classes where space = ? order by class", [dataset]).fetchall()
+    return [row[0] for row in rows]
+
+
+def label_names(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str | None]]:
+    """(folder of the file, name of its label) of all images."""
+    return con.sql(
+        "select parse_path(uri)[-2], classes.name from images join datasets using (dataset) "
+        "left join classes on classes.space = datasets.space and label = class order by uri"
+    ).fetchall()
+
+
+def test_each_source_has_its_own_order_of_classes(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
+    for name in ("cat", "dog", "owl"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        shutil.copy(photos / name / "0.jpg", tmp_path / "pets" / name)
+    add_images(con, tmp_path / "pets")
+    pairs = [(photos / name / "1.jpg", number) for number, name in enumerate(("owl", "cat", "dog"))]
+    add_images(con, pairs, dataset="pets", classes=["owl", "cat", "dog"])
+    add_images(con, hugging_face(tmp_path, photos, ["dog", "owl", "cat"]), dataset="pets")
+    rows = con.sql("select meta ->> 'is', name from images join classes on label = class where meta is not null")
+    assert all(a == b for a, b in rows.fetchall())
+    assert all(a == b for a, b in label_names(con) if a in ("cat", "dog", "owl"))
+    assert con.sql("select count(*), count(label) from images").fetchall() == [(9, 9)]
+    assert names_of(con, "pets") == ["cat", "dog", "owl"]
+
+
+def hugging_face(folder: Path, photos: Path, names: list[str]) -> Path:
+    images = [{"bytes": (photos / name / "2.jpg").read_bytes(), "path": None} for name in names]
+    features = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
+    table = pa.table({"image": images, "label": range(len(names)), "is": names})
+    pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(features)}), folder / "hf.parquet")
+    return folder / "hf.parquet"
+
+
+def test_late_class_names_replace_numbers(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
+    pairs = [(photos / name / "0.jpg", number) for number, name in enumerate(("owl", "cat", "dog"))]
+    add_images(con, pairs, dataset="pets")
+    assert names_of(con, "pets") == ["0", "1", "2"]
+    for classes in (["owl", "cat"], ["owl", "cat", "dog", "fox"]):
+        with pytest.raises(
+            SchemaError, match=r"the 3 classes of 'pets' are only numbered, and this source names [24]: ow"
+        ):
+            add_images(con, pairs, dataset="pets", classes=classes)
+    with pytest.raises(
+        SchemaError, match="only numbered, and this source names 3: cat, dog, owl; give classes= 3 names"
+    ):
+        add_images(con, photos, dataset="pets")
+    assert counts(add_images(con, pairs, dataset="pets", classes=["owl", "cat", "dog"])) == (0, 0, 3, 0)
+    assert names_of(con, "pets") == ["owl", "cat", "dog"]
+    add_images(con, photos, dataset="pets")
+    assert all(a == b for a, b in label_names(con))
+    assert con.sql("from label_spaces").fetchall() == [("pets", 3)]
+    assert con.sql("select problem from check_database").fetchall() == []
+
+
+def test_numbers_that_a_run_uses_keep_their_names(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
+    pairs = [(photos / "cat" / "0.jpg", 0), (photos / "dog" / "0.jpg", 1)]
+    add_images(con, pairs, dataset="pets")
+    add_predictions(con, pd.DataFrame({"image_id": [1], "pred": [0]}), "mine")
+    with pytest.raises(SchemaError, match="only numbered, and run 'mine' already uses them so"):
+        add_images(con, pairs, dataset="pets", classes=["cat", "dog"])
+    assert names_of(con, "pets") == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("label", "classes", "message"),
+    [
+        (5, ["a", "b"], "label 5, but 2 classes"),
+        (-2, ["a", "b"], "label -2, but 2 classes"),
+        (2_000_000_000, None, "label 2000000000 would make more than 100000 classes"),
+        (1.5, None, "label 1.5 is neither text nor a whole number"),
+        ([0, 1], None, r"label \[0, 1\] is neither"),
+    ],
+)
+def test_labels_that_fit_no_class(
+    con: duckdb.DuckDBPyConnection, photos: Path, label: object, classes: list[str] | None, message: str
+) -> None:
+    with pytest.raises(SchemaError, match=message):
+        add_images(con, [(photos / "cat" / "0.jpg", label)], dataset="x", classes=classes)
+    assert con.sql("from datasets").fetchall() == []
+    with pytest.raises(SchemaError, match=message):
+        add_images(con, pa.table({"path": [str(photos / "cat" / "0.jpg")], "label": [label]}), classes=classes)
+
+
+def test_a_number_outside_named_classes_is_refused(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
+    add_images(con, photos, dataset="pets")
+    with pytest.raises(SchemaError, match="label 3, but 'pets' has 3 classes: cat, dog, owl; labels are 0-based"):
+        add_images(con, [(photos / "cat" / "0.jpg", 3)], dataset="pets")
+
+
+def test_minus_one_is_unlabelled_where_classes_have_names(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
+    pairs = [(photos / "cat" / "0.jpg", -1), (photos / "dog" / "0.jpg", 1)]
+    add_images(con, pairs, dataset="pets", classes=["cat", "dog"])
+    assert label_names(con) == [("cat", None), ("dog", "dog")]
+    frame = pd.DataFrame({"path": [path for path, _ in pairs], "label": [-1, 1]}).astype({"path": str})
+    add_images(con, frame, dataset="frame", classes=["cat", "dog"])
+    assert con.sql("select label from images where dataset = 'frame' order by uri").fetchall() == [(None,), (1,)]
+
+
+@pytest.mark.parametrize("kind", ["frame", "old frame", "arrow", "relation"])
+def test_tables_are_manifests(
+    con: duckdb.DuckDBPyConnection, photos: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos)
+    frame = pd.DataFrame(
+        {
+            "Path": ["cat/0.jpg", "dog/0.jpg", "owl/0.jpg"],
+            "Label": [0.0, np.nan, 2.0],
+            "Split": [1, 2, 2],
+            "n": [4, 5, 6],
+        }
+    )
+    table = pa.Table.from_pandas(frame)
+    con.register("given", table)
+    source = {"frame": frame, "old frame": frame[frame.n > 0].set_index("n", drop=False).rename_axis(None)}
+    source |= {"arrow": table, "relation": con.table("given")}
+    assert counts(add_images(con, source[kind], dataset="pets")) == (3, 0, 0, 0)
+    rows = con.sql("select label, split, meta::varchar from images order by uri").fetchall()
+    assert rows == [(0, "1", '{"n": 4}'), (None, "2", '{"n": 5}'), (2, "2", '{"n": 6}')]
+    assert names_of(con, "pets") == ["0", "1", "2"]
+    assert con.sql("select count(*) from image_files where image_size(image).width > 0").fetchall() == [(3,)]
+
+
+def test_columns_of_a_manifest_in_any_case(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"File_Name,LABEL,Split,Where\n{photos}/cat/0.jpg,true,7,{photos}/dog/0.jpg\n")
+    add_images(con, tmp_path / "list.csv")
+    add_images(con, tmp_path / "list.csv", path="where", dataset="other")
+    rows = con.sql("select label, split, parse_path(uri)[-2] from images order by dataset").fetchall()
+    assert rows == [(1, "7", "cat"), (1, "7", "dog")]
+
+
+def test_lists_of_paths(con: duckdb.DuckDBPyConnection, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photos)
+    assert counts(add_images(con, ["cat/0.jpg", photos / "dog" / "0.jpg", "cat/9.jpg"])) == (2, 0, 0, 1)
+    assert counts(add_images(con, [("cat/0.jpg", "cat"), (photos / "dog" / "0.jpg", "dog")])) == (0, 2, 0, 0)
+    assert label_names(con) == [("cat", "cat"), ("dog", "dog")]
+    assert con.sql("select count(*) from image_bytes").fetchall() == [(0,)]
+
+
+@pytest.mark.parametrize("source", [None, 3, {"a": 1}, b"x"])
+def test_what_is_no_source(con: duckdb.DuckDBPyConnection, source: object) -> None:
+    with pytest.raises(SchemaError, match="images come from a folder, .*, not from"):
+        add_images(con, source)
+
+
+def test_files_that_are_no_tables(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    (tmp_path / "list.parquet").write_text("no parquet")
+    with pytest.raises(SchemaError, match="list.parquet cannot be read as parquet: "):
+        add_images(con, tmp_path / "list.parquet")
+    with pytest.raises(SchemaError, match="this DataFrame cannot be read as a table: "):
+        add_images(con, pd.DataFrame({"path": ["a", 1]}))
+    assert con.sql("from datasets").fetchall() == []
+
+
+def test_repeats_in_a_manifest_are_counted(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
+    cat, dog, owl = (f"{photos}/{name}/0.jpg" for name in ("cat", "dog", "owl"))
+    rows = [f"{cat},cat,a,1", f"{dog},dog,a,1", f"{cat},cat,a,1", f"{cat},dog,a,1", f"{dog},dog,b,1", f"{owl},owl,a,1"]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,split,n", *rows, f"{owl},owl,a,2"]))
+    assert counts(add_images(con, tmp_path / "list.csv")) == (3, 0, 1, 3)
+    assert counts(add_images(con, tmp_path / "list.csv")) == (0, 0, 4, 3)
+    messages = con.sql("select stage, message from errors order by uri").fetchall()
+    assert messages == [
+        ("fetch", f"stands in the source twice, with {what}; the first counts")
+        for what in ("label 'cat' and 'dog'", "split 'a' and 'b'", "other columns that differ")
+    ]
+    assert con.sql(
+        "select name, split, meta ->> 'n' from images join classes on label = class order by uri"
+    ).fetchall() == [(name, "a", "1") for name in ("cat", "dog", "owl")]
+    assert counts(add_images(con, [photos / "cat" / "1.jpg"] * 300, dataset="one")) == (1, 0, 299, 0)
+
+
+@pytest.mark.parametrize("column", ["label", "split", "n"])
+def test_other_facts_are_changes(con: duckdb.DuckDBPyConnection, photos: Path, column: str) -> None:
+    frame = pd.DataFrame({"path": [str(photos / "cat" / "0.jpg")], "label": ["cat"], "split": ["a"], "n": ["x"]})
+    add_images(con, frame)
+    assert counts(add_images(con, frame)) == (0, 0, 1, 0)
+    assert counts(add_images(con, frame.assign(**{column: "new"}))) == (0, 1, 0, 0)
+    assert counts(add_images(con, frame[["path"]])) == (0, 0, 1, 0)
+
+
+def test_dot_folders_and_loops_are_skipped(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
+    root = shutil.copytree(photos, tmp_path / "pets")
+    shutil.copytree(root / "cat", root / ".ipynb_checkpoints")
+    shutil.copytree(root / "cat", root / "dog" / ".cache")
+    (root / "cat" / "back").symlink_to(root)
+    (root / "zoo").symlink_to(root)
+    (root / "self").symlink_to(root / "self")
+    (root / "none").mkdir()
+    (root / "puss").symlink_to(root / "cat")
+    assert counts(add_images(con, root)) == (24, 0, 0, 0)
+    assert names_of(con, "pets") == ["cat", "dog", "none", "owl", "puss"]
+
+
+def test_folders_beside_the_splits_are_ignored(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
+    shutil.copytree(photos, tmp_path / "set" / "train")
+    shutil.copytree(photos / "dog", tmp_path / "set" / "Val" / "dog")
+    shutil.copytree(photos / "dog", tmp_path / "set" / "annotations")
+    assert counts(add_images(con, tmp_path / "set")) == (24, 0, 0, 0)
+    assert names_of(con, "set") == ["cat", "dog", "owl"]
+    vehicles = tmp_path / "vehicles"
+    shutil.copytree(photos / "cat", vehicles / "car")
+    shutil.copytree(photos / "dog", vehicles / "train")
+    add_images(con, vehicles)
+    assert names_of(con, "vehicles") == ["car", "train"]
+
+
+def test_a_folder_called_like_a_split_is_one(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
+    shutil.copytree(photos, tmp_path / "pets" / "train")
+    shutil.copytree(photos / "owl", tmp_path / "pets" / "val" / "owl")
+    for name in ("train", "val"):
+        assert add_images(con, tmp_path / "pets" / name).dataset == "pets"
+    found = con.sql("select dataset, split, label, count(*) from images group by all order by all").fetchall()
+    assert found == [("pets", "train", 0, 6), ("pets", "train", 1, 6), ("pets", "train", 2, 6), ("pets", "val", 2, 6)]
+    add_images(con, tmp_path / "pets" / "val", dataset="other")
+    assert add_images(con, tmp_path / "pets" / "val", split="held out").n_changed == 6
+    found = con.sql("select distinct dataset, split from images order by all").fetchall()
+    assert found == [("other", None), ("pets", "held out"), ("pets", "train")]
+
+
+def test_places_that_cannot_be_read(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "list.csv").write_text("path\nx.jpg\n")
+    scandir = os.scandir
+
+    def refuse(path: str | os.PathLike[str], *_: object, **__: object) -> object:
+        if str(path).endswith(("owl", "list.csv")):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    for folder in (photos, photos / "owl"):
+        with pytest.raises(NotFoundError, match="owl cannot be read: Permission denied"):
+            add_images(con, folder, dataset="x")
+    monkeypatch.setattr("pyarrow.csv.read_csv", refuse)
+    with pytest.raises(NotFoundError, match="list.csv cannot be read: Permission denied"):
+        add_images(con, tmp_path / "list.csv")
+
+
+def test_a_refused_source_leaves_no_data_set(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
+    for wrong in ([(photos / "cat" / "0.jpg", -1)], [np.zeros((2, 2))]):
+        with pytest.raises((SchemaError, ImageError)):
+            add_images(con, wrong, dataset="x")
+    assert counts(add_images(con, [], dataset="x")) == (0, 0, 0, 0)
+    assert con.sql("from datasets").fetchall() == []
 
 
 def test_hugging_face_parquet(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
@@ -292,31 +542,56 @@ def test_predictions_with_probabilities(pets: duckdb.DuckDBPyConnection, tmp_pat
     assert pets.sql("select typeof(probs) from mine limit 1").fetchall() == [("FLOAT[3]",)]
 
 
-@pytest.mark.parametrize("kind", ["index", "float", "name", "text index"])
-def test_numbers_are_indices_and_text_is_a_name(
-    con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path, kind: str
-) -> None:
-    for number, name in enumerate(("cat", "dog", "owl"), start=1):
+@pytest.fixture
+def numbers(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> duckdb.DuckDBPyConnection:
+    """A data set whose classes 0, 1, 2 are called 1, 10, 2."""
+    for number, name in ((1, "cat"), (2, "dog"), (10, "owl")):
         shutil.copytree(photos / name, tmp_path / "set" / str(number))
     add_images(con, tmp_path / "set")
-    labels = [row[0] for row in con.sql("select label from images order by image_id").fetchall()]
-    frame = pd.DataFrame({"image_id": range(1, 19)})
-    if kind == "text index":
-        with pytest.raises(SchemaError, match="no row of DataFrame fits data set 'set'; the first: no class 0"):
-            add_predictions(con, frame.head(6).assign(pred=["0"] * 6), "mine")
-        return
-    frame["pred"] = {"index": labels, "float": [float(x) for x in labels], "name": [str(x + 1) for x in labels]}[kind]
-    if kind == "float":
-        frame.loc[17, "pred"] = np.nan
-    done = add_predictions(con, frame, "mine")
+    return con
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        *[("pred_index", int), ("pred_index", float), ("pred", str), ("pred", "category")],
+        *[("pred_name", int), ("pred_name", float), ("pred_name", str)],
+    ],
+)
+def test_numbers_are_indices_and_text_is_a_name(
+    numbers: duckdb.DuckDBPyConnection, column: str, kind: type | str
+) -> None:
+    query = "select image_id, label, classes.name from images join classes on label = class"
+    frame = numbers.sql(query).df()
+    frame[column] = frame["label" if column == "pred_index" else "name"].astype(kind)
+    if kind is float:
+        frame.loc[17, column] = np.nan
+    done = add_predictions(numbers, frame[["image_id", column]], "mine")
     assert (done.n_ok, done.n_errors) == (18, 0)
-    n = 17 if kind == "float" else 18
-    assert con.sql("select n, accuracy from accuracy('mine')").fetchall() == [(n, 1.0)]
+    n = 17 if kind is float else 18
+    assert numbers.sql("select n, accuracy from accuracy('mine')").fetchall() == [(n, 1.0)]
+
+
+def test_numbers_that_may_be_names_are_refused(numbers: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    (tmp_path / "preds.csv").write_text("path,pred\n1/0.jpg,1\n10/0.jpg,10\n")
+    with pytest.raises(SchemaError, match="pred holds numbers, and class 0 of data set 'set' is called '1': rename"):
+        add_predictions(numbers, tmp_path / "preds.csv", "mine")
+    (tmp_path / "preds.csv").write_text("path,pred_name\n1/0.jpg,1\n10/0.jpg,10\n")
+    add_predictions(numbers, tmp_path / "preds.csv", "mine")
+    assert numbers.sql("select n, accuracy from accuracy('mine')").fetchall() == [(2, 1.0)]
+    with pytest.raises(SchemaError, match="label 1 may be an index or a name: class 0 of 'set' is called '1'"):
+        add_images(numbers, [(b"", 1)], dataset="set")
+
+
+def test_text_is_no_index(pets: duckdb.DuckDBPyConnection) -> None:
+    frame = pd.DataFrame({"image_id": [1, 2], "pred": ["0", "0"]})
+    with pytest.raises(SchemaError, match="no row of DataFrame fits data set 'pets'; the first: no class 0"):
+        add_predictions(pets, frame, "mine")
 
 
 def test_bad_predictions(pets: duckdb.DuckDBPyConnection) -> None:
     good = pd.DataFrame({"image_id": [1], "pred": [0]})
-    with pytest.raises(SchemaError, match="no column pred, pred_name or probs; there are: image_id"):
+    with pytest.raises(SchemaError, match="no column pred, pred_name, pred_index or probs; there are: image_id"):
         add_predictions(pets, good[["image_id"]], "mine")
     with pytest.raises(SchemaError, match="no column image_id and no path column"):
         add_predictions(pets, good[["pred"]], "mine")
@@ -329,3 +604,35 @@ def test_bad_predictions(pets: duckdb.DuckDBPyConnection) -> None:
     assert vars(add_predictions(pets, short, "short")) == {"run": "short", "n_ok": 1, "n_errors": 1}
     with pytest.raises(SchemaError, match="run 'short' exists"):
         add_predictions(pets, short, "short")
+    for wrong in ({"image_id": [1], "pred": [0]}, [(1, 0)], None):
+        with pytest.raises(SchemaError, match="predictions come from .*, not from (dict|list|NoneType)"):
+            add_predictions(pets, wrong, "mine")
+
+
+def test_nan_in_probs_is_an_error(pets: duckdb.DuckDBPyConnection) -> None:
+    probs = [[0.2, 0.8, 0.0], [0.2, float("nan"), 0.8], [0.0, 0.0, float("nan")]]
+    done = add_predictions(pets, pa.table({"image_id": [1, 2, 3], "probs": probs}), "mine")
+    assert (done.n_ok, done.n_errors) == (1, 2)
+    assert pets.sql("select pred from mine where pred is not null").fetchall() == [(1,)]
+    assert pets.sql("select distinct message from errors where run = 'mine'").fetchall() == [("NaN in probs",)]
+
+
+def test_an_import_without_any_prediction_is_refused(pets: duckdb.DuckDBPyConnection) -> None:
+    table = pa.table({"image_id": range(1, 13), "pred": pa.nulls(12, pa.int64())})
+    with pytest.raises(SchemaError, match="no row of Table has a prediction; fill its column pred"):
+        add_predictions(pets, table, "mine")
+    assert pets.sql("from runs").fetchall() == []
+    some = table.set_column(1, "pred", pa.array([0] + [None] * 11, pa.int64()))
+    assert add_predictions(pets, some, "mine").n_ok == 12
+
+
+def test_paths_of_predictions_may_begin_with_a_dot(pets: duckdb.DuckDBPyConnection) -> None:
+    frame = pd.DataFrame({"path": ["./cat/0.jpg", ".//./dog/1.jpg", "/elsewhere/cat/1.jpg"], "pred": [0, 1, 0]})
+    done = add_predictions(pets, frame, "mine")
+    assert (done.n_ok, done.n_errors) == (2, 1)
+
+
+def test_an_imported_run_may_be_called_imported(pets: duckdb.DuckDBPyConnection) -> None:
+    add_predictions(pets, pd.DataFrame({"image_id": range(1, 19), "pred": 0}), "imported")
+    assert pets.sql("select n from accuracy('imported')").fetchall() == [(18,)]
+    assert pets.sql("select n_images, n_ok, n_errors from runs").fetchall() == [(18, 18, 0)]

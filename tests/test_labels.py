@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sqlanalysis.errors import NotFoundError, SchemaError
-from sqlanalysis.labels import Classes, from_keys, imagenet1k, load_classes, map_classes, numbered
+from sqlanalysis.labels import Classes, Space, from_keys, imagenet1k, load_classes, map_classes, numbered
 
 
 def test_imagenet_list_is_that_of_torchvision() -> None:
@@ -67,14 +67,16 @@ def test_map_from_csv_takes_names_ids_and_indices(tmp_path: Path) -> None:
         ("a,b\n1,2\n", SchemaError, "needs the columns from_class,to_class"),
         ("from_class,to_class\ntenhc,fish\n", NotFoundError, "did you mean tench"),
         ("from_class,to_class\n", SchemaError, "maps no class"),
+        ("from_class,to_class\ntench\n", SchemaError, "a line with one value"),
+        ("from_class,to_class\ntench,fish\n0,dog\n", SchemaError, "maps 'tench' to 'fish' and 'dog'; keep one"),
     ],
-    ids=["no columns", "misspelt", "empty"],
+    ids=["no columns", "misspelt", "empty", "half a line", "twice"],
 )
 def test_bad_map(tmp_path: Path, text: str, error: type[Exception], message: str) -> None:
     file = tmp_path / "map.csv"
     file.write_text(text)
     with pytest.raises(error, match=message):
-        map_classes(imagenet1k(), Classes(("fish",)), "restricted", file)
+        map_classes(imagenet1k(), Classes(("fish", "dog")), "restricted", file)
 
 
 def test_load_classes(tmp_path: Path) -> None:
@@ -93,3 +95,40 @@ def test_load_classes(tmp_path: Path) -> None:
     table.write_text("id\n1\n")
     with pytest.raises(SchemaError, match="no column `name`"):
         load_classes(table)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"class,name\n1,a\n2,b\n", "`class` must hold each of 0 … 1 once"),
+        (b"class,name\n0,a\n0,b\n", "`class` must hold each of 0 … 1 once"),
+        (b"class,name\nx,a\n", "`class` must hold each of 0 … 0 once"),
+        (b"class,name\n0\n", "a line without a name"),
+        ("name\nMöwe\n".encode("latin-1"), "is not UTF-8; save it"),
+    ],
+)
+def test_bad_class_file(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "names.csv").write_bytes(data)
+    with pytest.raises(SchemaError, match=message):
+        load_classes(tmp_path / "names.csv")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
+    (tmp_path / "names.csv").write_text("name\nMöwe\n", encoding="utf-8-sig")
+    assert load_classes(tmp_path / "names.csv").names == ("Möwe",)
+
+
+def test_many_names_are_checked_quickly() -> None:
+    names = [str(number) for number in range(60_000)]
+    assert len(Classes(tuple(names))) == 60_000
+    with pytest.raises(SchemaError, match="these repeat: 7"):
+        Classes((*names, "7"))
+
+
+def test_space_takes_numbers_and_text_keys_as_they_come() -> None:
+    space = Space("digits", numbered(3))
+    space.use(from_keys(["0", "1", "2", "none"]), ["0", "1", "2", "none"], ordered=False)
+    assert [space.resolve(label) for label in ("2", "none", 3, None)] == [2, 3, 3, None]
+    space = Space("birds", Classes(("tench", "gull"), ("n01440764", None)))
+    space.use(Classes(("gull", "Schleie"), (None, "n01440764")))
+    assert ([space.resolve(label) for label in (0, 1, "gull")], space.names) == ([1, 0, 1], ["tench", "gull"])

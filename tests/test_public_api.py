@@ -34,7 +34,15 @@ def test_every_verb_has_a_function_of_the_same_name() -> None:
     commands = {(c.name or c.callback.__name__).replace("_", "-") for c in cli.app.registered_commands}  # type: ignore[union-attr]
     functions = {name.replace("_", "-") for name in sqlanalysis.__all__}
     assert commands - functions == {"init", "query", "demo"}
-    assert functions - commands == {"connect", "defer", "load-model", "map-batches", "preflight", "register-model", "to-tensor"}
+    assert functions - commands == {
+        "connect",
+        "defer",
+        "load-model",
+        "map-batches",
+        "preflight",
+        "register-model",
+        "to-tensor",
+    }
 
 
 def test_options_per_verb() -> None:

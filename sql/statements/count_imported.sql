@@ -1,4 +1,4 @@
--- How many predictions were kept, and how many not.
+-- How many rows were kept, how many not, and how many of those kept have a prediction.
 -- Grain: one row.
 -- Parameters: none
 -- Edges: none
@@ -6,4 +6,5 @@
 select
     count(*) filter (where problem is null) as n_ok,
     count(*) filter (where problem is not null) as n_errors,
-from imported;
+    count(pred) filter (where problem is null) as n_predicted,
+from _imported;

@@ -1,15 +1,19 @@
 -- Match predictions from elsewhere with images and classes.
 -- Grain: one row per row of the relation source_rows.
 -- Parameters: image_id, path, pred, confidence, probs (columns or none), by_index; dataset, space, size
--- Edges: of several rows for one image the first counts; a path must end the uri of one image; NaN is no prediction.
+-- Edges: the first row of an image counts; a path must end one uri, without its ./; NaN in pred is no prediction.
 -- Source: this project
-create or replace temp table imported as
+{% set value = ident(pred) if pred else 'null' %}
+create or replace temp table _imported as
 with _given as (
     select
         row_number() over () as position,
         {{ ident(image_id) ~ '::bigint' if image_id else 'null::bigint' }} as given_id,
-        {{ ident(path) ~ '::varchar' if path else 'null::varchar' }} as given_path,
-        {{ ident(pred) ~ '::varchar' if pred else 'null::varchar' }} as given_pred,
+        regexp_replace({{ ident(path) ~ '::varchar' if path else 'null::varchar' }}, '^(\./+)+', '') as given_path,
+        case
+            when typeof({{ value }}) in ('DOUBLE', 'FLOAT') then nullif(regexp_replace({{ value }}::varchar, '\.0$', ''), 'nan')
+            else {{ value }}::varchar
+        end as given_pred,
         {{ ident(confidence) ~ '::float' if confidence else 'null::float' }} as given_confidence,
         {{ ident(probs) ~ '::float[]' if probs else 'null::float[]' }} as probs,
     from source_rows
@@ -56,7 +60,7 @@ select
     _matched.image_id,
     coalesce(_matched.uri, _given.given_path) as uri,
     _matched.sha256,
-    coalesce(_classified.class, list_position(_given.probs, list_max(_given.probs)) - 1) as pred,
+    coalesce(_classified.class, argmax(_given.probs)) as pred,
     coalesce(_given.given_confidence, _given.probs[pred + 1]) as confidence,
     _given.probs,
     case
@@ -65,6 +69,7 @@ select
         when row_number() over (partition by _matched.image_id order by _given.position) > 1
             then 'a second row for the same image'
         when _given.given_pred is not null and _classified.class is null then 'no class ' || _given.given_pred
+        when isnan(list_max(_given.probs)) then 'NaN in probs'
         when len(_given.probs) <> $size then len(_given.probs) || ' probabilities, expected ' || $size
     end as problem,
 from _given

@@ -13,5 +13,5 @@ select
     'write' as stage,
     'SchemaError' as error,
     problem as message,
-from imported
+from _imported
 where problem is not null;

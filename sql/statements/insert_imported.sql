@@ -10,5 +10,5 @@ select
 {% for name in names %}
     {{ ident(name) }},
 {% endfor %}
-from imported
+from _imported
 where problem is null;

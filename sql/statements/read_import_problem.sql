@@ -4,7 +4,7 @@
 -- Edges: none
 -- Source: this project
 select problem
-from imported
+from _imported
 where problem is not null
 order by problem
 limit 1;

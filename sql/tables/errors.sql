@@ -1,5 +1,5 @@
 -- What could not be read or computed, and why.
--- Grain: one row per image and run, or per unreadable source file (run is NULL).
+-- Grain: one row per image and run, or per entry of a source that was refused (run is NULL).
 -- Parameters: none
 -- Edges: stage is one of fetch, decode, transform, forward, write; a file that is read later loses its row.
 -- Source: this project

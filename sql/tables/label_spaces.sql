@@ -1,7 +1,7 @@
 -- Sets of classes that labels and predictions refer to.
 -- Grain: one row per label space.
 -- Parameters: none
--- Edges: classes only grow, and only while no run uses the space.
+-- Edges: classes are added, or named instead of numbered, only while no run uses the space.
 -- Source: this project
 create table if not exists label_spaces (
     space varchar not null,
