@@ -16,10 +16,11 @@ from duckdb.func import ARROW
 from torch import Tensor
 
 from . import blocks, functions, progress, runs
+from .answers import array_type
 from .blocks import Done, Work
 from .database import execute, fetch, is_read_only, transaction
 from .errors import InferenceError, NotFoundError, SchemaError, near_matches
-from .mapping import DeferredColumn, Mapper, array_type
+from .mapping import DeferredColumn, Mapper
 from .models import describe_transform
 from .runs import Run
 from .templates import render
@@ -179,7 +180,7 @@ def map_batches(
     with progress.track(f"mapping {into}", n_selected, enabled=show_progress) as advance:
         mapper = Mapper(function, names, {name: known[name] for name in names if name in known}, batch_size, advance)
         try:
-            _learn(con, mapper, outputs, dataset, where, taken)
+            _learn(con, mapper, outputs, taken)
             run = Run(
                 run=into,
                 dataset=dataset,
@@ -207,8 +208,6 @@ def _learn(
     con: duckdb.DuckDBPyConnection,
     mapper: Mapper,
     outputs: Mapping[str, str] | None,
-    dataset: str,
-    where: str | None,
     plain: list[str],
 ) -> None:
     """Names and types of the outputs: as given, or from the first batch of images."""
@@ -216,9 +215,7 @@ def _learn(
         row = con.sql(render("statements/null_row", columns=list(outputs.items()))).to_arrow_table()
         mapper.expect({name: row.schema.field(name).type for name in outputs})
     else:
-        values = {"dataset": dataset, "n": mapper.batch_size}
-        first = execute(con, "statements/read_first_images", values, where=where, inputs=plain)
-        rows = first.fetchall()
+        rows = fetch(con, "statements/read_first_images", [mapper.batch_size], inputs=plain)
         if not rows:
             raise NotFoundError("no image is selected, so the outputs are unknown; give outputs=, or another where=")
         pictures = pa.array([row[0] for row in rows], functions.arrow_image_type())

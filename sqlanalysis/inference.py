@@ -20,13 +20,13 @@ import torch
 from torch import Tensor
 
 from . import activations, devices, images, models
+from .answers import ERROR_TYPE, Interruptible, describe_error, spread
 from .errors import ImageError, InferenceError
 from .labels import OUTSIDE, ClassMap
 
 STAGES = ("fetch", "decode", "transform", "forward")
 CPU_BATCH, DECODE_BATCH = 8, 8
 Submit = Callable[..., Future[Any]]
-ERROR_TYPE = pa.struct([("stage", pa.string()), ("error", pa.string()), ("message", pa.string())])
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Answer:
     error: dict[str, str] | None = None
 
 
-class Engine:
+class Engine(Interruptible):
     """Run a model over Arrow arrays of images; callable as an Arrow UDF, from several threads at once.
 
     The module given stays as it is: a copy runs, with batch norm folded into convolutions and channels_last. An image
@@ -72,6 +72,7 @@ class Engine:
         precision: str = "fp32",
         compile: bool = False,  # noqa: A002 - torch's own word
     ) -> None:
+        super().__init__()
         self.model, self.class_map, self.advance = model, class_map, advance or (lambda _n: None)
         self.device, self.precision = devices.find(device), precision
         self._dtype = devices.find_dtype(precision, self.device)
@@ -79,7 +80,7 @@ class Engine:
         self.seconds = dict.fromkeys(STAGES, 0.0)
         self.output_type = output_type(model, class_map)
         self._clock = Clock()
-        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._lock = threading.Lock()
         self._kept, self._stack = threading.local(), ExitStack()
         self._forward_lock: AbstractContextManager[Any] = threading.Lock() if self._cuda else nullcontext()
         self._stream: Any = torch.cuda.Stream(self.device) if self._cuda else None  # type: ignore[no-untyped-call]
@@ -101,15 +102,6 @@ class Engine:
     def images_per_second(self) -> float:
         """Images finished for each second that at least one call was running."""
         return self._clock.rate
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether `interrupt` was called."""
-        return self._stop.is_set()
-
-    def interrupt(self) -> None:
-        """Let every worker stop before its next batch; the call that waits for them raises."""
-        self._stop.set()
 
     def close(self) -> None:
         """Release the workers and the hook; the model stays usable."""
@@ -191,7 +183,7 @@ class Engine:
                 raise ImageError(f"shape {tuple(tensor.shape)}, expected {self.model.input_shape}")
             answer.tensor = tensor
         except Exception as error:
-            answer.error = _describe(stage, error)
+            answer.error = describe_error(stage, error)
         _next("", stage, start, seconds)
         return answer
 
@@ -229,7 +221,7 @@ class Engine:
             if isinstance(error, torch.OutOfMemoryError) and size > 1:
                 raise
             if len(places) == 1:
-                answers[places[0]].error = _describe("forward", error)
+                answers[places[0]].error = describe_error("forward", error)
                 return
             half = len(places) // 2
             self._bisect(answers, places[:half], size)
@@ -246,7 +238,7 @@ class Engine:
             answer.logits = logits[place]
             answer.activation = None if activations is None else activations[place]
             if not (logits[place].isfinite().all() and (activations is None or activations[place].isfinite().all())):
-                answer.error = _describe("forward", InferenceError("the output is NaN or infinite"))
+                answer.error = describe_error("forward", InferenceError("the output is NaN or infinite"))
 
     def _pass(self, tensors: dict[int, Tensor], size: int) -> tuple[Tensor, Tensor | None]:
         """Logits and activations of `size` images, those of `tensors` at their places and blanks elsewhere."""
@@ -295,10 +287,10 @@ class Engine:
         good = [answer.error is None and answer.logits is not None for answer in answers]
         rows = [answer.logits for answer, ok in zip(answers, good, strict=True) if ok and answer.logits is not None]
         scored = score(torch.stack(rows), self.class_map) if rows else {}
-        columns = {name: _spread(values, good) for name, values in scored.items()}
+        columns = {name: spread(values.numpy(), good) for name, values in scored.items()}
         if self.model.layer:
             kept = [a.activation for a, ok in zip(answers, good, strict=True) if ok and a.activation is not None]
-            columns["activation"] = _spread(torch.stack(kept), good) if kept else []
+            columns["activation"] = spread(torch.stack(kept).numpy(), good) if kept else []
         columns["sha256"] = pa.array([answer.sha256 for answer in answers], pa.string())
         columns["error"] = pa.array([answer.error for answer in answers], ERROR_TYPE)
         arrays = [
@@ -375,22 +367,6 @@ def output_type(model: models.Model, class_map: ClassMap | None) -> pa.StructTyp
     if model.n_activations is not None:
         fields.append(("activation", pa.list_(pa.float32(), model.n_activations)))
     return pa.struct([*fields, ("sha256", pa.string()), ("error", ERROR_TYPE)])
-
-
-def _spread(values: Tensor, good: list[bool]) -> pa.Array:
-    """Rows of a tensor at the places marked good, NULL elsewhere."""
-    array = values.float().contiguous().numpy() if values.is_floating_point() else values.int().contiguous().numpy()
-    rows = (
-        pa.array(array)
-        if array.ndim == 1
-        else pa.FixedSizeListArray.from_arrays(pa.array(array.reshape(-1)), array.shape[1])
-    )
-    positions = iter(range(len(rows)))
-    return rows.take(pa.array([next(positions) if ok else None for ok in good], pa.int64()))
-
-
-def _describe(stage: str, error: Exception) -> dict[str, str]:
-    return {"stage": stage, "error": type(error).__name__, "message": str(error).strip()[:500] or type(error).__name__}
 
 
 def _next(following: str, stage: str, start: float, seconds: dict[str, float]) -> tuple[str, float]:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 
 from . import images
+from .answers import ERROR_TYPE, Interruptible, array_type, describe_error, spread
 from .errors import ImageError, InferenceError
-from .inference import ERROR_TYPE
-from .inference import _describe as describe_error
 
 SINGLE = "output"  # the column of a function that returns one array
 _KINDS = {"b": pa.bool_(), "i": pa.int64(), "u": pa.int64(), "U": pa.string()}
@@ -71,22 +70,6 @@ class DeferredColumn:
         return spread(torch.stack(good).numpy(), [one is not None for one in found])
 
 
-def array_type(kind: pa.DataType, shape: Iterable[int]) -> pa.DataType:
-    """Nested fixed-size lists: FLOAT[W][H][C] for shape (C, H, W)."""
-    for size in reversed(tuple(shape)):
-        kind = pa.list_(kind, size)
-    return kind
-
-
-def spread(values: np.ndarray, good: Sequence[bool]) -> pa.Array:
-    """Rows of an array at the places marked good, NULL elsewhere."""
-    rows: pa.Array = pa.array(np.ascontiguousarray(values).reshape(-1))
-    for size in reversed(values.shape[1:]):
-        rows = pa.FixedSizeListArray.from_arrays(rows, size)
-    positions = np.cumsum(good) - 1
-    return rows.take(pa.array(positions, pa.int64(), mask=~np.asarray(good, bool)))
-
-
 @dataclass
 class Item:
     """One image on its way through the function."""
@@ -97,7 +80,7 @@ class Item:
     error: dict[str, str] | None = None
 
 
-class Mapper:
+class Mapper(Interruptible):
     """Calls `function` on batches; an engine in the sense of `blocks`.
 
     The function is called by one thread at a time, with torch's usual number of threads, so hooks and closures work
@@ -122,21 +105,13 @@ class Mapper:
         batch_size: int,
         advance: Callable[[int], None],
     ) -> None:
+        super().__init__()
         self.function, self.inputs, self.deferred = function, inputs, deferred
         self.batch_size, self.advance = batch_size, advance
         self.seconds = {"fetch": 0.0, "transform": 0.0, "forward": 0.0}
         self.output_type = pa.struct([])
-        self._stop, self._lock, self._clock = threading.Event(), threading.Lock(), threading.Lock()
+        self._lock, self._clock = threading.Lock(), threading.Lock()
         self._pool = ThreadPoolExecutor(os.cpu_count(), "map")
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether `interrupt` was called."""
-        return self._stop.is_set()
-
-    def interrupt(self) -> None:
-        """Stop before the next batch."""
-        self._stop.set()
 
     def close(self) -> None:
         """Release the workers."""

@@ -208,12 +208,12 @@ def preflight(
     """
     _check(model, batch_size)
     dataset, space = runs.resolve_dataset(con, dataset)
+    blocks.select(con, dataset, where)
     name = run or model.name
-    values: dict[str, object] = {"dataset": dataset, "space": space}
-    counts = fetch(con, "statements/preflight", values, where=where, run=name, exists=name in runs.known(con))[0]
+    values = {"dataset": dataset, "space": space}
+    counts = fetch(con, "statements/preflight", values, run=name, exists=name in runs.known(con))[0]
     mapping, used_policy = _class_map(con, model, space, policy, class_map)
-    values = {"dataset": dataset, "n": sample}
-    rows = fetch(con, "statements/read_first_images", values, where=where, inputs=[])
+    rows = fetch(con, "statements/read_first_images", [sample], inputs=[])
     pictures = pa.chunked_array([pa.array([row[0] for row in rows], functions.arrow_image_type())])
     engine = inference.Engine(model, mapping, batch_size=batch_size, device=device, precision=precision)
     try:

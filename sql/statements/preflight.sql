@@ -1,23 +1,9 @@
 -- What a run would find: how many images, how many still to do, how distinct, how labelled, how many unreadable.
 -- Grain: one row.
--- Parameters: run, exists, where; dataset, space
+-- Parameters: run, exists; dataset, space
 -- Edges: pending images have neither an output nor an error of the run for their bytes.
 -- Source: this project
-with _selected as (
-    select
-        images.image_id,
-        images.sha256,
-        images.label,
-    from images
-    where images.dataset = $dataset
-{% if where %}
-        and (
-            {{ where }}
-        )
-{% endif %}
-),
-
-_pending as (
+with _pending as (
     select _selected.image_id
     from _selected
 {% if exists %}
@@ -32,6 +18,10 @@ select
     (select count(*) from _selected) as n_images,
     (select count(*) from _pending) as n_pending,
     (select count(distinct _selected.sha256) from _selected) as n_distinct,
-    (select count(_selected.label) from _selected) as n_labelled,
+    (
+        select count(images.label)
+        from images
+        semi join _selected on images.image_id = _selected.image_id
+    ) as n_labelled,
     (select count(*) from classes where classes.space = $space) as n_classes,
     (select count(*) from errors where errors.run is null and errors.dataset = $dataset) as n_unreadable;

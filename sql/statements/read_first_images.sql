@@ -1,6 +1,6 @@
--- The first images of a selection, with the plain inputs of a function.
+-- The first selected images, with the plain inputs of a function.
 -- Grain: one row per image.
--- Parameters: where, inputs; dataset, n
+-- Parameters: inputs; 1 how many
 -- Edges: none
 -- Source: this project
 select
@@ -9,15 +9,9 @@ select
 from images
 inner join image_files on images.image_id = image_files.image_id
 where images.image_id in (
-    select images.image_id
-    from images
-    where images.dataset = $dataset
-{% if where %}
-        and (
-            {{ where }}
-        )
-{% endif %}
-    order by images.image_id
-    limit $n
+    select _selected.image_id
+    from _selected
+    order by _selected.image_id
+    limit ?
 )
 order by images.image_id;
