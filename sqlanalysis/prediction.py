@@ -97,7 +97,8 @@ def predict(
         class_map: CSV with columns from_class,to_class; default maps by WordNet id or by name.
         batch_size: images per forward pass; default 8 a worker on CPU, found by trying on CUDA.
         device: "auto", "cpu", "cuda", …
-        precision: "fp32", the reference; "bf16", faster where the CPU has it; or on CUDA "fp16".
+        precision: "fp32", the reference; "bf16", faster where the CPU has it; or on CUDA "fp16". `runs.agreement` says
+            how far the answers are from fp32 on the first 32 images.
         compile: run the module through `torch.compile`: faster on large runs, after many seconds of compiling.
         replace: start the run anew, dropping what it holds.
         retry_errors: try images again that have an error in this run.
@@ -145,6 +146,7 @@ def predict(
                 batch_size=engine.batch_size,
                 packages=blocks.packages(),
                 selection=where,
+                agreement=_agreement(con, model, mapping, engine, device),
             )
             wanted = dataclasses.replace(wanted, output_space=space or wanted.model_space)
             pairs = [pair for pair in enumerate(mapping.to_class) if pair[1] != labels.OUTSIDE] if mapping else []
@@ -239,6 +241,32 @@ def preflight(
         seconds=n_pending / rate if rate else 0.0,
         megabytes=n_pending * (4 * width + 100) / 1e6,
     )
+
+
+def _agreement(
+    con: duckdb.DuckDBPyConnection,
+    model: Model,
+    mapping: labels.ClassMap | None,
+    engine: inference.Engine,
+    device: str,
+    sample: int = 32,
+) -> str | None:
+    """How far another precision is from fp32 on the first images: share of equal predictions, largest difference."""
+    if engine.precision == "fp32":
+        return None
+    rows = fetch(con, "statements/read_first_images", [sample], inputs=[])
+    pictures = pa.chunked_array([pa.array([row[0] for row in rows], functions.arrow_image_type())])
+    reference = inference.Engine(model, mapping, device=device)
+    try:
+        pairs = zip(engine(pictures).to_pylist(), reference(pictures).to_pylist(), strict=True)
+        both = [(a, b) for a, b in pairs if a["error"] is None and b["error"] is None]
+    finally:
+        reference.close()
+    if not both:
+        return None
+    equal = sum(a["pred"] == b["pred"] for a, b in both) / len(both)
+    furthest = max(abs(p - q) for a, b in both for p, q in zip(a["probs"], b["probs"], strict=True))
+    return json.dumps({"n": len(both), "top1_equal": equal, "max_abs_dp": furthest})
 
 
 def _check(model: Model, batch_size: int | None) -> None:

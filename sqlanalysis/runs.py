@@ -40,6 +40,7 @@ class Run:
     batch_size: int | None = None
     packages: str | None = None
     selection: str | None = None
+    agreement: str | None = None
 
 
 def check_name(con: duckdb.DuckDBPyConnection, run: str) -> None:

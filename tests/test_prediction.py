@@ -582,3 +582,20 @@ def test_a_folder_with_broken_files_is_accounted_for(
         "and b.sha256 in (select sha256 from outputs.quiet)"
     ).fetchall()
     assert same[0][0] == same[0][1] >= 150
+
+
+def test_another_precision_says_how_far_it_is_from_fp32(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
+    predict(pets, tiny_model, "whole")
+    predict(pets, tiny_model, "half", precision="bf16")
+    assert pets.sql("select agreement from runs where run = 'whole'").fetchall() == [(None,)]
+    n, equal, furthest = pets.sql(
+        "select (agreement ->> 'n')::int, (agreement ->> 'top1_equal')::double, (agreement ->> 'max_abs_dp')::double "
+        "from runs where run = 'half'"
+    ).fetchall()[0]
+    rows = pets.sql("select a.pred = b.pred, a.probs, b.probs from whole a join half b using (image_id)").fetchall()
+    assert n == 18
+    assert equal == pytest.approx(np.mean([row[0] for row in rows]))
+    assert furthest == pytest.approx(max(abs(p - q) for _, a, b in rows for p, q in zip(a, b, strict=True)), abs=1e-6)
+    assert 0 < furthest < 0.1
+    with pytest.raises(SchemaError, match="run 'half' exists and differs: precision bf16 → fp32"):
+        predict(pets, tiny_model, "half")

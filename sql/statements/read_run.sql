@@ -19,5 +19,6 @@ select
     batch_size,
     packages,
     selection,
+    agreement,
 from runs
 where run = ?;

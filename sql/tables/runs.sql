@@ -15,6 +15,7 @@ create table if not exists runs (
     layer varchar,
     transform json,
     precision varchar,
+    agreement json,
     device varchar,
     batch_size integer,
     packages json,
