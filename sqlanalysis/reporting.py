@@ -92,9 +92,11 @@ def _check_path(file: Path) -> Path:
 
 
 def _choose(con: duckdb.DuckDBPyConnection, runs: str | Iterable[str] | None) -> list[str]:
-    known = {row["run"]: row["status"] for row in _ask(con, "run_list").rows}
+    rows = _ask(con, "run_list").rows
+    known = {row["run"]: row["status"] for row in rows}
+    bare = {row["run"] for row in rows if not row["has_predictions"]}
     if runs is None:
-        finished = [run for run, status in known.items() if status == "finished"]
+        finished = [run for run, status in known.items() if status == "finished" and run not in bare]
         if not finished:
             other = f"; name one that has begun: {', '.join(known)}" if known else ""
             raise NotFoundError(f"no finished run to report; make one with `sqlanalysis predict DB MODEL`{other}")
@@ -105,6 +107,8 @@ def _choose(con: duckdb.DuckDBPyConnection, runs: str | Iterable[str] | None) ->
     for name in names:
         if name not in known:
             raise NotFoundError(f"no run {name!r}{near_matches(name, known)}")
+        if name in bare:
+            raise SchemaError(f"run {name!r} has no pred and confidence; report a run of predict, or one that has them")
     return names
 
 

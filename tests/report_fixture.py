@@ -108,15 +108,16 @@ def add_run(con: duckdb.DuckDBPyConnection, run: str, dataset: str, probs: Any, 
         f"create table outputs.{run} "
         f"(image_id bigint, sha256 varchar, pred integer, confidence float, probs float[{width}])"
     )
+    known = "select sha256 from images where dataset = ? and image_id < ? order by image_id"
     outputs = {
         "image_id": range(n),
-        "sha256": [""] * n,
+        "sha256": [row[0] for row in con.execute(known, [dataset, n]).fetchall()],
         "pred": pa.array(probs.argmax(1).astype("int32")),
         "confidence": pa.array(probs.max(1)),
         "probs": pa.FixedSizeListArray.from_arrays(pa.array(probs.ravel()), width),
     }
     fill(con, f"outputs.{run}", outputs)
-    database.execute(con, "statements/recreate_run_view", run=run, names=["probs"])
+    database.recreate_run_views(con, [run])
 
 
 def add_projection(con: duckdb.DuckDBPyConnection, run: str, points: Any) -> None:

@@ -291,3 +291,15 @@ def test_wrong_inputs(pets: duckdb.DuckDBPyConnection) -> None:
         map_batches(pets, lambda x: x, "lable", "x")
     with pytest.raises(NotFoundError, match="no image is selected"):
         map_batches(pets, lambda x: x, "label", "x", where="label = 9")
+
+
+def test_runs_without_predictions_are_left_out_of_the_report(
+    pets: duckdb.DuckDBPyConnection, tiny_model: Model, tmp_path: Path
+) -> None:
+    map_batches(pets, lambda label: label * 2, "label", "twice")
+    with pytest.raises(NotFoundError, match="no finished run to report"):
+        sqlanalysis.report(pets, tmp_path / "page.html")
+    with pytest.raises(SchemaError, match="run 'twice' has no pred and confidence"):
+        sqlanalysis.report(pets, tmp_path / "page.html", runs=["twice"])
+    predict(pets, tiny_model)
+    assert "tiny" in sqlanalysis.report(pets, tmp_path / "page.html").read_text()

@@ -200,7 +200,8 @@ def test_warnings(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
         "values ('digits_logreg', 'digits', 'decode', 'ImageError', '/home/somebody/secret.png')"
     )
     con.execute("update images set label = null where image_id < 5")
-    con.execute("update images set sha256 = 'same' where image_id < 3")
+    for table in ("images", "outputs.digits_logreg"):
+        con.execute(f"update {table} set sha256 = 'same' where image_id < 3")
     con.execute("update outputs.digits_logreg set pred = -1 where image_id between 10 and 12")
     con.execute("update outputs.digits_logreg set pred = null where image_id = 20")
     with pytest.raises(NotFoundError, match=r"no finished run.*digits_logreg"):
@@ -230,7 +231,8 @@ def test_unreadable_images(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> No
 
 def test_run_without_probabilities(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     report_fixture.add_digits(con, 100, runs=1)
-    sqlanalysis.database.execute(con, "statements/recreate_run_view", run="digits_logreg", names=[])
+    con.execute("alter table outputs.digits_logreg drop column probs")
+    sqlanalysis.database.recreate_run_views(con, ["digits_logreg"])
     con.execute("update outputs.digits_logreg set confidence = null where image_id % 2 = 0")
     con.execute("update outputs.digits_logreg set confidence = 'nan' where image_id % 3 = 0")
     page = page_of(con, tmp_path, max_images=3)
@@ -307,7 +309,7 @@ def test_write_is_all_or_nothing(
 ) -> None:
     report_fixture.add_digits(con, 30, runs=1)
     path = tmp_path / "page.html"
-    path.write_text("old")
+    path.write_text("<!doctype html>old")
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
@@ -316,7 +318,7 @@ def test_write_is_all_or_nothing(
     with pytest.raises(OSError, match="No space"):
         reporting.report(con, path)
     assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
-    assert path.read_text() == "old"
+    assert path.read_text() == "<!doctype html>old"
     monkeypatch.undo()
     assert reporting.report(con, path) == path
     assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
