@@ -119,13 +119,47 @@ CALLS = {
     "calibration": "calibration('{0}')",
     "calibration_mass": "calibration('{0}', mode := 'mass')",
     "reliability": "reliability('{0}', mode := 'mass')",
+    "paired": "(from paired('{0}', '{0}') order by all)",
+    "mcnemar": "mcnemar('{0}', '{0}')",
+    "agreement": "agreement('{0}', '{0}')",
+    "bootstrap_replicates": "bootstrap_replicates('{0}', replicates := 20)",
+    "bootstrap_ci": "bootstrap_ci('{0}', replicates := 50)",
+    "paired_bootstrap": "paired_bootstrap('{0}', '{0}', replicates := 20)",
+    "ranking": "ranking('{0}')",
+    "ranking_per_class": "ranking_per_class('{0}')",
+    "pr_curve": "pr_curve('{0}', 1)",
+    "entropy_scores": "entropy_scores('{0}')",
+    "classwise_calibration": "classwise_calibration('{0}')",
+    "selective": "selective('{0}', target_accuracy := 0.8)",
+    "risk_coverage": "risk_coverage('{0}')",
+    "slices": "slices('{0}', ['label', 'neighbor_id'], min_n := 1)",
+    "slice_pairs": "slice_pairs('{0}', ['label', 'neighbor_id', 'rank'], min_n := 1)",
+    "confident_thresholds": "confident_thresholds('{0}')",
+    "confident_joint": "confident_joint('{0}')",
+    "label_quality": "label_quality('{0}')",
+    "label_issues": "label_issues('{0}')",
+    "similar_to": "similar_to('{0}', 1)",
+    "knn_graph": "(from knn_graph('{0}', k := 2) where image_id < 5)",
+    "knn_graph_xy": "(from knn_graph_xy('{0}', k := 2) where image_id < 5)",
+    "near_duplicates": "near_duplicates('{0}', max_distance := 0.5)",
+    "duplicate_groups": "duplicate_groups('{0}', max_distance := 0.5)",
+    "knn_outliers": "knn_outliers('{0}')",
+    "neighbour_agreement": "neighbour_agreement('{0}', '{0}')",
+    "class_purity": "class_purity('{0}', '{0}')",
+    "psi_numeric": "psi_numeric('{0}', '{0}', confidence)",
+    "psi_category": "psi_category('{0}', '{0}', pred)",
+    "ks_test": "ks_test('{0}', '{0}', confidence)",
+    "mmd": "mmd('{0}', '{0}', sample_n := 50)",
 }
 
 
 def load(
     con: duckdb.DuckDBPyConnection, case: Case, name: str = "run_a", column: str = "FLOAT[]", order: int = 0
 ) -> str:
-    """Create table `name` from a case; `column` is the type of probs, `order` shuffles the rows when not 0."""
+    """Create table `name` from a case; `column` is the type of probs, `order` shuffles the rows when not 0.
+
+    The table is its own neighbours too: each image has the next one (of seven) as its neighbour.
+    """
     rows = pa.table(
         {
             "image_id": pa.array(range(len(case.label)), pa.int64()),
@@ -140,7 +174,9 @@ def load(
     con.register("_case_rows", rows)
     con.execute(
         f'create or replace table "{name}" as '
-        f"select image_id, label, pred, confidence, probs::{column} as probs from _case_rows"
+        f"select image_id, label, pred, confidence, probs::{column} as probs, probs as activation, "
+        "confidence as x, label as y, (image_id + 1) % 7 as neighbor_id, 1 + image_id % 3 as rank, "
+        "confidence / 2 as distance from _case_rows"
     ).fetchall()
     con.unregister("_case_rows")
     return name

@@ -132,6 +132,17 @@ class Library:
         found = sk_calibration.calibration_curve(self.y == self.p, c, n_bins=10, strategy="quantile")
         return [*found[0], *found[1]]
 
+    def ranking(self) -> list[float]:
+        truth = np.eye(self.classes)[self.y]
+        return [sk.roc_auc_score(truth, self.probs), sk.average_precision_score(truth, self.probs)]
+
+    def entropy_scores(self) -> list[float]:
+        return [float(stats.entropy(self.probs.astype(np.float64), axis=1).mean())]
+
+    def selective(self) -> list[float]:
+        wrong = (self.y != self.p)[np.argsort(-self.c, kind="stable")]
+        return [float((np.cumsum(wrong) / np.arange(1, len(wrong) + 1)).mean())]
+
 
 Rows = list[tuple[Any, ...]]
 
@@ -164,6 +175,9 @@ PLAN: dict[str, tuple[str, str, Callable[[Rows], list[float]]]] = {
     "calibration": ("calibration('run')", "torchmetrics", columns(1, 2, 3)),
     "reliability": ("reliability('run')", "sklearn", columns(5, 4)),
     "reliability_mass": ("reliability('run', 10, 'mass')", "sklearn", columns(5, 4)),
+    "ranking": ("ranking('run')", "sklearn", columns(2, 4)),
+    "entropy_scores": ("entropy_scores('run')", "scipy", columns(1)),
+    "selective": ("selective('run')", "numpy", columns(1)),
 }
 
 

@@ -1,0 +1,45 @@
+-- The class that each image confidently belongs to, by the bar of every class.
+-- Grain: one row per image.
+-- Parameters: rel
+-- Edges: no class above its bar: suggested NULL; several: the most probable of all; left out as in label_quality.
+-- Source: Northcutt, Jiang & Chuang (2021), Confident Learning, J. Artif. Intell. Res. 70:1373-1411.
+create or replace macro confident_guesses(rel) as table
+with _bars as (
+    select list((threshold - 1e-6)::double order by class) as bars
+    from confident_thresholds(rel)
+),
+
+_answers as (
+    select
+        image_id,
+        label,
+        pred,
+        probs,
+        bars,
+        argmax(probs) as top,
+    from query_table(rel)
+    cross join _bars
+    where label is not null
+        and pred is not null
+        and not isnan(list_max(probs)::double)
+        and probs[label + 1] is not null
+),
+
+_above as (
+    select
+        *,
+        list_filter(range(1, len(probs) + 1), lambda _i: probs[_i] >= bars[_i]) as above,
+    from _answers
+)
+
+select
+    image_id,
+    label,
+    pred,
+    top,
+    case when len(above) > 1 then top else above[1] - 1 end as suggested,
+    probs[label + 1]::double as self_confidence,
+    probs[top + 1]::double as confidence,
+    probs[label + 1]::double - greatest(list_max(probs[1:label]), list_max(probs[label + 2:]))::double as margin,
+    probs,
+from _above;
