@@ -74,9 +74,6 @@ def main() -> None:
             raise
         _say(f"error: {error.filename or 'system'}: {error.strerror or error}")
         sys.exit(1)
-    except KeyboardInterrupt:
-        _say("interrupted; what was committed stays, run the same command to go on")
-        sys.exit(130)
 
 
 def _say(text: str) -> None:
@@ -183,7 +180,11 @@ def predict(
             for name, value in vars(preflight(con, loaded, run, **what, **how)).items():
                 _out(f"{name:18} {value:.1f}" if isinstance(value, float) else f"{name:18} {value}")
             return
-        done = predict(con, loaded, run, **what, **how, replace=replace, retry_errors=retry_errors, strict=strict)
+        try:
+            done = predict(con, loaded, run, **what, **how, replace=replace, retry_errors=retry_errors, strict=strict)
+        except KeyboardInterrupt:
+            _say("interrupted; what was committed stays, run the same command to go on")
+            raise typer.Exit(130) from None
     _say(
         f"{done.run}: {done.n_images} images = {done.n_ok} ok + {done.n_errors} errors; {done.n_computed} computed "
         f"now, {done.images_per_second:.1f} images/s; class policy {done.class_policy}"

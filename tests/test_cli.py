@@ -158,6 +158,20 @@ def test_system_errors_are_one_line() -> None:
     assert "/proc/nowhere" in run("demo", "/proc/nowhere", code=1).stderr
 
 
+def test_interrupted_says_how_to_go_on(file: Path, weights: Path, classes: Path) -> None:
+    code = (
+        "import sys, sqlanalysis.prediction as p, sqlanalysis.cli as c\n"
+        "def stop(*_, **__): raise KeyboardInterrupt\n"
+        "p.predict = stop\n"
+        "c.main()"
+    )
+    options = ["--weights", weights, "--classes", classes]
+    command = [sys.executable, "-c", code, "predict", file, "squeezenet1_1", *options]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr == "interrupted; what was committed stays, run the same command to go on\n"
+
+
 def test_debug_shows_the_traceback(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sqlanalysis", "--debug", "metric", tmp_path / "none.duckdb", "accuracy", "x"]
     done = subprocess.run(command, capture_output=True, text=True)

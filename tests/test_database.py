@@ -222,3 +222,8 @@ def test_image_functions(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
     assert row == [({"width": 240, "height": 200}, b"RIFF")]
     nothing = con.execute("select image_size({'bytes': null::blob, 'path': '/none'}), thumbnail(null)").fetchall()
     assert nothing == [(None, None)]
+
+
+def test_duckdb_draws_no_progress_bar_of_its_own(con: duckdb.DuckDBPyConnection) -> None:
+    found = con.sql("select name, value from duckdb_settings() where name = 'enable_progress_bar'").fetchall()
+    assert found == [("enable_progress_bar", "false")]

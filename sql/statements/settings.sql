@@ -1,4 +1,4 @@
--- Settings of every connection: nothing is fetched, no Python variable is read as a table.
+-- Settings of every connection: nothing is fetched, no Python variable is a table, DuckDB draws no progress bar.
 -- Grain: no rows.
 -- Parameters: none
 -- Edges: applies to the whole process-wide instance of one file.
@@ -6,3 +6,4 @@
 set python_enable_replacements = false;
 set autoinstall_known_extensions = false;
 set autoload_known_extensions = false;
+set enable_progress_bar = false;
