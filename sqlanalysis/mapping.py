@@ -42,13 +42,13 @@ class DeferredColumn:
     shape: tuple[int, ...]
     source: str
 
-    def of_bytes(self, data: bytes) -> Tensor:
-        """The value for one encoded image.
+    def of_picture(self, picture: Any) -> Tensor:
+        """The value for one RGB PIL image, a float tensor of `shape`.
 
         Raises:
-            ImageError: not an image, or a value of another shape.
+            ImageError: a value of another shape.
         """
-        value = torch.as_tensor(self.function(images.decode(data)), dtype=torch.float32)
+        value = torch.as_tensor(self.function(picture), dtype=torch.float32)
         if tuple(value.shape) != self.shape:
             raise ImageError(f"column {self.name} has shape {tuple(value.shape)} here, expected {self.shape}")
         return value
@@ -58,7 +58,7 @@ class DeferredColumn:
 
         def value(row: dict[str, Any] | None) -> Tensor | None:
             try:
-                return None if row is None else self.of_bytes(images.read(row["bytes"], row["path"]))
+                return None if row is None else self.of_picture(images.decode(images.read(row["bytes"], row["path"])))
             except Exception:
                 return None
 
@@ -108,7 +108,7 @@ class Mapper(Interruptible):
         super().__init__()
         self.function, self.inputs, self.deferred = function, inputs, deferred
         self.batch_size, self.advance = batch_size, advance
-        self.seconds = {"fetch": 0.0, "transform": 0.0, "forward": 0.0}
+        self.seconds = {"fetch": 0.0, "decode": 0.0, "transform": 0.0, "forward": 0.0}
         self.output_type = pa.struct([])
         self._lock, self._clock = threading.Lock(), threading.Lock()
         self._pool = ThreadPoolExecutor(os.cpu_count(), "map")
@@ -162,15 +162,17 @@ class Mapper(Interruptible):
             start = time.perf_counter()
             data = images.read(row["bytes"], row["path"])
             item.sha256 = hashlib.sha256(data).hexdigest()
-            fetched = time.perf_counter()
-            stage = "transform"
+            fetched, stage = time.perf_counter(), "decode"
+            picture = images.decode(data) if self.deferred else None
+            decoded, stage = time.perf_counter(), "transform"
             for name in self.inputs:
-                item.values.append(self.deferred[name].of_bytes(data) if name in self.deferred else given[name])
+                item.values.append(self.deferred[name].of_picture(picture) if name in self.deferred else given[name])
             with self._clock:
                 self.seconds["fetch"] += fetched - start
-                self.seconds["transform"] += time.perf_counter() - fetched
+                self.seconds["decode"] += decoded - fetched
+                self.seconds["transform"] += time.perf_counter() - decoded
         except Exception as error:
-            item.error = describe_error("decode" if "damaged" in str(error) else stage, error)
+            item.error = describe_error(stage, error)
         return item
 
     def _answer(self, items: list[Item]) -> None:

@@ -33,13 +33,10 @@ def test_it_ends_with_accuracy_files_and_three_lines(folder: Path, shell: str) -
     assert str(folder / "out" / "report.html") in text
     lines = [line.strip() for line in text.splitlines() if line.strip().endswith(";")]
     assert len(lines) == 3
-    for line in lines:
-        command = [shell, "-readonly", str(folder / "out" / "demo.duckdb"), "-c", line]
-        assert (
-            "accuracy" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            or "label" in line
-            or "correct" in line
-        )
+    for line, n_rows, column in zip(lines, (1, 20, 5), ("ci_low", "slice", "confidence"), strict=True):
+        command = [shell, "-json", "-readonly", str(folder / "out" / "demo.duckdb"), "-c", line]
+        rows = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        assert (len(rows), column in rows[0]) == (n_rows, True)
 
 
 def test_numbers_equal_scikit_learn(folder: Path, shell: str) -> None:
