@@ -26,5 +26,6 @@ create table if not exists runs (
     n_errors bigint not null default 0,
     started_at timestamp not null default (current_timestamp at time zone 'UTC'),
     finished_at timestamp,
-    seconds json
+    seconds json,
+    images_per_second double
 );
