@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .errors import ImageError
+from .faults import point
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -48,6 +49,7 @@ def read(data: bytes | None, path: str | None) -> bytes:
         raise ImageError("neither bytes nor a path")
     if "://" in path:
         raise ImageError("images are read from files; download this address first")
+    point("read")
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         with open(descriptor, "rb") as file:
@@ -80,6 +82,7 @@ def _open(data: bytes) -> Image.Image:
 
 def inspect(data: bytes) -> Facts:
     """Format and size from the header, and the hash of the bytes; no pixel is decoded."""
+    point("hash")
     image = _open(data)
     return Facts(hashlib.sha256(data).hexdigest(), len(data), image.format or "", *image.size)
 
@@ -90,6 +93,7 @@ def decode(data: bytes) -> Image.Image:
     Raises:
         ImageError: bytes that are no image, a truncated or damaged one, or one of more than 50 million pixels.
     """
+    point("decode")
     image = _open(data)
     try:
         return image.convert("RGB")

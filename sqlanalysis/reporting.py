@@ -24,6 +24,7 @@ from markupsafe import Markup
 
 from . import database, images, templates
 from .errors import ImageError, NotFoundError, SchemaError, near_matches
+from .faults import point
 from .page import charts, words
 
 MAX_POINTS = 5000
@@ -300,9 +301,12 @@ def _write(file: Path, page: str) -> None:
     draft = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
         with draft.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
-            stream.write(page)
+            stream.write(page[: len(page) // 2])
+            point("write")
+            stream.write(page[len(page) // 2 :])
             stream.flush()
             os.fsync(stream.fileno())
+        point("rename")
         draft.replace(file)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -41,6 +41,7 @@ class Run:
     packages: str | None = None
     selection: str | None = None
     agreement: str | None = None
+    trusted_pickle: bool | None = None
 
 
 def check_name(con: duckdb.DuckDBPyConnection, run: str) -> None:

@@ -19,6 +19,7 @@ create table if not exists runs (
     device varchar,
     batch_size integer,
     packages json,
+    trusted_pickle boolean,
     selection varchar,
     status varchar not null,
     n_images bigint not null default 0,
