@@ -5,7 +5,9 @@ Exit codes: 0 done, 1 error or rows not accounted for, 2 usage, 130 interrupted.
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import os
 import re
@@ -78,11 +80,16 @@ def main() -> None:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201
+    print(_plain(text), file=sys.stderr)  # noqa: T201
 
 
 def _out(text: str) -> None:
-    print(text)  # noqa: T201
+    print(_plain(text))  # noqa: T201
+
+
+def _plain(text: str) -> str:
+    """Text without what a terminal would obey: control and direction characters are escaped, lines stay."""
+    return "".join(one if one.isprintable() or one in "\n\t" else ascii(one)[1:-1] for one in text)
 
 
 def _version(wanted: bool) -> None:
@@ -379,16 +386,24 @@ def demo(
     _out(f"  from {first} where not correct order by confidence desc limit 5;")
 
 
+def _cell(value: Any) -> Any:
+    """A value for CSV; text that a spreadsheet would take for a formula gets an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
 def _show(relation: duckdb.DuckDBPyRelation, output: Format) -> None:
     if output is Format.table:
         wide = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
-        relation.show(max_width=wide, max_rows=1000, max_col_width=80)
+        shown = io.StringIO()
+        with contextlib.redirect_stdout(shown):
+            relation.show(max_width=wide, max_rows=1000, max_col_width=80)
+        _out(shown.getvalue().rstrip("\n"))
         return
     rows = relation.fetchall()
     if output is Format.csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(relation.columns)
-        writer.writerows(rows)
+        writer.writerows([_cell(value) for value in row] for row in rows)
     else:
         named = [dict(zip(relation.columns, row, strict=True)) for row in rows]
         _out(json.dumps(named, default=str, ensure_ascii=False, indent=1))

@@ -22,8 +22,18 @@ if TYPE_CHECKING:
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-MAX_PIXELS = 50_000_000
-MAX_BYTES = 256 * 1024 * 1024
+
+
+def _cap(name: str, default: int) -> int:
+    """A limit, which an environment variable may change for every verb alike."""
+    text = os.environ.get(f"SQLANALYSIS_MAX_{name}", str(default))
+    if not text.isdecimal() or int(text) < 1:
+        raise ImageError(f"SQLANALYSIS_MAX_{name} is a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+MAX_PIXELS = _cap("PIXELS", 50_000_000)
+MAX_BYTES = _cap("BYTES", 256 * 1024 * 1024)
 
 
 @dataclass(frozen=True)
