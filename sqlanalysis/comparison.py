@@ -70,7 +70,7 @@ def compare(
     tables = {baseline: "_compared_a", run: "_compared_b"}
 
     def rows(metric: str, **values: object) -> duckdb.DuckDBPyRelation:
-        sql = templates.render("statements/compare", name=metric, runs=tables, values=list(values))
+        sql = templates.render("statements/compare", name=metric, tables=tables, values=list(values))
         return con.sql(sql, params=list(values.values())).materialize()
 
     try:

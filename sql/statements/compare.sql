@@ -1,17 +1,17 @@
 -- Call one metric of two runs on what was read of them, under their own names.
 -- Grain: that of the metric.
--- Parameters: name, runs (run → temporary table), values (parameter → bound value)
+-- Parameters: name, tables (run → what was read of it), values (names of bound parameters)
 -- Edges: none
 -- Source: this project
 with
-{% for run, table in runs.items() %}
-{{ ident(run) }} as (
+{% for run, table in tables.items() %}
+{{ ident(run) }} as ( -- noqa: ST03
     from {{ ident(table) }}
 ){{ "," if not loop.last }}
-{% endfor %}
 
+{% endfor %}
 from {{ ident(name) }}(
-{% for run in runs %}
+{% for run in tables %}
     {{ literal(run) }}{{ "," if not loop.last or values }}
 {% endfor %}
 {% for value in values %}
