@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 _HOME = {
     "add_images": "ingest",
     "add_predictions": "ingest",
+    "compare": "comparison",
     "connect": "database",
     "defer": "deferral",
     "list_metrics": "evaluation",
@@ -44,6 +45,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from .comparison import compare as compare
     from .database import connect as connect
     from .deferral import defer as defer
     from .deferral import map_batches as map_batches

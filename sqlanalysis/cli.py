@@ -26,6 +26,7 @@ from .errors import SQLAnalysisError
 if TYPE_CHECKING:
     import duckdb
 
+    from .comparison import Comparison
     from .labels import Classes
     from .models import Model
 
@@ -41,6 +42,7 @@ app = typer.Typer(
 
 DEMO_MODELS = ("digits_cnn", "digits_mlp")
 _patience = {"seconds": 0.0}  # of --wait
+SHOWN_ROWS = 20  # of each table of a comparison on a screen
 
 
 class Format(StrEnum):
@@ -276,6 +278,35 @@ def list_metrics(db: Database, output: OutputFormat = Format.table) -> None:
 
 
 @app.command()
+def compare(
+    db: Database,
+    run: Annotated[str, typer.Argument(help="The run in question, b in the tables.")],
+    baseline: Annotated[str, typer.Argument(help="The run to beat, a in the tables.")],
+    force: Annotated[bool, typer.Option("--force", help="Compare the images that both have, come what may.")] = False,
+    level: Annotated[float, typer.Option(help="Level of the intervals and of the sentence.")] = 0.95,
+    output: OutputFormat = Format.table,
+) -> None:
+    """Say in one sentence whether a run is better than another, then by what and where."""
+    from .comparison import compare
+
+    with _open(db, read_only=True) as con:
+        _show_comparison(compare(con, run, baseline, level=level, force=force), output)
+
+
+def _show_comparison(found: Comparison, output: Format) -> None:
+    tables = {name: getattr(found, name) for name in ("scores", "mcnemar", "agreement", "classes", "flips")}
+    if output is Format.json:
+        _out(_json(vars(found) | {name: _named(table) for name, table in tables.items()}))
+        return
+    mark = "# " if output is Format.csv else ""
+    _out(f"{mark}{found.sentence}\n{mark}a = {found.baseline}, b = {found.run}, diff = b - a")
+    for name, table in tables.items():
+        n = len(table) if output is Format.table else 0
+        _out(f"\n{mark}{name}" + (f", the first {SHOWN_ROWS} of {n} rows" if n > SHOWN_ROWS else ""))
+        _show(table.limit(SHOWN_ROWS) if n > SHOWN_ROWS else table, output)
+
+
+@app.command()
 def report(
     db: Database,
     out: Annotated[Path, typer.Argument(metavar="OUT.html", help="The page to write.")],
@@ -399,11 +430,17 @@ def _show(relation: duckdb.DuckDBPyRelation, output: Format) -> None:
             relation.show(max_width=wide, max_rows=1000, max_col_width=80)
         _out(shown.getvalue().rstrip("\n"))
         return
-    rows = relation.fetchall()
     if output is Format.csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(relation.columns)
-        writer.writerows([_cell(value) for value in row] for row in rows)
+        writer.writerows([_cell(value) for value in row] for row in relation.fetchall())
     else:
-        named = [dict(zip(relation.columns, row, strict=True)) for row in rows]
-        _out(json.dumps(named, default=str, ensure_ascii=False, indent=1))
+        _out(_json(_named(relation)))
+
+
+def _named(relation: duckdb.DuckDBPyRelation) -> list[dict[str, Any]]:
+    return [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=str, ensure_ascii=False, indent=1)

@@ -100,6 +100,11 @@ EDGES = {
 }
 
 
+# A second run on the same images, right on every third and elsewhere one class further than the first.
+OTHER = (
+    "with second_run as (select * replace (case when image_id % 3 = 0 then label else (pred + 1) % 3 end as pred) "
+    "from query_table('{0}'))"
+)
 # One call of every metric; {0} is the relation.
 CALLS = {
     "accuracy": "accuracy('{0}')",
@@ -124,6 +129,11 @@ CALLS = {
     "agreement": "agreement('{0}', '{0}')",
     "bootstrap_replicates": "bootstrap_replicates('{0}', replicates := 20)",
     "bootstrap_ci": "bootstrap_ci('{0}', replicates := 50)",
+    "compare_classes": f"({OTHER} from compare_classes('{{0}}', 'second_run'))",
+    "flips": f"({OTHER} from flips('{{0}}', 'second_run'))",
+    # What follows the names of the relations in the sentence.
+    "verdict": f"({OTHER} select * replace (regexp_extract(sentence, '(by|not est|nothing).*') as sentence) "
+    "from verdict('{0}', 'second_run'))",
     "paired_bootstrap": "paired_bootstrap('{0}', '{0}', replicates := 20)",
     "ranking": "ranking('{0}')",
     "ranking_per_class": "ranking_per_class('{0}')",

@@ -20,6 +20,8 @@ SCALARS = {
     "kolmogorov_sf": "x",
     "norm_ppf": "p",
     "norm_sf": "z",
+    "paired_high": "a_only, b_only, n, level",
+    "paired_low": "a_only, b_only, n, level",
     "poisson_draw": "mean, steps, bits",
     "poisson_steps": "mean",
     "sign_test": "wins, losses",
@@ -70,10 +72,15 @@ TABLES = {
     ),
     "class_purity": ("rel, nbr, k", "class n purity knn_accuracy isolated"),
     "classwise_calibration": ("rel, bins", "class n ece mce base_rate"),
+    "compare_classes": (
+        "rel_a, rel_b, level",
+        "class n recall_a recall_b diff ci_low ci_high a_only b_only p_value p_holm p_bh",
+    ),
     "confident_joint": ("rel", "label true_class raw calibrated"),
     "confident_thresholds": ("rel", "class n threshold"),
     "duplicate_groups": ("nbr, max_distance", "group_id image_id group_size"),
     "entropy_scores": ("rel", "n mean_entropy mean_entropy_right mean_entropy_wrong"),
+    "flips": ("rel_a, rel_b, limit_n", "image_id label pred_a pred_b ok_a ok_b confidence_b"),
     "knn_graph": ("rel, k", "image_id neighbor_id rank distance"),
     "knn_graph_xy": ("rel, k", "image_id neighbor_id rank distance"),
     "knn_outliers": ("nbr, k", "image_id mean_distance kth_distance percentile"),
@@ -105,6 +112,7 @@ TABLES = {
         "rel, cols, min_n",
         "feature value n errors error_rate ci_low ci_high lift diff excess_errors z p_value p_holm p_bh",
     ),
+    "verdict": ("rel_a, rel_b, level", "sentence n diff ci_low ci_high p_exact established"),
 }
 DEFAULTS = {
     "accuracy": "level := 0.95",
@@ -124,7 +132,9 @@ DEFAULTS = {
     "bootstrap_replicates": "replicates := 1000, seed := 0",
     "class_purity": "k := 10",
     "classwise_calibration": "bins := 15",
+    "compare_classes": "level := 0.95",
     "duplicate_groups": "max_distance := 0.05",
+    "flips": "limit_n := 50",
     "knn_graph": "k := 10",
     "knn_graph_xy": "k := 10",
     "knn_outliers": "k := 10",
@@ -141,6 +151,7 @@ DEFAULTS = {
     "similar_to": "k := 10",
     "slice_pairs": "min_n := 20",
     "slices": "min_n := 20",
+    "verdict": "level := 0.95",
 }
 FILES = sorted(templates.paths())
 METRICS = [name for name in FILES if name.startswith("metrics/")]

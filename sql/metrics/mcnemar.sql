@@ -17,10 +17,6 @@ with _counts as (
 _tests as (
     select
         *,
-        -- Half an image is added to each of the four cells.
-        (b_only - a_only) / (n + 2e0) as shifted,
-        sqrt(a_only + b_only + 1 - (b_only - a_only) ** 2 / (n + 2e0)) / (n + 2e0) as std_error,
-        norm_ppf((1 + level) / 2) as quantile,
         sign_test(a_only, b_only) as p_exact,
     from _counts
 )
@@ -34,8 +30,8 @@ select
     (both_right + a_only) / nullif(n, 0) as accuracy_a,
     (both_right + b_only) / nullif(n, 0) as accuracy_b,
     (b_only - a_only) / nullif(n, 0) as diff,
-    case when n > 0 then greatest(-1e0, shifted - quantile * std_error) end as ci_low,
-    case when n > 0 then least(1e0, shifted + quantile * std_error) end as ci_high,
+    paired_low(a_only, b_only, n, level) as ci_low,
+    paired_high(a_only, b_only, n, level) as ci_high,
     p_exact,
     case
         when a_only = b_only then 1e0

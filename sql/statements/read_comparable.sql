@@ -1,0 +1,12 @@
+-- Whether two runs compare.
+-- Grain: one row, or none when it is one run.
+-- Parameters: 1 run, 2 baseline
+-- Edges: none
+-- Source: view comparable
+select
+    reason,
+    n_both,
+    can_force,
+from comparable
+where run = ?
+    and baseline = ?;
