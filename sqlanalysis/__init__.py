@@ -20,6 +20,7 @@ _HOME = {
     "predict": "prediction",
     "preflight": "prediction",
     "project": "projection",
+    "read_report": "packing",
     "register_model": "prediction",
     "render_sql": "templates",
     "report": "reporting",
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from .ingest import add_images as add_images
     from .ingest import add_predictions as add_predictions
     from .models import load_model as load_model
+    from .packing import read_report as read_report
     from .prediction import predict as predict
     from .prediction import preflight as preflight
     from .prediction import register_model as register_model

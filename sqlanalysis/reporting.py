@@ -22,9 +22,9 @@ import duckdb
 import jinja2
 from markupsafe import Markup
 
-from . import database, images, templates
+from . import database, images, packing, templates
 from .errors import ImageError, NotFoundError, SchemaError, near_matches
-from .page import charts, words
+from .page import charts, scatter, words
 
 MAX_POINTS = 5000
 THUMBNAIL_PX = 160
@@ -54,6 +54,7 @@ def report(
     *,
     title: str | None = None,
     max_images: int = 24,
+    max_mb: float = 25,
 ) -> Path:
     """Write one self-contained HTML page about a run: key figures, worst mistakes, map, classes, confusion.
 
@@ -66,17 +67,19 @@ def report(
             finished run, the newest first.
         title: heading of the page; "RUN on DATASET" when None.
         max_images: how many mistakes to show.
+        max_mb: about how large the page may be, in megabytes; thumbnails fill what its rows leave.
 
     Returns:
         The path of the page.
 
     Raises:
         NotFoundError: no such run (names near matches), no finished run at all, or no folder to write to.
+        SchemaError: the run has no predictions, `path` is no page, or the rows need more than `max_mb`.
         QueryError: DuckDB refused a query of the page.
     """
     file = _check_path(Path(path).expanduser())
     names = _choose(con, runs)
-    page = _page(con, names, title, max_images, rank="newest" if runs is None else "first")
+    page = _page(con, names, title, max_images, max_mb, rank="newest" if runs is None else "first")
     _write(file, page)
     return file
 
@@ -123,7 +126,9 @@ def _ask(con: duckdb.DuckDBPyConnection, query: str, /, values: Row | None = Non
     return Answer(shown, rows)
 
 
-def _page(con: duckdb.DuckDBPyConnection, runs: Sequence[str], title: str | None, max_images: int, rank: str) -> str:
+def _page(
+    con: duckdb.DuckDBPyConnection, runs: Sequence[str], title: str | None, max_images: int, max_mb: float, rank: str
+) -> str:
     run = runs[0]
     answers = {name: _ask(con, name, run=run) for name in ("lineage", "run_counts", "run_errors", "key_figures")}
     answers["run_list"] = _ask(con, "run_list")
@@ -152,6 +157,7 @@ def _page(con: duckdb.DuckDBPyConnection, runs: Sequence[str], title: str | None
         "map": _map(answers["map_points"].rows, counts, labelled),
         "scores": [(name, key[column]) for name, column in words.SCORES.items()],
         "classes": [],
+        "pack": packing.pack(con, run, runs[1:], folder, max_mb),
     }
     if len(runs) > 1 and labelled:
         context["runs_chart"] = _draw(charts.runs([row for row in context["runs"] if row["n"]]))
@@ -201,9 +207,9 @@ def _map(points: list[Row], counts: Row, labelled: bool) -> Row | None:
         chips.append({"name": "other", "kind": "", "n": others})
     drawn: Row = {"by": by, "hues": len(numbers), "others": others, "chips": chips, "correct_chart": None}
     drawn |= {"shown": len(points), "total": counts["n_placed"]}
-    drawn["names_chart"] = _draw(charts.map_by_name(points, field, numbers))
+    drawn["names_chart"] = Markup(scatter.by_name(points, field, numbers))  # noqa: S704 - numbers only
     if labelled:
-        drawn["correct_chart"] = _draw(charts.map_by_correct(points))
+        drawn["correct_chart"] = Markup(scatter.by_correct(points))  # noqa: S704 - numbers only
         kinds = {"right": True, "wrong": False}
         drawn["correct_chips"] = [
             {"name": kind, "kind": kind, "n": [point["correct"] for point in points].count(value)}
@@ -276,9 +282,10 @@ def _render(context: Row) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(percent=words.percent, interval=words.interval, decimal=words.decimal, count=words.count)
-    css, script = ((_PARTS / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    css = "".join((_PARTS / name).read_text(encoding="utf-8") for name in ("page.css", "map.css"))
+    script = (_PARTS / "app.js").read_text(encoding="utf-8")
     policy = (
-        f"default-src 'none'; img-src data:; style-src '{_hash(css)}'; script-src '{_hash(script)}'; "
+        f"default-src 'none'; img-src data: blob:; style-src '{_hash(css)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
     return environment.get_template("page.html.j2").render(

@@ -20,6 +20,7 @@ NAMES = {
     "kind": "table", "name": "x", "text": "it's", "table": "errors", "function": "resnet18", "source": "rows",
     "image_id": None, "pred": "pred", "confidence": "confidence", "probs": "probs", "relation": "my_run",
     "values": {}, "by_index": True, "exists": True, "shared": True, "inputs": ["label"], "macro": "accuracy",
+    "others": ["b"], "placed": True, "sampled": True,
 }  # fmt: skip
 # DuckDB's own statements, which sqlfluff has no grammar for.
 UNPARSED = re.compile(r"^(attach|comment on|drop macro|use|set|describe|from) |\$\w+|\?|struct_pack|describe ", re.M)
