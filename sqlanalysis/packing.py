@@ -31,8 +31,8 @@ MAX_ROWS = 1_000_000
 FIXED_MB = 1.0
 _CHUNK = 512
 _BLOCK = r'<script type="{kind}" id="{name}">(.*?)</script>'
-_KINDS = {"facts": "application/json", "rows": "application/vnd.apache.arrow.stream+gzip;base64"}
-_KINDS["thumbnails"] = "application/vnd.apache.arrow.stream;base64"
+KINDS = {"facts": "application/json", "rows": "application/vnd.apache.arrow.stream+gzip;base64"}
+KINDS["thumbnails"] = "application/vnd.apache.arrow.stream;base64"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Pack:
     @property
     def kinds(self) -> dict[str, str]:
         """The type of each data block."""
-        return _KINDS
+        return KINDS
 
 
 def pack(con: duckdb.DuckDBPyConnection, run: str, others: Sequence[str], folder: str, max_mb: float) -> Pack:
@@ -211,7 +211,7 @@ def read_report(con: duckdb.DuckDBPyConnection, path: str | Path, into: str = "p
 
 
 def _find(text: str, file: Path, name: str) -> str:
-    found = re.search(_BLOCK.format(kind=re.escape(_KINDS[name]), name=name), text, re.DOTALL)
+    found = re.search(_BLOCK.format(kind=re.escape(KINDS[name]), name=name), text, re.DOTALL)
     if found is None:
         raise SchemaError(f"{file} is no page of `sqlanalysis report`: it has no block {name!r}")
     return html.unescape(found[1])

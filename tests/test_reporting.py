@@ -16,9 +16,9 @@ import duckdb
 import pytest
 
 import sqlanalysis
-from sqlanalysis import reporting, templates
+from sqlanalysis import packing, reporting, templates
 from sqlanalysis.errors import NotFoundError
-from sqlanalysis.page import charts, words
+from sqlanalysis.page import charts, scatter, words
 
 from . import report_fixture
 
@@ -26,7 +26,7 @@ from . import report_fixture
 class Page(HTMLParser):
     """Elements, attributes and texts of a page, as a browser would see them."""
 
-    VOID = ("meta", "img", "br", "link")
+    VOID = ("meta", "img", "br", "link", "input")
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ def test_content_policy_is_first_and_right(digits: tuple[duckdb.DuckDBPyConnecti
     assert page.tags[: page.tags.index("meta") + 1] == ["html", "head", "meta"]
     assert page.attributes[1][2] == "Content-Security-Policy"
     for tag in ("style", "script"):
-        (code,) = page.texts[tag]
+        code = page.texts[tag][0]
         digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
         assert f"{tag}-src 'sha256-{digest}'" in policy
     assert "unsafe" not in policy
@@ -124,7 +124,10 @@ def test_content_policy_is_first_and_right(digits: tuple[duckdb.DuckDBPyConnecti
 
 
 def assert_stands_alone(page: Page) -> None:
-    assert page.tags.count("script") == page.tags.count("style") == 1
+    kinds = [value for tag, name, value in page.attributes if (tag, name) == ("script", "type")]
+    assert page.tags.count("script") == 1 + len(kinds), "one script, and blocks of data"
+    assert kinds == [packing.KINDS[name] for name in ("facts", "rows", "thumbnails")]
+    assert page.tags.count("style") == 1
     assert not page.open
     for tag, name, value in page.attributes:
         assert name != "style", tag
@@ -140,7 +143,10 @@ def test_page_stands_alone(digits: tuple[duckdb.DuckDBPyConnection, Page]) -> No
     _, page = digits
     assert_stands_alone(page)
     assert "/home/" not in page.text
-    assert "http" not in page.text.replace("http-equiv", "").replace('xmlns="http://www.w3.org/2000/svg"', "")
+    text = re.sub("<script.*?</script>", "", page.text, flags=re.DOTALL)
+    assert "http" not in text.replace("http-equiv", "").replace('xmlns="http://www.w3.org/2000/svg"', "")
+    namespaces = set(re.findall(r"https?:[^\"'`]*", page.texts["script"][0]))
+    assert {address.partition("://")[2].partition("/")[0] for address in namespaces} == {"www.w3.org"}
     assert page.tags.count("img") == 24
     assert all(value for tag, name, value in page.attributes if (tag, name) == ("img", "alt"))
 
@@ -158,7 +164,10 @@ def test_hostile_names_are_inert(con: duckdb.DuckDBPyConnection, tmp_path: Path)
     assert page.texts["h1"] == ["<script>alert(7)</script>"]
     assert "49" not in page.texts["h1"][0]
     assert all(name in page.texts["main"][0] for name in names)
-    assert not any("alert" in code for code in page.texts["script"])
+    script, facts, *_ = page.texts["script"]
+    assert "alert" not in script
+    assert not set("<>&'") & set(facts)
+    assert json.loads(facts)["classes"] == list(names)
 
 
 def test_unlabelled_run(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
@@ -403,17 +412,16 @@ def test_names_enter_no_expression() -> None:
 
     figures = {"recall": 0.5, "recall_low": 0.4, "recall_high": 0.6, "precision": 0.5, "n": 3}
     cell = {"label": 0, "pred": 1, "label_name": "marker1", "pred_name": "marker2", "n": 1, "share": 0.1}
-    point = {"x": 1.0, "y": 2.0, "name": "marker", "correct": True}
+    point = {"image_id": 7, "x": 1.0, "y": 2.0, "name": "marker", "correct": True}
     drawn = [
         charts.class_recall([{"name": "marker", **figures}]),
         charts.confusion([cell]),
         charts.runs([{"run": "marker", "accuracy": 0.5, "ci_low": 0.4, "ci_high": 0.6}]),
-        charts.map_by_name([point], "name", {"marker": 1}),
-        charts.map_by_correct([point]),
     ]
     for chart in drawn:
         places = set(texts(vl_convert.vegalite_to_vega(chart)))
         assert all(".values" in place or place == ".scales.domain" for place in places), places
+    assert "marker" not in scatter.by_name([point], "name", {"marker": 1}) + scatter.by_correct([point])
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,12 @@ const STEPS = [0, 0.5, 0.7, 0.9, 0.95, 0.99, 1];
 
 export const MODES = { label: "label", pred: "prediction", correct: "right or wrong", confidence: "confidence", differ: "disagreement" };
 
+/** The CSS variable of a kind; the class `dot KIND` has the same colour. */
+export function variable(kind) {
+  const named = { "": "--c0", right: "--accent", wrong: "--wrong" };
+  return named[kind] ?? `--${kind.replace("h", "c")}`;
+}
+
 export const isWrong = ({ label, pred }, i) => label[i] !== NONE && pred[i] !== NONE && label[i] !== pred[i];
 
 function byClass(rows, column, name) {
@@ -14,23 +20,23 @@ function byClass(rows, column, name) {
   const known = [...counts.keys()].filter((code) => code !== NONE);
   const kept = known.sort((a, b) => counts.get(b) - counts.get(a) || a - b).slice(0, HUES);
   kept.sort((a, b) => (a < 0) - (b < 0) || a - b);
-  const groups = kept.map((code, at) => ({ name: name(code, column), hue: `--c${at + 1}`, sql: `${column} = ${code}` }));
+  const groups = kept.map((code, at) => ({ name: name(code, column), kind: `h${at + 1}`, sql: `${column} = ${code}` }));
   const places = new Map(kept.map((code, at) => [code, at]));
   if (known.length > HUES) {
     for (const code of known.slice(HUES)) places.set(code, groups.length);
     const sql = `${column} not in (${kept.join(", ")})`;
-    groups.push({ name: `other (${known.length - HUES} classes)`, hue: "--c0", sql });
+    groups.push({ name: `other (${known.length - HUES} classes)`, kind: "", sql });
   }
   places.set(NONE, groups.length);
-  groups.push({ name: name(NONE, column), hue: "--c0", sql: `${column} is null` });
+  groups.push({ name: name(NONE, column), kind: "", sql: `${column} is null` });
   return { groups, of: (i) => places.get(rows[column][i]) };
 }
 
 function byCorrect(rows) {
   const groups = [
-    { name: "right", hue: "--accent", sql: "correct" },
-    { name: "wrong", hue: "--wrong", sql: "not correct", weight: 6 },
-    { name: "no label or prediction", hue: "--c0", sql: "correct is null" },
+    { name: "right", kind: "right", sql: "correct" },
+    { name: "wrong", kind: "wrong", sql: "not correct", weight: 6 },
+    { name: "no label or prediction", kind: "", sql: "correct is null" },
   ];
   const of = (i) => (rows.label[i] === NONE || rows.pred[i] === NONE ? 2 : rows.label[i] === rows.pred[i] ? 0 : 1);
   return { groups, of };
@@ -42,9 +48,9 @@ function byConfidence(rows) {
     const high = STEPS[at + 1];
     const end = at === last ? `<= 1` : `< ${high}`;
     const sql = `confidence::double >= ${low} and confidence::double ${end}`;
-    return { name: `${low * 100}–${high * 100}%`, hue: `--v${at}`, sql };
+    return { name: `${low * 100}–${high * 100}%`, kind: `v${at}`, sql };
   });
-  groups.push({ name: "no confidence", hue: "--c0", sql: "(confidence is null or isnan(confidence))" });
+  groups.push({ name: "no confidence", kind: "", sql: "(confidence is null or isnan(confidence))" });
   return {
     groups,
     of: (i) => {
@@ -59,10 +65,10 @@ function byConfidence(rows) {
 
 function byDisagreement(rows) {
   const most = Math.min(HUES - 1, rows.differ.reduce((most, n) => Math.max(most, n), 0));
-  const hues = ["--c0", "--c4", "--c2", "--c5", "--c6", "--c7", "--c3", "--c8", "--c9", "--c11", "--c12", "--c10"];
-  const groups = hues.slice(0, most + 1).map((hue, n) => {
+  const kinds = ["", "h4", "h2", "h5", "h6", "h7", "h3", "h8", "h9", "h11", "h12", "h10"];
+  const groups = kinds.slice(0, most + 1).map((kind, n) => {
     const more = n === HUES - 1 ? " or more" : "";
-    return { name: n ? `${n}${more} other ${n === 1 ? "run differs" : "runs differ"}` : "all runs agree", hue, weight: n ? 4 : 1 };
+    return { name: n ? `${n}${more} other ${n === 1 ? "run differs" : "runs differ"}` : "all runs agree", kind, weight: n ? 4 : 1 };
   });
   return { groups, of: (i) => Math.min(rows.differ[i], most) };
 }

@@ -50,8 +50,7 @@ function legend(groups, selection, changed) {
       changed();
       byId("legend").children[place].firstChild.focus();
     };
-    const dot = svg("svg", { class: "dot", viewBox: "0 0 10 10", "aria-hidden": "true" }, svg("circle", { cx: 5, cy: 5, r: 5 }));
-    dot.style.fill = `var(${group.hue})`;
+    const dot = svg("svg", { class: `dot ${group.kind}`, viewBox: "0 0 10 10", "aria-hidden": "true" }, svg("circle", { cx: 5, cy: 5, r: 5 }));
     const size = html("span", { class: "n" }, count(group.n));
     const button = html("button", { type: "button", "aria-pressed": String(pressed.has(at)), on: { click: toggle } });
     button.append(dot, html("bdi", {}, group.name), " ", size);
@@ -81,20 +80,20 @@ async function explore() {
   byId("explore").closest("section").classList.add("live");
   const map = new PointMap(byId("box"), rows, facts.extent, thumbnails, {
     hover: (...place) => panel.card(...place),
-    lasso: (mask) => {
+    lasso: (mask, start) => {
       selection.lasso = mask;
-      update();
+      update(start);
     },
   });
 
-  function update() {
-    const start = performance.now();
+  function update(start = performance.now()) {
     selection.update();
     map.leave();
     map.draw();
     panel.update();
-    legend(groups, selection, update);
-    performance.measure("sqlanalysis:selection", { start, end: performance.now() });
+    legend(groups, selection, () => update());
+    const painted = () => performance.measure("sqlanalysis:selection", { start, end: performance.now() });
+    requestAnimationFrame(() => setTimeout(painted));
   }
   const colour = (mode) => {
     groups = makeGroups(rows, mode, name);
@@ -102,7 +101,7 @@ async function explore() {
     const had = selection.legend;
     selection.legend = null;
     if (had) update();
-    else legend(groups, selection, update);
+    else legend(groups, selection, () => update());
   };
   const clear = () => {
     selection.clear();

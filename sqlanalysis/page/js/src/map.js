@@ -2,6 +2,7 @@
 import { select } from "d3-selection";
 import { zoom, zoomIdentity } from "d3-zoom";
 import { delayed } from "./dom.js";
+import { variable } from "./groups.js";
 import { lasso } from "./lasso.js";
 import { buildGrid, nearest, NOWHERE } from "./picking.js";
 import { createPicture, resolve, splat } from "./splat.js";
@@ -96,7 +97,7 @@ export class PointMap {
   }
 
   recolour() {
-    const found = colours(["--c0", "--accent", "--ink", ...this.groups.map((group) => group.hue)]);
+    const found = colours(["--c0", "--accent", "--ink", ...this.groups.map((group) => variable(group.kind))]);
     [this.grey, this.accent, this.ink] = found;
     this.inks = found.slice(3).map((ink, at) => ({ ...ink, weight: this.groups[at].weight ?? 1 }));
     this.request();
@@ -260,7 +261,9 @@ export class PointMap {
       this.pulling = false;
       if (this.corners.length < 3) this.corners = null;
       this.drawOverlay();
-      if (this.corners) this.on.lasso(lasso(this.rows.x, this.rows.y, this.corners, new Uint8Array(this.rows.n)));
+      const start = performance.now();
+      const mask = new Uint8Array(this.rows.n);
+      if (this.corners) this.on.lasso(lasso(this.rows.x, this.rows.y, this.corners, mask), start);
     };
     box.addEventListener("pointerup", (event) => {
       if (event.pointerType === "touch" && !this.pulling) this.hover(point(event));

@@ -23,9 +23,9 @@ export class Panel {
     byId("copy-sql").addEventListener("click", (event) => {
       const sql = selection.sql();
       copy(event.target, sql, () => {
-        byId("sql-text").value = sql;
-        byId("sql-text").hidden = false;
-        byId("sql-text").select();
+        byId("statement").value = sql;
+        byId("statement").hidden = false;
+        byId("statement").select();
         return "Selected: press Ctrl+C";
       });
     });
@@ -43,7 +43,7 @@ export class Panel {
     const row = (found) => this.tile(found);
     byId("shown").replaceChildren(...worst(rows, selection.mask, MOST_IMAGES).map(row));
     byId("charts").hidden = !(selection.isActive && figures.n);
-    byId("sql-text").hidden = true;
+    byId("statement").hidden = true;
     if (!byId("charts").hidden) this.draw(figures);
     this.figures = figures;
   }
@@ -77,16 +77,26 @@ export class Panel {
     for (const id of ["clear", "copy-sql", "save-csv"]) byId(id).disabled = !active;
   }
 
+  sure(row) {
+    return this.rows.confidence[row] >= 0 ? percent(this.rows.confidence[row]) : "–";
+  }
+
+  /** "label → prediction" of a mistake, else "✓ prediction", or the prediction alone without a label. */
+  names(row) {
+    const { rows, name } = this;
+    const guess = html("bdi", {}, name(rows.pred[row], "pred"));
+    if (!isWrong(rows, row)) return html("span", { class: "names" }, rows.label[row] === NONE ? "" : "✓ ", guess);
+    const cross = html("span", { class: "cross", "aria-hidden": "true" }, "✗ ");
+    return html("span", { class: "names" }, cross, html("bdi", {}, name(rows.label[row], "label")), " → ", guess);
+  }
+
   tile(row) {
     const { rows, name, thumbnails } = this;
     const url = thumbnails.url(rows.origin[row]);
     const wrong = isWrong(rows, row);
     const alt = `labelled ${name(rows.label[row], "label")}, predicted ${name(rows.pred[row], "pred")}`;
     const picture = url ? image(url, alt) : html("span", { class: "missing" }, rows.file(row));
-    const mark = wrong ? [html("span", { class: "cross", "aria-hidden": "true" }, "✗ "), html("bdi", {}, name(rows.label[row], "label")), " → "] : [];
-    const names = html("span", { class: "names" }, ...mark, html("bdi", {}, name(rows.pred[row], "pred")));
-    const sure = rows.confidence[row] >= 0 ? percent(rows.confidence[row]) : "–";
-    const caption = html("figcaption", {}, names, html("span", { class: "small" }, sure));
+    const caption = html("figcaption", {}, this.names(row), html("span", { class: "small" }, this.sure(row)));
     return html("figure", { class: wrong ? "wrong" : null, title: rows.file(row) }, html("div", { class: "frame" }, picture), caption);
   }
 
@@ -107,23 +117,19 @@ export class Panel {
     if (row < 0) return;
     const { rows, name, thumbnails } = this;
     const url = thumbnails.url(rows.origin[row]);
-    const fact = (term, value) => html("div", {}, html("dt", {}, term), html("dd", {}, html("bdi", {}, value)));
-    const sure = rows.confidence[row] >= 0 ? percent(rows.confidence[row]) : "–";
-    const facts = [
-      fact("label", name(rows.label[row], "label")),
-      fact("prediction", `${isWrong(rows, row) ? "✗ " : rows.label[row] === NONE ? "" : "✓ "}${name(rows.pred[row], "pred")}`),
-      fact("confidence", sure),
-      rows.differ ? fact("other runs", rows.differ[row] ? `${rows.differ[row]} differ` : "agree") : null,
-      fact("file", rows.file(row)),
-      fact("image id", String(rows.id[row])),
+    const agree = rows.differ ? ` · ${rows.differ[row] ? `${rows.differ[row]} other runs differ` : "all runs agree"}` : "";
+    const lines = [
+      this.names(row),
+      html("p", {}, `confidence ${this.sure(row)}${agree}`),
+      html("p", { class: "muted" }, html("bdi", {}, rows.file(row)), ` · id ${rows.id[row]}`),
     ];
-    card.replaceChildren(...(url ? [image(url, "")] : []), html("dl", {}, ...facts.filter(Boolean)));
+    card.replaceChildren(...(url ? [image(url, "")] : []), html("div", {}, ...lines));
     card.classList.toggle("wrong", isWrong(rows, row));
     const stage = card.parentElement.getBoundingClientRect();
     const { width, height } = card.getBoundingClientRect();
     const left = Math.max(4, Math.min(stage.width - width - 4, x - width / 2));
     const above = y - height - 14;
     card.style.left = `${left}px`;
-    card.style.top = `${above > -40 ? above : y + 14}px`;
+    card.style.top = `${above > -70 ? above : y + 14}px`;
   }
 }
