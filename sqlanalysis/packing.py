@@ -30,6 +30,7 @@ from .errors import ImageError, NotFoundError, QueryError, SchemaError
 MAX_ROWS = 1_000_000
 FIXED_MB = 1.0
 _CHUNK = 512
+_SMALLEST = 300  # bytes; most thumbnails are larger, so this bounds how many images are read
 _BLOCK = r'<script type="{kind}" id="{name}">(.*?)</script>'
 KINDS = {"facts": "application/json", "rows": "application/vnd.apache.arrow.stream+gzip;base64"}
 KINDS["thumbnails"] = "application/vnd.apache.arrow.stream;base64"
@@ -135,20 +136,23 @@ def _thumbnails(
     con: duckdb.DuckDBPyConnection, room: float, n: int, names: dict[str, Any], values: dict[str, Any], *, probs: bool
 ) -> pa.Table:
     """Thumbnails in order of need until `room` bytes are full: columns row (in the page's rows) and image."""
-    limits = {"max_images": n} | {name: value for name, value in values.items() if name == "max_rows"}
+    limits = {"max_images": min(n, int(room / _SMALLEST))} | {
+        name: value for name, value in values.items() if name == "max_rows"
+    }
     wanted = database.fetch(con, "report/thumbnail_order", limits, **names, probs=probs)
     places: list[int] = []
     pictures: list[bytes] = []
     with progress.track("thumbnails", n) as advance, ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
         for start in range(0, len(wanted) if room > 0 else 0, _CHUNK):
             chunk = wanted[start : start + _CHUNK]
-            for place, picture in zip((p for _, p in chunk), _made(con, pool, [i for i, _ in chunk]), strict=True):
-                advance(1)
+            made = list(_made(con, pool, [image_id for image_id, _ in chunk]))
+            advance(len(chunk))
+            for (_, place), picture in zip(chunk, made, strict=True):
                 if picture is not None and room >= len(picture) + 8:
                     room -= len(picture) + 8
                     places.append(place)
                     pictures.append(picture)
-            if room < 4096:
+            if room < 4096 or not any(made):  # full, or the files are elsewhere now
                 break
     return pa.table({"row": pa.array(places, pa.uint32()), "image": pa.array(pictures, pa.binary())})
 

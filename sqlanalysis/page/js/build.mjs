@@ -14,6 +14,7 @@ const { metafile } = await build({
   target: ["es2022"],
   legalComments: "none",
   metafile: true,
+  preserveSymlinks: true,
 });
 
 const used = Object.keys(metafile.inputs).map((path) => path.match(/^node_modules\/((?:@[^/]+\/)?[^/]+)\//)?.[1]);

@@ -1,10 +1,11 @@
 // The page is complete without this script: it adds the theme button, the copy buttons, and the map one can explore.
 import { NONE } from "./aggregation.js";
-import { findNames, openThumbnails, readFacts, readNames, readRows } from "./data.js";
+import { openThumbnails, readFacts, readRows } from "./data.js";
 import { byId, delayed, html, svg } from "./dom.js";
 import { makeGroups, MODES } from "./groups.js";
 import { count } from "./intervals.js";
 import { PointMap } from "./map.js";
+import { findNames, readNames } from "./names.js";
 import { Panel } from "./panel.js";
 import { Selection } from "./selection.js";
 import { restoreTheme, startCopying, startTheme } from "./theme.js";
@@ -31,7 +32,8 @@ function searcher(rows, facts) {
   const lower = facts.classes.map((name) => name.toLowerCase());
   return (text) => {
     const wanted = text.toLowerCase();
-    names ??= readNames(rows.names);
+    const { values, offsets } = rows.names.data[0];
+    names ??= readNames(values, offsets, rows.n);
     const files = findNames(names, wanted);
     const classes = Uint8Array.from(lower, (name) => (name.includes(wanted) ? 1 : 0));
     const mask = new Uint8Array(rows.n);
