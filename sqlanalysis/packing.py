@@ -51,8 +51,10 @@ class Pack:
         return KINDS
 
 
-def pack(con: duckdb.DuckDBPyConnection, run: str, others: Sequence[str], folder: str, max_mb: float) -> Pack:
-    """The rows of a run and as many thumbnails as `max_mb` megabytes leave room for.
+def pack(
+    con: duckdb.DuckDBPyConnection, run: str, others: Sequence[str], folder: str, max_mb: float, shown: int = 0
+) -> Pack:
+    """The rows of a run, and as many thumbnails as `max_mb` leaves room for beside `shown` bytes of other images.
 
     Raises:
         SchemaError: the rows alone need more.
@@ -62,9 +64,9 @@ def pack(con: duckdb.DuckDBPyConnection, run: str, others: Sequence[str], folder
     values: dict[str, Any] = {"folder": folder} | ({"max_rows": MAX_ROWS} if names["sampled"] else {})
     table = _rows_of(con, values, **names, others=others, placed="x" in columns)
     rows = _rows(table)
-    left = max_mb - FIXED_MB - len(rows) / 1e6
+    need = FIXED_MB + (len(rows) + shown) / 1e6
+    left = max_mb - need
     if left < 0:
-        need = FIXED_MB + len(rows) / 1e6
         raise SchemaError(
             f"a page of {table.num_rows:,} images needs {need:.1f} MB, more than {max_mb:g}; "
             f"raise max_mb (--max-mb), or report a run over fewer images"

@@ -13,8 +13,6 @@ import hashlib
 import importlib.metadata
 import os
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +20,19 @@ import duckdb
 import jinja2
 from markupsafe import Markup
 
-from . import database, images, packing, templates
-from .errors import ImageError, NotFoundError, SchemaError, near_matches
-from .page import charts, scatter, words
+from . import packing
+from .errors import NotFoundError, SchemaError, near_matches
+from .page import charts, checks, scatter, sections, words
+from .page.calibration import calibration
+from .page.comparison import compare
+from .page.draft import Draft
 
 MAX_POINTS = 5000
-THUMBNAIL_PX = 160
-MATRIX_CLASSES = 30
+MAX_RUNS = 50
+_FILTERS = ("count", "decimal", "interval", "p_value", "percent")
 _PARTS = Path(charts.__file__).parent
 _LIBRARIES = ("sqlanalysis", "duckdb", "vl-convert-python", "pillow", "jinja2")
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """One query of the page: the text to paste in a shell, and its rows."""
-
-    sql: str
-    rows: list[Row]
-
-    @property
-    def row(self) -> Row:
-        """The only row, or an empty one."""
-        return self.rows[0] if self.rows else {}
 
 
 def report(
@@ -78,8 +66,9 @@ def report(
         QueryError: DuckDB refused a query of the page.
     """
     file = _check_path(Path(path).expanduser())
-    names = _choose(con, runs)
-    page = _page(con, names, title, max_images, max_mb, rank="newest" if runs is None else "first")
+    draft = Draft(con, max_images=max_images)
+    names = _choose(draft, runs)
+    page = _page(draft, names, title, max_mb, rank="newest" if runs is None else "first")
     _write(file, page)
     return file
 
@@ -94,8 +83,8 @@ def _check_path(file: Path) -> Path:
     return file
 
 
-def _choose(con: duckdb.DuckDBPyConnection, runs: str | Iterable[str] | None) -> list[str]:
-    rows = _ask(con, "run_list").rows
+def _choose(draft: Draft, runs: str | Iterable[str] | None) -> list[str]:
+    rows = draft.ask("run_list").rows
     known = {row["run"]: row["status"] for row in rows}
     bare = {row["run"] for row in rows if not row["has_predictions"]}
     if runs is None:
@@ -115,80 +104,49 @@ def _choose(con: duckdb.DuckDBPyConnection, runs: str | Iterable[str] | None) ->
     return names
 
 
-def _ask(con: duckdb.DuckDBPyConnection, query: str, /, values: Row | None = None, **names: object) -> Answer:
-    text = templates.render(f"report/{query}", **names)
-    result = database.execute(con, f"report/{query}", values, **names)
-    columns = [column[0] for column in result.description]
-    rows = [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
-    shown = "\n".join(text.splitlines()[5:])
-    for name, value in (values or {}).items():
-        shown = shown.replace(f"${name}", str(value))
-    return Answer(shown, rows)
-
-
-def _page(
-    con: duckdb.DuckDBPyConnection, runs: Sequence[str], title: str | None, max_images: int, max_mb: float, rank: str
-) -> str:
-    run = runs[0]
-    answers = {name: _ask(con, name, run=run) for name in ("lineage", "run_counts", "run_errors", "key_figures")}
-    answers["run_list"] = _ask(con, "run_list")
-    lineage, counts, key = (answers[name].row for name in ("lineage", "run_counts", "key_figures"))
-    answers["run_accuracy"] = _ask(con, "run_accuracy", runs=runs)
-    answers["map_points"] = _ask(con, "map_points", {"max_points": MAX_POINTS}, run=run)
+def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, rank: str) -> str:
+    draft.run, draft.baseline = runs[0], runs[1] if len(runs) > 1 else None
+    lineage, counts = draft.ask("lineage").row, dict(draft.ask("run_counts").row)
+    draft.folder = folder = words.shared_folder(lineage)
+    draft.probs = any(row["name"] == "probs" for row in draft.ask("run_columns").rows)
+    counts["n_classes"] = lineage["n_classes"] or 0
+    figures = sections.key_figures(draft, counts)
+    key = figures["key"]
     labelled = bool(key["n"])
-    if labelled:
-        answers |= _labelled_answers(con, run, lineage, max_images)
-    else:
-        answers["predicted_classes"] = _ask(con, "predicted_classes", run=run)
-    classes = answers["class_table"].rows if labelled else []
-    folder = words.shared_folder(lineage)
+    classes = draft.ask("class_table").rows if labelled else []
+    accuracies = draft.ask("run_accuracy", runs=runs[:MAX_RUNS]).rows
+    errors, listed = draft.ask("run_errors").rows, draft.ask("run_list").rows
+    draft.ask("map_points", {"max_points": MAX_POINTS})
+    comparison = compare(draft) if labelled else None
     context: Row = {
-        "answers": answers,
-        "run": run,
-        "title": title or f"{run} on {lineage['dataset']}",
+        **figures,
+        "answers": draft.answers,
+        "run": draft.run,
+        "baseline": draft.baseline,
+        "title": title or f"{draft.run} on {lineage['dataset']}",
         "subtitle": words.subtitle(lineage, counts, len(runs), rank),
         "facts": words.facts(lineage, counts, folder),
-        "warnings": words.warnings(lineage, counts, answers["run_errors"].rows, classes, folder)
-        + words.differing(answers["run_accuracy"].rows, answers["run_list"].rows),
-        "cards": words.cards(counts, key, classes, answers["top_five"].row if "top_five" in answers else {}),
-        "key": key,
-        "runs": answers["run_accuracy"].rows,
-        "advice": words.advice(key),
-        "map": _map(answers["map_points"].rows, counts, labelled),
-        "scores": [(name, key[column]) for name, column in words.SCORES.items()],
-        "classes": [],
-        "pack": packing.pack(con, run, runs[1:], folder, max_mb),
+        "warnings": words.warnings(lineage, counts, errors, classes, folder) + words.differing(accuracies, listed),
+        "cards": words.cards(counts, key, classes, figures["top"], figures["error"], comparison),
+        "advice": words.advice(key, comparison),
+        "runs": sections.runs(draft, accuracies, len(runs)) if labelled and len(runs) > 1 else None,
+        "map": _map(draft.ask("map_points").rows, counts, labelled),
+        "comparison": comparison,
+        "checks": checks.data_checks(draft, classes),
+        "reproduce": words.reproduction(lineage, draft.run, draft.baseline, folder),
     }
-    if len(runs) > 1 and labelled:
-        context["runs_chart"] = _draw(charts.runs([row for row in context["runs"] if row["n"]]))
-        context["paired"] = _has_macro(con, "mcnemar")
     if labelled:
-        context["mistakes"] = _pictures(con, answers["worst_mistakes"].rows, folder)
-        context |= _class_sections(answers)
+        context["mistakes"] = sections.mistakes(draft, key)
+        context["classes"] = sections.per_class(draft)
+        context["confusion"] = sections.confusion(draft, counts["n_classes"] or len(classes))
+        context["calibration"] = calibration(draft, key)
+        context["slices"] = checks.slices(draft, key)
+    else:
+        context["predictions"] = sections.predictions(draft)
+    draft.develop(progress=True)
+    shown = sum(len(row.get("source") or "") for row in draft.shown)
+    context["pack"] = packing.pack(draft.con, draft.run, runs[1:MAX_RUNS], folder, max_mb, shown)
     return _render(context)
-
-
-def _labelled_answers(con: duckdb.DuckDBPyConnection, run: str, lineage: Row, max_images: int) -> dict[str, Answer]:
-    probs = any(row["name"] == "probs" for row in _ask(con, "run_columns", run=run).rows)
-    answers = {
-        "worst_mistakes": _ask(con, "worst_mistakes", {"max_images": max_images}, run=run, probs=probs),
-        "class_table": _ask(con, "class_table", run=run),
-        "confused_pairs": _ask(con, "confused_pairs", run=run),
-    }
-    n_classes = lineage["n_classes"] or len(answers["class_table"].rows)
-    if n_classes <= MATRIX_CLASSES:
-        answers["confusion_table"] = _ask(con, "confusion_table", run=run)
-    if n_classes > 5 and probs:
-        answers["top_five"] = _ask(con, "top_five", run=run)
-    return answers
-
-
-def _has_macro(con: duckdb.DuckDBPyConnection, name: str) -> bool:
-    return name in {macro for macro, _ in database.fetch(con, "statements/list_macros")}
-
-
-def _draw(chart: Row) -> Markup:
-    return Markup(charts.svg(chart))  # noqa: S704 - drawn by vl-convert, which escapes data
 
 
 def _map(points: list[Row], counts: Row, labelled: bool) -> Row | None:
@@ -218,61 +176,6 @@ def _map(points: list[Row], counts: Row, labelled: bool) -> Row | None:
     return drawn
 
 
-def _pictures(con: duckdb.DuckDBPyConnection, rows: list[Row], folder: str) -> list[Row]:
-    ids = [row["image_id"] for row in rows]
-    stored = {row["image_id"]: row["image"] for row in _ask(con, "shown_images", {"ids": ids}).rows}
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        sources = list(pool.map(_source, (stored.get(image_id) for image_id in ids)))
-    return [
-        {
-            **row,
-            "source": source,
-            "alt": f"labelled {row['label_name']}, predicted {row['pred_name']}",
-            "place": words.place(row["uri"], folder),
-            "pixelated": max(row["width_px"], row["height_px"]) <= 64,
-        }
-        for row, source in zip(rows, sources, strict=True)
-    ]
-
-
-def _source(image: Row | None) -> str | None:
-    """A small copy made from pixels, as a data URL; None when the image cannot be read."""
-    try:
-        small = images.thumbnail(image or {"bytes": None, "path": None}, THUMBNAIL_PX, 70)
-    except ImageError:
-        return None
-    return "data:image/webp;base64," + base64.b64encode(small).decode()
-
-
-def _class_sections(answers: dict[str, Answer]) -> Row:
-    classes, pairs = answers["class_table"].rows, answers["confused_pairs"].rows
-    shown = [row for row in classes if row["n"]][:MATRIX_CLASSES]
-    low = shown[0]
-    summary = f"Lowest recall: {low['name']} with {words.percent(low['recall'])} of {words.count(low['n'])} images."
-    if len(shown) < len(classes):
-        summary += f" Drawn are the lowest {len(shown)} of {len(classes)} classes."
-    confusion = "No class is taken for another."
-    if pairs:
-        top = pairs[0]
-        confusion = (
-            f"Most often {top['label_name']} is taken for {top['pred_name']}: "
-            f"{words.count(top['n'])} times, {words.percent(top['share'])} of the class."
-        )
-    sections: Row = {"classes": classes, "class_summary": summary, "pairs": pairs, "confusion_summary": confusion}
-    sections["classes_chart"] = _draw(charts.class_recall(shown))
-    sections["confusion_chart"] = None
-    if "confusion_table" in answers:
-        rows = answers["confusion_table"].rows
-        table: dict[str, dict[str, int]] = {}
-        for row in rows:
-            table.setdefault(row["label_name"], {})[row["pred_name"]] = row["n"]
-        columns = list(dict.fromkeys(row["pred_name"] for row in rows))
-        lines = [(name, [line.get(column, 0) for column in columns]) for name, line in table.items()]
-        sections["matrix"] = {"columns": columns, "rows": lines}
-        sections["confusion_chart"] = _draw(charts.confusion(rows))
-    return sections
-
-
 def _render(context: Row) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_PARTS),
@@ -281,7 +184,7 @@ def _render(context: Row) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=words.percent, interval=words.interval, decimal=words.decimal, count=words.count)
+    environment.filters.update({name: getattr(words, name) for name in _FILTERS})
     css = "".join((_PARTS / name).read_text(encoding="utf-8") for name in ("page.css", "map.css"))
     script = (_PARTS / "app.js").read_text(encoding="utf-8")
     policy = (

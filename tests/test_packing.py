@@ -13,6 +13,7 @@ import sqlanalysis
 from sqlanalysis import packing, reporting
 from sqlanalysis.errors import NotFoundError, SchemaError
 from sqlanalysis.page import words
+from sqlanalysis.page.draft import Draft
 
 from . import report_fixture
 
@@ -56,7 +57,7 @@ def test_a_page_turns_back_into_its_rows(con: duckdb.DuckDBPyConnection, tmp_pat
     ).fetchall()
     assert worst < span / 30_000
     uris = con.sql(f"select old.uri, run.uri {joined}").fetchall()
-    lineage = reporting._ask(con, "lineage", run="digits_logreg").row
+    lineage = Draft(con, 1, "digits_logreg").ask("lineage").row
     assert all(short == words.place(uri, words.shared_folder(lineage)) for short, uri in uris)
 
 
@@ -75,7 +76,7 @@ def test_names_hold_nothing_private(
     report_fixture.add_named(con, ["a", "b"], per_class=1, uris=uris)
     page = reporting.report(con, tmp_path / "page.html")
     sqlanalysis.read_report(con, page)
-    lineage = reporting._ask(con, "lineage", run="noisy").row
+    lineage = Draft(con, 1, "noisy").ask("lineage").row
     assert [words.place(uri, words.shared_folder(lineage)) for uri in uris] == shown
     assert [uri for (uri,) in con.sql("select uri from page order by image_id").fetchall()] == shown
     assert "secret" not in page.read_text()

@@ -21,6 +21,7 @@ NAMES = {
     "image_id": None, "pred": "pred", "confidence": "confidence", "probs": "probs", "relation": "my_run",
     "values": {}, "by_index": True, "exists": True, "shared": True, "inputs": ["label"], "macro": "accuracy",
     "others": ["b"], "placed": True, "sampled": True,
+    "baseline": "other_run", "features": ["split", "format"], "keys": ["camera"], "size_step": 64, "bytes_step": 50,
 }  # fmt: skip
 # DuckDB's own statements, which sqlfluff has no grammar for.
 UNPARSED = re.compile(r"^(attach|comment on|drop macro|use|set|describe|from) |\$\w+|\?|struct_pack|describe ", re.M)

@@ -79,7 +79,8 @@ def runs(rows: Sequence[Row]) -> Row:
     order = list(short.values())
     rows = [{**row, "run": short[row["run"]]} for row in rows]
     y = _names("run", order)
-    x = {"type": "quantitative", "title": "accuracy", "scale": {"zero": False, "nice": True}, "axis": {"format": "~%"}}
+    x: Row = {"type": "quantitative", "title": "accuracy", "scale": {"zero": False, "nice": True}}
+    x["axis"] = {"format": "~%", "tickCount": 5}
     return {
         "width": 400,
         "height": {"step": 32},

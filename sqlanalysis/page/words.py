@@ -163,8 +163,8 @@ def differing(figures: list[Row], listed: list[Row]) -> list[str]:
     return []
 
 
-def cards(counts: Row, key: Row, classes: list[Row], top: Row) -> list[Row]:
-    """The key figures: name, figure, and what stands behind it."""
+def cards(counts: Row, key: Row, classes: list[Row], top: Row, error: Row, comparison: Row | None) -> list[Row]:
+    """The key figures: name, figure, what stands behind it, and how far it is from the baseline's."""
     images_card = {
         "name": "Images",
         "figure": count(counts["n_outputs"]),
@@ -174,27 +174,110 @@ def cards(counts: Row, key: Row, classes: list[Row], top: Row) -> list[Row]:
         sure = {"name": "Mean probability", "figure": percent(counts["mean_confidence"]), "sub": "of the prediction"}
         return [images_card, sure]
     seen = sum(row["n"] > 0 for row in classes)
+    balanced, f1 = key["ranges"].get("balanced_accuracy"), key["ranges"].get("f1_macro")
     cards = [
-        {"name": "Accuracy", "figure": percent(key["accuracy"]), "sub": f"95% CI {interval(key)}"},
+        {"name": "Accuracy", "figure": percent(key["accuracy"]), "sub": f"95% CI {interval(key)}", "key": "accuracy"},
         {
             "name": "Balanced accuracy",
             "figure": percent(key["balanced_accuracy"]),
-            "sub": f"recall over {seen} classes",
+            "sub": f"95% CI {interval(balanced)}" if balanced else f"recall over {seen} classes",
+            "key": "balanced_accuracy",
         },
-        {"name": "Macro F1", "figure": decimal(key["f1_macro"]), "sub": "each class counts alike"},
+        {
+            "name": "Macro F1",
+            "figure": decimal(key["f1_macro"]),
+            "sub": f"95% CI {decimal(f1['ci_low'])}–{decimal(f1['ci_high'])}" if f1 else "each class counts alike",
+            "key": "f1_macro",
+        },
         {"name": "Mistakes", "figure": count(key["mistakes"]), "sub": f"of {count(key['n'])} images"},
-        images_card,
     ]
+    if error.get("n") and not math.isnan(error["ece"]):
+        sub = f"15 bins, n = {count(error['n'])}"
+        cards.insert(3, {"name": "Calibration error", "figure": decimal(error["ece"]), "sub": sub})
     if top.get("n"):
-        cards.insert(3, {"name": "Top-5", "figure": percent(top["accuracy"]), "sub": "label among five guesses"})
+        cards.insert(3, {"name": "Top-5", "figure": percent(top["accuracy"]), "sub": f"95% CI {interval(top)}"})
+    if len(cards) < 6:
+        cards.append(images_card)
+    for card in cards:  # the baseline's distance, where it has one
+        difference = (comparison or {}).get("metrics", {}).get(card.get("key"))
+        card["delta"] = f"{points(difference['diff'])} points ({points_interval(difference)})" if difference else ""
     return cards
 
 
-def advice(key: Row) -> str:
+def advice(key: Row, comparison: Row | None) -> str:
     if not key["n"]:
         return ""
+    test = (comparison or {}).get("test")
+    if test and test["ci_high"] < 0:
+        return "do not put this run in the place of the baseline; see what it newly gets wrong under Comparison."
+    if test and test["ci_low"] > 0:
+        return (
+            f"if the lower end of the gain, {points(test['ci_low'])} points, is worth the change, look at the newly "
+            "wrong images under Comparison before you ship."
+        )
+    if test:
+        return "to tell these runs apart, label more images; until then choose by cost or speed, not by accuracy."
     width = (key["ci_high"] - key["ci_low"]) / 2
     return (
         f"ask whether the lower end, {percent(key['ci_low'])}, would still do. If not, look at the mistakes below; "
         f"if the interval (± {width * 100:.1f} points) is too wide to decide, label more images."
     )
+
+
+def reproduction(lineage: Row, run: str, baseline: str | None, folder: str) -> Row:
+    """Commands that make the page again, and what fixes the figures: hashes, seeds, versions."""
+    runs = " ".join(f"--run {name}" for name in (run, baseline) if name)
+    commands = [f"sqlanalysis report DB OUT.html {runs}"]
+    if lineage["projection"] and lineage["method"]:
+        seed = f" --seed {lineage['seed']}" if lineage["seed"] is not None else ""
+        commands.insert(0, f"sqlanalysis project DB {run} --method {lineage['method']}{seed}")
+    known = {
+        "Run": run,
+        "Model": file_name(lineage["model"]),
+        "Weights sha256": lineage["weights_sha256"],
+        "Layer": lineage["layer"],
+        "Precision": lineage["precision"],
+        "Batch size": lineage["batch_size"],
+        "Class policy": lineage["class_policy"],
+        "Selection": lineage["selection"] or "all images",
+        "Seed of the projection": lineage["seed"],
+        "Seed of every bootstrap": 0,
+        "Versions": pairs(lineage["packages"]),
+    }
+    facts = [(name, private(str(value), folder)) for name, value in known.items() if value is not None and value != ""]
+    return {"commands": [private(command, folder) for command in commands], "facts": facts}
+
+
+def points(share: float | None, places: int = 1) -> str:
+    """A difference of two shares in percentage points, with its sign."""
+    return "–" if share is None else f"{share * 100:+.{places}f}".replace("-", "−")
+
+
+def points_interval(row: Row) -> str:
+    return "–" if row["ci_low"] is None else f"{points(row['ci_low'])} to {points(row['ci_high'])}"
+
+
+def p_value(p: float | None) -> str:
+    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def verdict(test: Row, run: str, baseline: str) -> str:
+    """One honest sentence about two runs on the images that both answered."""
+    size = f"95% interval {points_interval(test)}, on the {count(test['n'])} images that both answered"
+    by = f"{abs(test['diff']) * 100:.1f} points"
+    if test["ci_low"] > 0:
+        return f"{run} is better than {baseline} by {by} ({size})."
+    if test["ci_high"] < 0:
+        return f"{run} is worse than {baseline} by {by} ({size})."
+    return f"Difference between {run} and {baseline} not established: {points(test['diff'])} points ({size})."
+
+
+def not_comparable(pair: Row, run: str, baseline: str) -> str:
+    """Why two runs cannot be set against each other; empty when they can."""
+    if pair["dataset"] != pair["baseline_dataset"]:
+        return f"{run} is over data set {pair['dataset']}, {baseline} over {pair['baseline_dataset']}."
+    if pair["space"] != pair["baseline_space"]:
+        return f"{run} answers in classes {pair['space']}, {baseline} in {pair['baseline_space']}."
+    if not pair["n_both"]:
+        return f"no labelled image has a prediction of both {run} and {baseline}."
+    return ""

@@ -1,5 +1,5 @@
 // The three charts of a selection, as SVG: recall of each class, confusion, calibration. `whole` is the run itself.
-import { svg } from "./dom.js";
+import { pressable, svg } from "./dom.js";
 import { count, interval, percent } from "./intervals.js";
 
 const MOST_CLASSES = 14;
@@ -9,16 +9,9 @@ const room = (names, length) => 16 + 6.6 * Math.min(length, Math.max(...names.ma
 const text = (x, y, content, attributes = {}) => svg("text", { x, y, ...attributes }, content);
 const line = (x1, y1, x2, y2, kind) => svg("line", { x1, y1, x2, y2, class: kind });
 
-/** A mark that chooses a class or a cell, by mouse and by keyboard. */
-function choice(label, act, attributes, ...children) {
-  const key = (event) => {
-    if (event.key !== "Enter" && event.key !== " ") return;
-    event.preventDefault();
-    act();
-  };
-  const found = { class: "choice", tabindex: 0, role: "button", "aria-label": label, on: { click: act, keydown: key } };
-  return svg("g", { ...found, ...attributes }, svg("title", {}, label), ...children);
-}
+/** A mark that chooses a class or a cell. */
+const choice = (label, act, ...children) =>
+  pressable(svg("g", { "aria-label": label }, svg("title", {}, label), ...children), act);
 
 const frame = (width, height, label, ...children) =>
   svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "group", "aria-label": label }, ...children);
@@ -40,7 +33,6 @@ export function classBars(figures, whole, name, choose) {
     return choice(
       label,
       () => choose({ label: row.label }),
-      {},
       svg("rect", { x: 0, y, width: 352, height: step, class: "hit" }),
       text(left - 8, middle + 4, cut(name(row.label), 17), { "text-anchor": "end" }),
       svg("rect", { x: left, y: y + 5, width: across(row.recall) - left, height: step - 10, rx: 2, class: "bar" }),
@@ -77,7 +69,6 @@ export function confusion(figures, name, choose) {
       return choice(
         `${name(label)} → ${name(pred)}: ${count(n)}, ${percent(share)} of the class`,
         () => choose({ label, pred }),
-        {},
         svg("rect", { x, y, width: step, height: step, class: "hit" }),
         svg("rect", square),
         step >= 22 ? text(x + step / 2, y + step / 2 + 4, count(n), number) : null,

@@ -14,6 +14,20 @@ export const html = (tag, attributes = {}, ...children) => fill(document.createE
 export const svg = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 export const byId = (id) => document.getElementById(id);
 
+/** Makes a mark act on click, Enter and space. */
+export function pressable(mark, act) {
+  mark.setAttribute("role", "button");
+  mark.setAttribute("tabindex", 0);
+  mark.classList.add("choice");
+  mark.addEventListener("click", act);
+  mark.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    act();
+  });
+  return mark;
+}
+
 /** Later calls within the time replace earlier ones. */
 export function delayed(act, milliseconds) {
   let timer;

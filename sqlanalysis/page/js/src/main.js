@@ -1,7 +1,7 @@
 // The page is complete without this script: it adds the theme button, the copy buttons, and the map one can explore.
 import { NONE } from "./aggregation.js";
 import { openThumbnails, readFacts, readRows } from "./data.js";
-import { byId, delayed, html, svg } from "./dom.js";
+import { byId, delayed, html, pressable, svg } from "./dom.js";
 import { makeGroups, MODES } from "./groups.js";
 import { count } from "./intervals.js";
 import { PointMap } from "./map.js";
@@ -62,6 +62,15 @@ function legend(groups, selection, changed) {
   byId("legend").replaceChildren(...chips.filter(Boolean));
 }
 
+/** The bars and cells of the run's own charts choose their class or pair on the map. */
+function linkCharts(choose) {
+  for (const figure of document.querySelectorAll("[data-choices]")) {
+    const marks = figure.querySelectorAll(".mark-rect.role-mark path");
+    JSON.parse(figure.dataset.choices).forEach((cell, at) => pressable(marks[at], () => choose(cell)));
+    figure.querySelector("[role=img]").setAttribute("role", "group");
+  }
+}
+
 async function explore() {
   const facts = readFacts();
   const rows = await readRows();
@@ -79,7 +88,7 @@ async function explore() {
   };
   const panel = new Panel(rows, facts, selection, thumbnails, name, choose);
   byId("explore").hidden = false;
-  byId("explore").closest("section").classList.add("live");
+  byId("map-section").classList.add("live");
   const map = new PointMap(byId("box"), rows, facts.extent, thumbnails, {
     hover: (...place) => panel.card(...place),
     lasso: (mask, start) => {
@@ -135,6 +144,10 @@ async function explore() {
   byId("reset").addEventListener("click", () => map.reset());
   byId("explore").addEventListener("keydown", (event) => {
     if (event.key === "Escape" && selection.isActive) clear();
+  });
+  linkCharts((cell) => {
+    choose(cell);
+    byId("map-section").scrollIntoView();
   });
   colour(usable[0][0]);
   map.draw();

@@ -60,7 +60,7 @@ export class Panel {
     const values = [
       ["Accuracy", percent(figures.accuracy), `${interval(figures.ends)}, 95% interval${active ? ", descriptive" : ""}`],
       ["Mistakes", count(figures.n - figures.correct), `of ${count(figures.n)} with a label`],
-      ["Mean confidence", percent(figures.confidence), `calibration error ${figures.ece === null ? "–" : figures.ece.toFixed(3)}`],
+      ["Mean confidence", percent(figures.confidence), `calibration error ${Number.isFinite(figures.ece) ? figures.ece.toFixed(3) : "–"}`],
     ];
     byId("figures").replaceChildren(
       ...values.map(([term, figure, sub]) =>

@@ -1,0 +1,105 @@
+"""A page in the making: the queries asked so far with their rows, and the images that it will show."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+
+from .. import database, images, templates
+from ..errors import ImageError
+from ..progress import track
+from . import words
+
+THUMBNAIL_PX = 160
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One query of the page: the text to paste in a shell, and its rows."""
+
+    sql: str
+    rows: list[Row]
+
+    @property
+    def row(self) -> Row:
+        """The only row, or an empty one."""
+        return self.rows[0] if self.rows else {}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the page: texts only, the first column names the row."""
+
+    caption: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    texts: Sequence[int] = ()
+
+
+@dataclass
+class Draft:
+    """What the sections of a page share: one subject run, perhaps a baseline, and everything asked about them."""
+
+    con: duckdb.DuckDBPyConnection
+    max_images: int
+    run: str = ""
+    baseline: str | None = None
+    answers: dict[str, Answer] = field(default_factory=dict)
+    folder: str = ""
+    probs: bool = False
+    shown: list[Row] = field(default_factory=list)
+
+    def ask(self, query: str, values: Row | None = None, /, **names: object) -> Answer:
+        """Run one query of `sql/report` about the subject and keep its answer; each is asked once."""
+        if query not in self.answers:
+            names = {"run": self.run, "baseline": self.baseline, "probs": self.probs, **names}
+            text = templates.render(f"report/{query}", **names)
+            result = database.execute(self.con, f"report/{query}", values, **names)
+            columns = [column[0] for column in result.description]
+            rows = [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
+            sql = re.sub(r" -- noqa.*", "", "\n".join(text.splitlines()[5:]))
+            for name, value in (values or {}).items():
+                sql = sql.replace(f"${name}", str(value))
+            self.answers[query] = Answer(sql, rows)
+        return self.answers[query]
+
+    def pictures(self, rows: list[Row]) -> list[Row]:
+        """Rows of images (image_id, label_name, pred_name, uri, sizes) for a grid; `develop` adds the pixels."""
+        found = []
+        for row in rows:
+            label, pred = row.get("label_name"), row.get("pred_name")
+            said = [f"labelled {label}"] * (label is not None) + [f"predicted {pred}"] * (pred is not None)
+            size = max(row["width_px"], row["height_px"])
+            place = words.place(row["uri"], self.folder)
+            found.append({"correct": False, **row, "alt": ", ".join(said), "place": place, "pixelated": size <= 64})
+        self.shown += found
+        return found
+
+    def develop(self, *, progress: bool) -> None:
+        """Give every picture its `source`: a small copy as a data URL, None when the image cannot be read."""
+        ids = sorted({row["image_id"] for row in self.shown})
+        stored = {row["image_id"]: row["image"] for row in self.ask("shown_images", {"ids": ids}).rows}
+        self.answers.pop("shown_images")
+        with track("thumbnails", len(ids), enabled=progress) as advance, ThreadPoolExecutor(max_workers=8) as pool:
+            waiting = {pool.submit(_source, stored.get(image_id)): image_id for image_id in ids}
+            sources = {}
+            for done in as_completed(waiting):
+                sources[waiting[done]] = done.result()
+                advance(1)
+        for row in self.shown:
+            row["source"] = sources[row["image_id"]]
+
+
+def _source(image: Row | None) -> str | None:
+    try:
+        small = images.thumbnail(image or {"bytes": None, "path": None}, THUMBNAIL_PX, 70)
+    except ImageError:
+        return None
+    return "data:image/webp;base64," + base64.b64encode(small).decode()
