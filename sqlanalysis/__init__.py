@@ -21,6 +21,7 @@ _HOME = {
     "predict": "prediction",
     "preflight": "prediction",
     "project": "projection",
+    "read_report": "packing",
     "recover": "recovery",
     "register_model": "prediction",
     "render_sql": "templates",
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from .ingest import add_images as add_images
     from .ingest import add_predictions as add_predictions
     from .models import load_model as load_model
+    from .packing import read_report as read_report
     from .prediction import predict as predict
     from .prediction import preflight as preflight
     from .prediction import register_model as register_model

@@ -115,8 +115,10 @@ def thumbnail(image: dict[str, Any], size: int = 64, quality: int = 60) -> bytes
     """WebP of at most `size` × `size` pixels, upright, without metadata; smaller images keep their pixels."""
     from PIL import ImageOps
 
-    picture = ImageOps.exif_transpose(_open(read(image["bytes"], image["path"])))
+    picture = _open(read(image["bytes"], image["path"]))
     try:
+        picture.draft("RGB", (2 * size, 2 * size))  # a JPEG is decoded at the least scale that is large enough
+        picture = ImageOps.exif_transpose(picture)
         picture = picture.convert("RGB")
         small = max(picture.size) <= size
         picture.thumbnail((size, size))

@@ -22,9 +22,10 @@ import duckdb
 import jinja2
 from markupsafe import Markup
 
+from . import packing
 from .errors import NotFoundError, SchemaError, near_matches
 from .faults import point
-from .page import charts, checks, sections, words
+from .page import charts, checks, scatter, sections, words
 from .page.calibration import calibration
 from .page.comparison import compare
 from .page.draft import Draft
@@ -44,6 +45,7 @@ def report(
     *,
     title: str | None = None,
     max_images: int = 24,
+    max_mb: float = 25,
 ) -> Path:
     """Write one self-contained HTML page about a run: key figures, worst mistakes, map, classes, confusion.
 
@@ -56,18 +58,20 @@ def report(
             finished run, the newest first.
         title: heading of the page; "RUN on DATASET" when None.
         max_images: how many mistakes to show.
+        max_mb: about how large the page may be, in megabytes; thumbnails fill what its rows leave.
 
     Returns:
         The path of the page.
 
     Raises:
         NotFoundError: no such run (names near matches), no finished run at all, or no folder to write to.
+        SchemaError: the run has no predictions, `path` is no page, or the rows need more than `max_mb`.
         QueryError: DuckDB refused a query of the page.
     """
     file = _check_path(Path(path).expanduser())
     draft = Draft(con, max_images=max_images)
     names = _choose(draft, runs)
-    page = _page(draft, names, title, rank="newest" if runs is None else "first")
+    page = _page(draft, names, title, max_mb, rank="newest" if runs is None else "first")
     _write(file, page)
     return file
 
@@ -103,7 +107,7 @@ def _choose(draft: Draft, runs: str | Iterable[str] | None) -> list[str]:
     return names
 
 
-def _page(draft: Draft, runs: Sequence[str], title: str | None, rank: str) -> str:
+def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, rank: str) -> str:
     draft.run, draft.baseline = runs[0], runs[1] if len(runs) > 1 else None
     lineage, counts = draft.ask("lineage").row, dict(draft.ask("run_counts").row)
     draft.folder = folder = words.shared_folder(lineage)
@@ -143,6 +147,8 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, rank: str) -> st
     else:
         context["predictions"] = sections.predictions(draft)
     draft.develop(progress=True)
+    shown = sum(len(row.get("source") or "") for row in draft.shown)
+    context["pack"] = packing.pack(draft.con, draft.run, runs[1:MAX_RUNS], folder, max_mb, shown)
     return _render(context)
 
 
@@ -162,9 +168,9 @@ def _map(points: list[Row], counts: Row, labelled: bool) -> Row | None:
         chips.append({"name": "other", "kind": "", "n": others})
     drawn: Row = {"by": by, "hues": len(numbers), "others": others, "chips": chips, "correct_chart": None}
     drawn |= {"shown": len(points), "total": counts["n_placed"]}
-    drawn["names_chart"] = sections.draw(charts.map_by_name(points, field, numbers))
+    drawn["names_chart"] = Markup(scatter.by_name(points, field, numbers))  # noqa: S704 - numbers only
     if labelled:
-        drawn["correct_chart"] = sections.draw(charts.map_by_correct(points))
+        drawn["correct_chart"] = Markup(scatter.by_correct(points))  # noqa: S704 - numbers only
         kinds = {"right": True, "wrong": False}
         drawn["correct_chips"] = [
             {"name": kind, "kind": kind, "n": [point["correct"] for point in points].count(value)}
@@ -182,9 +188,10 @@ def _render(context: Row) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update({name: getattr(words, name) for name in _FILTERS})
-    css, script = ((_PARTS / f"page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js"))
+    css = "".join((_PARTS / name).read_text(encoding="utf-8") for name in ("page.css", "map.css"))
+    script = (_PARTS / "app.js").read_text(encoding="utf-8")
     policy = (
-        f"default-src 'none'; img-src data:; style-src '{_hash(css)}'; script-src '{_hash(script)}'; "
+        f"default-src 'none'; img-src data: blob:; style-src '{_hash(css)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
     return environment.get_template("page.html.j2").render(

@@ -40,6 +40,7 @@ def test_every_verb_has_a_function_of_the_same_name() -> None:
         "load-model",
         "map-batches",
         "preflight",
+        "read-report",
         "register-model",
         "to-tensor",
     }

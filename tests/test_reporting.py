@@ -16,9 +16,9 @@ import duckdb
 import pytest
 
 import sqlanalysis
-from sqlanalysis import reporting, templates
+from sqlanalysis import packing, reporting, templates
 from sqlanalysis.errors import NotFoundError
-from sqlanalysis.page import charts, words
+from sqlanalysis.page import charts, scatter, words
 
 from . import report_fixture
 
@@ -195,7 +195,7 @@ def test_content_policy_is_first_and_right(digits: tuple[duckdb.DuckDBPyConnecti
     assert page.tags[: page.tags.index("meta") + 1] == ["html", "head", "meta"]
     assert page.attributes[1][2] == "Content-Security-Policy"
     for tag in ("style", "script"):
-        (code,) = page.texts[tag]
+        code = page.texts[tag][0]
         digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
         assert f"{tag}-src 'sha256-{digest}'" in policy
     assert "unsafe" not in policy
@@ -203,7 +203,10 @@ def test_content_policy_is_first_and_right(digits: tuple[duckdb.DuckDBPyConnecti
 
 
 def assert_stands_alone(page: Page) -> None:
-    assert page.tags.count("script") == page.tags.count("style") == 1
+    kinds = [value for tag, name, value in page.attributes if (tag, name) == ("script", "type")]
+    assert page.tags.count("script") == 1 + len(kinds), "one script, and blocks of data"
+    assert kinds == [packing.KINDS[name] for name in ("facts", "rows", "thumbnails")]
+    assert page.tags.count("style") == 1
     assert not page.open
     for tag, name, value in page.attributes:
         assert name != "style", tag
@@ -219,7 +222,10 @@ def test_page_stands_alone(digits: tuple[duckdb.DuckDBPyConnection, Page]) -> No
     con, page = digits
     assert_stands_alone(page)
     assert "/home/" not in page.text
-    assert "http" not in page.text.replace("http-equiv", "").replace('xmlns="http://www.w3.org/2000/svg"', "")
+    text = re.sub("<script.*?</script>", "", page.text, flags=re.DOTALL)
+    assert "http" not in text.replace("http-equiv", "").replace('xmlns="http://www.w3.org/2000/svg"', "")
+    namespaces = set(re.findall(r"https?:[^\"'`]*", page.texts["script"][0]))
+    assert {address.partition("://")[2].partition("/")[0] for address in namespaces} == {"www.w3.org"}
     suspects = len(con.sql("from label_issues('digits_logreg')").fetchall())
     assert f"{len(page.table('Suspected label errors'))} of {suspects} images that confidently" in page.texts["main"][0]
     assert page.tags.count("img") == 24 + min(suspects, 24) + 24 + 12 * 2
@@ -239,7 +245,10 @@ def test_hostile_names_are_inert(con: duckdb.DuckDBPyConnection, tmp_path: Path)
     assert page.texts["h1"] == ["<script>alert(7)</script>"]
     assert "49" not in page.texts["h1"][0]
     assert all(name in page.texts["main"][0] for name in names)
-    assert not any("alert" in code for code in page.texts["script"])
+    script, facts, *_ = page.texts["script"]
+    assert "alert" not in script
+    assert not set("<>&'") & set(facts)
+    assert json.loads(facts)["classes"] == list(names)
 
 
 def test_unlabelled_run(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
@@ -359,7 +368,7 @@ def test_queries_run_in_the_shell_with_the_same_numbers(shell: str, tmp_path: Pa
     for name, sql in queries.items():
         command = [shell, "-readonly", "-json", str(database), "-c", sql]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert not answer.stderr, name
+        assert not answer.stderr, (name, answer.stderr)
         rows = [tuple(row.values()) for row in json.loads(answer.stdout or "[]")]
         assert len(rows) == len(expected[name]), name
         for row, wanted in zip(rows, expected[name], strict=True):
@@ -485,17 +494,16 @@ def test_names_enter_no_expression() -> None:
 
     figures = {"recall": 0.5, "recall_low": 0.4, "recall_high": 0.6, "precision": 0.5, "n": 3}
     cell = {"label": 0, "pred": 1, "label_name": "marker1", "pred_name": "marker2", "n": 1, "share": 0.1}
-    point = {"x": 1.0, "y": 2.0, "name": "marker", "correct": True}
+    point = {"image_id": 7, "x": 1.0, "y": 2.0, "name": "marker", "correct": True}
     drawn = [
         charts.class_recall([{"name": "marker", **figures}]),
         charts.confusion([cell]),
         charts.runs([{"run": "marker", "accuracy": 0.5, "ci_low": 0.4, "ci_high": 0.6}]),
-        charts.map_by_name([point], "name", {"marker": 1}),
-        charts.map_by_correct([point]),
     ]
     for chart in drawn:
         places = set(texts(vl_convert.vegalite_to_vega(chart)))
         assert all(".values" in place or place == ".scales.domain" for place in places), places
+    assert "marker" not in scatter.by_name([point], "name", {"marker": 1}) + scatter.by_correct([point])
 
 
 @pytest.mark.parametrize(

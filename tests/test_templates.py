@@ -20,6 +20,7 @@ NAMES = {
     "kind": "table", "name": "x", "text": "it's", "table": "errors", "function": "resnet18", "source": "rows",
     "image_id": None, "pred": "pred", "confidence": "confidence", "probs": "probs", "relation": "my_run",
     "values": {}, "folder": "file.tmp", "schema": "main", "by_index": True, "exists": True, "shared": True, "inputs": ["label"], "macro": "accuracy",
+    "others": ["b"], "placed": True, "sampled": True,
     "baseline": "other_run", "features": ["split", "format"], "keys": ["camera"], "size_step": 64, "bytes_step": 50,
     "tables": {"old": "_a", "new": "_b"},
 }  # fmt: skip

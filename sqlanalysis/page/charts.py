@@ -33,7 +33,6 @@ _CONFIG: Row = {
     },
     "text": {"fontSize": 11},
 }
-_CROSS = "M-1,-1L1,1M1,-1L-1,1"
 _DIAMOND: Row = {
     "type": "point",
     "shape": "diamond",
@@ -229,50 +228,4 @@ def confusion(rows: Sequence[Row]) -> Row:
             },
         },
         "layer": marks,
-    }
-
-
-def map_by_name(rows: Sequence[Row], field: str, numbers: dict[str, int]) -> Row:
-    """Points on the map, one hue for each frequent name of a column; grey for the others, drawn below."""
-    points = [{"x": row["x"], "y": row["y"], "hue": f"var(--c{numbers.get(row[field], 0)})"} for row in rows]
-    points.sort(key=lambda point: point["hue"] != "var(--c0)")
-    mark = {"type": "circle", "opacity": 0.75}
-    return _map(points, [{"mark": mark, "encoding": {"color": {"field": "hue", "scale": None}}}])
-
-
-def map_by_correct(rows: Sequence[Row]) -> Row:
-    """Points on the map: right ones as faint dots, wrong ones as crosses above them."""
-    points = [{"x": row["x"], "y": row["y"], "correct": row["correct"]} for row in rows]
-    right: Row = {
-        "transform": [{"filter": "datum.correct === true"}],
-        "mark": {"type": "circle", "color": "var(--accent)", "opacity": 0.45},
-    }
-    wrong: Row = {
-        "transform": [{"filter": "datum.correct === false"}],
-        "mark": {"type": "point", "shape": _CROSS, "color": "var(--wrong)", "filled": False, "strokeWidth": 2},
-        "encoding": {"size": {"value": 26}, "opacity": {"value": 1}},
-    }
-    return _map(points, [right, wrong])
-
-
-def _map(points: Sequence[Row], layers: Sequence[Row]) -> Row:
-    """A square map on which one unit is as long across as upward."""
-    spans = [(min(point[axis] for point in points), max(point[axis] for point in points)) for axis in "xy"]
-    half = max(high - low for low, high in spans) / 2 * 1.04 or 1.0
-    (x, y) = (
-        {
-            "field": axis,
-            "type": "quantitative",
-            "axis": None,
-            "scale": {"domain": [(low + high) / 2 - half, (low + high) / 2 + half], "nice": False, "zero": False},
-        }
-        for axis, (low, high) in zip("xy", spans, strict=True)
-    )
-    size = 30 if len(points) <= 1000 else 20
-    return {
-        "width": 500,
-        "height": 500,
-        "data": {"values": list(points)},
-        "encoding": {"x": x, "y": y, "size": {"value": size}},
-        "layer": [{**layer, "mark": {"aria": False, **layer["mark"]}} for layer in layers],
     }

@@ -136,7 +136,14 @@ def per_class(draft: Draft) -> Row:
     ]
     first = f" (the lowest {count(TABLE_CLASSES)})" if len(rows) > TABLE_CLASSES else ""
     table = Table(f"{count(len(rows))} classes, lowest recall first{first}", heads, texts)
-    return {"summary": summary, "chart": draw(charts.class_recall(shown)), "table": table, "n": len(rows)}
+    chart = draw(charts.class_recall(shown))
+    return {
+        "summary": summary,
+        "chart": chart,
+        "choices": [{"label": row["class"]} for row in shown],
+        "table": table,
+        "n": len(rows),
+    }
 
 
 def confusion(draft: Draft, n_classes: int) -> Row:
@@ -164,6 +171,7 @@ def confusion(draft: Draft, n_classes: int) -> Row:
         "summary": summary,
         "note": note,
         "chart": draw(charts.confusion(rows)) if rows else None,
+        "choices": [{"label": row["label"], "pred": row["pred"]} for row in rows if row["n"]],
         "wide": len({row["pred"] for row in rows}) > 12,
         "matrix": _matrix(rows, whole),
         "pairs": Table("Most confused pairs", heads, texts, (1,)) if pairs else None,

@@ -1,0 +1,27 @@
+// Bundles src/main.js into ../app.js and writes the licences of what is inside; the same sources give the same bytes.
+import { readFileSync, writeFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+
+process.chdir(fileURLToPath(new URL(".", import.meta.url)));
+const { metafile } = await build({
+  entryPoints: ["src/main.js"],
+  outfile: "../app.js",
+  bundle: true,
+  minify: true,
+  charset: "ascii",
+  format: "iife",
+  target: ["es2022"],
+  legalComments: "none",
+  metafile: true,
+  preserveSymlinks: true,
+});
+
+const used = Object.keys(metafile.inputs).map((path) => path.match(/^node_modules\/((?:@[^/]+\/)?[^/]+)\//)?.[1]);
+const names = [...new Set(used.filter(Boolean))].sort();
+const licences = names.map((name) => {
+  const { version, license } = JSON.parse(readFileSync(`node_modules/${name}/package.json`, "utf8"));
+  const text = readFileSync(`node_modules/${name}/LICENSE`, "utf8").trim();
+  return `${name} ${version} (${license})\n\n${text}\n`;
+});
+writeFileSync("../THIRD_PARTY_LICENSES.txt", `The page's script holds these libraries.\n\n${licences.join("\n---\n\n")}`);

@@ -1,0 +1,38 @@
+const SVG = "http://www.w3.org/2000/svg";
+
+function fill(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name === "on") for (const [kind, act] of Object.entries(value)) node.addEventListener(kind, act);
+    else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.filter((child) => child !== null));
+  return node;
+}
+
+/** An element with attributes, listeners under `on`, and children; texts are text, never markup. */
+export const html = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
+export const svg = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
+export const byId = (id) => document.getElementById(id);
+
+/** Makes a mark act on click, Enter and space. */
+export function pressable(mark, act) {
+  mark.setAttribute("role", "button");
+  mark.setAttribute("tabindex", 0);
+  mark.classList.add("choice");
+  mark.addEventListener("click", act);
+  mark.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" && event.key !== " ") return;
+    event.preventDefault();
+    act();
+  });
+  return mark;
+}
+
+/** Later calls within the time replace earlier ones. */
+export function delayed(act, milliseconds) {
+  let timer;
+  return (...values) => {
+    clearTimeout(timer);
+    timer = setTimeout(act, milliseconds, ...values);
+  };
+}

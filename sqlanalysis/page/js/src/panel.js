@@ -1,0 +1,135 @@
+// What is said and shown of a selection: figures, images, charts, SQL and CSV.
+import { aggregate, NONE, worst } from "./aggregation.js";
+import { calibration, classBars, confusion } from "./charts.js";
+import { byId, html } from "./dom.js";
+import { isWrong } from "./groups.js";
+import { count, interval, percent } from "./intervals.js";
+import { copy } from "./theme.js";
+
+const MOST_IMAGES = 24;
+const SMALL = 30;
+
+/** A small image; one of few pixels shows them. */
+function image(url, alt) {
+  const found = html("img", { alt, on: { load: () => found.classList.toggle("pixelated", found.naturalWidth <= 32) } });
+  found.src = url;
+  return found;
+}
+
+export class Panel {
+  constructor(rows, facts, selection, thumbnails, name, choose) {
+    Object.assign(this, { rows, facts, selection, thumbnails, name, choose });
+    this.whole = aggregate(rows, selection.mask, facts.classes.length);
+    byId("copy-sql").addEventListener("click", (event) => {
+      const sql = selection.sql();
+      copy(event.target, sql, () => {
+        byId("statement").value = sql;
+        byId("statement").hidden = false;
+        byId("statement").select();
+        return "Selected: press Ctrl+C";
+      });
+    });
+    byId("save-csv").addEventListener("click", () => {
+      const url = URL.createObjectURL(new Blob([selection.csv(name)], { type: "text/csv" }));
+      html("a", { href: url, download: `${facts.run}_selection.csv` }).click();
+      setTimeout(() => URL.revokeObjectURL(url), 10_000);
+    });
+  }
+
+  update() {
+    const { selection, rows, facts } = this;
+    const figures = selection.isActive ? aggregate(rows, selection.mask, facts.classes.length) : this.whole;
+    this.say(figures);
+    const row = (found) => this.tile(found);
+    byId("shown").replaceChildren(...worst(rows, selection.mask, MOST_IMAGES).map(row));
+    byId("charts").hidden = !(selection.isActive && figures.n);
+    byId("statement").hidden = true;
+    if (!byId("charts").hidden) this.draw(figures);
+    this.figures = figures;
+  }
+
+  say(figures) {
+    const { selection, name, rows } = this;
+    const active = selection.isActive;
+    const of = active ? `${count(figures.selected)} of ${count(rows.n)} images selected` : `All ${count(rows.n)} images`;
+    const words = selection.words(name).join(" · ");
+    byId("sentence").replaceChildren(
+      html("b", {}, of),
+      active ? html("span", { class: "muted" }, html("bdi", {}, ` ${words}`)) : "",
+    );
+    const values = [
+      ["Accuracy", percent(figures.accuracy), `${interval(figures.ends)}, 95% interval${active ? ", descriptive" : ""}`],
+      ["Mistakes", count(figures.n - figures.correct), `of ${count(figures.n)} with a label`],
+      ["Mean confidence", percent(figures.confidence), `calibration error ${Number.isFinite(figures.ece) ? figures.ece.toFixed(3) : "–"}`],
+    ];
+    byId("figures").replaceChildren(
+      ...values.map(([term, figure, sub]) =>
+        html("div", {}, html("dt", {}, term), html("dd", {}, html("b", {}, figure), html("small", {}, sub))),
+      ),
+    );
+    const note = byId("note");
+    note.hidden = !active;
+    note.textContent =
+      figures.n < SMALL
+        ? `Only ${count(figures.n)} labelled images: too few to say much.`
+        : "Chosen after looking at the results: the interval describes this selection, it is no test.";
+    note.classList.toggle("small", figures.n < SMALL);
+    for (const id of ["clear", "copy-sql", "save-csv"]) byId(id).disabled = !active;
+  }
+
+  sure(row) {
+    return this.rows.confidence[row] >= 0 ? percent(this.rows.confidence[row]) : "–";
+  }
+
+  /** "label → prediction" of a mistake, else "✓ prediction", or the prediction alone without a label. */
+  names(row) {
+    const { rows, name } = this;
+    const guess = html("bdi", {}, name(rows.pred[row], "pred"));
+    if (!isWrong(rows, row)) return html("span", { class: "names" }, rows.label[row] === NONE ? "" : "✓ ", guess);
+    const cross = html("span", { class: "cross", "aria-hidden": "true" }, "✗ ");
+    return html("span", { class: "names" }, cross, html("bdi", {}, name(rows.label[row], "label")), " → ", guess);
+  }
+
+  tile(row) {
+    const { rows, name, thumbnails } = this;
+    const url = thumbnails.url(rows.origin[row]);
+    const wrong = isWrong(rows, row);
+    const alt = `labelled ${name(rows.label[row], "label")}, predicted ${name(rows.pred[row], "pred")}`;
+    const picture = url ? image(url, alt) : html("span", { class: "missing" }, rows.file(row));
+    const caption = html("figcaption", {}, this.names(row), html("span", { class: "small" }, this.sure(row)));
+    return html("figure", { class: wrong ? "wrong" : null, title: rows.file(row) }, html("div", { class: "frame" }, picture), caption);
+  }
+
+  draw(figures) {
+    const { whole, choose } = this;
+    const name = (code) => this.name(code, code < 0 ? "pred" : "label");
+    const classes = figures.classes.length;
+    byId("chart-classes").replaceChildren(classBars(figures, whole, name, choose));
+    byId("chart-confusion").replaceChildren(confusion(figures, name, choose));
+    byId("chart-calibration").replaceChildren(calibration(figures, whole));
+    byId("chart-classes-note").textContent = `Lowest recall first${classes > 14 ? `, 14 of ${classes} classes` : ""}; the tick is the whole run.`;
+  }
+
+  /** The hover card: above the point where there is room, else below. */
+  card(row, x, y) {
+    const card = byId("card");
+    card.hidden = row < 0;
+    if (row < 0) return;
+    const { rows, name, thumbnails } = this;
+    const url = thumbnails.url(rows.origin[row]);
+    const agree = rows.differ ? ` · ${rows.differ[row] ? `${rows.differ[row]} other runs differ` : "all runs agree"}` : "";
+    const lines = [
+      this.names(row),
+      html("p", {}, `confidence ${this.sure(row)}${agree}`),
+      html("p", { class: "muted" }, html("bdi", {}, rows.file(row)), ` · id ${rows.id[row]}`),
+    ];
+    card.replaceChildren(...(url ? [image(url, "")] : []), html("div", {}, ...lines));
+    card.classList.toggle("wrong", isWrong(rows, row));
+    const stage = card.parentElement.getBoundingClientRect();
+    const { width, height } = card.getBoundingClientRect();
+    const left = Math.max(4, Math.min(stage.width - width - 4, x - width / 2));
+    const above = y - height - 14;
+    card.style.left = `${left}px`;
+    card.style.top = `${above > -70 ? above : y + 14}px`;
+  }
+}

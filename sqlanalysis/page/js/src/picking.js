@@ -1,0 +1,30 @@
+// Nearest point by a grid of 512 × 512 cells over the range of uint16, filled by counting sort.
+const BITS = 7;
+const SIDE = 512;
+export const NOWHERE = 65535; // the coordinate of an image without a place on the map
+
+export function buildGrid(x, y) {
+  const starts = new Uint32Array(SIDE * SIDE + 1);
+  const cell = (i) => (y[i] >> BITS) * SIDE + (x[i] >> BITS);
+  for (let i = 0; i < x.length; i++) if (x[i] !== NOWHERE) starts[cell(i) + 1]++;
+  for (let c = 0; c < SIDE * SIDE; c++) starts[c + 1] += starts[c];
+  const next = starts.slice();
+  const rows = new Uint32Array(starts[SIDE * SIDE]);
+  for (let i = 0; i < x.length; i++) if (x[i] !== NOWHERE) rows[next[cell(i)]++] = i;
+  return { x, y, starts, rows };
+}
+
+/** The row nearest to (a, b) within a radius, among those that `pickable(row)` allows; -1 when there is none. */
+export function nearest({ x, y, starts, rows }, a, b, radius, pickable) {
+  const clamp = (value) => Math.max(0, Math.min(SIDE - 1, value >> BITS));
+  let [best, found] = [radius * radius, -1];
+  for (let gy = clamp(b - radius); gy <= clamp(b + radius); gy++) {
+    const line = gy * SIDE;
+    const end = starts[line + clamp(a + radius) + 1];
+    for (let k = starts[line + clamp(a - radius)]; k < end; k++) {
+      const distance = (x[rows[k]] - a) ** 2 + (y[rows[k]] - b) ** 2;
+      if (distance <= best && pickable(rows[k])) [best, found] = [distance, rows[k]];
+    }
+  }
+  return found;
+}
