@@ -57,7 +57,7 @@ def compare(
     Returns:
         The sentence of `verdict`, whether it is established, the number of images, and the rows of `paired_bootstrap`
         (`scores`: accuracy, balanced accuracy, macro F1), `mcnemar`, `agreement` (churn), `compare_classes` and
-        `flips`, the same that these macros give in SQL. Shares are fractions; a point in the sentence is 0.01.
+        `flips` (the worst 50), as these macros give them in SQL. Shares are fractions; a point in the sentence is 0.01.
 
     Raises:
         NotFoundError: no such run; names near matches.
@@ -98,12 +98,12 @@ def _check(con: duckdb.DuckDBPyConnection, run: str, baseline: str, force: bool)
     """Refuse what does not compare."""
     if run == baseline:
         raise SchemaError(f"{run!r} is its own baseline; name another run")
-    reason, n_both, can_force = database.fetch(con, "statements/read_comparable", [run, baseline])[0]
-    if reason is None or (force and can_force):
+    reason, n_both = database.fetch(con, "statements/read_comparable", [run, baseline])[0]
+    if reason is None or (force and n_both):
         return
     way = (
         f"force=True, --force compares the {n_both:,} images that both have answered"
-        if can_force
+        if n_both
         else "not even by force: it takes labelled images that both have answered, in one label space"
     )
     raise SchemaError(f"{run!r} and {baseline!r} do not compare: {reason} ({way})")

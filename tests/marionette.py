@@ -31,6 +31,7 @@ class Firefox:
             "--headless",
             "--marionette",
             "--no-remote",
+            "--remote-allow-system-access",
             "--profile",
             str(folder),
             f"--width={width}",

@@ -283,7 +283,7 @@ def test_comparable_is_one_row_per_ordered_pair(con: duckdb.DuckDBPyConnection) 
     add_runs(con, **dict.fromkeys(names, 2.0))
     found = con.execute("from comparable").fetchall()
     assert sorted(row[:2] for row in found) == [(b, a) for b in names for a in names if a != b]
-    assert {row[2:] for row in found} == {(True, None, 600, True)}
+    assert {row[2:] for row in found} == {(True, None, 600)}
     con.execute("delete from runs where run <> 'first'")
     assert con.execute("from comparable").fetchall() == []
 
@@ -292,56 +292,49 @@ OTHER_SPACE = "update runs set output_space = 'letters' where run = 'strong'"
 
 
 @pytest.mark.parametrize(
-    ("change", "reason", "n_both", "can_force"),
+    ("change", "reason", "n_both"),
     [
-        ("delete from outputs.weak where image_id < 3", "images only strong answered: 3", 597, True),
+        ("delete from outputs.weak where image_id < 3", "images only strong answered: 3", 597),
         (
             "update outputs.strong set pred = null where image_id in (5, 6)",
             "images only weak answered: 2",
             598,
-            True,
         ),
         (
             "update outputs.weak set sha256 = 'old' where image_id = 7",
             "answers of weak for other bytes than the images have now: 1; images only strong answered: 1",
             599,
-            True,
         ),
         (
             "update runs set status = 'interrupted' where run = 'weak'",
             "weak is interrupted, not finished",
             600,
-            True,
         ),
         (
             "update runs set class_policy = 'open' where run = 'strong'",
             "other class policy: open and identity",
             600,
-            True,
         ),
         (
             OTHER_SPACE,
             "no labelled image that both have answered; other label space: letters and digits_classes",
             0,
-            False,
         ),
-        ("update images set label = null", "no labelled image that both have answered", 0, False),
+        ("update images set label = null", "no labelled image that both have answered", 0),
     ],
     ids=["missing", "no prediction", "other bytes", "unfinished", "policy", "space", "no labels"],
 )
-def test_what_is_not_comparable(
-    two: duckdb.DuckDBPyConnection, change: str, reason: str, n_both: int, can_force: bool
-) -> None:
-    assert pair(two) == (True, None, 600, True)
+def test_what_is_not_comparable(two: duckdb.DuckDBPyConnection, change: str, reason: str, n_both: int) -> None:
+    assert pair(two) == (True, None, 600)
     two.execute(change)
     if "delete" in change:
         two.execute("update runs set n_ok = 597 where run = 'weak'")
-    assert pair(two) == (False, reason, n_both, can_force)
+    assert pair(two) == (False, reason, n_both)
     with pytest.raises(SchemaError, match=re.escape(reason)) as refused:
         compare(two, "strong", "weak")
-    way = f"force=True, --force compares the {n_both} images" if can_force else "not even by force"
+    way = f"force=True, --force compares the {n_both} images" if n_both else "not even by force"
     assert way in str(refused.value)
-    if can_force:
+    if n_both:
         assert compare(two, "strong", "weak", force=True).n == n_both
     else:
         with pytest.raises(SchemaError, match="not even by force"):

@@ -360,7 +360,6 @@ def test_firefox(made: Any, tmp_path: Path) -> None:
         firefox.messages(clear=True)
         firefox.get(page)
         wait(lambda: firefox.run(READY))
-        assert firefox.run("return document.createElement('canvas').getContext('webgl2')") is None
         firefox.run("document.getElementById('box').scrollIntoView({block: 'center'})")
         firefox.run("navigator.clipboard.writeText = (text) => { document.title = text; return Promise.resolve(); }")
         firefox.drag("#box", RING, shift=True)
@@ -371,5 +370,6 @@ def test_firefox(made: Any, tmp_path: Path) -> None:
         assert sentence.startswith(f"{n:,} of 900 images selected")
         assert firefox.run(TEXT, "figures") == text
         assert firefox.messages() == []
+        assert firefox.run("return document.createElement('canvas').getContext('webgl2')") is None
     finally:
         firefox.quit()

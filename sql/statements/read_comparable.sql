@@ -6,7 +6,6 @@
 select
     reason,
     n_both,
-    can_force,
 from comparable
 where run = ?
     and baseline = ?;

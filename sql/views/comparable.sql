@@ -1,7 +1,7 @@
 -- Which runs can be compared, and why others cannot: same images, label space and class policy, both finished.
 -- Grain: one row per run and other run, as its baseline.
 -- Parameters: none
--- Edges: counts labelled images with a prediction; can_force says whether those that both have answered still compare.
+-- Edges: counts labelled images with a prediction; n_both is 0, too, for runs of different data sets or label spaces.
 -- Source: this project
 create or replace view comparable as
 -- Nothing is materialized, so that a filter on run and baseline reads those two runs alone.
@@ -56,7 +56,6 @@ _pairs as (
         b.run,
         a.run as baseline,
         coalesce(_shared.n, 0) as n_both,
-        b.space = a.space and n_both > 0 as can_force,
         concat_ws(
             '; ',
             b.problem,
@@ -75,5 +74,5 @@ _pairs as (
     left join _shared on b.run = _shared.run and a.run = _shared.baseline
 )
 
-select run, baseline, reasons = '' as comparable, nullif(reasons, '') as reason, n_both, can_force,
+select run, baseline, reasons = '' as comparable, nullif(reasons, '') as reason, n_both,
 from _pairs;
