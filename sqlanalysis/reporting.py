@@ -7,11 +7,9 @@ without JavaScript. Every number on it comes from a query that the page shows.
 from __future__ import annotations
 
 import base64
-import contextlib
 import datetime
 import hashlib
 import importlib.metadata
-import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +22,7 @@ from markupsafe import Markup
 
 from . import database, images, templates
 from .errors import ImageError, NotFoundError, SchemaError, near_matches
+from .files import write_whole
 from .page import charts, words
 
 MAX_POINTS = 5000
@@ -77,7 +76,7 @@ def report(
     file = _check_path(Path(path).expanduser())
     names = _choose(con, runs)
     page = _page(con, names, title, max_images, rank="newest" if runs is None else "first")
-    _write(file, page)
+    write_whole(file, page)
     return file
 
 
@@ -293,18 +292,3 @@ def _render(context: Row) -> str:
 
 def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _write(file: Path, page: str) -> None:
-    """Write beside the target, then rename: a reader sees the old page or the new one, never half of one."""
-    draft = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        with draft.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
-            stream.write(page)
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.replace(file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
-        raise

@@ -59,8 +59,10 @@ def test_sandbox_blocks_escapes() -> None:
 @pytest.mark.parametrize("name", templates.paths())
 def test_lint(name: str) -> None:
     folder = name.partition("/")[0]
-    plain = folder in templates.INSTALLED
-    text = templates.source(name) if plain else templates.render(name, **NAMES)
+    plain = folder in templates.PLAIN
+    text = templates.render(name, **NAMES)
+    if folder == "expectations":  # sqlfluff has no lexer for $parameters
+        text = text.replace("$", "_")
     found = sqlfluff.lint(text, dialect="duckdb", config_path=str(ROOT / ".sqlfluff"))
     ignored = {"PRS"} if not plain and UNPARSED.search(text) else set()
     if not plain:

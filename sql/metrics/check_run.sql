@@ -1,10 +1,19 @@
 -- How many rows of a relation do not fit together: read it before trusting a metric.
 -- Grain: one row.
 -- Parameters: rel, tolerance := 1e-3 (for probabilities and their sums)
--- Edges: rows with NaN count in nan_probs alone; other_length compares with the commonest length (longest on ties).
+-- Edges: NaN counts in nan_probs alone; other_length is from the commonest (longest on ties); no probs column: all NULL.
 -- Source: this project
 create or replace macro check_run(rel, tolerance := 1e-3) as table
-with _rows as (
+with _given as (
+    from query_table(rel)
+    union all by name
+    select
+        null::float as confidence,
+        null::float[] as probs,
+    where false
+),
+
+_rows as (
     select
         image_id,
         label,
@@ -18,7 +27,7 @@ with _rows as (
         list_max(probs) as p_max,
         list_sum(probs) as p_sum,
         coalesce(isnan(list_max(probs)::double) or list_count(probs) < len(probs), false) as has_nan,
-    from query_table(rel)
+    from _given
 ),
 
 _widths as (
