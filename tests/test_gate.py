@@ -92,7 +92,7 @@ def test_a_sound_run_passes(base: duckdb.DuckDBPyConnection) -> None:
     assert {one.status for one in checked.results} == {"pass"}
     assert {one.n_violations for one in checked.results} == {0}
     assert {one.rows for one in checked.results} == {()}
-    assert "accuracy 96.7 %" in result(checked, "min_accuracy").message
+    assert "accuracy 96.67 %" in result(checked, "min_accuracy").message
     assert "0 of 300 images failed" in result(checked, "max_errors").message
 
 
@@ -103,7 +103,7 @@ def test_min_accuracy_is_the_wilson_bound(con: duckdb.DuckDBPyConnection, wrong:
     for bound, status in ((low - 1e-9, "pass"), (low + 1e-9, "fail")):
         found = result(check(con, run="second", min_accuracy=min(1, max(0, bound))), "min_accuracy")
         assert found.status == (status if bound > 0 else "pass")
-        assert f"95 % interval {100 * low:.1f} to {100 * high:.1f} %, n = 300" in found.message
+        assert f"95 % interval {100 * low:.2f} to {100 * high:.2f} %, n = 300" in found.message
 
 
 def test_no_regression_against_statsmodels(con: duckdb.DuckDBPyConnection) -> None:

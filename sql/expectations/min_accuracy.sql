@@ -12,7 +12,7 @@ select
     case
         when n = 0 then 'no labelled image has a prediction'
         else format(
-            'accuracy {:.1f} %, 95 % interval {:.1f} to {:.1f} %, n = {:,}: its lower end {} {:g} %',
+            'accuracy {:.2f} %, 95 % interval {:.2f} to {:.2f} %, n = {:,}: its lower end {} {:g} %',
             100 * accuracy, 100 * ci_low, 100 * ci_high, n,
             case when ci_low < $min_accuracy then 'is below' else 'reaches' end, 100 * $min_accuracy::double
         )
