@@ -20,10 +20,11 @@ from .files import write_whole
 
 SHOWN = 5  # violations kept of each expectation
 COLUMNS, WIDTH = 8, 40  # of their table
+TEXT = 500  # characters of a message
 _ALWAYS = ("sound_run", "whole_run", "sound_database")
 _BATCH = 8192  # rows held at once while violations are counted
 _SEVERITIES = {"error": "fail", "warn": "warn"}
-_KEY = re.compile(r"(\w+):\s*(.*)")
+_KEY = re.compile(rf"(severity|{'|'.join(templates.HEADER[1:])}):\s*(.*)", re.IGNORECASE)
 _ODD = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
@@ -189,14 +190,15 @@ def _evaluate(con: duckdb.DuckDBPyConnection, name: str, query: str | Path, give
     except (duckdb.Error, QueryError, OSError, UnicodeDecodeError) as error:
         return Expectation(name, meaning, "error", _line(error), None, seconds=time.perf_counter() - started)
     facts = dict(zip(columns, rows[0], strict=True)).get("message") if rows else None
+    message = facts or meaning or ("rows that should not be" if n else "")
     return Expectation(
         name,
         meaning,
         _SEVERITIES[severity] if n else "pass",
-        _line(facts or meaning),
+        _line(message),
         n,
         columns,
-        rows[:SHOWN] if n else (),
+        rows if n else (),
         time.perf_counter() - started,
     )
 
@@ -212,7 +214,7 @@ def _comment(text: str) -> tuple[str, str]:
         key = _KEY.fullmatch(words)
         if key:
             keys[key[1].lower()] = key[2].strip().lower()
-        elif not keys:
+        elif not keys.keys() - {"severity"}:
             meaning.append(words)
     severity = keys.get("severity", "error")
     if severity not in _SEVERITIES:
@@ -268,9 +270,11 @@ def _plain(batch: pa.RecordBatch) -> list[tuple[Any, ...]]:
     return list(zip(*columns, strict=True))
 
 
-def _line(text: object) -> str:
-    """Text on one line, without what a terminal would obey or XML forbids."""
-    return _ODD.sub(lambda odd: f"\\u{ord(odd[0]):04x}", " ".join(str(text).split()))
+def _line(text: object, most: int = TEXT) -> str:
+    """Text on one line, not too long, without what a terminal would obey or XML forbids."""
+    line = " ".join(str(text).split())
+    line = line if len(line) <= most else line[: most - 1] + "…"
+    return _ODD.sub(lambda odd: f"\\u{ord(odd[0]):04x}", line)
 
 
 def describe_rows(result: Expectation) -> list[str]:
@@ -285,9 +289,8 @@ def describe_rows(result: Expectation) -> list[str]:
 
 
 def _cells(row: tuple[Any, ...]) -> list[str]:
-    texts = [f"{value:.6g}" if isinstance(value, float) else _line(value) for value in row[:COLUMNS]]
-    cut = [text if len(text) <= WIDTH else text[: WIDTH - 1] + "…" for text in texts]
-    return cut + ["…"] * (len(row) > COLUMNS)
+    texts = [f"{value:.6g}" if isinstance(value, float) else _line(value, WIDTH) for value in row[:COLUMNS]]
+    return texts + ["…"] * (len(row) > COLUMNS)
 
 
 def _junit(checked: Checked) -> str:

@@ -316,9 +316,11 @@ def test_a_file_of_violations(base: duckdb.DuckDBPyConnection, tmp_path: Path) -
     [
         ("-- x\nselect 1 where false", "pass", 0, "x"),
         ("-- x\n-- severity: warn\nselect 1", "warn", 1, "x"),
-        ("-- Severity:  WARN\n-- x\nselect 1", "warn", 1, ""),
+        ("-- Severity:  WARN\n-- x\nselect 1", "warn", 1, "x"),
+        ("-- recall: all of it\n-- Grain: rows\n-- more\nselect 1", "fail", 1, "recall: all of it"),
+        ("select repeat('long', 1000) as message", "fail", 1, "longlong"),
         ("-- x\n-- severity: error\nselect 1;\n-- y", "fail", 1, "x"),
-        ("select 1 -- severity: warn", "fail", 1, ""),
+        ("select 1 -- severity: warn", "fail", 1, "rows that should not be"),
         ("\ufeff-- x\nselect 1", "fail", 1, "x"),
         ("-- x\nselect 'said' as message", "fail", 1, "said"),
         ("-- x\nselect null as message", "fail", 1, "x"),
@@ -357,6 +359,7 @@ def test_files(
     found = result(checked, str(file))
     assert (found.status, found.n_violations) == (status, n)
     assert message in found.message
+    assert len(found.message) <= 500
     if status in ("pass", "warn"):
         assert found.message == message
     assert checked.passed == (status in ("pass", "warn"))
