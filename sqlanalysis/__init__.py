@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 _HOME = {
     "add_images": "ingest",
     "add_predictions": "ingest",
+    "check": "gate",
     "compare": "comparison",
     "connect": "database",
     "defer": "deferral",
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
     from .deferral import to_tensor as to_tensor
     from .evaluation import list_metrics as list_metrics
     from .evaluation import metric as metric
+    from .gate import check as check
     from .ingest import add_images as add_images
     from .ingest import add_predictions as add_predictions
     from .models import load_model as load_model

@@ -307,6 +307,51 @@ def _show_comparison(found: Comparison, output: Format) -> None:
 
 
 @app.command()
+def check(
+    db: Database,
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILES", help="Queries whose rows are violations, or folders.")
+    ] = None,
+    run: Annotated[str | None, typer.Option(help="The run to check; default the newest finished one.")] = None,
+    min_accuracy: Annotated[
+        float | None, typer.Option(min=0, max=1, help="To be reached by the lower end of the 95 % interval.")
+    ] = None,
+    baseline: Annotated[str | None, typer.Option(help="A run that this one must not be worse than.")] = None,
+    allow_drop: Annotated[float, typer.Option(min=0, max=1, help="Accuracy that may be lost against it.")] = 0.0,
+    max_errors: Annotated[
+        float | None, typer.Option(min=0, help="Images that may have failed: a share below 1, or a count.")
+    ] = None,
+    max_ece: Annotated[float | None, typer.Option(min=0, max=1, help="Largest calibration error.")] = None,
+    junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the results as JUnit XML.")] = None,
+) -> None:
+    """Check a run against expectations, for CI: exit 1 when one fails."""
+    from .gate import check, describe_rows
+
+    if allow_drop and baseline is None:
+        raise typer.BadParameter("needs --baseline", param_hint="--allow-drop")
+    with _open(db, read_only=True) as con:
+        checked = check(
+            con, files or (), run=run, min_accuracy=min_accuracy, baseline=baseline, allow_drop=allow_drop,
+            max_errors=max_errors, max_ece=max_ece, junit=junit,
+        )  # fmt: skip
+    _say(f"run {checked.run!r}{'' if run else ', the newest finished one'}" if checked.run else "no run yet")
+    wide = max(len(one.name) for one in checked.results)
+    _out(f"{'expectation':{wide}}  status  violations  message")
+    for one in checked.results:
+        n = "" if one.n_violations is None else f"{one.n_violations:,}"
+        _out(f"{one.name:{wide}}  {one.status:6}  {n:>10}  {one.message}")
+    for one in checked.results:
+        lines = describe_rows(one)
+        if lines:
+            _out("\n  ".join([f"\n{one.name}: {one.meaning}", *lines]))
+    statuses = [one.status for one in checked.results]
+    bad, warned = len([s for s in statuses if s in ("fail", "error")]), statuses.count("warn")
+    _say(f"{bad} of {len(statuses)} expectations failed, {warned} warned")
+    if not checked.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
 def report(
     db: Database,
     out: Annotated[Path, typer.Argument(metavar="OUT.html", help="The page to write.")],

@@ -7,13 +7,9 @@ without JavaScript. Every number on it comes from a query that the page shows.
 from __future__ import annotations
 
 import base64
-import contextlib
 import datetime
-import errno
-import glob
 import hashlib
 import importlib.metadata
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +20,7 @@ from markupsafe import Markup
 
 from . import packing
 from .errors import NotFoundError, SchemaError, near_matches
-from .faults import point
+from .files import write_whole
 from .page import charts, checks, scatter, sections, words
 from .page.calibration import calibration
 from .page.comparison import compare
@@ -72,7 +68,7 @@ def report(
     draft = Draft(con, max_images=max_images)
     names = _choose(draft, runs)
     page = _page(draft, names, title, max_mb, rank="newest" if runs is None else "first")
-    _write(file, page)
+    write_whole(file, page)
     return file
 
 
@@ -206,42 +202,3 @@ def _render(context: Row) -> str:
 
 def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _write(file: Path, page: str) -> None:
-    """Write beside the target, then rename: a reader sees the old page or the new one, never half of one."""
-    _sweep(file)
-    draft = file.with_name(f".{file.name}.{os.getpid()}.part")
-    umask = os.umask(0)
-    os.umask(umask)
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
-            stream.write(page[: len(page) // 2])
-            point("write")
-            stream.write(page[len(page) // 2 :])
-            stream.flush()
-            os.fsync(stream.fileno())
-        draft.chmod(0o666 & ~umask)
-        point("rename")
-        draft.replace(file)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            draft.unlink(missing_ok=True)
-        raise
-
-
-def _sweep(file: Path) -> None:
-    """Remove drafts of this page whose process was killed."""
-    for draft in file.parent.glob(f".{glob.escape(file.name)}.*.part"):
-        number = draft.name.split(".")[-2]
-        if number.isdecimal() and not _lives(int(number)):
-            draft.unlink(missing_ok=True)
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except OSError as error:
-        return error.errno != errno.ESRCH
-    return True

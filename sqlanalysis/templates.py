@@ -1,6 +1,7 @@
 """The SQL files: find them, read their headers, render them, put them in order.
 
-`sql/tables`, `sql/views` and `sql/metrics` hold plain SQL, one object a file, installed into the database.
+`sql/tables`, `sql/views` and `sql/metrics` hold plain SQL, one object a file, installed into the database;
+`sql/expectations` holds plain queries, which users copy.
 `sql/statements` and `sql/report` hold Jinja templates, in which Jinja chooses names and structure only:
 values are bound parameters. Templates are our own; data is never compiled as one.
 """
@@ -18,6 +19,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from .errors import NotFoundError, TemplateError, near_matches
 
 INSTALLED = ("tables", "views", "metrics")
+PLAIN = (*INSTALLED, "expectations")
 HEADER = ("summary", "Grain", "Parameters", "Edges", "Source")
 
 
@@ -89,7 +91,7 @@ def source(name: str) -> str:
 def render(template: str, /, **names: object) -> str:
     """The exact SQL text of one template; `names` are identifiers and structure, never values."""
     full = resolve(template)
-    if full.partition("/")[0] in INSTALLED:
+    if full.partition("/")[0] in PLAIN:
         return source(full)
     try:
         return _compiled(full).render(**names)

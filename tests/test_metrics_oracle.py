@@ -500,6 +500,13 @@ def test_check_run(shared: duckdb.DuckDBPyConnection) -> None:
     assert set(empty.values()) == {0}
 
 
+def test_check_run_of_answers_without_probabilities(shared: duckdb.DuckDBPyConnection) -> None:
+    name = load(shared, CASES["ten"])
+    shared.execute(f"create or replace view bare as select image_id, label, pred from {name}").fetchall()
+    (found,) = rows(shared, "from check_run('bare')")
+    assert {column: n for column, n in found.items() if n} == {"n": 2000, "no_probs": 2000, "no_confidence": 2000}
+
+
 def test_duplicate_images_count_twice(shared: duckdb.DuckDBPyConnection) -> None:
     name = load(shared, duplicate(CASES["ties"]))
     shared.execute(f"update {name} set image_id = image_id % 5").fetchall()

@@ -86,9 +86,10 @@ HEAVY = ("torch", "torchvision", "umap", "sklearn", "numba", "vl_convert")
         "s.connect()",
         "s.list_metrics(s.connect()).fetchall()",
         "s.metric(s.connect(), 'accuracy', 'predictions').fetchall()",
+        "s.check(s.connect(), run='predictions', min_accuracy=0.5)",
         "s.add_images(s.connect(), [__import__('numpy').zeros((2, 2), 'uint8')], dataset='x')",
     ],
-    ids=["import", "connect", "list_metrics", "metric", "add_images"],
+    ids=["import", "connect", "list_metrics", "metric", "check", "add_images"],
 )
 def test_no_torch(code: str) -> None:
     program = f"import sys, sqlanalysis as s\n{code}\nprint([name for name in {HEAVY} if name in sys.modules])"

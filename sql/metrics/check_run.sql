@@ -1,24 +1,34 @@
 -- How many rows of a relation do not fit together: read it before trusting a metric.
 -- Grain: one row.
 -- Parameters: rel, tolerance := 1e-3 (for probabilities and their sums)
--- Edges: rows with NaN count in nan_probs alone; other_length compares with the commonest length (longest on ties).
+-- Edges: NaN counts in nan_probs alone; other_length is not the commonest (longest on ties); no column probs is NULL.
 -- Source: this project
 create or replace macro check_run(rel, tolerance := 1e-3) as table
-with _rows as (
+with _absent as (
     select
-        image_id,
-        label,
-        pred,
-        confidence,
-        probs is null as has_none,
-        len(probs) as width,
-        argmax(probs) as top,
-        probs[pred + 1] as p_pred,
-        list_min(probs) as p_min,
-        list_max(probs) as p_max,
-        list_sum(probs) as p_sum,
-        coalesce(isnan(list_max(probs)::double) or list_count(probs) < len(probs), false) as has_nan,
-    from query_table(rel)
+        null::float as confidence,
+        null::float[] as probs,
+),
+
+_rows as (
+    select _given.*
+    from _absent
+    cross join lateral (
+        select
+            image_id,
+            label,
+            pred,
+            confidence,
+            probs is null as has_none,
+            len(probs) as width,
+            argmax(probs) as top,
+            probs[pred + 1] as p_pred,
+            list_min(probs) as p_min,
+            list_max(probs) as p_max,
+            list_sum(probs) as p_sum,
+            coalesce(isnan(list_max(probs)::double) or list_count(probs) < len(probs), false) as has_nan,
+        from query_table(rel)
+    ) as _given
 ),
 
 _widths as (

@@ -1,0 +1,33 @@
+-- Nothing makes every metric of the run wrong: it is finished, and its rows fit together.
+-- Grain: one row per kind of problem, each a violation.
+-- Parameters: $run
+-- Edges: problems are columns of check_run; with class policy open, probabilities need not sum to 1.
+-- Source: macro check_run, table runs
+with _run as (
+    select
+        coalesce(sum(n_images - n_ok - n_errors), 0) as not_done,
+        coalesce(bool_or(class_policy = 'open'), false) as is_open,
+    from runs
+    where run = $run
+),
+
+_problems as (
+    select
+        unnest([
+            'not_done', 'nothing_predicted', 'duplicate_images', 'other_length', 'label_out_of_range', 'nan_probs',
+            'outside_0_1', 'sum_not_1'
+        ]) as problem,
+        unnest([
+            _run.not_done, (checked.n = checked.no_prediction)::bigint, checked.duplicate_images, checked.other_length,
+            checked.label_out_of_range, checked.nan_probs, checked.outside_0_1,
+            case when _run.is_open then 0 else checked.sum_not_1 end
+        ]) as n,
+    from check_run($run) as checked
+    cross join _run
+)
+
+select
+    problem,
+    n,
+from _problems
+where n > 0;
