@@ -21,59 +21,22 @@ _seeded as (
     cross join _numbers
 ),
 
-_draws as materialized (
+_draws as materialized ( -- noqa: ST03
     select
-        replicate,
+        replicate as slice,
         label,
         pred,
         poisson_draw(n, steps, bits) as n,
     from _seeded
-),
-
-_margins as (
-    select replicate, label as class, n as support, 0 as predicted, n * (label = pred)::integer as tp from _draws
-    union all
-    select replicate, pred as class, 0 as support, n as predicted, 0 as tp from _draws
-),
-
-_classes as (
-    select
-        replicate,
-        class,
-        sum(support)::hugeint as support,
-        sum(predicted)::hugeint as predicted,
-        sum(tp)::hugeint as tp,
-    from _margins
-    group by replicate, class
-),
-
-_sums as (
-    select
-        replicate,
-        sum(support)::bigint as n,
-        sum(tp) as right_n,
-        sum(support * predicted) as chance,
-        sum(support * support) as labels_squared,
-        sum(predicted * predicted) as preds_squared,
-        avg(tp / nullif(support, 0)) as balanced_accuracy,
-        avg(2 * tp / nullif(support + predicted, 0)) filter (where class >= 0) as f1_macro,
-    from _classes
-    group by replicate
 )
 
 select
-    replicate,
+    slice as replicate,
     n,
-    right_n / nullif(n, 0) as accuracy,
+    accuracy,
     balanced_accuracy,
     f1_macro,
-    (right_n * n - chance) / nullif(n::hugeint * n - chance, 0) as cohen_kappa,
-    case
-        when n > 0 then coalesce(
-            (right_n * n - chance)
-            / nullif(sqrt((n::hugeint * n - labels_squared)::double * (n::hugeint * n - preds_squared)::double), 0),
-            0
-        )
-    end as mcc,
-from _sums
-order by replicate;
+    cohen_kappa,
+    mcc,
+from cell_scores('_draws')
+order by slice;

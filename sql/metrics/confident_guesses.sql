@@ -5,7 +5,7 @@
 -- Source: Northcutt, Jiang & Chuang (2021), Confident Learning, J. Artif. Intell. Res. 70:1373-1411.
 create or replace macro confident_guesses(rel) as table
 with _bars as (
-    select list((threshold - 1e-6)::double order by class) as bars
+    select list(case when threshold is not null then greatest(threshold, 2e-6) - 1e-6 end order by class) as bars
     from confident_thresholds(rel)
 ),
 
@@ -28,7 +28,7 @@ _answers as (
 _above as (
     select
         *,
-        list_filter(range(1, len(probs) + 1), lambda _i: probs[_i] >= bars[_i]) as above,
+        list_transform(list_zip(probs, bars), lambda _one: (_one[1] >= _one[2])::integer) as above,
     from _answers
 )
 
@@ -37,7 +37,7 @@ select
     label,
     pred,
     top,
-    case when len(above) > 1 then top else above[1] - 1 end as suggested,
+    case when list_sum(above) > 1 then top else list_position(above, 1) - 1 end as suggested,
     probs[label + 1]::double as self_confidence,
     probs[top + 1]::double as confidence,
     probs[label + 1]::double - greatest(list_max(probs[1:label]), list_max(probs[label + 2:]))::double as margin,

@@ -2,7 +2,7 @@
 -- Grain: one row per label and class that occur together, and one per class with itself, in order of both.
 -- Parameters: rel
 -- Edges: left out as in label_quality; raw is at least 1 on the diagonal; calibrated is whole, its rows add up.
--- Source: Northcutt, Jiang & Chuang (2021), Confident Learning; whole numbers by largest remainder, ties to the higher
+-- Source: Northcutt, Jiang & Chuang (2021), Confident Learning; whole numbers keep the sum, ties to the higher class
 create or replace macro confident_joint(rel) as table
 with _classes as materialized (
     select
@@ -42,7 +42,8 @@ _scaled as (
         _cells.true_class,
         _cells.raw,
         _classes.n,
-        _cells.raw * _classes.n / nullif(sum(_cells.raw) over (partition by _cells.label), 0) as share,
+        _cells.raw / nullif(sum(_cells.raw) over (partition by _cells.label), 0) * _classes.n as share,
+        round_even(share, 0) as whole,
     from _cells
     inner join _classes
         on _cells.label = _classes.class
@@ -51,8 +52,9 @@ _scaled as (
 _placed as (
     select
         *,
-        n - sum(floor(share)) over (partition by label) as left_over,
-        row_number() over (partition by label order by share - floor(share) desc, true_class desc) as place,
+        n - sum(whole) over (partition by label) as missing,
+        row_number() over (partition by label order by share - whole desc, true_class desc) as place,
+        row_number() over (partition by label order by share - whole asc, true_class asc) as place_from_below,
     from _scaled
 )
 
@@ -60,6 +62,6 @@ select
     label,
     true_class,
     raw,
-    (floor(share) + (place <= left_over)::integer)::bigint as calibrated,
+    (whole + (place <= missing)::integer - (place_from_below <= -missing)::integer)::bigint as calibrated,
 from _placed
 order by label, true_class;

@@ -1,7 +1,7 @@
 -- Images whose label is probably wrong: they confidently belong to another class.
 -- Grain: one row per suspect image, least fitting first.
 -- Parameters: rel
--- Edges: left out as in label_quality; an image whose most probable class is its label is no suspect.
+-- Edges: left out as in label_quality; an image whose label is within 1e-6 of the most probable class is no suspect.
 -- Source: Northcutt, Jiang & Chuang (2021), Confident Learning; margin = p_label - largest other
 create or replace macro label_issues(rel) as table
 select
@@ -14,5 +14,5 @@ select
     margin,
 from confident_guesses(rel)
 where suggested <> label
-    and top <> label
+    and margin < -1e-6
 order by self_confidence, image_id;
