@@ -38,7 +38,7 @@ _texts as (
             case when established and diff < 0 then [-diff, -ci_high, -ci_low] else [diff, ci_low, ci_high] end,
             lambda _x: replace(format('{:.{}f}', round(100 * _x, digits) + 0, digits), '-', '−')
         ) as points,
-        format('{:g} % interval {} to {}', (100 * level)::double, points[2], points[3]) as interval_text,
+        format('{:.10g} % interval {} to {}', (100 * level)::double, points[2], points[3]) as interval_text,
         rel_a::varchar as name_a,
         rel_b::varchar as name_b,
     from _digits
