@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 _HOME = {
     "add_images": "ingest",
     "add_predictions": "ingest",
+    "cluster": "clustering",
     "connect": "database",
     "defer": "deferral",
     "list_metrics": "evaluation",
     "load_model": "models",
     "map_batches": "deferral",
+    "measure_images": "measurement",
     "metric": "evaluation",
     "predict": "prediction",
     "preflight": "prediction",
@@ -42,6 +44,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from .clustering import cluster as cluster
     from .database import connect as connect
     from .deferral import defer as defer
     from .deferral import map_batches as map_batches
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from .evaluation import metric as metric
     from .ingest import add_images as add_images
     from .ingest import add_predictions as add_predictions
+    from .measurement import measure_images as measure_images
     from .models import load_model as load_model
     from .prediction import predict as predict
     from .prediction import preflight as preflight

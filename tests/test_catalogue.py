@@ -17,9 +17,12 @@ SCALARS = {
     "binom_logpmf": "k, n, p",
     "bucket": "x, width",
     "chi2_sf_1df": "x",
+    "finite_number": "x",
+    "fisher_greater": "k1, n1, k2, n2",
     "kolmogorov_sf": "x",
     "norm_ppf": "p",
     "norm_sf": "z",
+    "number_range": "low, high",
     "poisson_draw": "mean, steps, bits",
     "poisson_steps": "mean",
     "sign_test": "wins, losses",
@@ -105,6 +108,10 @@ TABLES = {
         "rel, cols, min_n",
         "feature value n errors error_rate ci_low ci_high lift diff excess_errors z p_value p_holm p_bh",
     ),
+    "worst_slices": (
+        "rel, cols, min_n, bins, limit_n, alpha",
+        "feature value n errors error_rate ci_low ci_high lift diff excess_errors z p_value p_holm p_bh exemplars",
+    ),
 }
 DEFAULTS = {
     "accuracy": "level := 0.95",
@@ -141,6 +148,7 @@ DEFAULTS = {
     "similar_to": "k := 10",
     "slice_pairs": "min_n := 20",
     "slices": "min_n := 20",
+    "worst_slices": "min_n := 20, bins := 4, limit_n := 20, alpha := 0.05",
 }
 FILES = sorted(templates.paths())
 METRICS = [name for name in FILES if name.startswith("metrics/")]
