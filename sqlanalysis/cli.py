@@ -256,10 +256,9 @@ def cluster(
 
     with database.connect(db, create=False) as con:
         done = cluster(con, run, k, seed=seed, name=name)
+    how = f"silhouette {done.silhouette}, {done.seconds:.1f} s"
     without = f"; {done.n_left_out} images have no finite activation" if done.n_left_out else ""
-    _say(
-        f"{run}: {done.k} clusters of {done.n_images} images, silhouette {done.silhouette}, {done.seconds:.1f} s{without}"
-    )
+    _say(f"{run}: {done.k} clusters of {done.n_images} images, {how}{without}")
 
 
 @app.command()

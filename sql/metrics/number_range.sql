@@ -9,7 +9,7 @@ case
     else list_transform(
         [case
             when low = round(low) and high = round(high) then 0
-            else least(greatest(1 - floor(log10(high::double - low::double)), 0), 12)::integer
+            else least(greatest(1 - floor(log10(high::double - low::double) + 1e-9), 0), 12)::integer
         end],
         lambda _d: format('{:.{}f}–{:.{}f}', low::double, _d, high::double, _d)
     )[1]
