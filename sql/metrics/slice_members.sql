@@ -59,7 +59,9 @@ _placed as (
             feature := _z[2][1],
             number := case when _z[2][2] is not null then _z[1].number end,
             text := case when _z[2][2] is null or _z[1].number is null then _z[1].text end,
-            n_below := len(list_filter(_z[2][2], lambda _cut: _cut <= _z[1].number)),
+            n_below := case
+                when _z[1].number is not null then len(list_filter(_z[2][2], lambda _cut: _cut <= _z[1].number))
+            end,
             n_here := len(list_filter(_z[2][2], lambda _cut: _cut = _z[1].number))
         )) as cells,
     from _zipped

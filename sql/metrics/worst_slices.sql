@@ -21,7 +21,8 @@ _found as materialized (
 
 _mistakes as (
     select
-        _found.value,
+        _found.value.code_a,
+        _found.value.code_b,
         list(_images.image_id order by
             case when not isnan(_images.confidence::double) then _images.confidence end desc nulls last,
             _images.image_id asc
@@ -31,7 +32,7 @@ _mistakes as (
         on list_contains(_images.codes, _found.value.code_a)
         and list_contains(_images.codes, _found.value.code_b)
     where _images.is_wrong
-    group by _found.value
+    group by _found.value.code_a, _found.value.code_b
 )
 
 select
@@ -49,7 +50,7 @@ select
     _found.p_value,
     _found.p_holm,
     _found.p_bh,
-    _mistakes.exemplars,
+    coalesce(_mistakes.exemplars, []) as exemplars,
 from _found
-inner join _mistakes on _found.value = _mistakes.value
+left join _mistakes on _found.value.code_a = _mistakes.code_a and _found.value.code_b = _mistakes.code_b
 order by _found.ci_low desc, _found.feature asc, _found.value asc;
