@@ -12,12 +12,14 @@ _HOME = {
     "add_images": "ingest",
     "add_predictions": "ingest",
     "check": "gate",
+    "cluster": "clustering",
     "compare": "comparison",
     "connect": "database",
     "defer": "deferral",
     "list_metrics": "evaluation",
     "load_model": "models",
     "map_batches": "deferral",
+    "measure_images": "measurement",
     "metric": "evaluation",
     "predict": "prediction",
     "preflight": "prediction",
@@ -47,6 +49,7 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from .clustering import cluster as cluster
     from .comparison import compare as compare
     from .database import connect as connect
     from .deferral import defer as defer
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
     from .gate import check as check
     from .ingest import add_images as add_images
     from .ingest import add_predictions as add_predictions
+    from .measurement import measure_images as measure_images
     from .models import load_model as load_model
     from .packing import read_report as read_report
     from .prediction import predict as predict

@@ -30,11 +30,8 @@ BLOCK_BYTES = 256 * 1024 * 1024
 PACKAGES = ("sqlanalysis", "duckdb", "torch", "torchvision", "pillow")
 
 
-class Engine(Protocol):
-    """Answers for an Arrow array of images: what a run needs of whatever computes."""
-
-    output_type: pa.StructType
-    seconds: dict[str, float]
+class Stoppable(Protocol):
+    """Something that works in batches and can be told to stop."""
 
     @property
     def interrupted(self) -> bool:
@@ -42,6 +39,13 @@ class Engine(Protocol):
 
     def interrupt(self) -> None:
         """Stop before the next batch."""
+
+
+class Engine(Stoppable, Protocol):
+    """Answers for an Arrow array of images: what a run needs of whatever computes."""
+
+    output_type: pa.StructType
+    seconds: dict[str, float]
 
     def __call__(self, *columns: pa.ChunkedArray) -> pa.Array:
         """One answer, STRUCT(…, sha256, error), for every image."""
@@ -128,7 +132,7 @@ def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
         if work.retry_errors:
             execute(con, "statements/delete_selected_errors", run=run.run)
     try:
-        with _function(con, run.run, work, engine) as function, _interruptible(engine):
+        with _function(con, run.run, work, engine) as function, interruptible(engine):
             for block in _blocks(con, work, names):
                 _answer(con, work, engine, function, names, block)
                 n_computed += len(block)
@@ -214,7 +218,7 @@ def _function(con: duckdb.DuckDBPyConnection, run: str, work: Work, engine: Engi
 
 
 @contextmanager
-def _interruptible(engine: Engine) -> Iterator[None]:
+def interruptible(engine: Stoppable) -> Iterator[None]:
     """Ctrl-C stops the engine at its next batch; a second one falls through to Python."""
     if threading.current_thread() is not threading.main_thread():
         yield

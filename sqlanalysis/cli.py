@@ -243,6 +243,45 @@ def project(
 
 
 @app.command()
+def measure_images(
+    db: Database, dataset: Annotated[str | None, typer.Option(help="Data set; default all.")] = None
+) -> None:
+    """Measure what images look like, those that were not yet measured; the same command goes on after a stop."""
+    from .measurement import measure_images
+
+    with _open(db, create=False) as con:
+        try:
+            done = measure_images(con, dataset)
+        except KeyboardInterrupt:
+            _say("interrupted; what was committed stays, run the same command to go on")
+            raise typer.Exit(130) from None
+    _say(
+        f"{done.n_images} images = {done.n_ok} measured + {done.n_errors} errors; {done.n_computed} decoded now, "
+        f"{done.images_per_second:.1f} images/s"
+    )
+    if done.n_errors:
+        _say(f'see them: sqlanalysis query {db} "from errors where run is null"')
+
+
+@app.command()
+def cluster(
+    db: Database,
+    run: Annotated[str, typer.Argument(help="A run with activations.")],
+    k: Annotated[int | None, typer.Option(min=1, help="How many; default one per 50 images, 2 to 20.")] = None,
+    seed: Annotated[int, typer.Option(help="Makes the clusters repeatable.")] = 0,
+    name: Annotated[str, typer.Option(help="Name of the clustering; the view shows the newest.")] = "kmeans",
+) -> None:
+    """Group the images of a run by their activations; `cluster` appears in its view."""
+    from .clustering import cluster
+
+    with _open(db, create=False) as con:
+        done = cluster(con, run, k, seed=seed, name=name)
+    how = f"silhouette {done.silhouette}, {done.seconds:.1f} s"
+    without = f"; {done.n_left_out} images have no finite activation" if done.n_left_out else ""
+    _say(f"{run}: {done.k} clusters of {done.n_images} images, {how}{without}")
+
+
+@app.command()
 def metric(
     db: Database,
     name: Annotated[str, typer.Argument(help="A metric of `list-metrics`.")],

@@ -133,7 +133,7 @@ def _explain(
         wanted = absent[1]
         known = [row[0] for row in database.fetch(con, "statements/list_relations")]
         return NotFoundError(f"no relation {wanted!r}{near_matches(wanted, known)}")
-    column = re.search(r'Referenced column "([^"]+)" not found', text)
+    column = re.search(r'(?:Referenced column|Column) "([^"]+)" (?:not found|was selected but was not found)', text)
     if column:
         found = _columns(con, relation)
         if column[1] not in CONTRACT:

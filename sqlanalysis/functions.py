@@ -6,11 +6,16 @@ Registered functions live with the connection, never in the file: any other clie
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-from duckdb.func import NATIVE, SPECIAL, PythonUDFType
+from duckdb.func import ARROW, NATIVE, SPECIAL, PythonUDFType
 
 from . import images
 from .errors import ImageError, SchemaError
@@ -18,14 +23,12 @@ from .errors import ImageError, SchemaError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-if TYPE_CHECKING:
-    pass
-
 _SQL_TYPES = {
     **{"bool": "BOOLEAN", "int32": "INTEGER", "int64": "BIGINT"},
     **{"float": "FLOAT", "double": "DOUBLE", "string": "VARCHAR"},
 }
 IMAGE_TYPE = "STRUCT(bytes BLOB, path VARCHAR)"
+STATISTICS = tuple(field.name for field in fields(images.Statistics))
 
 
 def register(
@@ -93,12 +96,17 @@ def unregister(con: duckdb.DuckDBPyConnection, name: str) -> None:
 
 
 def register_image_functions(con: duckdb.DuckDBPyConnection, *, follow_paths: bool = True) -> None:
-    """Install `image_size(image)` → STRUCT(width, height) and `thumbnail(image)` → WebP bytes, NULL when unreadable.
+    """Install `image_size`, `thumbnail` and `image_statistics`, each of one image.
 
+    STRUCT(width, height) and WebP bytes are NULL when unreadable; STRUCT(brightness, …, sha256, error) says why it is.
     Without `follow_paths` an image whose bytes are not in the file is unreadable.
     """
     register(con, "image_size", _or_null(_size, follow_paths), "STRUCT(width INTEGER, height INTEGER)", NATIVE)
     register(con, "thumbnail", _or_null(images.thumbnail, follow_paths), "BLOB", NATIVE)
+    error = "STRUCT(stage VARCHAR, error VARCHAR, message VARCHAR)"
+    numbers = ", ".join(f"{name} FLOAT" for name in STATISTICS)
+    returns = f"STRUCT({numbers}, sha256 VARCHAR, error {error})"
+    register(con, "image_statistics", lambda column: _statistics(column, follow_paths), returns, ARROW)
 
 
 def register_missing(con: duckdb.DuckDBPyConnection, name: str, of: str, kind: str, source: str) -> None:
@@ -116,6 +124,36 @@ def register_missing(con: duckdb.DuckDBPyConnection, name: str, of: str, kind: s
 def _size(image: dict[str, Any]) -> dict[str, int]:
     facts = images.inspect(images.read(image["bytes"], image["path"]))
     return {"width": facts.width_px, "height": facts.height_px}
+
+
+def _statistics(column: pa.ChunkedArray, follow_paths: bool) -> pa.Array:
+    import pyarrow as pa
+
+    from .answers import ERROR_TYPE
+
+    numbers = [(name, pa.float32()) for name in STATISTICS]
+    kind = pa.struct([*numbers, ("sha256", pa.string()), ("error", ERROR_TYPE)])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        measured = pool.map(_measure, column.to_pylist(), itertools.repeat(follow_paths))
+        return pa.array(list(measured), kind)
+
+
+def _measure(image: dict[str, Any] | None, follow_paths: bool) -> dict[str, Any] | None:
+    """Statistics of one image, the hash of the bytes they are of, or the error and its stage."""
+    from .answers import describe_error
+
+    if image is None:
+        return None
+    found: dict[str, Any] = {}
+    stage = "fetch"
+    try:
+        data = images.read(image["bytes"], image["path"] if follow_paths else None)
+        found["sha256"] = hashlib.sha256(data).hexdigest()
+        stage = "decode"
+        found |= vars(images.measure(images.decode(data)))
+    except Exception as error:
+        found["error"] = describe_error(stage, error)
+    return found
 
 
 def _or_null(function: Callable[[dict[str, Any]], Any], follow_paths: bool) -> Callable[[dict[str, Any] | None], Any]:

@@ -34,6 +34,7 @@ def _cap(name: str, default: int) -> int:
 
 MAX_PIXELS = _cap("PIXELS", 50_000_000)
 MAX_BYTES = _cap("BYTES", 256 * 1024 * 1024)
+STRIP_PIXELS = 2**20  # measured at once, so that a large image needs little memory beside its pixels
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,29 @@ class Facts:
     format: str
     width_px: int
     height_px: int
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What an image looks like, over all its pixels, R, G, B and luma from 0 to 255.
+
+    Luma is that of Rec. 601, rounded: Pillow's mode L. Variances and deviations are those of the population.
+
+    Attributes:
+        brightness: mean of luma / 255: 0 black, 1 white.
+        contrast: standard deviation of luma / 255: 0 one shade, 0.5 half black and half white.
+        sharpness: variance of the Laplacian of luma (4 neighbours; pixels at the border have none): near 0 in a blurred
+            or empty image, thousands in a detailed one. NULL below 3 × 3 pixels. It depends on the resolution.
+        colourfulness: of Hasler and Süsstrunk (2003), with rg = R - G and yb = (R + G) / 2 - B:
+            sqrt(var rg + var yb) + 0.3 sqrt(mean(rg)² + mean(yb)²). 0 grey, about 15 slightly, 100 extremely colourful.
+        entropy: Shannon entropy of the histogram of luma, in bits: 0 one shade, at most 8.
+    """
+
+    brightness: float
+    contrast: float
+    sharpness: float | None
+    colourfulness: float
+    entropy: float
 
 
 def read(data: bytes | None, path: str | None) -> bytes:
@@ -109,6 +133,35 @@ def decode(data: bytes) -> Image.Image:
         return image.convert("RGB")
     except Exception as error:
         raise ImageError(f"damaged {image.format}: {error}") from error
+
+
+def measure(picture: Image.Image) -> Statistics:
+    """Statistics of an RGB image."""
+    import numpy as np
+
+    grey = picture.convert("L")
+    shares = np.array(grey.histogram()) / (grey.width * grey.height)
+    levels = np.arange(256)
+    brightness = (shares * levels).sum()
+    moments = np.zeros((3, 3))  # of the Laplacian, of rg and of 2 yb: number, sum, sum of squares
+    rows = max(1, STRIP_PIXELS // grey.width)
+    luma, colours = np.asarray(grey), np.asarray(picture)
+    for top in range(0, grey.height, rows):
+        y = luma[max(0, top - 1) : top + rows + 1].astype(np.int16)
+        laplacian = y[:-2, 1:-1] + y[2:, 1:-1] + y[1:-1, :-2] + y[1:-1, 2:] - 4 * y[1:-1, 1:-1]
+        red, green, blue = np.moveaxis(colours[top : top + rows].astype(np.int16), 2, 0)
+        for row, values in enumerate((laplacian, red - green, red + green - 2 * blue)):
+            squares = np.square(values, dtype=np.int32)
+            moments[row] += values.size, values.sum(dtype=np.int64), squares.sum(dtype=np.int64)
+    means, squares = moments[:, 1:].T / np.maximum(moments[:, 0], 1)
+    sharpness, rg, yb = np.maximum(squares - means**2, 0)
+    return Statistics(
+        brightness=float(brightness / 255),
+        contrast=float(np.sqrt((shares * (levels - brightness) ** 2).sum()) / 255),
+        sharpness=float(sharpness) if moments[0, 0] else None,
+        colourfulness=float(np.sqrt(rg + yb / 4) + 0.3 * np.hypot(means[1], means[2] / 2)),
+        entropy=abs(float((shares * np.log2(shares, where=shares > 0, out=np.zeros(256))).sum())),
+    )
 
 
 def thumbnail(image: dict[str, Any], size: int = 64, quality: int = 60) -> bytes:

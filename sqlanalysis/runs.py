@@ -16,7 +16,8 @@ from .errors import NotFoundError, SchemaError, near_matches
 # Columns of a run's view that no output may bear the name of.
 VIEW_COLUMNS = {
     *("image_id", "dataset", "uri", "split", "label", "label_name", "pred_name", "raw_pred_name", "correct", "x", "y"),
-    *("sha256", "n_bytes", "format", "width_px", "height_px", "meta", "error"),
+    *("sha256", "n_bytes", "format", "width_px", "height_px", "aspect", "meta", "error", "cluster"),
+    *("brightness", "contrast", "sharpness", "colourfulness", "entropy"),
 }
 MAX_NAME = 63
 IDENTITY = ("dataset", "weights_sha256", "transform", "layer", "class_policy", "output_space", "precision")
@@ -161,10 +162,11 @@ def _short(value: Any) -> str:
 
 
 def drop(con: duckdb.DuckDBPyConnection, run: str) -> None:
-    """Forget a run: its table, view, errors, projections, neighbours, class map and row."""
+    """Forget a run: its table, view, errors, projections, clusters, neighbours, class map and row."""
     for template in ("drop_run_view", "drop_outputs"):
         execute(con, f"statements/{template}", run=run)
-    for table in ("errors", "projections", "projection_specs", "neighbours", "class_map", "runs"):
+    held = ("errors", "projections", "projection_specs", "clusters", "cluster_specs", "neighbours", "class_map", "runs")
+    for table in held:
         execute(con, "statements/delete_run_rows", [run], table=table)
     recreate_run_views(con, [])
 

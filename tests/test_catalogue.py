@@ -17,11 +17,14 @@ SCALARS = {
     "binom_logpmf": "k, n, p",
     "bucket": "x, width",
     "chi2_sf_1df": "x",
+    "finite_number": "x",
+    "fisher_greater": "k1, n1, k2, n2",
     "kolmogorov_sf": "x",
     "norm_ppf": "p",
     "norm_sf": "z",
     "paired_high": "a_only, b_only, n, level",
     "paired_low": "a_only, b_only, n, level",
+    "number_range": "low, high",
     "poisson_draw": "mean, steps, bits",
     "poisson_steps": "mean",
     "sign_test": "wins, losses",
@@ -113,6 +116,10 @@ TABLES = {
         "feature value n errors error_rate ci_low ci_high lift diff excess_errors z p_value p_holm p_bh",
     ),
     "verdict": ("rel_a, rel_b, level", "sentence n diff ci_low ci_high p_exact established"),
+    "worst_slices": (
+        "rel, cols, min_n, bins, limit_n, alpha",
+        "feature value n errors error_rate ci_low ci_high lift diff excess_errors z p_value p_holm p_bh exemplars",
+    ),
 }
 DEFAULTS = {
     "accuracy": "level := 0.95",
@@ -152,6 +159,7 @@ DEFAULTS = {
     "slice_pairs": "min_n := 20",
     "slices": "min_n := 20",
     "verdict": "level := 0.95",
+    "worst_slices": "min_n := 20, bins := 4, limit_n := 20, alpha := 0.05",
 }
 FILES = sorted(templates.paths())
 METRICS = [name for name in FILES if name.startswith("metrics/")]

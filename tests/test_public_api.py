@@ -88,8 +88,9 @@ HEAVY = ("torch", "torchvision", "umap", "sklearn", "numba", "vl_convert")
         "s.metric(s.connect(), 'accuracy', 'predictions').fetchall()",
         "s.check(s.connect(), run='predictions', min_accuracy=0.5)",
         "s.add_images(s.connect(), [__import__('numpy').zeros((2, 2), 'uint8')], dataset='x')",
+        "c = s.connect(); s.add_images(c, [__import__('numpy').zeros((2, 2), 'uint8')], dataset='x'); s.measure_images(c)",
     ],
-    ids=["import", "connect", "list_metrics", "metric", "check", "add_images"],
+    ids=["import", "connect", "list_metrics", "metric", "check", "add_images", "measure_images"],
 )
 def test_no_torch(code: str) -> None:
     program = f"import sys, sqlanalysis as s\n{code}\nprint([name for name in {HEAVY} if name in sys.modules])"

@@ -3,7 +3,12 @@
 -- Parameters: run, names
 -- Edges: nothing is computed twice.
 -- Source: this project
-insert into outputs.{{ ident(run) }}
+insert into outputs.{{ ident(run) }} (
+    image_id,
+    sha256{% for name in names %},
+    {{ ident(name) }}{% endfor %}
+
+)
 with _by_bytes as (
     select
         sha256,

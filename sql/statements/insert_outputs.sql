@@ -3,7 +3,12 @@
 -- Parameters: run, names
 -- Edges: bytes other than those that were added are an error.
 -- Source: this project
-insert into outputs.{{ ident(run) }}
+insert into outputs.{{ ident(run) }} (
+    image_id,
+    sha256{% for name in names %},
+    {{ ident(name) }}{% endfor %}
+
+)
 select
     image_id,
     sha256,

@@ -3,7 +3,7 @@
 -- Parameters: run, names (of the output columns)
 -- Edges: label is NULL in another label space than the run's; outputs of other bytes are left out; pred -1 is wrong.
 -- Source: this project
-{% set known = ['image_id', 'sha256', 'pred', 'confidence', 'probs', 'raw_pred', 'raw_confidence', 'inside', 'activation'] %}
+{% set known = ['image_id', 'sha256', 'pred', 'confidence', 'probs', 'raw_pred', 'raw_confidence', 'inside', 'activation', 'cluster'] %}
 create or replace view {{ ident(run) }} as
 select
     images.image_id,
@@ -39,11 +39,18 @@ select
 {% endfor %}
     points.x,
     points.y,
+    {{ 'outputs.cluster' if 'cluster' in names else 'null::integer as cluster' }},
     images.sha256,
     images.n_bytes,
     images.format,
     images.width_px,
     images.height_px,
+    images.width_px / nullif(images.height_px, 0) as aspect,
+    images.brightness,
+    images.contrast,
+    images.sharpness,
+    images.colourfulness,
+    images.entropy,
     images.meta,
 from outputs.{{ ident(run) }} as outputs
 inner join images on outputs.image_id = images.image_id and outputs.sha256 = images.sha256

@@ -1,7 +1,7 @@
 -- Bring known images up to date with what was scanned.
 -- Grain: one row per image whose bytes, label, split or meta differ.
 -- Parameters: 1 data set
--- Edges: a scan without label, split or meta erases none.
+-- Edges: a scan without label, split or meta erases none; statistics are of the old bytes and go with them.
 -- Source: this project
 update images
 set
@@ -12,7 +12,12 @@ set
     height_px = scanned.height_px,
     label = coalesce(scanned.label, images.label),
     split = coalesce(scanned.split, images.split),
-    meta = coalesce(scanned.meta, images.meta)
+    meta = coalesce(scanned.meta, images.meta),
+    brightness = case when images.sha256 = scanned.sha256 then images.brightness end,
+    contrast = case when images.sha256 = scanned.sha256 then images.contrast end,
+    sharpness = case when images.sha256 = scanned.sha256 then images.sharpness end,
+    colourfulness = case when images.sha256 = scanned.sha256 then images.colourfulness end,
+    entropy = case when images.sha256 = scanned.sha256 then images.entropy end
 from scanned
 where images.dataset = ?
     and images.uri = scanned.uri

@@ -1,7 +1,7 @@
 -- Images by reference: where, what, and the true class.
 -- Grain: one row per data set and uri.
 -- Parameters: none
--- Edges: label is NULL when unlabelled; width and height are those of the stored pixels, before EXIF orientation.
+-- Edges: label is NULL when unlabelled; width and height before EXIF orientation; statistics NULL till measure_images.
 -- Source: this project
 create table if not exists images (
     image_id bigint not null,
@@ -14,5 +14,10 @@ create table if not exists images (
     height_px integer not null,
     split varchar,
     label integer,
-    meta json
+    meta json,
+    brightness float,
+    contrast float,
+    sharpness float,
+    colourfulness float,
+    entropy float
 );

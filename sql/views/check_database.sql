@@ -65,6 +65,11 @@ with _problems as (
     from projections
     where run not in (select runs.run from runs)
     group by projection
+    union all
+    select 'clustering without its run' as problem, clustering as object, count(*) as n
+    from clusters
+    where run not in (select runs.run from runs)
+    group by clustering
 )
 
 select
