@@ -64,7 +64,7 @@ def svg(chart: Row) -> str:
 
 
 def _clean(tag: re.Match[str]) -> str:
-    text = re.sub(r'\s(?:style|xmlns:xlink|pointer-events|stroke-miterlimit)="[^"]*"', "", tag[0])
+    text = re.sub(r'\s(?:style|role|aria-[a-z]+|xmlns:xlink|pointer-events|stroke-miterlimit)="[^"]*"', "", tag[0])
     return re.sub(r'\s(?:d|transform)="[^"]*"', lambda found: re.sub(r"(\.\d)\d+", r"\1", found[0]), text)
 
 
