@@ -23,6 +23,7 @@ _HOME = {
     "register_model": "prediction",
     "render_sql": "templates",
     "report": "reporting",
+    "show": "display",
     "to_tensor": "deferral",
 }
 
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from .deferral import defer as defer
     from .deferral import map_batches as map_batches
     from .deferral import to_tensor as to_tensor
+    from .display import show as show
     from .evaluation import list_metrics as list_metrics
     from .evaluation import metric as metric
     from .ingest import add_images as add_images

@@ -262,12 +262,13 @@ def report(
     db: Database,
     out: Annotated[Path, typer.Argument(metavar="OUT.html", help="The page to write.")],
     run: Annotated[list[str] | None, typer.Option(help="A run to show; repeat for several, the subject first.")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
 ) -> None:
     """Write one self-contained HTML page."""
     from .reporting import report
 
     with database.connect(db, read_only=True) as con:
-        page = report(con, out, runs=run)
+        page = report(con, out, runs=run, open=open_)
     _say(f"{page} is written")
 
 
