@@ -15,7 +15,7 @@ Row = dict[str, Any]
 
 MATRIX_CLASSES = 30
 TABLE_CLASSES = 1000
-RESAMPLED = 10_000_000  # cells × replicates of a bootstrap: about a microsecond each
+RESAMPLED = 4_000_000  # cells × replicates of a bootstrap: a microsecond or two each
 
 
 def draw(chart: Row) -> Markup:
