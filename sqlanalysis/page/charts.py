@@ -204,7 +204,12 @@ def confusion(rows: Sequence[Row]) -> Row:
         }
     ]
     if step >= 26:
-        ink = {"condition": {"test": "datum.share > 0.4", "value": "var(--on-accent)"}, "value": "var(--ink)"}
+        inks = [
+            {"test": "datum.hit && datum.share > 0.4", "value": "var(--on-hit)"},
+            {"test": "datum.hit", "value": "var(--hit)"},
+            {"test": "datum.share > 0.4", "value": "var(--on-accent)"},
+        ]
+        ink = {"condition": inks, "value": "var(--ink)"}
         marks.append({"mark": "text", "encoding": {"text": {"field": "n"}, "color": ink}})
     axis = {"labelOverlap": False, "labelFontSize": 12 if step >= 20 else 10}
     return {

@@ -84,7 +84,7 @@ def _slice_words(rows: list[Row], error: float) -> str:
         return f"None of {len(rows)} slices is worse than the rest beyond chance (corrected p ≥ 0.05)."
     top = worse[0]
     return (
-        f"Worse beyond chance: {len(worse)} of {len(rows)} slices. First {_slice(top)}, "
+        f"Worse beyond chance: {len(worse)} of {len(rows)} slices. First {words.named(_slice(top))}, "
         f"{percent(top['error_rate'])} wrong (95% interval {interval(top)}, n = {count(top['n'])}) "
         f"against {percent(error)} of all; corrected p {p_value(top['p_holm'])}."
     )
