@@ -29,6 +29,7 @@ _HOME = {
     "register_model": "prediction",
     "render_sql": "templates",
     "report": "reporting",
+    "show": "display",
     "to_tensor": "deferral",
     "verify": "recovery",
 }
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from .deferral import defer as defer
     from .deferral import map_batches as map_batches
     from .deferral import to_tensor as to_tensor
+    from .display import show as show
     from .evaluation import list_metrics as list_metrics
     from .evaluation import metric as metric
     from .gate import check as check

@@ -10,6 +10,7 @@ import base64
 import datetime
 import hashlib
 import importlib.metadata
+import webbrowser
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import jinja2
 from markupsafe import Markup
 
 from . import packing
+from .display import Page
 from .errors import NotFoundError, SchemaError, near_matches
 from .files import write_whole
 from .page import charts, checks, scatter, sections, words
@@ -42,7 +44,8 @@ def report(
     title: str | None = None,
     max_images: int = 24,
     max_mb: float = 25,
-) -> Path:
+    open: bool = False,  # noqa: A002 - the word that users know
+) -> Page:
     """Write one self-contained HTML page about a run: key figures, worst mistakes, map, classes, confusion.
 
     Reads views and macros of the file, and the images it shows; writes only `path`, whole or not at all.
@@ -53,11 +56,12 @@ def report(
         runs: names of runs; the first is the subject of the page, the others stand beside it. None takes every
             finished run, the newest first.
         title: heading of the page; "RUN on DATASET" when None.
-        max_images: how many mistakes to show.
+        max_images: how many images to show of each kind of mistake.
         max_mb: about how large the page may be, in megabytes; thumbnails fill what its rows leave.
+        open: show the page in the browser when it is written.
 
     Returns:
-        The path of the page.
+        The path of the page; a notebook shows the page itself in a frame.
 
     Raises:
         NotFoundError: no such run (names near matches), no finished run at all, or no folder to write to.
@@ -69,7 +73,9 @@ def report(
     names = _choose(draft, runs)
     page = _page(draft, names, title, max_mb, rank="newest" if runs is None else "first")
     write_whole(file, page)
-    return file
+    if open:
+        webbrowser.open(file.resolve().as_uri())
+    return Page(file)
 
 
 def _check_path(file: Path) -> Path:

@@ -198,6 +198,44 @@ def test_page_is_complete_without_javascript(browser: Any, page: Path) -> None:
     assert all(picture.is_displayed() for picture in still)
 
 
+@pytest.mark.parametrize("scripts", [True, False])
+def test_tabs_show_one_panel_each(browser: Any, page: Path, scripts: bool) -> None:
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": not scripts})
+    show(browser, page)
+    tabs = browser.find_elements("css selector", ".tabs label")
+    panels = browser.find_elements("css selector", ".tabbed > .panel")
+    for number, tab in enumerate(tabs):
+        tab.click()
+        assert [panel.is_displayed() for panel in panels] == [number == other for other in range(3)]
+    browser.find_element("id", "tab-unsure").send_keys("\ue012")  # arrow left, as a keyboard chooses
+    assert panels[1].is_displayed()
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert all(panel.is_displayed() for panel in panels), "on paper there is nothing to click"
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_errors_only(browser: Any, page: Path) -> None:
+    show(browser, page)
+    drawn = "return [...document.querySelectorAll('[aria-labelledby=confusion] .chart path')].filter(path => "
+    drawn += "path.getAttribute('fill') && getComputedStyle(path).visibility === 'visible').map(path => path.getAttribute('fill'))"
+    before = set(browser.execute_script(drawn))
+    browser.find_element("css selector", ".switch input").click()
+    after = set(browser.execute_script(drawn))
+    assert before - after == {"var(--accent)"}
+    assert "var(--wrong)" in after
+
+
+def test_labels_of_charts_are_inside_their_charts(browser: Any, hostile: Path) -> None:
+    show(browser, hostile)
+    outside = browser.execute_script(
+        """return [...document.querySelectorAll('.chart svg text')].filter(text => {
+            const box = text.getBoundingClientRect(), chart = text.closest('.chart').getBoundingClientRect();
+            return box.width && (box.left < chart.left - 1 || box.right > chart.right + 1);
+        }).map(text => text.textContent)"""
+    )
+    assert outside == []
+
+
 @pytest.mark.parametrize("name", ["page", "hostile"])
 def test_no_sideways_scroll_on_a_phone(browser: Any, name: str, request: pytest.FixtureRequest) -> None:
     emulate(browser, width=390)

@@ -42,6 +42,7 @@ def test_every_verb_has_a_function_of_the_same_name() -> None:
         "preflight",
         "read-report",
         "register-model",
+        "show",
         "to-tensor",
     }
 

@@ -14,6 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
 
 import sqlanalysis
@@ -250,6 +251,144 @@ def test_hostile_names_are_inert(con: duckdb.DuckDBPyConnection, tmp_path: Path)
     assert "alert" not in script
     assert not set("<>&'") & set(facts)
     assert json.loads(facts)["classes"] == list(names)
+
+
+def hostile_neighbourhood(con: duckdb.DuckDBPyConnection) -> None:
+    """A second run, extra columns, near copies and errors, all with hostile names."""
+    names = report_fixture.HOSTILE
+    n = len(names) * 6
+    random = np.random.default_rng(1)
+    report_fixture.add_run(con, "other", "named", random.dirichlet(np.ones(len(names)), n).astype("float32"))
+    for key in (names[0], names[2], "o'brien"):
+        con.execute("update images set meta = json_object(?, ? || image_id % 2)", [key, names[1]])
+    con.execute("update images set split = ? || image_id % 2", [names[0]])
+    for rank in (1, 2):
+        sql = "insert into neighbours select 'noisy', 'activation', image_id, (image_id + ?) % ?, ?, ? from images"
+        con.execute(sql, [rank, n, rank, 1.0])
+    con.execute("update neighbours set distance = 0.01 where image_id < 5 and rank = 1")
+    error = "insert into errors (run, dataset, uri, stage, error, message) values (?, 'named', ?, ?, ?, ?)"
+    con.execute(error, ["noisy", f"/home/{names[0]}/{names[1]}", names[1], names[0], "secret"])
+
+
+def test_hostile_names_are_inert_in_every_section(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    report_fixture.add_named(con, report_fixture.HOSTILE)
+    hostile_neighbourhood(con)
+    page = page_of(con, tmp_path, runs=["noisy", "other"])
+    assert_stands_alone(page)
+    assert page.texts["h2"] == SECTIONS
+    assert len(page.table("Nearly equal images")) == 5
+    assert page.table("Files that failed")[0][:2] == [report_fixture.HOSTILE[1], report_fixture.HOSTILE[0]]
+    assert len(page.table("Flipped images")) > 5
+    assert f"split: {report_fixture.HOSTILE[0]}0" in [row[0] for row in page.table("Slices")]
+    assert any(row[0].startswith("o'brien: ") for row in page.table("Slices"))
+    assert "secret" not in page.text
+
+
+def test_slices_are_the_macros(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    report_fixture.add_digits(con, 600, runs=1)
+    con.execute("update images set split = case when image_id % 3 = 0 then 'a' else 'b' end")
+    con.execute("update images set meta = json_object('camera', 'c' || image_id % 4, 'id', image_id)")
+    con.execute("update outputs.digits_logreg set pred = 0 where image_id % 8 = 1")
+    page = page_of(con, tmp_path)
+    con.execute("create view flat as select *, meta->>'camera' as camera from digits_logreg")
+    rows = con.sql(
+        "select feature || ': ' || value, n, errors, error_rate, ci_low, ci_high from slices('flat', ['split', 'camera'])"
+    ).fetchall()
+    known = {name: [f"{n:,}", f"{wrong:,}", words.percent(rate)] for name, n, wrong, rate, *_ in rows}
+    shown = {row[0]: row[1:4] for row in page.table("Slices")}
+    assert {name: shown[name] for name in known} == known
+    assert len(known) == 6
+    assert "Worse beyond chance: 1 of" in page.texts["main"][0]
+    assert "First camera: c1, " in page.texts["main"][0]
+    assert not any("id" in row[0].split(":")[0].split("_") for row in page.table("Slices"))
+
+
+def test_checks_are_the_macros(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    report_fixture.add_digits(con, 120, runs=1)
+    con.execute("update outputs.digits_logreg set confidence = 0.01 where image_id < 7")
+    con.execute("update outputs.digits_logreg set pred = (pred + 1) % 10 where image_id between 10 and 14")
+    for table in ("images", "outputs.digits_logreg"):
+        con.execute(f"update {table} set sha256 = 'same' where image_id < 3")
+    con.execute("update images set split = 'train', label = 9 where image_id = 2")
+    page = page_of(con, tmp_path)
+    found = dict(page.table("Checks"))
+    check = con.sql("select pred_not_argmax, confidence_differs from check_run('digits_logreg')").fetchall()[0]
+    assert found["predictions that are not the most probable class"] == str(check[0])
+    assert found["confidences that are not the probability of the prediction"] == str(check[1])
+    assert (check[0], found["images with the same bytes as another"]) == (5, "2")
+    assert (found["contents in more than one split"], found["contents with more than one label"]) == ("1", "1")
+    small = con.sql("select count(*) from per_class('digits_logreg') where support < 30").fetchall()[0][0]
+    assert found["classes with fewer than 30 labelled images"] == str(small)
+    assert "sqlanalysis project DB digits_logreg" in page.texts["main"][0]
+
+
+def test_runs_that_do_not_compare(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    report_fixture.add_digits(con, 60, runs=1)
+    con.execute("insert into label_spaces values ('y_classes', 2)")
+    con.execute("insert into datasets (dataset, space) values ('y', 'y_classes')")
+    probs = report_fixture.digits()[2]["digits_bayes"][:60]
+    report_fixture.add_run(con, "other_space", "digits", probs, output_space="y_classes")
+    report_fixture.add_run(con, "nothing", "digits", probs)
+    con.execute("delete from outputs.nothing")
+    reasons = {
+        "other_space": "answers in classes digits_classes",
+        "nothing": "no labelled image has a prediction of both",
+    }
+    for other, reason in reasons.items():
+        page = page_of(con, tmp_path, runs=["digits_logreg", other])
+        assert f"do not compare: {'digits_logreg ' if other == 'other_space' else ''}{reason}" in page.texts["main"][0]
+        assert "points" not in page.texts["dl"][1]
+
+
+@pytest.mark.parametrize("n_classes", [1, 2, 300])
+def test_numbers_of_classes(con: duckdb.DuckDBPyConnection, tmp_path: Path, n_classes: int) -> None:
+    report_fixture.add_named(con, [f"class {i}" for i in range(n_classes)], per_class=3)
+    probs = np.random.default_rng(1).dirichlet(np.ones(n_classes), n_classes * 3).astype("float32")
+    report_fixture.add_run(con, "second", "named", probs, finished_at="2026-11-01 00:00:00")
+    page = page_of(con, tmp_path)
+    assert page.texts["h2"] == SECTIONS
+    assert len(page.table(f"{n_classes} classes")) == n_classes
+    assert len(page.table("Differences of classes")) == min(n_classes, 100)
+    assert len(page.text) < 3_000_000
+
+
+def test_run_without_confidence_or_predictions(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    report_fixture.add_digits(con, 60)
+    con.execute("update outputs.digits_logreg set confidence = null")
+    page = page_of(con, tmp_path)
+    assert "No labelled image of this run has a confidence" in page.texts["main"][0]
+    assert "No prediction of this run has a confidence." in page.texts["main"][0]
+    assert page.texts["h2"] == SECTIONS
+    con.execute("update outputs.digits_logreg set pred = null")
+    page = page_of(con, tmp_path)
+    assert page.texts["h2"] == ["Key figures", "Predictions", "Map of images", "Data checks", "Appendix"]
+    con.execute("delete from outputs.digits_logreg")
+    assert "0 images" in page_of(con, tmp_path).texts["header"][0]
+
+
+def test_difference_not_established(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    report_fixture.add_digits(con, 60)
+    same = "update outputs.digits_bayes as a set pred = b.pred from outputs.digits_logreg as b"
+    con.execute(f"{same} where a.image_id = b.image_id")
+    page = page_of(con, tmp_path)
+    assert "Difference between digits_logreg and digits_bayes not established: +0.0 points" in page.texts["main"][0]
+    assert "to tell these runs apart, label more images" in page.texts["main"][0]
+    pages = {run: page_of(con, tmp_path, runs=[run]).texts["main"][0] for run in ("digits_logreg", "digits_bayes")}
+    assert all(f"--run {run} --run BASELINE" in text for run, text in pages.items())
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.01, 0.05, "b is better than a by 3.0 points (95% interval +1.0 to +5.0"),
+        (-0.05, -0.01, "b is worse than a by"),
+        (-0.01, 0.07, "not established: +3.0 points"),
+        (0.0, 0.06, "not established"),
+    ],
+)
+def test_verdict(low: float, high: float, said: str) -> None:
+    diff = (low + high) / 2
+    assert said in words.verdict({"diff": diff, "ci_low": low, "ci_high": high, "n": 1000}, "b", "a")
 
 
 def test_unlabelled_run(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:

@@ -3,14 +3,23 @@
 -- Parameters: run
 -- Edges: near is under a tenth of the median distance to a nearest neighbour; equal bytes are left to exact_copies.
 -- Source: macro near_duplicates over table neighbours
-with scaled as ( -- noqa: ST03
-    select
-        image_id,
-        neighbor_id,
-        distance / nullif(median(distance) filter (where rank = 1) over (), 0) as distance,
+with _unit as (
+    select median(distance) as unit
     from neighbours
     where run = {{ literal(run) }}
         and space = 'activation'
+        and rank = 1
+),
+
+scaled as ( -- noqa: ST03
+    select
+        neighbours.image_id,
+        neighbours.neighbor_id,
+        neighbours.distance / nullif(_unit.unit, 0) as distance,
+    from neighbours
+    cross join _unit
+    where neighbours.run = {{ literal(run) }}
+        and neighbours.space = 'activation'
 ),
 
 _pairs as (

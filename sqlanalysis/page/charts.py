@@ -63,7 +63,7 @@ def svg(chart: Row) -> str:
 
 
 def _clean(tag: re.Match[str]) -> str:
-    text = re.sub(r'\s(?:style|xmlns:xlink|pointer-events|stroke-miterlimit)="[^"]*"', "", tag[0])
+    text = re.sub(r'\s(?:style|role|aria-[a-z]+|xmlns:xlink|pointer-events|stroke-miterlimit)="[^"]*"', "", tag[0])
     return re.sub(r'\s(?:d|transform)="[^"]*"', lambda found: re.sub(r"(\.\d)\d+", r"\1", found[0]), text)
 
 
@@ -203,7 +203,12 @@ def confusion(rows: Sequence[Row]) -> Row:
         }
     ]
     if step >= 26:
-        ink = {"condition": {"test": "datum.share > 0.4", "value": "var(--on-accent)"}, "value": "var(--ink)"}
+        inks = [
+            {"test": "datum.hit && datum.share > 0.4", "value": "var(--on-hit)"},
+            {"test": "datum.hit", "value": "var(--hit)"},
+            {"test": "datum.share > 0.4", "value": "var(--on-accent)"},
+        ]
+        ink = {"condition": inks, "value": "var(--ink)"}
         marks.append({"mark": "text", "encoding": {"text": {"field": "n"}, "color": ink}})
     axis = {"labelOverlap": False, "labelFontSize": 12 if step >= 20 else 10}
     return {

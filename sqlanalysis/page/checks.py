@@ -8,7 +8,7 @@ from typing import Any
 from . import curves, words
 from .draft import Draft, Table
 from .sections import draw
-from .words import count, interval, p_value, percent, points
+from .words import count, interval, p_value, percent
 
 Row = dict[str, Any]
 
@@ -52,7 +52,7 @@ def slices(draft: Draft, key: Row) -> Row:
     rows = [{**row, "worse": _is_worse(row)} for row in draft.ask("worst_slices", **names).rows]
     pairs = draft.ask("worst_slice_pairs", **names).rows if len(features) > 1 and rows else []
     error = 1 - key["accuracy"]
-    shown = [{**row, "name": f"{row['feature']}: {row['value']}"} for row in rows[:DRAWN_SLICES]]
+    shown = [{**row, "name": _slice(row)} for row in rows[:DRAWN_SLICES]]
     return {
         "features": features,
         "summary": _slice_words(rows, error),
@@ -84,28 +84,23 @@ def _slice_words(rows: list[Row], error: float) -> str:
         return f"None of {len(rows)} slices is worse than the rest beyond chance (corrected p ≥ 0.05)."
     top = worse[0]
     return (
-        f"Worse beyond chance: {len(worse)} of {len(rows)} slices. First {top['feature']} {top['value']}: "
+        f"Worse beyond chance: {len(worse)} of {len(rows)} slices. First {words.named(_slice(top))}, "
         f"{percent(top['error_rate'])} wrong (95% interval {interval(top)}, n = {count(top['n'])}) "
         f"against {percent(error)} of all; corrected p {p_value(top['p_holm'])}."
     )
 
 
 def _slice_table(caption: str, rows: list[Row]) -> Table:
-    heads = ["column", "value", "n", "wrong", "error rate", "95% interval", "against all (points)", "p, corrected"]
-    texts = [
-        [
-            row["feature"],
-            "none" if row["value"] is None else row["value"],
-            count(row["n"]),
-            count(row["errors"]),
-            percent(row["error_rate"]),
-            interval(row),
-            points(row["diff"]),
-            p_value(row["p_holm"]),
-        ]
-        for row in rows
-    ]
-    return Table(f"{caption}, worst lower end first", heads, texts, (1,))
+    heads = ["slice", "n", "wrong", "error rate", "95% interval", "p, corrected"]
+    texts = []
+    for row in rows:
+        figures = [percent(row["error_rate"]), interval(row), p_value(row["p_holm"])]
+        texts.append([_slice(row), count(row["n"]), count(row["errors"]), *figures])
+    return Table(f"{caption}, worst lower end first", heads, texts)
+
+
+def _slice(row: Row) -> str:
+    return f"{row['feature']}: {'none' if row['value'] is None else row['value']}"
 
 
 def data_checks(draft: Draft, classes: list[Row]) -> Row:

@@ -97,7 +97,7 @@ def _classes(classes: list[Row], draft: Draft) -> Row:
     sure = [row for row in classes if row["p_holm"] < 0.05]
     summary = f"For none of {count(len(classes))} classes is a difference in recall established."
     if sure:
-        named = ", ".join(f"{row['name']} ({points(row['diff'])})" for row in sure[:5])
+        named = ", ".join(f"{words.named(row['name'])} ({points(row['diff'])})" for row in sure[:5])
         more = f" and {len(sure) - 5} more" if len(sure) > 5 else ""
         summary = (
             f"Established for {count(len(sure))} of {count(len(classes))} classes, in points of recall: {named}{more}."

@@ -15,7 +15,7 @@ Row = dict[str, Any]
 
 MATRIX_CLASSES = 30
 TABLE_CLASSES = 1000
-RESAMPLED = 10_000_000  # cells × replicates of a bootstrap: about a microsecond each
+RESAMPLED = 4_000_000  # cells × replicates of a bootstrap: a microsecond or two each
 
 
 def draw(chart: Row) -> Markup:
@@ -50,7 +50,8 @@ def key_figures(draft: Draft, counts: Row) -> Row:
 
 
 def _range(row: Row | None) -> str:
-    return "–" if row is None or row["ci_low"] is None else f"{row['ci_low']:.4f}–{row['ci_high']:.4f}"
+    known = row is not None and row["ci_low"] is not None and row["ci_low"] < row["ci_high"]
+    return f"{row['ci_low']:.4f}–{row['ci_high']:.4f}" if row and known else "–"
 
 
 def runs(draft: Draft, rows: list[Row], n_runs: int) -> Row:
@@ -116,7 +117,7 @@ def per_class(draft: Draft) -> Row:
     rows = draft.ask("class_table").rows
     shown = [row for row in rows if row["n"]][:MATRIX_CLASSES]
     low = shown[0]
-    summary = f"Lowest recall: {low['name']} with {percent(low['recall'])} of {count(low['n'])} images."
+    summary = f"Lowest recall: {words.named(low['name'])} with {percent(low['recall'])} of {count(low['n'])} images."
     if len(shown) < len(rows):
         summary += f" Drawn are the lowest {len(shown)} of {count(len(rows))} classes."
     heads = ["class", "index", "n", "predicted", "correct", "recall", "95% interval", "precision", "F1"]
@@ -153,7 +154,7 @@ def confusion(draft: Draft, n_classes: int) -> Row:
     if pairs:
         top = pairs[0]
         summary = (
-            f"Most often {top['label_name']} is taken for {top['pred_name']}: "
+            f"Most often {words.named(top['label_name'])} is taken for {words.named(top['pred_name'])}: "
             f"{count(top['n'])} times, {percent(top['share'])} of the class."
         )
     whole = n_classes <= MATRIX_CLASSES

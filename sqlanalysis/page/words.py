@@ -6,12 +6,14 @@ import datetime
 import json
 import math
 import re
+import unicodedata
 from pathlib import Path
 from typing import Any
 
 Row = dict[str, Any]
 
 SMALL_CLASS = 30
+_TURNING = {"R", "AL", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI", "FSI", "PDF", "PDI"}
 SCORES = {
     "accuracy": "accuracy",
     "balanced accuracy": "balanced_accuracy",
@@ -42,6 +44,13 @@ def decimal(value: float | None, places: int = 3) -> str:
 
 def count(n: int | None) -> str:
     return "–" if n is None else f"{n:,}"
+
+
+def named(name: str, limit: int = 60) -> str:
+    """A name inside a sentence: cut when long, and kept from turning the sentence around it right to left."""
+    text = name if len(name) <= limit else name[:limit] + "…"
+    turns = any(unicodedata.bidirectional(character) in _TURNING for character in text)
+    return f"\u2068{text}\u2069" if turns else text
 
 
 def shared_folder(lineage: Row) -> str:
@@ -145,7 +154,7 @@ def warnings(lineage: Row, counts: Row, errors: list[Row], classes: list[Row], f
         "Images that repeat the bytes of another: {}; each counts.": counts["n_duplicates"],
     }
     found += [sentence.format(f"{n:,}") for sentence, n in numbers.items() if n > 0]
-    small = [row["name"] for row in classes if row["n"] < SMALL_CLASS]
+    small = [named(row["name"]) for row in classes if row["n"] < SMALL_CLASS]
     if small:
         some = ", ".join(small[:5]) + (" and others" if len(small) > 5 else "")
         found.append(f"Classes with fewer than {SMALL_CLASS} images: {len(small):,} ({some}); their figures are rough.")
@@ -174,19 +183,21 @@ def cards(counts: Row, key: Row, classes: list[Row], top: Row, error: Row, compa
         sure = {"name": "Mean probability", "figure": percent(counts["mean_confidence"]), "sub": "of the prediction"}
         return [images_card, sure]
     seen = sum(row["n"] > 0 for row in classes)
-    balanced, f1 = key["ranges"].get("balanced_accuracy"), key["ranges"].get("f1_macro")
+    balanced, f1 = key["ranges"].get("balanced_accuracy", {}), key["ranges"].get("f1_macro", {})
     cards = [
         {"name": "Accuracy", "figure": percent(key["accuracy"]), "sub": f"95% CI {interval(key)}", "key": "accuracy"},
         {
             "name": "Balanced accuracy",
             "figure": percent(key["balanced_accuracy"]),
-            "sub": f"95% CI {interval(balanced)}" if balanced else f"recall over {seen} classes",
+            "sub": f"95% CI {interval(balanced)}" if _spread(balanced) else f"recall over {seen} classes",
             "key": "balanced_accuracy",
         },
         {
             "name": "Macro F1",
             "figure": decimal(key["f1_macro"]),
-            "sub": f"95% CI {decimal(f1['ci_low'])}–{decimal(f1['ci_high'])}" if f1 else "each class counts alike",
+            "sub": f"95% CI {decimal(f1['ci_low'])}–{decimal(f1['ci_high'])}"
+            if _spread(f1)
+            else "each class counts alike",
             "key": "f1_macro",
         },
         {"name": "Mistakes", "figure": count(key["mistakes"]), "sub": f"of {count(key['n'])} images"},
@@ -202,6 +213,11 @@ def cards(counts: Row, key: Row, classes: list[Row], top: Row, error: Row, compa
         difference = (comparison or {}).get("metrics", {}).get(card.get("key"))
         card["delta"] = f"{points(difference['diff'])} points ({points_interval(difference)})" if difference else ""
     return cards
+
+
+def _spread(row: Row) -> bool:
+    """Whether resampling moved a score at all; when it cannot (all wrong), a width of zero would claim certainty."""
+    return bool(row) and row["ci_low"] is not None and row["ci_low"] < row["ci_high"]
 
 
 def advice(key: Row, comparison: Row | None) -> str:
