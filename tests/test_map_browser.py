@@ -373,3 +373,21 @@ def test_firefox(made: Any, tmp_path: Path) -> None:
         assert firefox.run("return document.createElement('canvas').getContext('webgl2')") is None
     finally:
         firefox.quit()
+
+
+def test_pages_without_labels_or_places(browser: Any, tmp_path: Path) -> None:  # noqa: F811
+    con = sqlanalysis.connect()
+    report_fixture.add_digits(con, 60, labelled=False)
+    explore(browser, reporting.report(con, tmp_path / "unlabelled.html"))
+    modes = browser.execute_script("return [...document.getElementById('colour').options].map(o => o.value)")
+    assert modes == ["pred", "confidence", "differ"]
+    drag(browser, RING)
+    assert "Accuracy–" in figures(browser)
+    assert not browser.find_element("id", "charts").is_displayed()
+    show(browser, reporting.report(con, tmp_path / "placeless.html", runs="digits_bayes"))
+    assert browser.find_elements("id", "explore") == []
+    con.execute("delete from images where image_id > 0")
+    explore(browser, reporting.report(con, tmp_path / "one.html", runs="digits_logreg"))
+    assert browser.execute_script(TEXT, "sentence") == "All 1 images"
+    assert browser.get_log("browser") == []
+    con.close()

@@ -68,5 +68,3 @@ export function startCopying() {
     });
   }
 }
-
-export { select };
