@@ -15,8 +15,8 @@ from .errors import NotFoundError, SchemaError, near_matches
 
 # Columns of a run's view that no output may bear the name of.
 VIEW_COLUMNS = {
-    *("image_id", "dataset", "uri", "split", "label", "label_name", "pred_name", "raw_pred_name", "correct", "x", "y"),
-    *("sha256", "n_bytes", "format", "width_px", "height_px", "meta", "error"),
+    *("image_id", "dataset", "uri", "split", "label", "label_name", "accepted", "pred_name", "raw_pred_name"),
+    *("correct", "x", "y", "sha256", "n_bytes", "format", "width_px", "height_px", "meta", "error"),
 }
 IDENTITY = ("dataset", "weights_sha256", "transform", "layer", "class_policy", "output_space", "precision")
 

@@ -11,7 +11,7 @@ case
     else list_transform(
         [ln(1 - level) + lgamma(k + 1) + lgamma(n - k + 1) - lgamma(n + 2)],
         lambda _bound: list_reduce( -- noqa: LT01
-            list_transform(range(60), lambda _i: case when _i > 0 then 0.5e0 ** _i else 0 end * k / nullif(n, 0)), -- noqa
+            list_transform(range(60), lambda _i: case when _i > 0 then 0.5 ** _i else 0 end * k / nullif(n, 0)), -- noqa
             lambda _p, _step: case
                 when k * ln(_p + _step) + case when k = n then 0 else (n - k) * ln(1 - _p - _step) end < _bound
                     then _p + _step

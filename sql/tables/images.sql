@@ -1,7 +1,7 @@
 -- Images by reference: where, what, and the true class.
 -- Grain: one row per data set and uri.
 -- Parameters: none
--- Edges: label is NULL when unlabelled; width and height are those of the stored pixels, before EXIF orientation.
+-- Edges: label NULL: unlabelled; accepted: all right classes, NULL: label only; sizes are before EXIF orientation.
 -- Source: this project
 create table if not exists images (
     image_id bigint not null,
@@ -14,5 +14,6 @@ create table if not exists images (
     height_px integer not null,
     split varchar,
     label integer,
+    accepted integer [],
     meta json
 );
