@@ -1,7 +1,7 @@
 -- Share of answers that are among the accepted classes of their image, with its Wilson score interval.
 -- Grain: one row.
 -- Parameters: rel (with accepted INTEGER[] beside label and pred), level := 0.95
--- Edges: accepted NULL: only label is right; empty: left out, in n_empty; NULL pred, or neither label: left out; -1 is wrong.
+-- Edges: accepted NULL: only label is right; empty: left out, in n_empty; NULL pred or neither: left out; -1 is wrong.
 -- Source: Beyer et al. (2020), Are we done with ImageNet?, arXiv:2006.07159 (ReaL accuracy); Wilson (1927)
 create or replace macro accuracy_accepted(rel, level := 0.95) as table
 with _answers as (
