@@ -20,10 +20,12 @@ _HOME = {
     "predict": "prediction",
     "preflight": "prediction",
     "project": "projection",
+    "recover": "recovery",
     "register_model": "prediction",
     "render_sql": "templates",
     "report": "reporting",
     "to_tensor": "deferral",
+    "verify": "recovery",
 }
 
 __all__ = sorted(_HOME)
@@ -55,5 +57,7 @@ if TYPE_CHECKING:
     from .prediction import preflight as preflight
     from .prediction import register_model as register_model
     from .projection import project as project
+    from .recovery import recover as recover
+    from .recovery import verify as verify
     from .reporting import report as report
     from .templates import render_sql as render_sql

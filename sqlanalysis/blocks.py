@@ -20,6 +20,7 @@ from duckdb.func import ARROW
 from . import functions, runs
 from .database import execute, fetch, transaction
 from .errors import InferenceError, QueryError
+from .faults import point
 from .ingest import registered
 from .runs import Run
 
@@ -186,6 +187,7 @@ def _answer(
     start = time.perf_counter()
     with transaction(con):
         execute(con, "statements/insert_outputs", run=run, names=names)
+        point("insert")
         if not work.strict:
             execute(con, "statements/insert_run_errors", [run])
         execute(con, "statements/update_run_counts", run=run)

@@ -5,7 +5,9 @@ Exit codes: 0 done, 1 error or rows not accounted for, 2 usage, 130 interrupted.
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import json
 import os
 import re
@@ -38,6 +40,7 @@ app = typer.Typer(
 
 
 DEMO_MODELS = ("digits_cnn", "digits_mlp")
+_patience = {"seconds": 0.0}  # of --wait
 
 
 class Format(StrEnum):
@@ -77,11 +80,16 @@ def main() -> None:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201
+    print(_plain(text), file=sys.stderr)  # noqa: T201
 
 
 def _out(text: str) -> None:
-    print(text)  # noqa: T201
+    print(_plain(text))  # noqa: T201
+
+
+def _plain(text: str) -> str:
+    """Text without what a terminal would obey: control and direction characters are escaped, lines stay."""
+    return "".join(one if one.isprintable() or one in "\n\t" else ascii(one)[1:-1] for one in text)
 
 
 def _version(wanted: bool) -> None:
@@ -97,14 +105,20 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and stop.", callback=_version, is_eager=True)
     ] = False,
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for a file that another process holds.")] = 0,
 ) -> None:
-    pass
+    _patience["seconds"] = wait
+
+
+def _open(db: Path, **how: bool) -> duckdb.DuckDBPyConnection:
+    """The evaluation file, as soon as it is free or the time to wait is over."""
+    return database.connect(db, wait=_patience["seconds"], **how)
 
 
 @app.command()
 def init(db: Database) -> None:
     """Make an evaluation file, or bring its views and macros up to date."""
-    database.connect(db).close()
+    _open(db).close()
     _say(f"{db} is ready; `from help` lists what is in it")
 
 
@@ -122,7 +136,7 @@ def add_images(
     """Add images by reference, or with their bytes; adding a source again adds nothing."""
     from .ingest import add_images
 
-    with database.connect(db) as con:
+    with _open(db) as con:
         done = add_images(
             con, source, dataset=dataset, split=split, embed=embed, path=path, label=label, classes=classes
         )
@@ -144,7 +158,7 @@ def add_predictions(
     """Add a run that something else predicted."""
     from .ingest import add_predictions
 
-    with database.connect(db, create=False) as con:
+    with _open(db, create=False) as con:
         done = add_predictions(con, source, run, dataset=dataset)
     _say(f"{run}: {done.n_ok} predictions, {done.n_errors} rows without an image or a class")
 
@@ -168,10 +182,11 @@ def predict(
     retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Try images again that failed.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first block with an error.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and how long.")] = False,
+    trust_pickle: Annotated[bool, typer.Option("--trust-pickle", help="Let the weights file run code.")] = False,
 ) -> None:
     """Run a model over the images, in committed blocks; the same command goes on after a stop."""
-    with database.connect(db, create=False) as con:
-        loaded = _load_model(model, weights, layer, classes)
+    with _open(db, create=False) as con:
+        loaded = _load_model(model, weights, layer, classes, trust_pickle)
         from .prediction import predict, preflight
 
         what: dict[str, Any] = {"dataset": dataset, "where": where, "policy": policy, "class_map": class_map}
@@ -193,7 +208,9 @@ def predict(
         _say(f"see them: sqlanalysis query {db} \"from errors where run = '{done.run}'\"")
 
 
-def _load_model(name: str, weights: str, layer: str | None, classes: str | Classes | None) -> Model:
+def _load_model(
+    name: str, weights: str, layer: str | None, classes: str | Classes | None, trust_pickle: bool = False
+) -> Model:
     from .models import load_model
 
     if name in DEMO_MODELS:
@@ -202,7 +219,8 @@ def _load_model(name: str, weights: str, layer: str | None, classes: str | Class
         for network in networks():
             if network.name == name:
                 return network
-    return load_model(name, None if weights == "random" else weights, layer=layer, classes=classes)
+    weights_file = None if weights == "random" else weights
+    return load_model(name, weights_file, layer=layer, classes=classes, trust_pickle=trust_pickle)
 
 
 @app.command()
@@ -215,7 +233,7 @@ def project(
     min_dist: Annotated[float, typer.Option(min=0.0, help="UMAP: least distance of points.")] = 0.1,
 ) -> None:
     """Put the images of a run on a plane; x and y appear in its view."""
-    with database.connect(db, create=False) as con:
+    with _open(db, create=False) as con:
         from .projection import project
 
         done = project(con, run, method, seed=seed, n_neighbors=n_neighbors, min_dist=min_dist)
@@ -233,7 +251,7 @@ def metric(
     """Compute one metric over one relation."""
     from .evaluation import metric
 
-    with database.connect(db, read_only=True) as con:
+    with _open(db, read_only=True) as con:
         _show(metric(con, name, relation, **dict(map(_key_value, values or []))), output)
 
 
@@ -253,7 +271,7 @@ def list_metrics(db: Database, output: OutputFormat = Format.table) -> None:
     """List every metric with its parameters and what it measures."""
     from .evaluation import list_metrics
 
-    with database.connect(db, read_only=True) as con:
+    with _open(db, read_only=True) as con:
         _show(list_metrics(con), output)
 
 
@@ -266,7 +284,7 @@ def report(
     """Write one self-contained HTML page."""
     from .reporting import report
 
-    with database.connect(db, read_only=True) as con:
+    with _open(db, read_only=True) as con:
         page = report(con, out, runs=run)
     _say(f"{page} is written")
 
@@ -286,12 +304,16 @@ def query(
     weights: Annotated[str | None, typer.Option(help="Weights of a model the statement calls.")] = None,
     layer: Layer = None,
     classes: ModelClasses = None,
+    safe: Annotated[
+        bool, typer.Option("--safe", help="Read only; no other file, network, extension or model.")
+    ] = False,
     output: OutputFormat = Format.table,
 ) -> None:
     """Run SQL with every function of this package, and models by name."""
     writable = os.access(db, os.W_OK) or not db.exists()
-    with database.connect(db, create=False, read_only=not writable) as con:
-        _register_models(con, sql, weights, layer, classes)
+    with _open(db, create=False, read_only=safe or not writable, safe=safe) as con:
+        if not safe:
+            _register_models(con, sql, weights, layer, classes)
         relation = database.relation(con, sql)
         if relation is not None:
             _show(relation, output)
@@ -317,6 +339,33 @@ def _register_models(
 
 
 @app.command()
+def verify(db: Database) -> None:
+    """Compare every image with its stored hash, and the tables with each other; exit 1 when something differs."""
+    from .recovery import verify
+
+    with _open(db, read_only=True) as con:
+        done = verify(con)
+    for image_id, uri, problem in done.images:
+        _out(f"image {image_id}, {uri}: {problem}")
+    for problem, thing, n in done.tables:
+        _out(f"{problem}: {thing} ({n})")
+    _say(f"{done.n_images} images read; {len(done.images)} differ, {len(done.tables)} problems of tables")
+    if not done.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def recover(db: Database) -> None:
+    """Move a damaged write-ahead log aside, so that the file opens; says which runs to go on with."""
+    from .recovery import recover
+
+    done = recover(db)
+    _say(f"the damaged log is now {done.log}" if done.log else f"{done.path} opens; nothing had to be done")
+    if done.incomplete:
+        _say(f"incomplete runs, run them again to go on: {', '.join(done.incomplete)}")
+
+
+@app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to put demo.duckdb and report.html.")] = Path(
         "demo"
@@ -337,16 +386,24 @@ def demo(
     _out(f"  from {first} where not correct order by confidence desc limit 5;")
 
 
+def _cell(value: Any) -> Any:
+    """A value for CSV; text that a spreadsheet would take for a formula gets an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
 def _show(relation: duckdb.DuckDBPyRelation, output: Format) -> None:
     if output is Format.table:
         wide = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
-        relation.show(max_width=wide, max_rows=1000, max_col_width=80)
+        shown = io.StringIO()
+        with contextlib.redirect_stdout(shown):
+            relation.show(max_width=wide, max_rows=1000, max_col_width=80)
+        _out(shown.getvalue().rstrip("\n"))
         return
     rows = relation.fetchall()
     if output is Format.csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(relation.columns)
-        writer.writerows(rows)
+        writer.writerows([_cell(value) for value in row] for row in rows)
     else:
         named = [dict(zip(relation.columns, row, strict=True)) for row in rows]
         _out(json.dumps(named, default=str, ensure_ascii=False, indent=1))

@@ -11,6 +11,8 @@ import contextlib
 import hashlib
 import importlib.metadata
 import re
+import time
+import warnings
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,15 +22,18 @@ import duckdb
 
 from . import functions, templates
 from .errors import NotFoundError, QueryError, SchemaError
+from .faults import point
 
 SCHEMA_VERSION = 1
 _MEMORY = ":memory:"
 _RESERVED_STEMS = {"main", "memory", "system", "temp", "information_schema", "pg_catalog", "outputs"}
 _MAGIC = b"DUCK"  # at byte 8 of every DuckDB file
+_NETWORK = ("nfs", "cifs", "smb", "fuse.sshfs", "afs", "ceph", "9p", "lustre", "gpfs")
 # One connection per file and process: functions registered on a connection must not outlive it, yet would be seen by
 # every other connection of the same instance (DuckDB 2.0 crashes when they are called after it was collected).
 _open: weakref.WeakValueDictionary[object, duckdb.DuckDBPyConnection] = weakref.WeakValueDictionary()
 _inodes: dict[Path, tuple[int, int] | None] = {}
+_safe: set[Path] = set()
 
 
 @atexit.register
@@ -37,13 +42,23 @@ def _close_all() -> None:
         con.close()
 
 
-def connect(path: str | Path = _MEMORY, *, read_only: bool = False, create: bool = True) -> duckdb.DuckDBPyConnection:
+def connect(
+    path: str | Path = _MEMORY,
+    *,
+    read_only: bool = False,
+    create: bool = True,
+    safe: bool = False,
+    wait: float = 0.0,
+) -> duckdb.DuckDBPyConnection:
     """Open an evaluation file, or create it, with every table, view, macro and function installed.
 
     Args:
         path: the DuckDB file; `":memory:"` keeps everything in memory.
         read_only: open without writing, next to other readers.
         create: make the file when it does not exist.
+        safe: for a file from someone else, or SQL from someone else: statements can reach no other file, no network
+            and no extension, image functions read embedded bytes only, and no setting can be changed any more.
+        wait: seconds to wait for another process to let go of the file.
 
     Returns:
         A plain DuckDB connection whose current database is the file; the same one while it is open in this process.
@@ -62,15 +77,16 @@ def connect(path: str | Path = _MEMORY, *, read_only: bool = False, create: bool
     file = Path(path).expanduser().resolve()
     known = _known(file)
     if known is not None:
-        if is_read_only(known) != read_only:
-            mode = "reading only" if read_only is False else "writing"
+        open_as, wanted = (is_read_only(known), file in _safe), (read_only, safe)
+        if open_as != wanted:
+            mode = ("reading only" if open_as[0] else "writing") + (", safe" if open_as[1] else ", not safe") * safe
             raise QueryError(f"{file} is open for {mode} in this process; close that connection first")
         return known
     _check_path(file, create=create and not read_only)
     con = duckdb.connect(_MEMORY)
     try:
         _configure(con)
-        _attach(con, file, read_only)
+        _attach_in_time(con, file, read_only, wait)
         if is_new(con):
             if read_only:
                 raise SchemaError(f"{file} is empty; run `sqlanalysis init {file}` first")
@@ -80,11 +96,33 @@ def connect(path: str | Path = _MEMORY, *, read_only: bool = False, create: bool
             if not read_only:
                 _refresh(con)
         _register_missing(con, file)
+        if safe:
+            _lock_down(con)
     except BaseException:
         con.close()
         raise
     _open[file], _inodes[file] = con, _inode(file)
+    (_safe.add if safe else _safe.discard)(file)
     return con
+
+
+def _lock_down(con: duckdb.DuckDBPyConnection) -> None:
+    functions.register_image_functions(con, follow_paths=False)
+    for statement in con.extract_statements(templates.render("statements/lock_down")):
+        con.execute(statement)
+
+
+def _attach_in_time(con: duckdb.DuckDBPyConnection, file: Path, read_only: bool, wait: float) -> None:
+    """Attach the file; while another process holds it, try again for so many seconds."""
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            _attach(con, file, read_only)
+            return
+        except QueryError as error:
+            if "is held by process" not in str(error) or time.monotonic() >= deadline:
+                raise
+            time.sleep(0.1)
 
 
 def _known(file: Path) -> duckdb.DuckDBPyConnection | None:
@@ -128,6 +166,24 @@ def _check_path(file: Path, *, create: bool) -> None:
         )
     if file.exists() and file.stat().st_size and _magic(file) != _MAGIC:
         raise SchemaError(f"{file} is no DuckDB file; give another path")
+    kind = _network_kind(file)
+    if kind:
+        warnings.warn(
+            f"{file} lies on a network file system ({kind}), where locks may not hold: let one process use it at a "
+            "time, or work on a local copy",
+            stacklevel=3,
+        )
+
+
+def _network_kind(file: Path, mounts: Path = Path("/proc/mounts")) -> str | None:
+    """The kind of network file system that a path lies on, where the system lists its mounts; else None."""
+    if not mounts.is_file():
+        return None
+    rows = [line.split() for line in mounts.read_text(errors="replace").splitlines()]
+    above = {str(file), *map(str, file.parents)}
+    found = [(len(row[1]), row[2]) for row in rows if row[1].replace("\\040", " ") in above]
+    kind = max(found)[1] if found else ""
+    return kind if kind.startswith(_NETWORK) else None
 
 
 def _magic(file: Path) -> bytes:
@@ -148,6 +204,7 @@ def _attach(con: duckdb.DuckDBPyConnection, file: Path, read_only: bool) -> None
     alias = re.sub(r"\W", "_", file.stem)
     try:
         new = not file.exists()
+        con.execute(templates.render("statements/spill", folder=f"{file}.tmp"))
         con.execute(templates.render("statements/attach", path=str(file), alias=alias, read_only=read_only, new=new))
         con.execute(templates.render("statements/use", alias=alias))
     except duckdb.Error as error:
@@ -161,7 +218,14 @@ def _refusal(error: duckdb.Error, file: Path) -> SchemaError | QueryError:
         return QueryError(f"{file} is held by process {held[2]} ({held[1]}); close it there, or work on a copy")
     if "Unique file handle conflict" in text:
         return QueryError(f"{file} is already open in this process, by a plain DuckDB connection; close it first")
-    if "not a valid DuckDB" in text or "Corrupt" in text:
+    if "replaying WAL" in text:
+        return SchemaError(
+            f"{file}: its write-ahead log {file}.wal is damaged; `sqlanalysis recover {file}` moves the log aside and "
+            f"says what is missing: {text.splitlines()[0]}"
+        )
+    if "Corrupt" in text:
+        return SchemaError(f"{file} is damaged, go back to a copy: {text.splitlines()[0]}")
+    if "not a valid DuckDB" in text:
         return SchemaError(f"{file} is no DuckDB file; give another path")
     if "newer" in text or "version" in text.lower():
         return SchemaError(f"{file} was written by another DuckDB: {text.splitlines()[0]}")
@@ -208,6 +272,7 @@ def _refresh(con: duckdb.DuckDBPyConnection) -> None:
     with transaction(con):
         for name, kind in fetch(con, "statements/list_macros"):
             execute(con, "statements/drop_macro", name=name, table=kind == "table_macro")
+        point("migrate")
         _create(con)
         recreate_run_views(con, [row[0] for row in fetch(con, "statements/list_runs")])
         execute(con, "statements/update_catalogue", [_catalogue()])
@@ -250,10 +315,12 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
         raise QueryError("a transaction is open on this connection; commit or roll back first") from error
     try:
         yield
+        point("commit")
     except BaseException:
         con.rollback()
         raise
     con.commit()
+    point("committed")
 
 
 def execute(
@@ -266,6 +333,11 @@ def execute(
         if len(parsed) != 1:
             raise QueryError(f"{template} renders to {len(parsed)} statements; a name or condition holds a `;`")
         return con.execute(parsed[0], parameters)
+    except duckdb.FatalException as error:
+        raise QueryError(
+            f"{template}: DuckDB has stopped ({str(error).splitlines()[0]}); end this process and start again, "
+            "what was committed is kept"
+        ) from error
     except duckdb.Error as error:
         raise QueryError(f"{template}: {str(error).strip()}") from error
 

@@ -92,10 +92,13 @@ def unregister(con: duckdb.DuckDBPyConnection, name: str) -> None:
         return
 
 
-def register_image_functions(con: duckdb.DuckDBPyConnection) -> None:
-    """Install `image_size(image)` → STRUCT(width, height) and `thumbnail(image)` → WebP bytes, NULL when unreadable."""
-    register(con, "image_size", _or_null(_size), "STRUCT(width INTEGER, height INTEGER)", NATIVE)
-    register(con, "thumbnail", _or_null(images.thumbnail), "BLOB", NATIVE)
+def register_image_functions(con: duckdb.DuckDBPyConnection, *, follow_paths: bool = True) -> None:
+    """Install `image_size(image)` → STRUCT(width, height) and `thumbnail(image)` → WebP bytes, NULL when unreadable.
+
+    Without `follow_paths` an image whose bytes are not in the file is unreadable.
+    """
+    register(con, "image_size", _or_null(_size, follow_paths), "STRUCT(width INTEGER, height INTEGER)", NATIVE)
+    register(con, "thumbnail", _or_null(images.thumbnail, follow_paths), "BLOB", NATIVE)
 
 
 def register_missing(con: duckdb.DuckDBPyConnection, name: str, of: str, kind: str, source: str) -> None:
@@ -115,12 +118,12 @@ def _size(image: dict[str, Any]) -> dict[str, int]:
     return {"width": facts.width_px, "height": facts.height_px}
 
 
-def _or_null(function: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any] | None], Any]:
+def _or_null(function: Callable[[dict[str, Any]], Any], follow_paths: bool) -> Callable[[dict[str, Any] | None], Any]:
     def call(image: dict[str, Any] | None) -> Any:
         if image is None:
             return None
         try:
-            return function(image)
+            return function(image if follow_paths else {**image, "path": None})
         except ImageError:
             return None
 

@@ -15,14 +15,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .errors import ImageError
+from .faults import point
 
 if TYPE_CHECKING:
     from PIL import Image
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
-MAX_PIXELS = 50_000_000
-MAX_BYTES = 256 * 1024 * 1024
+
+
+def _cap(name: str, default: int) -> int:
+    """A limit, which an environment variable may change for every verb alike."""
+    text = os.environ.get(f"SQLANALYSIS_MAX_{name}", str(default))
+    if not text.isdecimal() or int(text) < 1:
+        raise ImageError(f"SQLANALYSIS_MAX_{name} is a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+MAX_PIXELS = _cap("PIXELS", 50_000_000)
+MAX_BYTES = _cap("BYTES", 256 * 1024 * 1024)
 
 
 @dataclass(frozen=True)
@@ -48,6 +59,7 @@ def read(data: bytes | None, path: str | None) -> bytes:
         raise ImageError("neither bytes nor a path")
     if "://" in path:
         raise ImageError("images are read from files; download this address first")
+    point("read")
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
         with open(descriptor, "rb") as file:
@@ -80,6 +92,7 @@ def _open(data: bytes) -> Image.Image:
 
 def inspect(data: bytes) -> Facts:
     """Format and size from the header, and the hash of the bytes; no pixel is decoded."""
+    point("hash")
     image = _open(data)
     return Facts(hashlib.sha256(data).hexdigest(), len(data), image.format or "", *image.size)
 
@@ -90,6 +103,7 @@ def decode(data: bytes) -> Image.Image:
     Raises:
         ImageError: bytes that are no image, a truncated or damaged one, or one of more than 50 million pixels.
     """
+    point("decode")
     image = _open(data)
     try:
         return image.convert("RGB")

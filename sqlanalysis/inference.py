@@ -22,6 +22,7 @@ from torch import Tensor
 from . import activations, devices, images, models
 from .answers import ERROR_TYPE, Interruptible, describe_error, spread
 from .errors import ImageError, InferenceError
+from .faults import point
 from .labels import OUTSIDE, ClassMap
 
 STAGES = ("fetch", "decode", "transform", "forward")
@@ -160,6 +161,7 @@ class Engine(Interruptible):
                 self.seconds[stage] += value
 
     def _decode(self, rows: pa.ChunkedArray) -> list[Answer]:
+        point("batch")
         if self.interrupted:
             raise InferenceError("interrupted")
         seconds = dict.fromkeys(STAGES[:3], 0.0)
@@ -242,6 +244,7 @@ class Engine(Interruptible):
 
     def _pass(self, tensors: dict[int, Tensor], size: int) -> tuple[Tensor, Tensor | None]:
         """Logits and activations of `size` images, those of `tensors` at their places and blanks elsewhere."""
+        point("forward")
         shape = (size, *self.model.input_shape)
         layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
         batch = torch.empty(shape, dtype=self._pixels.dtype, memory_format=layout, pin_memory=self._cuda).zero_()

@@ -213,6 +213,8 @@ def _conflict(first: _Said, later: _Said) -> ImageError:
 
 
 def _inspect(entry: Entry, embed: bool) -> _Inspected:
+    if not entry.uri.isprintable() and (plain := sources.readable(entry.uri)) != entry.uri:
+        return replace(entry, uri=plain, data=None), ImageError("the name is no UTF-8; rename the file or its folder")
     try:
         data = images.read(entry.data, entry.uri)
         return (replace(entry, data=data) if embed else entry), images.inspect(data)

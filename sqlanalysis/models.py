@@ -39,6 +39,7 @@ class Model:
         weights_sha256: hash of names, types, shapes and values of the state dict.
         input_shape: (C, H, W).
         n_activations: width of the activation, None without a layer.
+        trusted_pickle: whether loading the weights was allowed to run code of their file.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Model:
     weights_sha256: str
     input_shape: tuple[int, ...]
     n_activations: int | None
+    trusted_pickle: bool = False
 
     @property
     def n_outputs(self) -> int:
@@ -65,6 +67,7 @@ def load_model(
     transform: Transform | None = None,
     classes: Classes | Sequence[str] | str | Path | int | None = None,
     name: str | None = None,
+    trust_pickle: bool = False,
 ) -> Model:
     """Load a classification model, check it with one dummy image, and know what it is.
 
@@ -78,6 +81,8 @@ def load_model(
         transform: maps an RGB PIL image to a (C, H, W) float tensor; default is that of the torchvision weights.
         classes: names of the outputs: a list, a file, "imagenet1k", or how many; default is what the weights say.
         name: SQL name; default is the model's, or the module's class in lower case.
+        trust_pickle: read a weights file that holds more than tensors, such as a whole pickled module, which runs
+            whatever code is in it. Only for files you made yourself; runs record it.
 
     Returns:
         The model in eval mode, on the CPU.
@@ -88,13 +93,13 @@ def load_model(
     """
     given = load_classes(classes) if classes is not None else None
     if isinstance(model, str):
-        module, default_transform, found, origin = _from_torchvision(model, weights, given)
+        module, default_transform, found, origin = _from_torchvision(model, weights, given, trust_pickle)
         transform, sql_name = transform or default_transform, name or model
     else:
         origin, found, sql_name = "module", None, name or type(model).__name__.lower()
         module = model
         if weights not in (None, "DEFAULT"):
-            _load_state(module, Path(str(weights)))
+            _load_state(module, Path(str(weights)), trust_pickle)
             origin = str(weights)
     if transform is None:
         raise InferenceError("a module needs transform=, a function from an RGB PIL image to a (C, H, W) float tensor")
@@ -106,7 +111,7 @@ def load_model(
     if len(names) != n_outputs:
         raise InferenceError(f"{sql_name} has {n_outputs} outputs, but classes= names {len(names)}")
     digest = hash_weights(module)
-    return Model(sql_name, module, transform, names, layer, origin, digest, shape, n_activations)
+    return Model(sql_name, module, transform, names, layer, origin, digest, shape, n_activations, trust_pickle)
 
 
 def known_models() -> list[str]:
@@ -118,7 +123,7 @@ def known_models() -> list[str]:
 
 
 def _from_torchvision(
-    name: str, weights: str | Path | None, classes: Classes | None
+    name: str, weights: str | Path | None, classes: Classes | None, trust_pickle: bool
 ) -> tuple[nn.Module, Transform, Classes | None, str]:
     from torchvision import models
 
@@ -143,11 +148,11 @@ def _from_torchvision(
     official = next((one for one in enum if one.url.rpartition("/")[2] == file.name), None)
     if official is None:
         module = models.get_model(name, weights=None, **size)
-        _load_state(module, file)
+        _load_state(module, file, trust_pickle)
         return module, transform, None, str(file)
     inputs = {"transform_input": True} if name in ("googlenet", "inception_v3") else {}  # as torchvision loads them
     module = models.get_model(name, weights=None, **inputs)
-    _load_state(module, file)
+    _load_state(module, file, trust_pickle)
     return module, official.transforms(), _categories(official), str(file)
 
 
@@ -156,10 +161,10 @@ def _categories(weights: Any) -> Classes | None:
     return imagenet1k() if names == imagenet1k().names else (Classes(names) if names else None)
 
 
-def _load_state(module: nn.Module, file: Path) -> None:
+def _load_state(module: nn.Module, file: Path, trust_pickle: bool) -> None:
     if not file.is_file():
         raise NotFoundError(f"no weights file {file}")
-    state = _read_state(file)
+    state = _read_state(file, trust_pickle)
     for wrapper in _WRAPPERS:
         if isinstance(state.get(wrapper), dict):
             state = state[wrapper]
@@ -174,16 +179,21 @@ def _load_state(module: nn.Module, file: Path) -> None:
         ) from error
 
 
-def _read_state(file: Path) -> dict[str, Any]:
+def _read_state(file: Path, trust_pickle: bool) -> dict[str, Any]:
     try:
         if file.suffix == ".safetensors":
             from safetensors.torch import load_file
 
             return dict(load_file(file))
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        state = torch.load(file, map_location="cpu", weights_only=not trust_pickle)
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise InferenceError(f"{file} holds no plain state dict (safetensors, or .pth of tensors): {first}") from error
+        advice = "" if trust_pickle else "; a file of your own making can be read with trust_pickle (--trust-pickle)"
+        raise InferenceError(
+            f"{file} holds no plain state dict (safetensors, or .pth of tensors): {first[:200]}{advice}"
+        ) from error
+    if isinstance(state, nn.Module):
+        return dict(state.state_dict())
     if not isinstance(state, dict):
         raise InferenceError(f"{file} holds a {type(state).__name__}, not a state dict")
     return state

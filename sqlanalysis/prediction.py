@@ -147,6 +147,7 @@ def predict(
                 packages=blocks.packages(),
                 selection=where,
                 agreement=_agreement(con, model, mapping, engine, device),
+                trusted_pickle=model.trusted_pickle,
             )
             wanted = dataclasses.replace(wanted, output_space=space or wanted.model_space)
             pairs = [pair for pair in enumerate(mapping.to_class) if pair[1] != labels.OUTSIDE] if mapping else []

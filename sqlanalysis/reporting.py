@@ -9,6 +9,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import datetime
+import errno
+import glob
 import hashlib
 import importlib.metadata
 import os
@@ -24,6 +26,7 @@ from markupsafe import Markup
 
 from . import database, images, templates
 from .errors import ImageError, NotFoundError, SchemaError, near_matches
+from .faults import point
 from .page import charts, words
 
 MAX_POINTS = 5000
@@ -297,14 +300,38 @@ def _hash(text: str) -> str:
 
 def _write(file: Path, page: str) -> None:
     """Write beside the target, then rename: a reader sees the old page or the new one, never half of one."""
+    _sweep(file)
     draft = file.with_name(f".{file.name}.{os.getpid()}.part")
+    umask = os.umask(0)
+    os.umask(umask)
     try:
-        with draft.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
-            stream.write(page)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with open(descriptor, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as stream:
+            stream.write(page[: len(page) // 2])
+            point("write")
+            stream.write(page[len(page) // 2 :])
             stream.flush()
             os.fsync(stream.fileno())
+        draft.chmod(0o666 & ~umask)
+        point("rename")
         draft.replace(file)
     except BaseException:
         with contextlib.suppress(OSError):
             draft.unlink(missing_ok=True)
         raise
+
+
+def _sweep(file: Path) -> None:
+    """Remove drafts of this page whose process was killed."""
+    for draft in file.parent.glob(f".{glob.escape(file.name)}.*.part"):
+        number = draft.name.split(".")[-2]
+        if number.isdecimal() and not _lives(int(number)):
+            draft.unlink(missing_ok=True)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except OSError as error:
+        return error.errno != errno.ESRCH
+    return True

@@ -18,6 +18,7 @@ VIEW_COLUMNS = {
     *("image_id", "dataset", "uri", "split", "label", "label_name", "accepted", "pred_name", "raw_pred_name"),
     *("correct", "x", "y", "sha256", "n_bytes", "format", "width_px", "height_px", "meta", "error"),
 }
+MAX_NAME = 63
 IDENTITY = ("dataset", "weights_sha256", "transform", "layer", "class_policy", "output_space", "precision")
 
 
@@ -41,6 +42,7 @@ class Run:
     packages: str | None = None
     selection: str | None = None
     agreement: str | None = None
+    trusted_pickle: bool | None = None
 
 
 def check_name(con: duckdb.DuckDBPyConnection, run: str) -> None:
@@ -53,6 +55,8 @@ def check_name(con: duckdb.DuckDBPyConnection, run: str) -> None:
         near = re.sub(r"\W+", "_", run.lower()).strip("_")
         hint = f", such as {near!r}" if re.fullmatch(r"[a-z][a-z0-9_]*", near) else ""
         raise SchemaError(f"run name {run!r} is no identifier; use lower-case letters, digits and _{hint}")
+    if len(run) > MAX_NAME:
+        raise SchemaError(f"run name {run[:20]}… has {len(run)} characters; {MAX_NAME} are enough")
     kind = fetch(con, "statements/read_name_user", {"name": run})
     if kind:
         raise SchemaError(f"run name {run!r} is taken by a {kind[0][0]}; give another run=")

@@ -111,7 +111,9 @@ def _from_folder(root: Path) -> Source:
         splits = []
     tops: list[tuple[Path, str | None]] = [(root / split, split) for split in splits]
     tops = tops or [(root, None)]
-    keys = sorted({name for top, _ in tops for name in _list(str(top), (str(root), os.path.realpath(top)))[0]})
+    keys = sorted(
+        {readable(name) for top, _ in tops for name in _list(str(top), (str(root), os.path.realpath(top)))[0]}
+    )
     first = next((entry for top, split in tops for entry in _walk(top, split)), None)
     if first is None:
         raise NotFoundError(f"no image below {root}; looked for {', '.join(images.SUFFIXES)}")
@@ -122,6 +124,11 @@ def _from_folder(root: Path) -> Source:
     return Source(name, str(root), entries, tuple(keys), classes, split=root.name if is_split else None)
 
 
+def readable(name: str) -> str:
+    r"""A name as text: bytes of it that are no UTF-8 become \udcNN."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
 def _walk(
     folder: str | Path, split: str | None, label: str | None = None, above: tuple[str, ...] = ()
 ) -> Iterator[Entry]:
@@ -130,7 +137,7 @@ def _walk(
     for name in files:
         yield Entry(os.path.join(folder, name), label=label, split=split)
     for name in folders:
-        yield from _walk(os.path.join(folder, name), split, label or name, above)
+        yield from _walk(os.path.join(folder, name), split, label or readable(name), above)
 
 
 def _list(folder: str, above: tuple[str, ...]) -> tuple[list[str], list[str]]:

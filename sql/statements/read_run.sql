@@ -20,5 +20,6 @@ select
     packages,
     selection,
     agreement,
+    trusted_pickle,
 from runs
 where run = ?;

@@ -19,6 +19,7 @@ create table if not exists runs (
     device varchar,
     batch_size integer,
     packages json,
+    trusted_pickle boolean,
     selection varchar,
     status varchar not null,
     n_images bigint not null default 0,
@@ -26,5 +27,6 @@ create table if not exists runs (
     n_errors bigint not null default 0,
     started_at timestamp not null default (current_timestamp at time zone 'UTC'),
     finished_at timestamp,
-    seconds json
+    seconds json,
+    images_per_second double
 );

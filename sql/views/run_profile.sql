@@ -7,7 +7,7 @@ create or replace view run_profile as
 with _stages as (
     select
         run,
-        n_images,
+        images_per_second,
         (seconds ->> 'total')::double as total_seconds,
         seconds as profile,
         unnest(['fetch', 'decode', 'transform', 'forward', 'write']) as stage,
@@ -18,7 +18,7 @@ with _stages as (
 _seconds as (
     select
         run,
-        n_images,
+        images_per_second,
         total_seconds,
         stage,
         coalesce((profile ->> stage)::double, 0) as seconds,
@@ -31,7 +31,7 @@ select
     seconds,
     seconds / nullif(sum(seconds) over (partition by run), 0) as share,
     seconds > 0 and seconds = max(seconds) over (partition by run) as binds,
-    n_images / nullif(total_seconds, 0) as images_per_second,
+    images_per_second,
     total_seconds,
 from _seconds
 order by run, share desc;

@@ -49,7 +49,7 @@ def run(code: str, *arguments: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=50_000)
-    parser.add_argument("--predict", type=int, nargs="*", default=[1000, 10_000])
+    parser.add_argument("--predict", type=int, nargs="*", default=[1000, 10_000], help="each once")
     options = parser.parse_args()
     random = np.random.default_rng(0)
     print("| step | images | seconds | images/s | MB above the start |\n|---|---|---|---|---|")
@@ -62,7 +62,7 @@ def main() -> None:
             os.link(first, first.with_name(f"{number}.jpg"))
         run(ADD, folder / "links.duckdb", folder / "links")
         (folder / "map.csv").write_text("from_class,to_class\ntench,tench\n")
-        for n in options.predict:
+        for n in dict.fromkeys(options.predict):
             place = folder / f"set{n}" / "tench"
             place.mkdir(parents=True)
             for number in range(n):

@@ -1,0 +1,134 @@
+"""Is the file what it says: images against their hashes, tables against each other, and a damaged log moved aside."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from . import database, images, progress
+from .errors import ImageError, NotFoundError, QueryError, SchemaError
+
+BLOCK_IMAGES = 256
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What `verify` found: every image was read again.
+
+    Attributes:
+        n_images: images compared with their stored hash.
+        images: (image_id, uri, problem) of those that differ; problem is "changed" or why it cannot be read.
+        tables: (problem, object, n) rows of `check_database`.
+    """
+
+    n_images: int
+    images: list[tuple[int, str, str]]
+    tables: list[tuple[str, str, int]]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return not self.images and not self.tables
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What `recover` did.
+
+    Attributes:
+        path: the file, which opens now.
+        log: where the damaged write-ahead log lies now; None when the file was not damaged.
+        incomplete: runs that lack images: run them again to go on.
+    """
+
+    path: Path
+    log: Path | None
+    incomplete: list[str]
+
+
+def verify(con: duckdb.DuckDBPyConnection, *, show_progress: bool = True) -> Verified:
+    """Read every image again and compare its bytes with the stored hash, and the tables with each other.
+
+    Args:
+        con: from `connect`; reading is enough.
+        show_progress: draw a progress bar on a terminal.
+
+    Returns:
+        What differs. Images kept in the file are hashed from their stored bytes; a swapped file counts as changed.
+        Every block of every table is read, so damage on the disk raises.
+
+    Raises:
+        QueryError: a table cannot be read: the file is damaged.
+    """
+    total = database.fetch(con, "statements/count_images")[0][0]
+    found: list[tuple[int, str, str]] = []
+    with ThreadPoolExecutor() as pool, progress.track("verifying", total, enabled=show_progress) as advance:
+        for block in _blocks(con):
+            answers = pool.map(_problem, block)
+            found += [(row[0], row[1], said) for row, said in zip(block, answers, strict=True) if said]
+            advance(len(block))
+    for schema, table in database.fetch(con, "statements/list_stored_tables"):
+        database.fetch(con, "statements/read_every_value", schema=schema, table=table)
+    tables = database.fetch(con, "statements/list_problems")
+    return Verified(total, found, [(problem, thing, n) for problem, thing, n in tables])
+
+
+def _blocks(con: duckdb.DuckDBPyConnection) -> Iterator[list[tuple[Any, ...]]]:
+    last = -1
+    while block := database.fetch(con, "statements/list_stored_images", [last, BLOCK_IMAGES]):
+        yield block
+        last = block[-1][0]
+
+
+def _problem(row: tuple[Any, ...]) -> str | None:
+    _, uri, sha256, data = row
+    try:
+        found = hashlib.sha256(images.read(data, uri)).hexdigest()
+    except ImageError as error:
+        return str(error)
+    return None if found == sha256 else "changed"
+
+
+def recover(path: str | Path) -> Recovered:
+    """Make a file open again whose write-ahead log is damaged: the log is moved aside, never deleted.
+
+    Args:
+        path: the DuckDB file; no other process may have it open.
+
+    Returns:
+        Where the log is now, and which runs are incomplete without it. A file that opens is left as it is.
+
+    Raises:
+        NotFoundError: no such file.
+        SchemaError: the file itself is damaged, or is none of ours; nothing was changed.
+        QueryError: another process holds the file.
+    """
+    file = Path(path).expanduser().resolve()
+    if not file.is_file():
+        raise NotFoundError(f"no file {file}")
+    log = Path(f"{file}.wal")
+    try:
+        return Recovered(file, None, _incomplete(file))
+    except SchemaError:
+        if not log.exists():
+            raise
+    now = datetime.datetime.now(datetime.UTC)
+    aside = log.with_name(f"{log.name}.{now:%Y%m%dT%H%M%S%f}")
+    log.rename(aside)
+    try:
+        return Recovered(file, aside, _incomplete(file))
+    except (SchemaError, QueryError):
+        aside.rename(log)
+        raise
+
+
+def _incomplete(file: Path) -> list[str]:
+    with database.connect(file, create=False) as con:
+        return [row[0] for row in database.fetch(con, "statements/list_incomplete_runs")]

@@ -1,0 +1,187 @@
+"""A run that can be stopped anywhere: a child process, the invariants after a fault, and the tables it must end with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+import sqlanalysis
+
+N_IMAGES = 300
+# A run through the real blocks, without torch, so that a child starts in a second. It says what it has committed.
+CHILD = """
+import json, os, resource, signal, sys
+import numpy as np, pyarrow as pa
+import sqlanalysis
+from sqlanalysis import blocks, images, runs
+from sqlanalysis.answers import ERROR_TYPE, Interruptible, describe_error
+
+class Means(Interruptible):
+    output_type = pa.struct([("pred", pa.int32()), ("confidence", pa.float32()), ("probs", pa.list_(pa.float32(), 4)),
+                             ("sha256", pa.string()), ("error", ERROR_TYPE)])
+    def __init__(self):
+        super().__init__()
+        self.seconds = {}
+    def one(self, image):
+        data = images.read(image["bytes"], image["path"])
+        sha256 = images.inspect(data).sha256
+        try:
+            pixels = np.asarray(images.decode(data), np.float32).mean((0, 1)) / 255
+        except Exception as error:
+            return {"sha256": sha256, "error": describe_error("decode", error)}
+        probs = np.append(pixels, 1) / (pixels.sum() + 1)
+        return {"pred": int(probs.argmax()), "confidence": float(probs.max()), "probs": probs.tolist(), "sha256": sha256}
+    def __call__(self, column):
+        if self.interrupted:
+            raise RuntimeError("interrupted")
+        return pa.array([self.one(image) for image in column.to_pylist()], self.output_type)
+
+blocks.BLOCK_SECONDS, blocks.BLOCK_IMAGES = 0.02, (8, 64)
+answer = blocks._answer
+def announced(con, work, engine, function, names, block):
+    print("start", len(block), flush=True)
+    answer(con, work, engine, function, names, block)
+    print("done", len(block), flush=True)
+blocks._answer = announced
+options = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
+if "file_size" in options:
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (options["file_size"], options["file_size"]))
+print("ready", flush=True)
+with sqlanalysis.connect(sys.argv[1]) as con:
+    if "add" in options:
+        sqlanalysis.add_images(con, options["add"], dataset="made", show_progress=False)
+    if "checkpoint" in options:
+        con.execute(f"pragma wal_autocheckpoint='{options['checkpoint']}'")
+    if "abort" in options:
+        con.execute(f"pragma debug_checkpoint_abort='{options['abort']}'")
+    if "report" in options:
+        sqlanalysis.report(con, options["report"])
+    else:
+        blocks.select(con, "made", None)
+        run = runs.Run("means", "made", "means", output_space="made", model_space="made")
+        work = blocks.Work(run, retry_errors=options.get("retry", False))
+        done = blocks.perform(con, work, Means())
+        print("finished", done.n_ok, done.n_errors, flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a child said before it ended."""
+
+    code: int
+    finished: bool
+    started: int
+    acknowledged: int
+    stderr: str
+
+
+@dataclass(frozen=True)
+class Quiet:
+    """What an undisturbed run gives."""
+
+    folder: Path
+    images: Path
+    added: Path
+    outputs: list[tuple[Any, ...]]
+    seconds: float
+
+    def fresh(self, file: Path) -> Path:
+        """A copy of the file that knows the images and has no run."""
+        shutil.copy(self.added, file)
+        return file
+
+    def run(self, file: Path, *, fault: str | None = None, kill_after: float | None = None, **options: Any) -> Outcome:
+        """The child on a file, with a fault, perhaps killed."""
+        return run(self.folder / "child.py", file, fault=fault, kill_after=kill_after, **options)
+
+
+def make_quiet(folder: Path) -> Quiet:
+    """Four classes of small images, the file that knows them, and the outputs of an undisturbed run."""
+    random = np.random.default_rng(0)
+    for number in range(N_IMAGES):
+        place = folder / "images" / str(number % 4)
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (24, 24, 3), dtype=np.uint8)).save(place / f"{number}.png")
+    (folder / "child.py").write_text(CHILD)
+    added = folder / "added.duckdb"
+    with sqlanalysis.connect(added) as con:
+        sqlanalysis.add_images(con, folder / "images", dataset="made", show_progress=False)
+    reference = shutil.copy(added, folder / "reference.duckdb")
+    start = time.monotonic()
+    assert run(folder / "child.py", reference).finished
+    return Quiet(folder, folder / "images", added, outputs(reference), time.monotonic() - start)
+
+
+def run(
+    child: Path, file: Path, *, fault: str | None = None, kill_after: float | None = None, **options: Any
+) -> Outcome:
+    """Start the child; after it is ready, perhaps wait and kill it; give what it said."""
+    import json
+
+    environment = {key: value for key, value in os.environ.items() if key != "SQLANALYSIS_FAULT"}
+    if fault:
+        environment["SQLANALYSIS_FAULT"] = fault
+    process = subprocess.Popen(
+        [sys.executable, str(child), str(file), json.dumps(options)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    assert process.stdout is not None
+    if kill_after is not None:
+        process.stdout.readline()
+        time.sleep(kill_after)
+        process.send_signal(signal.SIGKILL)
+    out, err = process.communicate(timeout=120)
+    lines = out.splitlines()
+    done = sum(int(line.split()[1]) for line in lines if line.startswith("done"))
+    started = sum(int(line.split()[1]) for line in lines if line.startswith("start"))
+    return Outcome(process.returncode, any(line.startswith("finished") for line in lines), started, done, err)
+
+
+def outputs(file: Path) -> list[tuple[Any, ...]]:
+    """Every output of the run, in order; nothing when it has no table yet."""
+    with sqlanalysis.connect(file) as con:
+        if not con.sql("select 1 from duckdb_tables() where table_name = 'means'").fetchall():
+            return []
+        return con.sql("from outputs.means order by image_id").fetchall()
+
+
+def check(quiet: Quiet, file: Path, outcome: Outcome, before: int = 0) -> int:
+    """The invariants after a fault, and how many outputs there are; `before` were there when the child started."""
+    with sqlanalysis.connect(file) as con:  # (a) it opens
+        assert con.sql("from check_database where problem not like 'finished run%'").fetchall() == []
+        tables = con.sql("select count(*) from duckdb_tables() where table_name = 'means'").fetchall()[0][0]
+        n_rows, n_ids = 0, 0
+        if tables:
+            n_rows, n_ids = con.sql("select count(*), count(distinct image_id) from outputs.means").fetchall()[0]
+            n_ok, n_errors = con.sql("select n_ok, n_errors from runs where run = 'means'").fetchall()[0]
+            failed = con.sql("select count(*) from errors where run = 'means'").fetchall()[0][0]
+            assert (n_ok, n_errors) == (n_rows, failed)  # (c) counts and rows are of one commit
+            assert n_rows + failed <= N_IMAGES
+            n_rows += failed
+    assert n_rows == n_ids + (failed if tables else 0)  # (b) nothing twice
+    assert before + outcome.acknowledged <= n_rows <= before + outcome.started  # (d) what was said is there
+    left = [path.name for path in file.parent.iterdir() if path.name.endswith((".part", ".tmp"))]
+    assert left == []  # (e)
+    return n_rows
+
+
+def finish(quiet: Quiet, file: Path, **options: Any) -> None:
+    """Go on without a fault; the tables must be those of the undisturbed run."""
+    outcome = quiet.run(file, **options)
+    assert outcome.finished, outcome.stderr
+    assert outputs(file) == quiet.outputs  # (f)
