@@ -17,7 +17,7 @@ from .errors import NotFoundError, QueryError, SchemaError, near_matches
 
 CONTRACT = ("image_id", "label", "pred", "confidence", "probs", "activation")
 # Parameters whose argument is SQL over the relation's columns, not a value.
-_SQL_PARAMETERS = ("expr", "cols")
+_SQL_PARAMETERS = ("expr", "cols", "weight")
 _ABSENT = re.compile(r'(?:Table with name|No files found that match the pattern) "?(.+?)"?(?: does not exist|$)', re.M)
 
 

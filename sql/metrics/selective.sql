@@ -11,7 +11,7 @@ with _found as (
         count(threshold) < count(*) as has_nan,
         avg(wrong / nullif(kept, 0)) as aurc,
         max(kept) filter (where (kept - wrong) / nullif(kept, 0) >= target_accuracy) as kept_at_target,
-        min(threshold) filter (where (kept - wrong) / nullif(kept, 0) >= target_accuracy)::double as threshold_at_target,
+        min(threshold) filter (where (kept - wrong) / nullif(kept, 0) >= target_accuracy) as threshold_at_target,
     from coverage_steps(rel)
 ),
 
@@ -39,6 +39,6 @@ select
         when _found.has_nan then 'nan'::double
         else coalesce(_found.kept_at_target, 0) / nullif(_found.n, 0)
     end as coverage_at_target,
-    case when _found.has_nan then 'nan'::double else _found.threshold_at_target end as threshold_at_target,
+    case when _found.has_nan then 'nan'::double else _found.threshold_at_target::double end as threshold_at_target,
 from _found
 cross join _perfect;

@@ -14,6 +14,6 @@ create table if not exists images (
     height_px integer not null,
     split varchar,
     label integer,
-    accepted integer [],
+    accepted integer[],
     meta json
 );
