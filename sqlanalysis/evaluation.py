@@ -35,8 +35,8 @@ def metric(
         name: a metric of `list_metrics`.
         relation: a run, table, view or Parquet path with the columns that the metric reads (of `image_id`, `label`,
             `pred`, `confidence`, `probs`, `activation`), or a list of them, stacked.
-        values: the metric's other parameters. They are bound as values, except `expr` and `cols`: those are SQL over
-            the relation's columns; a list of strings is a row of expressions (`expr`) or a list of names (`cols`).
+        values: the metric's other parameters. They are bound as values, except `expr`, `weight` and `cols`: those are
+            SQL over the relation's columns; a list of strings is a row of expressions (`expr`) or of names (`cols`).
 
     Returns:
         The metric's rows, computed and kept; shares are fractions, not percentages. `.fetchall()`, `.df()` or print it.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import duckdb
 
 from . import runs
-from .database import execute, fetch, transaction
+from .database import fetch, transaction
 from .errors import QueryError, SchemaError
 from .runs import Run
 
@@ -161,14 +161,15 @@ def _common_columns(con: duckdb.DuckDBPyConnection, sources: Sequence[Run]) -> l
 
 def _fit(con: duckdb.DuckDBPyConnection, source: str, fit_on: str | None) -> float:
     try:
-        n, temperature, _, _ = fetch(con, "statements/fit_temperature", run=source, where=fit_on)[0]
+        n, temperature = fetch(con, "statements/fit_temperature", run=source, where=fit_on)[0]
     except QueryError as error:
         raise QueryError(
             f"fit_on={fit_on!r} is no condition over the columns of {source!r}: {error.__cause__ or error}"
         ) from error
     if not n or math.isnan(temperature) or not BOUNDS[0] * 1.001 < temperature < BOUNDS[1] * 0.999:
-        why = "all are right, or worse than chance" if n else "it needs labelled images"
-        raise SchemaError(f"no temperature fits the {n} images of {source!r} (fit_on={fit_on}): {why}; give temperature=")
+        why = "all are right, or no better than chance" if n else "it needs labelled images"
+        where = f" where {fit_on}" if fit_on else ""
+        raise SchemaError(f"no temperature fits the {n} images of {source!r}{where}: {why}; give temperature=")
     return float(f"{temperature:.6g}")  # the same in every run of it
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import duckdb
 
-from .database import execute, fetch, recreate_run_views
+from .database import execute, fetch, recreate_run_views, transaction
 from .errors import NotFoundError, SchemaError, near_matches
 
 # Columns of a run's view that no output may bear the name of.
@@ -165,6 +165,25 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:12] + "…"
 
 
+def drop_run(con: duckdb.DuckDBPyConnection, run: str) -> None:
+    """Forget a run: its outputs, view, errors, projections, neighbours, class map and row in `runs`.
+
+    Args:
+        con: from `connect`, writable.
+        run: its name.
+
+    Returns:
+        Nothing; the space in the file is used again.
+
+    Raises:
+        NotFoundError: no such run.
+        SchemaError: other runs are made of it (`ensemble`, `rescale`); drop those first.
+    """
+    with transaction(con):
+        require(con, run)
+        drop(con, run)
+
+
 def drop(con: duckdb.DuckDBPyConnection, run: str) -> None:
     """Forget a run: its outputs, view, errors, projections, neighbours, class map and row.
 
@@ -173,7 +192,7 @@ def drop(con: duckdb.DuckDBPyConnection, run: str) -> None:
     """
     dependants = [row[0] for row in fetch(con, "statements/list_dependants", [run])]
     if dependants:
-        raise SchemaError(f"{', '.join(map(repr, dependants))} would lose a member: made of run {run!r}; drop that first")
+        raise SchemaError(f"run {run!r} is a member of {', '.join(map(repr, dependants))}; drop_run that first")
     execute(con, "statements/drop_run_view", run=run)
     execute(con, "statements/drop_outputs", kind="table" if require(con, run).members is None else "view", run=run)
     for table in ("errors", "projections", "projection_specs", "neighbours", "class_map", "runs"):

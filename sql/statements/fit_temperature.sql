@@ -14,6 +14,4 @@ with _fitted as (
 select
     n,
     temperature,
-    log_loss_before,
-    log_loss_after,
 from temperature('_fitted');
