@@ -213,8 +213,7 @@ def count(con: duckdb.DuckDBPyConnection, run: str) -> None:
     members = require(con, run).members
     if members is not None:
         execute(con, "statements/delete_run_rows", [run], table="errors")
-        names = [member["run"] for member in json.loads(members)]
-        execute(con, "statements/insert_member_errors", run=run, members=names)
+        execute(con, "statements/insert_member_errors", run=run, members=json.loads(members))
     execute(con, "statements/update_run_counts", run=run)
     if members is not None:
         execute(con, "statements/update_run_total", [run])

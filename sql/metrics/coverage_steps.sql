@@ -17,6 +17,6 @@ with _answers as (
 select
     threshold,
     count(*) over _falling as kept,
-    sum(error) over _falling as wrong,
+    (sum(error) over _falling)::bigint as wrong,
 from _answers
 window _falling as (order by threshold desc nulls last);

@@ -2,7 +2,7 @@
 -- Grain: one row per image that every member has answered.
 -- Parameters: run, members (run, weight, temperature), columns (name, type)
 -- Edges: weights sum to 1; ties go to the lower class; a single member's pred and further columns stay as they are.
--- Source: Guo et al. (2017), ICML: softmax(ln p / temperature), in words of DuckDB alone, so that any client can read it
+-- Source: Guo et al. (2017), ICML: softmax(ln p / temperature), in functions of DuckDB alone: any client reads it
 {% set one = members | length == 1 %}
 {% set own = columns | map(attribute=0) | reject('in', ['pred', 'confidence', 'probs']) | list if one else [] %}
 create view outputs.{{ ident(run) }} as

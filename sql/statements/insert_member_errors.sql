@@ -1,6 +1,6 @@
 -- Account for the images of a run made of others that one of its members has no answer for.
 -- Grain: one row per image that a member was asked for and the run has no output of.
--- Parameters: run, members (names)
+-- Parameters: run, members (run)
 -- Edges: an answer for other bytes than the image has now is none.
 -- Source: this project
 insert into errors (run, dataset, image_id, uri, sha256, stage, error, message)
@@ -9,8 +9,8 @@ with _answers as (
     select
         image_id,
         sha256,
-        {{ literal(member) }} as member,
-    from outputs.{{ ident(member) }}
+        {{ literal(member.run) }} as member,
+    from outputs.{{ ident(member.run) }}
     where probs is not null
 {% if not loop.last %}
     union all
@@ -24,7 +24,7 @@ _asked as (
     union
     select errors.image_id
     from errors
-    where errors.run in ({% for member in members %}{{ literal(member) }}{{ ', ' if not loop.last }}{% endfor %})
+    where errors.run in ({% for member in members %}{{ literal(member.run) }}{{ ', ' if not loop.last }}{% endfor %})
 ),
 
 _answered as (
@@ -45,7 +45,7 @@ select
     'forward' as stage,
     'MissingMember' as error,
     'no answer of ' || array_to_string(list_filter(
-        [{% for member in members %}{{ literal(member) }}{{ ', ' if not loop.last }}{% endfor %}],
+        [{% for member in members %}{{ literal(member.run) }}{{ ', ' if not loop.last }}{% endfor %}],
         lambda _member: not coalesce(list_contains(_answered.members, _member), false)
     ), ', ') as message,
 from images
