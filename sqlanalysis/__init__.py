@@ -16,6 +16,8 @@ _HOME = {
     "compare": "comparison",
     "connect": "database",
     "defer": "deferral",
+    "drop_run": "runs",
+    "ensemble": "rescoring",
     "list_metrics": "evaluation",
     "load_model": "models",
     "map_batches": "deferral",
@@ -29,6 +31,7 @@ _HOME = {
     "register_model": "prediction",
     "render_sql": "templates",
     "report": "reporting",
+    "rescale": "rescoring",
     "show": "display",
     "to_tensor": "deferral",
     "verify": "recovery",
@@ -72,4 +75,7 @@ if TYPE_CHECKING:
     from .recovery import recover as recover
     from .recovery import verify as verify
     from .reporting import report as report
+    from .rescoring import ensemble as ensemble
+    from .rescoring import rescale as rescale
+    from .runs import drop_run as drop_run
     from .templates import render_sql as render_sql

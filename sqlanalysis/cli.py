@@ -282,6 +282,52 @@ def cluster(
 
 
 @app.command()
+def ensemble(
+    db: Database,
+    run: Annotated[str, typer.Argument(help="Name of the new run.")],
+    members: Annotated[list[str], typer.Argument(metavar="MEMBER...", help="Two or more runs with probabilities.")],
+    weight: Annotated[list[float] | None, typer.Option(help="Of each member in turn; repeat. Default equal.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Drop an earlier run of that name.")] = False,
+) -> None:
+    """Make a run of the mean of other runs' probabilities, as a view."""
+    from .rescoring import ensemble
+
+    with _open(db, create=False) as con:
+        done = ensemble(con, run, members, weights=weight, replace=replace)
+    shares = ", ".join(f"{member.weight:.3g} {member.run}" for member in done.members)
+    _say(f"{run} = {shares}: {done.n_images} images = {done.n_ok} ok + {done.n_errors} that a member lacks")
+
+
+@app.command()
+def rescale(
+    db: Database,
+    run: Annotated[str, typer.Argument(help="Name of the new run.")],
+    source: Annotated[str, typer.Argument(help="A run with probabilities.")],
+    temperature: Annotated[float | None, typer.Option(help="Default fitted: the one with the least log loss.")] = None,
+    fit_on: Annotated[str | None, typer.Option(help="SQL condition: the images to fit on; default all.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Drop an earlier run of that name.")] = False,
+) -> None:
+    """Make a run of another one's probabilities at a temperature, as a view."""
+    from .rescoring import rescale
+
+    with _open(db, create=False) as con:
+        done = rescale(con, run, source, temperature=temperature, fit_on=fit_on, replace=replace)
+    (member,) = done.members
+    fitted = f", fitted where {member.fit_on}" if member.fit_on else ""
+    _say(f"{run} = {source} at temperature {member.temperature:g}{fitted}: {done.n_images} images")
+
+
+@app.command()
+def drop_run(db: Database, run: Annotated[str, typer.Argument(help="The run to forget.")]) -> None:
+    """Forget a run: its outputs, errors and projections."""
+    from .runs import drop_run
+
+    with _open(db, create=False) as con:
+        drop_run(con, run)
+    _say(f"{run} is dropped")
+
+
+@app.command()
 def metric(
     db: Database,
     name: Annotated[str, typer.Argument(help="A metric of `list-metrics`.")],
@@ -304,7 +350,7 @@ def _key_value(text: str) -> tuple[str, Any]:
         decoded = json.loads(value)
     except json.JSONDecodeError:
         return key, value
-    return key, value if key == "expr" and not isinstance(decoded, list) else decoded
+    return key, value if key in ("expr", "weight") and not isinstance(decoded, list) else decoded
 
 
 @app.command()

@@ -17,7 +17,7 @@ from .errors import NotFoundError, QueryError, SchemaError, near_matches
 
 CONTRACT = ("image_id", "label", "pred", "confidence", "probs", "activation")
 # Parameters whose argument is SQL over the relation's columns, not a value.
-_SQL_PARAMETERS = ("expr", "cols")
+_SQL_PARAMETERS = ("expr", "cols", "weight")
 _ABSENT = re.compile(r'(?:Table with name|No files found that match the pattern) "?(.+?)"?(?: does not exist|$)', re.M)
 
 
@@ -35,8 +35,8 @@ def metric(
         name: a metric of `list_metrics`.
         relation: a run, table, view or Parquet path with the columns that the metric reads (of `image_id`, `label`,
             `pred`, `confidence`, `probs`, `activation`), or a list of them, stacked.
-        values: the metric's other parameters. They are bound as values, except `expr` and `cols`: those are SQL over
-            the relation's columns; a list of strings is a row of expressions (`expr`) or a list of names (`cols`).
+        values: the metric's other parameters. They are bound as values, except `expr`, `weight` and `cols`: those are
+            SQL over the relation's columns; a list of strings is a row of expressions (`expr`) or of names (`cols`).
 
     Returns:
         The metric's rows, computed and kept; shares are fractions, not percentages. `.fetchall()`, `.df()` or print it.

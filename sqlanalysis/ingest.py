@@ -64,8 +64,10 @@ def add_images(
             `val` or `test` gives its parent's name and its own as the split.
         split: split of the images whose source names none.
         embed: keep the encoded bytes in the file. Pictures without a file of their own are always embedded.
-        path, label: columns of a manifest, when they have no usual name; upper and lower case do not matter. Other
-            columns are kept in `meta`. Relative paths start at the manifest's folder, or at the working directory.
+        path, label: columns of a manifest, when they have no usual name; upper and lower case do not matter. A column
+            `accepted` of lists, or of JSON text of lists, holds all the labels that are right for an image; where it is
+            empty none is, and the image counts neither as right nor as wrong. Other columns are kept in `meta`.
+            Relative paths start at the manifest's folder, or at the working directory.
         classes: class names in the order of this source's integer labels: a list, a file, or `"imagenet1k"`. Each
             source may have its own order: classes are told apart by name. Names given later replace mere numbers.
         show_progress: draw a progress bar on a terminal.
@@ -79,7 +81,7 @@ def add_images(
     unlabelled.
 
     Returns:
-        Counts of added, changed (new bytes, label, split or meta under a known uri), unchanged and unreadable entries.
+        Counts of added, changed (new bytes, labels, split or meta under a known uri), unchanged and unreadable entries.
         Adding a source again adds nothing. A path that stands in the source again counts as unchanged, or, with another
         label, split or meta, as an error. Unreadable files and such repeats become rows of `errors` (run NULL), and
         leave it once the source is right.
@@ -171,7 +173,7 @@ class registered:  # noqa: N801 - reads as a verb in a with statement
 
 
 _Inspected = tuple[Entry, images.Facts | ImageError]
-_Said = tuple[str | int | None, str | None, int]  # label, split and the hash of meta
+_Said = tuple[str | int | None, str | None, tuple[str | int, ...] | None, int]  # label … and the hash of meta
 
 
 def _blocks(entries: Iterable[Entry], embed: bool, pool: ThreadPoolExecutor) -> Iterator[tuple[list[_Inspected], int]]:
@@ -186,14 +188,14 @@ def _blocks(entries: Iterable[Entry], embed: bool, pool: ThreadPoolExecutor) -> 
     while batch := list(itertools.islice(stream, 128)):
         fresh = []
         for entry in batch:
-            said = (entry.label, entry.split, hash(entry.meta))
+            said = (entry.label, entry.split, entry.accepted, hash(entry.meta))
             if entry.uri not in seen:
                 seen[entry.uri] = said
                 fresh.append(entry)
             elif seen[entry.uri] == said:
                 n_repeated += 1
             else:
-                block.append((replace(entry, data=None, label=None), _conflict(seen[entry.uri], said)))
+                block.append((replace(entry, data=None, label=None, accepted=None), _conflict(seen[entry.uri], said)))
         for entry, facts in pool.map(_inspect, fresh, itertools.repeat(embed)):
             block.append((entry, facts))
             held += len(entry.data or b"")
@@ -205,7 +207,7 @@ def _blocks(entries: Iterable[Entry], embed: bool, pool: ThreadPoolExecutor) -> 
 
 
 def _conflict(first: _Said, later: _Said) -> ImageError:
-    both = zip(("label", "split"), first, later, strict=False)
+    both = zip(("label", "split", "accepted"), first, later, strict=False)
     texts = [f"{role} {a!r} and {b!r}" for role, a, b in both if a != b] or ["other columns that differ"]
     return ImageError(f"stands in the source twice, with {', '.join(texts)}; the first counts")
 
@@ -230,6 +232,7 @@ def _table(block: list[_Inspected], space: labels.Space, split: str | None) -> p
         "uri": pa.array([entry.uri for entry, _ in block], pa.string()),
         "split": pa.array([entry.split or split for entry, _ in block], pa.string()),
         "label": pa.array([space.resolve(entry.label) for entry, _ in block], pa.int32()),
+        "accepted": pa.array([_resolve_all(entry.accepted, space) for entry, _ in block], pa.list_(pa.int32())),
         "meta": pa.array([entry.meta for entry, _ in block], pa.string()),
         "bytes": pa.array([entry.data for entry, _ in block], pa.binary()),
         "message": pa.array([str(error) if error else None for error in failures], pa.string()),
@@ -239,6 +242,13 @@ def _table(block: list[_Inspected], space: labels.Space, split: str | None) -> p
     for name in ("width_px", "height_px"):
         columns[name] = pa.array([getattr(fact, name, None) for fact in facts], pa.int32())
     return pa.table(columns)
+
+
+def _resolve_all(accepted: tuple[str | int, ...] | None, space: labels.Space) -> list[int] | None:
+    if accepted is None:
+        return None
+    found = {space.resolve(label) for label in accepted}
+    return sorted(label for label in found if label is not None)
 
 
 def _write(con: duckdb.DuckDBPyConnection, dataset: str, table: pa.Table) -> tuple[int, int, int, int]:

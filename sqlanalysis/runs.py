@@ -10,17 +10,30 @@ from typing import Any
 
 import duckdb
 
-from .database import execute, fetch, recreate_run_views
+from .database import execute, fetch, recreate_run_views, transaction
 from .errors import NotFoundError, SchemaError, near_matches
 
 # Columns of a run's view that no output may bear the name of.
 VIEW_COLUMNS = {
-    *("image_id", "dataset", "uri", "split", "label", "label_name", "pred_name", "raw_pred_name", "correct", "x", "y"),
+    *(
+        "image_id",
+        "dataset",
+        "uri",
+        "split",
+        "label",
+        "label_name",
+        "accepted",
+        "pred_name",
+        "raw_pred_name",
+        "correct",
+        "x",
+        "y",
+    ),
     *("sha256", "n_bytes", "format", "width_px", "height_px", "aspect", "meta", "error", "cluster"),
     *("brightness", "contrast", "sharpness", "colourfulness", "entropy"),
 }
 MAX_NAME = 63
-IDENTITY = ("dataset", "weights_sha256", "transform", "layer", "class_policy", "output_space", "precision")
+IDENTITY = ("dataset", "weights_sha256", "transform", "layer", "class_policy", "output_space", "precision", "members")
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,7 @@ class Run:
     selection: str | None = None
     agreement: str | None = None
     trusted_pickle: bool | None = None
+    members: str | None = None  # JSON, of a run made of others: run, weight, temperature, fit_on
 
 
 def check_name(con: duckdb.DuckDBPyConnection, run: str) -> None:
@@ -132,7 +146,11 @@ def open_run(
     if class_map:
         pairs = [list(column) for column in zip(*class_map, strict=True)]
         execute(con, "statements/insert_class_map", [wanted.run, wanted.model_space, wanted.output_space, *pairs])
-    execute(con, "statements/create_outputs", run=wanted.run, columns=columns)
+    if wanted.members is None:
+        execute(con, "statements/create_outputs", run=wanted.run, columns=columns)
+    else:
+        members = json.loads(wanted.members)
+        execute(con, "statements/create_derived", run=wanted.run, members=members, columns=columns)
     recreate_run_views(con, [wanted.run])
     return False
 
@@ -161,12 +179,46 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:12] + "…"
 
 
+def drop_run(con: duckdb.DuckDBPyConnection, run: str) -> None:
+    """Forget a run: its outputs, view, errors, projections, neighbours, class map and row in `runs`.
+
+    Args:
+        con: from `connect`, writable.
+        run: its name.
+
+    Returns:
+        Nothing; the space in the file is used again.
+
+    Raises:
+        NotFoundError: no such run.
+        SchemaError: other runs are made of it (`ensemble`, `rescale`); drop those first.
+    """
+    with transaction(con):
+        require(con, run)
+        drop(con, run)
+
+
 def drop(con: duckdb.DuckDBPyConnection, run: str) -> None:
-    """Forget a run: its table, view, errors, projections, clusters, neighbours, class map and row."""
-    for template in ("drop_run_view", "drop_outputs"):
-        execute(con, f"statements/{template}", run=run)
-    held = ("errors", "projections", "projection_specs", "clusters", "cluster_specs", "neighbours", "class_map", "runs")
-    for table in held:
+    """Forget a run: its outputs, view, errors, projections, clusters, neighbours, class map and row.
+
+    Raises:
+        SchemaError: other runs are made of it.
+    """
+    dependants = [row[0] for row in fetch(con, "statements/list_dependants", [run])]
+    if dependants:
+        raise SchemaError(f"run {run!r} is a member of {', '.join(map(repr, dependants))}; drop_run that first")
+    execute(con, "statements/drop_run_view", run=run)
+    execute(con, "statements/drop_outputs", kind="table" if require(con, run).members is None else "view", run=run)
+    for table in (
+        "errors",
+        "projections",
+        "projection_specs",
+        "clusters",
+        "cluster_specs",
+        "neighbours",
+        "class_map",
+        "runs",
+    ):
         execute(con, "statements/delete_run_rows", [run], table=table)
     recreate_run_views(con, [])
 
@@ -175,5 +227,18 @@ def close_run(con: duckdb.DuckDBPyConnection, run: str, status: str, seconds: di
     """Write status, counts, end and seconds of a run; seconds add to those of earlier parts of it."""
     earlier = json.loads(fetch(con, "statements/read_run_seconds", [run])[0][0] or "{}")
     total = {stage: round(earlier.get(stage, 0.0) + seconds.get(stage, 0.0), 3) for stage in {**earlier, **seconds}}
-    execute(con, "statements/update_run_counts", run=run)
+    count(con, run)
     execute(con, "statements/update_run", [status, json.dumps(total), run])
+
+
+def count(con: duckdb.DuckDBPyConnection, run: str) -> None:
+    """Count the outputs and errors of a run, and of the runs that are made of it."""
+    members = require(con, run).members
+    if members is not None:
+        execute(con, "statements/delete_run_rows", [run], table="errors")
+        execute(con, "statements/insert_member_errors", run=run, members=json.loads(members))
+    execute(con, "statements/update_run_counts", run=run)
+    if members is not None:
+        execute(con, "statements/update_run_total", [run])
+    for dependant in fetch(con, "statements/list_dependants", [run]):
+        count(con, dependant[0])

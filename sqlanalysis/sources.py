@@ -38,6 +38,7 @@ class Entry:
     label: str | int | None = None
     split: str | None = None
     meta: str | None = None
+    accepted: tuple[str | int, ...] | None = None  # every right label, when there are several
 
 
 @dataclass(frozen=True)
@@ -179,11 +180,13 @@ def _from_table(table: pa.Table, name: str, origin: str, root: Path, path: str |
     if path is None:
         raise SchemaError(f"{origin} has no path column; name it (path=): {', '.join(columns)}")
     label = _column(columns, label, LABEL_COLUMNS, "label", origin)
-    keys, classes, extremes, naming = _keys(table, label)
+    accepted = _accepted_column(table.schema, table)
+    keys, classes, extremes, naming = _keys(table, label, accepted)
     split = _column(columns, None, ("split",), "split", origin)
     # A pandas frame brings its index along when that is more than row numbers.
-    rest = [c for c in columns if c not in (path, label, split, naming) and not c.startswith("__index_level_")]
-    rows = _rows(table, root, path, label, split, rest)
+    used = (path, label, accepted, split, naming)
+    rest = [name for name in columns if name not in used and not name.startswith("__index_level_")]
+    rows = _rows(table, root, used[:4], rest)
     return Source(name, origin, rows, keys, classes, extremes, total=table.num_rows)
 
 
@@ -233,14 +236,41 @@ def _column(columns: list[str], asked: str | None, usual: tuple[str, ...], role:
 _Keys = tuple[tuple[str, ...], Classes | None, tuple[int, ...], str | None]
 
 
-def _keys(table: pa.Table, label: str | None) -> _Keys:
+def _accepted_column(schema: pa.Schema, table: pa.Table | None = None) -> str | None:
+    """The column `accepted`, if it holds lists, or in a table text that looks so; other things bear the name, too."""
+    import pyarrow.types as types
+
+    name = _column(schema.names, None, ("accepted",), "accepted", "")
+    if name is None or types.is_list(schema.field(name).type) or types.is_large_list(schema.field(name).type):
+        return name
+    first = next((value for value in table[name].to_pylist() if value), None) if table else None
+    return name if isinstance(first, str) and first.lstrip().startswith("[") else None
+
+
+def _accepted(value: Any) -> tuple[str | int, ...] | None:
+    """Labels of one image: a list, or JSON text of one; NULL and empty text say nothing."""
+    if value is None or value == "":
+        return None
+    try:
+        listed = json.loads(value) if isinstance(value, str) else value
+    except json.JSONDecodeError:
+        listed = None
+    if not isinstance(listed, list):
+        raise SchemaError(f'accepted {value!r} is no list of labels; write it as [1, 2] or ["cat", "dog"]')
+    return tuple(key for key in map(_key, listed) if key is not None)
+
+
+def _keys(table: pa.Table, label: str | None, accepted: str | None) -> _Keys:
     """Text labels, their classes, the extremes of integer labels, and the column that names each label, if any."""
-    if label is None:
-        return (), None, (), None
-    labels = [_key(value) for value in table[label].to_pylist()]
-    known: list[Any] = sorted({key for key in labels if key is not None})
+    labels = [_key(value) for value in table[label].to_pylist()] if label else []
+    first = {key for key in labels if key is not None}
+    also = {key for value in table[accepted].to_pylist() for key in _accepted(value) or ()} if accepted else set()
+    kind = int if any(isinstance(key, int) for key in first or also) else str
+    if kind is str and any(isinstance(key, int) for key in also):
+        raise SchemaError(f"labels in {label} are text, and numbers in {accepted}; write both alike")
+    known: list[Any] = sorted(key for key in first | also if isinstance(key, kind))
     others = [name for name in table.column_names if name != label]
-    naming = _column(others, None, NAME_COLUMNS, "name", label)
+    naming = _column(others, None, NAME_COLUMNS, "name", label) if label else None
     told = table[naming].to_pylist() if naming else []
     pairs = {(key, name) for key, name in zip(labels, told, strict=False) if key is not None}
     names: dict[Any, Any] = dict(pairs)
@@ -252,13 +282,14 @@ def _keys(table: pa.Table, label: str | None) -> _Keys:
         return (), (Classes(full) if naming else None), (known[0], known[-1]), naming
     if naming:
         wnids = tuple(key if WNID.fullmatch(key) else None for key in known)
-        return tuple(known), Classes(tuple(str(names[key]) for key in known), wnids), (), naming
+        return tuple(known), Classes(tuple(str(names.get(key, key)) for key in known), wnids), (), naming
     return tuple(known), (from_keys(known) if known else None), (), None
 
 
 def _rows(
-    table: pa.Table, root: Path, path: str, label: str | None, split: str | None, rest: list[str]
+    table: pa.Table, root: Path, roles: tuple[str, str | None, str | None, str | None], rest: list[str]
 ) -> Iterator[Entry]:
+    path, label, accepted, split = roles
     for batch in table.to_batches(max_chunksize=10_000):
         for row in batch.to_pylist():
             yield Entry(
@@ -266,6 +297,7 @@ def _rows(
                 label=_key(row[label]) if label else None,
                 split=_text(row[split]) if split else None,
                 meta=_meta({name: row[name] for name in rest}),
+                accepted=_accepted(row[accepted]) if accepted else None,
             )
 
 
@@ -312,6 +344,7 @@ def _from_hugging_face(file: Path, column: str, label: str | None) -> Source:
     columns = opened.schema_arrow.names
     label = _column(columns, label, LABEL_COLUMNS, "label", str(file))
     split = _column(columns, None, ("split",), "split", str(file))
+    accepted = _accepted_column(opened.schema_arrow, [])
     names = _feature_names(opened.schema_arrow.metadata or {}, label)
 
     def entries() -> Iterator[Entry]:
@@ -322,12 +355,14 @@ def _from_hugging_face(file: Path, column: str, label: str | None) -> Source:
                 data, path = image.get("bytes"), image.get("path")
                 key = _key(row.pop(label)) if label else None
                 where = _text(row.pop(split)) if split else None
+                right = _accepted(row.pop(accepted)) if accepted else None
                 uri = f"{file}#{number}" if data is not None else _locate(path, file.parent)
                 meta = {**row, "path": path} if data is not None and path else row
-                yield Entry(uri, data, key, where, _meta(meta))
+                yield Entry(uri, data, key, where, _meta(meta), right)
                 number += 1
 
-    keys, classes, extremes, _ = _keys(pq.read_table(file, columns=[label]), label) if label else ((), None, (), None)
+    told = pq.read_table(file, columns=[name for name in (label, accepted) if name])
+    keys, classes, extremes, _ = _keys(told, label, accepted)
     if names:
         keys, classes = (), from_keys(names)
     return Source(file.stem, str(file), entries(), keys, classes, extremes, total=opened.metadata.num_rows)

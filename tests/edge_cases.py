@@ -163,6 +163,16 @@ CALLS = {
     "psi_category": "psi_category('{0}', '{0}', pred)",
     "ks_test": "ks_test('{0}', '{0}', confidence)",
     "mmd": "mmd('{0}', '{0}', sample_n := 50)",
+    "temperature": "temperature('{0}')",
+    "log_margins": "(from log_margins('{0}') order by all)",
+    "tempered": "(from tempered('{0}', 1.5) order by image_id)",
+    "coverage_steps": "(from coverage_steps('{0}') order by all)",
+    "at_threshold": "at_threshold('{0}', 0.6)",
+    "threshold_for": "threshold_for('{0}', target_accuracy := 0.5, level := 0.5)",
+    "weighted_accuracy": "weighted_accuracy('{0}', 1 + image_id % 3)",
+    "accuracy_accepted": "accuracy_accepted('{0}')",
+    "accuracy_anytime": "accuracy_anytime('{0}')",
+    "mcnemar_anytime": "mcnemar_anytime('{0}', '{0}')",
 }
 
 
@@ -189,7 +199,8 @@ def load(
         f'create or replace table "{name}" as '
         f"select image_id, label, pred, confidence, probs::{column} as probs, probs as activation, "
         "confidence as x, label as y, (image_id + 1) % 7 as neighbor_id, 1 + image_id % 3 as rank, "
-        "confidence / 2 as distance from _case_rows"
+        "confidence / 2 as distance, case image_id % 3 when 1 then [] when 2 then [label, 1] end::integer[] as accepted "
+        "from _case_rows"
     ).fetchall()
     con.unregister("_case_rows")
     return name

@@ -13,6 +13,8 @@ from .edge_cases import CALLS, EDGES, load
 
 # The contract: parameters of every macro, and the output columns of those that give a table, in order.
 SCALARS = {
+    "anytime_high": "k, n, level",
+    "anytime_low": "k, n, level",
     "argmax": "xs",
     "binom_logpmf": "k, n, p",
     "bucket": "x, width",
@@ -120,8 +122,33 @@ TABLES = {
         "rel, cols, min_n, bins, limit_n, alpha",
         "feature value n errors error_rate ci_low ci_high lift diff excess_errors z p_value p_holm p_bh exemplars",
     ),
+    "accuracy_accepted": ("rel, level", "n correct accuracy ci_low ci_high n_empty"),
+    "accuracy_anytime": ("rel, level", "n correct accuracy ci_low ci_high"),
+    "at_threshold": ("rel, threshold, level", "n n_answered n_abstained coverage accuracy ci_low ci_high"),
+    "coverage_steps": ("rel", "threshold kept wrong"),
+    "log_margins": ("rel, eps", "label pred confidence p_label label_margin margins"),
+    "mcnemar_anytime": ("rel_a, rel_b, level", "n a_only b_only diff share_b share_low share_high p_value"),
+    "temperature": ("rel, eps", "n temperature log_loss_before log_loss_after ece_before ece_after"),
+    "tempered": (
+        "rel, t, eps",
+        "image_id label pred confidence probs activation x y neighbor_id rank distance accepted",
+    ),
+    "threshold_for": (
+        "rel, target_accuracy, level",
+        "threshold n n_answered n_abstained coverage accuracy ci_low ci_high",
+    ),
+    "weighted_accuracy": ("rel, weight, level", "n sum_weights effective_n accuracy ci_low ci_high"),
 }
 DEFAULTS = {
+    "accuracy_accepted": "level := 0.95",
+    "accuracy_anytime": "level := 0.95",
+    "at_threshold": "level := 0.95",
+    "log_margins": "eps := 1.1754944e-38",
+    "mcnemar_anytime": "level := 0.95",
+    "temperature": "eps := 1.1754944e-38",
+    "tempered": "eps := 1.1754944e-38",
+    "threshold_for": "target_accuracy := 0.99, level := 0.95",
+    "weighted_accuracy": "level := 0.95",
     "accuracy": "level := 0.95",
     "accuracy_bootstrap": "level := 0.95",
     "accuracy_by": "level := 0.95",

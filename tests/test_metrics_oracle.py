@@ -517,10 +517,15 @@ def test_duplicate_images_count_twice(shared: duckdb.DuckDBPyConnection) -> None
 # Properties
 
 
+def flat(found: list[Any] | tuple[Any, ...]) -> list[Any]:
+    """Every value in order, lists opened, NaN as a word, so that they compare."""
+    opened = [one for value in found for one in (flat(value) if isinstance(value, list | tuple) else [value])]
+    return ["nan" if isinstance(value, float) and math.isnan(value) else value for value in opened]
+
+
 def values(con: duckdb.DuckDBPyConnection, call: str, name: str) -> list[Any]:
-    """Every value of a call in order, NaN as a word, so that lists compare."""
-    flat = [value for row in con.execute("from " + call.format(name)).fetchall() for value in row]
-    return ["nan" if isinstance(value, float) and math.isnan(value) else value for value in flat]
+    """Every value of a call in order."""
+    return flat(con.execute("from " + call.format(name)).fetchall())
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
@@ -543,8 +548,7 @@ def test_every_kind_of_relation(shared: duckdb.DuckDBPyConnection, tmp_path: Any
         for other in ("run_view", "main.run_view", f"{tmp_path}/preds.parquet"):
             assert values(shared, call, other) == expected
         hard = shared.execute(f'with hard as (from "my-run") from {call.format("hard")}').fetchall()
-        flat = ["nan" if isinstance(one, float) and math.isnan(one) else one for row in hard for one in row]
-        assert flat == expected
+        assert flat(hard) == expected
         twice = call.format("@").replace("'@'", "['run_view', 'run_view']")
         assert shared.execute(f"from {twice}").fetchall() is not None
     assert rows(shared, "from accuracy(['run_view', 'run_view'])")[0]["n"] == 8

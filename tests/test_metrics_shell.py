@@ -23,6 +23,8 @@ SCALARS = {
     "wilson_high": "wilson_high(7, 9, 0.95)",
     "argmax": "argmax([0.25, 0.5, 0.5])",
     "binom_logpmf": "binom_logpmf(3, 10, 0.2)",
+    "anytime_low": "anytime_low(7, 9, 0.95)",
+    "anytime_high": "anytime_high(7, 9, 0.95)",
 }
 RELATIONS = ("big", "outside", "ties", "empty")
 
@@ -50,6 +52,8 @@ def queries() -> list[str]:
 
 
 def agree(shell: Any, python: Any) -> bool:
+    if isinstance(python, list | tuple):
+        return len(shell) == len(python) and all(map(agree, shell, python))
     if isinstance(python, float):
         return bool(shell is not None and (math.isclose(float(shell), python, abs_tol=1e-6) or math.isnan(python)))
     return bool(shell == python)

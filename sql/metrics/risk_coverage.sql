@@ -4,26 +4,36 @@
 -- Edges: NULL label, pred or confidence and NaN are left out; equal confidences are one step.
 -- Source: El-Yaniv & Wiener (2010), J. Mach. Learn. Res. 11:1605-1641.
 create or replace macro risk_coverage(rel, points := 100) as table
-with _steps as (
-    select
-        confidence::double as threshold,
-        count(*) as n,
-        count(*) filter (where pred <> label) as errors,
+with _all as (
+    select count(*) as total
     from query_table(rel)
     where label is not null
         and pred is not null
         and not isnan(confidence::double)
-    group by threshold
 ),
 
-_sums as (
+_parts as (
     select
-        threshold,
-        n,
-        sum(n) over (order by threshold desc)::bigint as kept,
-        sum(errors) over (order by threshold desc)::bigint as wrong,
-        sum(n) over ()::bigint as total,
-    from _steps
+        steps.threshold,
+        steps.kept,
+        steps.wrong,
+        _all.total,
+        case when points = 0 then steps.kept else steps.kept * points // nullif(_all.total, 0) end as part,
+    from coverage_steps(rel) as steps
+    cross join _all
+    where steps.threshold is not null
+),
+
+-- Of each part the first step that reaches it.
+_firsts as (
+    select
+        max(threshold)::double as threshold,
+        min(kept) as kept,
+        min(wrong) as wrong,
+        any_value(total) as total,
+    from _parts
+    where part > 0
+    group by part
 )
 
 select
@@ -31,8 +41,5 @@ select
     wrong / nullif(kept, 0) as risk,
     threshold,
     kept,
-from _sums
-where points = 0
-    -- The steps that reach another of the parts.
-    or kept * points // nullif(total, 0) > (kept - n) * points // nullif(total, 0)
+from _firsts
 order by kept;

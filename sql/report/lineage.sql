@@ -41,6 +41,7 @@ select
     runs.device,
     runs.batch_size,
     runs.packages,
+    runs.members,
     runs.n_images,
     runs.n_errors,
     runs.started_at,

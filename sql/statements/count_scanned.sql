@@ -1,7 +1,7 @@
 -- How many scanned entries are new, changed, known and unreadable.
 -- Grain: one row.
 -- Parameters: 1 data set
--- Edges: changed means other bytes, label, split or meta under a known uri, as in update_images.
+-- Edges: changed means other bytes, label, accepted, split or meta under a known uri, as in update_images.
 -- Source: this project
 with _compared as (
     select
@@ -10,6 +10,7 @@ with _compared as (
         (
             images.sha256 <> scanned.sha256
             or images.label is distinct from coalesce(scanned.label, images.label)
+            or images.accepted is distinct from coalesce(scanned.accepted, images.accepted)
             or images.split is distinct from coalesce(scanned.split, images.split)
             or images.meta is distinct from coalesce(scanned.meta, images.meta)
         ) as differs,

@@ -1,6 +1,6 @@
--- Drop the table of a run.
+-- Drop the outputs of a run.
 -- Grain: no rows.
--- Parameters: run
+-- Parameters: kind (table, or view of a run made of others), run
 -- Edges: none
 -- Source: this project
-drop table outputs.{{ ident(run) }};
+drop {{ kind }} outputs.{{ ident(run) }};

@@ -4,7 +4,7 @@
 -- Edges: image_id goes on from the largest there is, in the order of the source.
 -- Source: this project
 insert into images (
-    image_id, dataset, uri, sha256, n_bytes, format, width_px, height_px, split, label, meta
+    image_id, dataset, uri, sha256, n_bytes, format, width_px, height_px, split, label, accepted, meta
 )
 select
     last_image.image_id + row_number() over (order by scanned.position) as image_id,
@@ -17,6 +17,7 @@ select
     scanned.height_px,
     scanned.split,
     scanned.label,
+    scanned.accepted,
     scanned.meta,
 from scanned
 cross join (

@@ -21,5 +21,6 @@ select
     selection,
     agreement,
     trusted_pickle,
+    members,
 from runs
 where run = ?;

@@ -1,7 +1,7 @@
 -- The whole data frame of one run: images, labels, outputs, correct, coordinates.
 -- Grain: one row per image with an output.
 -- Parameters: run, names (of the output columns)
--- Edges: label is NULL in another label space than the run's; outputs of other bytes are left out; pred -1 is wrong.
+-- Edges: label is NULL in another label space; other bytes are left out; pred -1 is wrong; accepted [] is neither.
 -- Source: this project
 {% set known = ['image_id', 'sha256', 'pred', 'confidence', 'probs', 'raw_pred', 'raw_confidence', 'inside', 'activation', 'cluster'] %}
 create or replace view {{ ident(run) }} as
@@ -12,6 +12,7 @@ select
     images.split,
     labels.class as label,
     labels.name as label_name,
+    case when runs.output_space = datasets.space then images.accepted end as accepted,
 {% if 'pred' in names %}
     outputs.pred,
     preds.name as pred_name,
@@ -20,7 +21,11 @@ select
     outputs.confidence,
 {% endif %}
 {% if 'pred' in names %}
-    outputs.pred = labels.class as correct,
+    case
+        when images.accepted is null then outputs.pred = labels.class
+        when runs.output_space = datasets.space and len(images.accepted) > 0
+            then list_contains(images.accepted, outputs.pred)
+    end as correct,
 {% endif %}
 {% if 'probs' in names %}
     outputs.probs,

@@ -1,7 +1,7 @@
 -- Images by reference: where, what, and the true class.
 -- Grain: one row per data set and uri.
 -- Parameters: none
--- Edges: label is NULL when unlabelled; width and height before EXIF orientation; statistics NULL till measure_images.
+-- Edges: label NULL: unlabelled; accepted: all right classes; sizes before EXIF orientation; statistics NULL till measured.
 -- Source: this project
 create table if not exists images (
     image_id bigint not null,
@@ -14,6 +14,7 @@ create table if not exists images (
     height_px integer not null,
     split varchar,
     label integer,
+    accepted integer[],
     meta json,
     brightness float,
     contrast float,

@@ -1,7 +1,7 @@
 -- Every run of a model over images, with what is needed to know whether two runs compare.
 -- Grain: one row per run.
 -- Parameters: none
--- Edges: n_images were asked for, n_ok + n_errors are done; status: running, finished, interrupted, failed.
+-- Edges: n_images were asked for, n_ok + n_errors are done; status: running, finished, …; members: runs it is made of.
 -- Source: this project
 create table if not exists runs (
     run varchar not null,
@@ -21,6 +21,7 @@ create table if not exists runs (
     packages json,
     trusted_pickle boolean,
     selection varchar,
+    members json,
     status varchar not null,
     n_images bigint not null default 0,
     n_ok bigint not null default 0,

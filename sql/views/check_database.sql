@@ -38,8 +38,13 @@ with _problems as (
     select 'run without its table' as problem, run as object, 1 as n
     from runs
     where run not in (
-        select table_name from duckdb_tables() where schema_name = 'outputs' and database_name = current_database()
+        select table_name from information_schema.tables
+        where table_schema = 'outputs' and table_catalog = current_database()
     )
+    union all
+    select distinct 'run made of a run that is gone' as problem, made.run as object, 1 as n
+    from (select runs.run, unnest(runs.members ->> '$[*].run') as member from runs) as made
+    where made.member not in (select runs.run from runs)
     union all
     select 'finished run that lacks images' as problem, run as object, n_images - n_ok - n_errors as n
     from runs

@@ -105,6 +105,7 @@ def facts(lineage: Row, counts: Row, folder: str) -> list[tuple[str, str]]:
         "Run": lineage["run"],
         "Model": file_name(lineage["model"]),
         "Weights": weights,
+        "Made of": made_of(lineage["members"]),
         "Data set": lineage["dataset"],
         "Source": file_name(lineage["source"]),
         "Selection": lineage["selection"] or "all images",
@@ -121,6 +122,16 @@ def facts(lineage: Row, counts: Row, folder: str) -> list[tuple[str, str]]:
         "Versions": pairs(lineage["packages"]),
     }
     return [(name, private(str(value), folder)) for name, value in known.items() if value]
+
+
+def made_of(members: str | None) -> str:
+    """A run made of others, such as "0.5 × a, 0.5 × b at temperature 1.5"."""
+    parts = []
+    for member in json.loads(members) if members else []:
+        heat = f" at temperature {member['temperature']:g}" if member["temperature"] != 1 else ""
+        fitted = f" (fitted where {member['fit_on']})" if member["fit_on"] else ""
+        parts.append(f"{member['weight']:.3g} × {member['run']}{heat}{fitted}")
+    return ", ".join(parts)
 
 
 def pairs(text: str | None) -> str:
