@@ -287,7 +287,7 @@ def ensemble(
     run: Annotated[str, typer.Argument(help="Name of the new run.")],
     members: Annotated[list[str], typer.Argument(metavar="MEMBER...", help="Two or more runs with probabilities.")],
     weight: Annotated[list[float] | None, typer.Option(help="Of each member in turn; repeat. Default equal.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Drop an earlier run of that name.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Make an earlier run of that name anew.")] = False,
 ) -> None:
     """Make a run of the mean of other runs' probabilities, as a view."""
     from .rescoring import ensemble
@@ -305,7 +305,7 @@ def rescale(
     source: Annotated[str, typer.Argument(help="A run with probabilities.")],
     temperature: Annotated[float | None, typer.Option(help="Default fitted: the one with the least log loss.")] = None,
     fit_on: Annotated[str | None, typer.Option(help="SQL condition: the images to fit on; default all.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Drop an earlier run of that name.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Make an earlier run of that name anew.")] = False,
 ) -> None:
     """Make a run of another one's probabilities at a temperature, as a view."""
     from .rescoring import rescale

@@ -208,7 +208,7 @@ def drop(con: duckdb.DuckDBPyConnection, run: str) -> None:
     if dependants:
         raise SchemaError(f"run {run!r} is a member of {', '.join(map(repr, dependants))}; drop_run that first")
     execute(con, "statements/drop_run_view", run=run)
-    execute(con, "statements/drop_outputs", kind="table" if require(con, run).members is None else "view", run=run)
+    execute(con, f"statements/drop_{'outputs' if require(con, run).members is None else 'derived'}", run=run)
     for table in (
         "errors",
         "projections",

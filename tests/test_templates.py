@@ -19,6 +19,7 @@ NAMES = {
     "columns": [("pred", "INTEGER"), ("probs", "FLOAT[3]")], "path": "file", "alias": "file", "read_only": False, "new": True,
     "kind": "table", "name": "x", "text": "it's", "table": "errors", "function": "resnet18", "source": "rows",
     "image_id": None, "pred": "pred", "confidence": "confidence", "probs": "probs", "relation": "my_run",
+    "members": [{"run": "a", "weight": 0.5, "temperature": 1.0}, {"run": "b", "weight": 0.5, "temperature": 2.0}],
     "values": {}, "folder": "file.tmp", "schema": "main", "by_index": True, "exists": True, "shared": True, "inputs": ["label"], "macro": "accuracy",
     "others": ["b"], "placed": True, "sampled": True,
     "baseline": "other_run", "features": ["split", "format"], "keys": ["camera"], "size_step": 64, "bytes_step": 50,

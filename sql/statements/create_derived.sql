@@ -30,8 +30,8 @@ _member_{{ loop.index }} as (
                 ln(greatest(list_max(probs), 1.1754944e-38)) as top,
             from outputs.{{ ident(member.run) }}
             where probs is not null
-        )
-    )
+        ) as tops
+    ) as softened
 {% endif %}
 ),
 

@@ -1,6 +1,6 @@
--- Drop the outputs of a run.
+-- Drop the table of a run.
 -- Grain: no rows.
--- Parameters: kind (table, or view of a run made of others), run
+-- Parameters: run
 -- Edges: none
 -- Source: this project
-drop {{ kind }} outputs.{{ ident(run) }};
+drop table outputs.{{ ident(run) }};

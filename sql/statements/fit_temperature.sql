@@ -3,7 +3,7 @@
 -- Parameters: run, where
 -- Edges: those of the macro temperature.
 -- Source: this project
-with _fitted as (
+with _fitted as ( -- noqa: ST03
     select *
     from {{ ident(run) }}
     where (
