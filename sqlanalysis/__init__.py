@@ -13,6 +13,7 @@ _HOME = {
     "add_predictions": "ingest",
     "connect": "database",
     "defer": "deferral",
+    "find_neighbours": "neighbours",
     "list_metrics": "evaluation",
     "load_model": "models",
     "map_batches": "deferral",
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from .ingest import add_images as add_images
     from .ingest import add_predictions as add_predictions
     from .models import load_model as load_model
+    from .neighbours import find_neighbours as find_neighbours
     from .prediction import predict as predict
     from .prediction import preflight as preflight
     from .prediction import register_model as register_model

@@ -206,6 +206,23 @@ def _load_model(name: str, weights: str, layer: str | None, classes: str | Class
 
 
 @app.command()
+def find_neighbours(
+    db: Database,
+    run: Annotated[str, typer.Argument(help="A run with activations.")],
+    k: Annotated[int, typer.Option(min=1, help="How many neighbours of each image.")] = 15,
+) -> None:
+    """Find the nearest images of every image, exactly; duplicates, leaks and outliers follow from them."""
+    with database.connect(db, create=False) as con:
+        from .neighbours import find_neighbours
+
+        done = find_neighbours(con, run, k)
+    how = f"found in {done.seconds:.1f} s" if done.computed else "were there already"
+    zeros = f"; {done.n_left_out} images have none, their activation is zero" if done.n_left_out else ""
+    _say(f"{run}: {done.k} neighbours of {done.n_images} images {how}{zeros}")
+    _say(f"see them: sqlanalysis metric {db} near_duplicates {run}_neighbours")
+
+
+@app.command()
 def project(
     db: Database,
     run: Annotated[str, typer.Argument(help="A run with activations.")],
@@ -219,7 +236,10 @@ def project(
         from .projection import project
 
         done = project(con, run, method, seed=seed, n_neighbors=n_neighbors, min_dist=min_dist)
-    _say(f"{run}: {done.n_images} images by {method}, trustworthiness {done.trustworthiness}, {done.seconds:.1f} s")
+    zeros = f"; {done.n_left_out} images have no place, their activation is zero" if done.n_left_out else ""
+    _say(
+        f"{run}: {done.n_images} images by {method}, trustworthiness {done.trustworthiness}, {done.seconds:.1f} s{zeros}"
+    )
 
 
 @app.command()

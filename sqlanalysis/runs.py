@@ -158,9 +158,11 @@ def _short(value: Any) -> str:
 
 def drop(con: duckdb.DuckDBPyConnection, run: str) -> None:
     """Forget a run: its table, view, errors, projections, neighbours, class map and row."""
+    if fetch(con, "statements/read_neighbour_spec", [run]):
+        execute(con, "statements/drop_run_view", run=f"{run}_neighbours")
     for template in ("drop_run_view", "drop_outputs"):
         execute(con, f"statements/{template}", run=run)
-    for table in ("errors", "projections", "projection_specs", "neighbours", "class_map", "runs"):
+    for table in ("errors", "projections", "projection_specs", "neighbours", "neighbour_specs", "class_map", "runs"):
         execute(con, "statements/delete_run_rows", [run], table=table)
     recreate_run_views(con, [])
 
