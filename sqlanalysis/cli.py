@@ -217,8 +217,7 @@ def find_neighbours(
 
         done = find_neighbours(con, run, k)
     how = f"found in {done.seconds:.1f} s" if done.computed else "were there already"
-    zeros = f"; {done.n_left_out} images have none, their activation is zero" if done.n_left_out else ""
-    _say(f"{run}: {done.k} neighbours of {done.n_images} images {how}{zeros}")
+    _say(f"{run}: {done.k} neighbours of {done.n_images} images {how}{_without(done.n_left_out)}")
     _say(f"see them: sqlanalysis metric {db} near_duplicates {run}_neighbours")
 
 
@@ -236,10 +235,14 @@ def project(
         from .projection import project
 
         done = project(con, run, method, seed=seed, n_neighbors=n_neighbors, min_dist=min_dist)
-    zeros = f"; {done.n_left_out} images have no place, their activation is zero" if done.n_left_out else ""
     _say(
-        f"{run}: {done.n_images} images by {method}, trustworthiness {done.trustworthiness}, {done.seconds:.1f} s{zeros}"
+        f"{run}: {done.n_images} images by {method}, trustworthiness {done.trustworthiness}, {done.seconds:.1f} s"
+        f"{_without(done.n_left_out)}"
     )
+
+
+def _without(n_left_out: int) -> str:
+    return f"; {n_left_out} images are left out: no activation, or a zero one" if n_left_out else ""
 
 
 @app.command()

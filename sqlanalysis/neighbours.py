@@ -29,8 +29,8 @@ TILE = 2048  # points compared with as many at once: 32 MB
 class FoundNeighbours:
     """What `find_neighbours` did: `n_images` have `k` neighbours each.
 
-    `n_left_out` images have none, because their activation is zero (or not finite) and so has no direction. `computed`
-    is False when the neighbours in the file were already those of these activations.
+    `n_left_out` images have none: they have no activation, or one that is zero and so has no direction. `computed` is
+    False when the neighbours in the file were already those of these activations.
     """
 
     run: str
@@ -43,15 +43,16 @@ class FoundNeighbours:
 
 @dataclass(frozen=True)
 class Points:
-    """Activations of a run: `ids` (n,), ascending, and `vectors` (n, m)."""
+    """Activations of a run: `ids` (n,), ascending, and `vectors` (n, m); `n_left_out` images are not among them."""
 
     ids: np.ndarray
     vectors: np.ndarray
+    n_left_out: int = 0
 
     def directed(self) -> Points:
         """Those that have a direction: finite and not zero."""
         kept = np.isfinite(self.vectors).all(axis=1) & self.vectors.any(axis=1)
-        return self if kept.all() else Points(self.ids[kept], self.vectors[kept])
+        return Points(self.ids[kept], self.vectors[kept], self.n_left_out + int((~kept).sum()))
 
     @cached_property
     def digest(self) -> str:
@@ -94,11 +95,10 @@ def find_neighbours(con: duckdb.DuckDBPyConnection, run: str, k: int = 15) -> Fo
     start = time.perf_counter()
     if k < 1:
         raise SchemaError(f"k is 1 or more, not {k}")
-    points = read_points(con, run)
-    directed = points.directed()
-    graph, computed = keep_graph(con, run, directed, k, len(points.ids) - len(directed.ids))
+    points = read_points(con, run).directed()
+    graph, computed = keep_graph(con, run, points, k)
     n, found = graph.places.shape
-    return FoundNeighbours(run, found, n, len(points.ids) - n, computed, time.perf_counter() - start)
+    return FoundNeighbours(run, found, n, points.n_left_out, computed, time.perf_counter() - start)
 
 
 def read_points(con: duckdb.DuckDBPyConnection, run: str) -> Points:
@@ -114,15 +114,14 @@ def read_points(con: duckdb.DuckDBPyConnection, run: str) -> Points:
         hint = "predict again with a layer (load_model(…, layer='layer4'), --layer layer4) under another run name"
         raise SchemaError(f"run {run!r} of model {found.model} has no activations; {hint}")
     table = con.sql(render("statements/read_activations", run=run)).to_arrow_table()
-    if not table.num_rows:
+    given = table.filter(table["activation"].is_valid())
+    if not given.num_rows:
         raise SchemaError(f"run {run!r} has no image with an activation yet; see `from errors where run = '{run}'`")
-    vectors = table["activation"].combine_chunks().flatten().to_numpy()
-    return Points(table["image_id"].to_numpy(), vectors.reshape(table.num_rows, -1))
+    vectors = given["activation"].combine_chunks().flatten().to_numpy().reshape(given.num_rows, -1)
+    return Points(given["image_id"].to_numpy(), vectors, table.num_rows - given.num_rows)
 
 
-def keep_graph(
-    con: duckdb.DuckDBPyConnection, run: str, points: Points, k: int, n_left_out: int = 0
-) -> tuple[Graph, bool]:
+def keep_graph(con: duckdb.DuckDBPyConnection, run: str, points: Points, k: int) -> tuple[Graph, bool]:
     """The k nearest neighbours of the points of a run: those in the file when they are of these very points, else new.
 
     Returns:
@@ -133,7 +132,7 @@ def keep_graph(
     if graph is not None:
         return graph, False
     graph = nearest(points.vectors, k)
-    _write(con, run, points, graph, n_left_out)
+    _write(con, run, points, graph)
     return graph, True
 
 
@@ -188,7 +187,7 @@ def nearest(vectors: np.ndarray, k: int, tile: int = TILE) -> Graph:
     return Graph((keys % SPAN).astype(np.int64), keys // SPAN / BILLION)
 
 
-def _write(con: duckdb.DuckDBPyConnection, run: str, points: Points, graph: Graph, n_left_out: int) -> None:
+def _write(con: duckdb.DuckDBPyConnection, run: str, points: Points, graph: Graph) -> None:
     n, k = graph.places.shape
     columns = {
         "image_id": np.repeat(points.ids, k),
@@ -202,7 +201,7 @@ def _write(con: duckdb.DuckDBPyConnection, run: str, points: Points, graph: Grap
             execute(con, "statements/delete_run_rows", [run], table=table)
         with registered(con, "found_neighbours", pa.table(columns)):
             execute(con, "statements/insert_neighbours", [run, SPACE])
-        execute(con, "statements/insert_neighbour_spec", [run, SPACE, k, n, n_left_out, points.digest])
+        execute(con, "statements/insert_neighbour_spec", [run, SPACE, k, n, points.n_left_out, points.digest])
         execute(con, "statements/recreate_neighbours_view", run=run)
         summary = header("statements/recreate_neighbours_view").summary
         execute(con, "statements/comment", kind="view", name=f"{run}_neighbours", text=summary)

@@ -26,7 +26,7 @@ SPECTRAL_MINIMUM = 10  # UMAP's spectral start needs more points than dimensions
 
 @dataclass(frozen=True)
 class Projected:
-    """What `project` did: `n_images` are on the map, `n_left_out` are not, because their activation is zero.
+    """What `project` did: `n_images` are on the map, `n_left_out` have no activation, or by UMAP one that is zero.
 
     Trustworthiness is that of scikit-learn, on at most 2,000 images, by the distance that the method is about.
     """
@@ -77,17 +77,17 @@ def project(
         raise NotFoundError(f"no method {method!r}{near_matches(method, METHODS)}")
     if n_neighbors < 2 or not 0 <= min_dist <= 1:
         raise SchemaError(f"n_neighbors is 2 or more, min_dist from 0 to 1; here {n_neighbors} and {min_dist}")
-    found = read_points(con, run)
-    points = found if method == "pca" else found.directed()
-    n, left_out = len(points.ids), len(found.ids) - len(points.ids)
+    points = read_points(con, run)
+    points = points if method == "pca" else points.directed()
+    n = len(points.ids)
     if n < 3:
-        zeros = f" (and {left_out} that are zero)" if left_out else ""
-        raise SchemaError(f"run {run!r} has {n} activations{zeros}, a projection needs at least 3")
+        without = f" (and {points.n_left_out} images without, or with a zero one)" if points.n_left_out else ""
+        raise SchemaError(f"run {run!r} has {n} activations{without}, a projection needs at least 3")
     metric = "euclidean" if method == "pca" else "cosine"
     params: dict[str, Any] = {"layer": runs.require(con, run).layer, "metric": metric}
     if method == "umap":
         k = min(n_neighbors, n - 1)
-        graph = keep_graph(con, run, points, k, left_out)[0] if n <= EXACT_LIMIT else stored_graph(con, run, points, k)
+        graph = keep_graph(con, run, points, k)[0] if n <= EXACT_LIMIT else stored_graph(con, run, points, k)
         params |= {"n_neighbors": k, "min_dist": min_dist, "neighbours": "exact" if graph else "approximate"}
         places = _umap(points.vectors, graph, seed, k, min_dist)
     else:
@@ -96,7 +96,7 @@ def project(
     params["trustworthiness"] = trust
     name = name or method
     _write(con, run, points, places, (name, method, json.dumps(params), seed))
-    return Projected(run, name, n, left_out, trust, time.perf_counter() - start)
+    return Projected(run, name, n, points.n_left_out, trust, time.perf_counter() - start)
 
 
 def _write(

@@ -1,8 +1,8 @@
 -- Kolmogorov-Smirnov test: do two relations have the same distribution of a number.
 -- Grain: one row.
 -- Parameters: rel_ref, rel_cur, expr (any number over the columns of both: confidence, list_max(probs))
--- Edges: NULL and NaN are left out; one side empty gives NULL; p is asymptotic, with Stephens' correction for small n.
--- Source: Smirnov (1939); Stephens (1970), J. R. Stat. Soc. B 32:115-122.
+-- Edges: NULL and NaN are left out; a side empty: NULL; p exact to n_ref + n_cur = 20,000 (unless < 1e-6), then the limit.
+-- Source: smirnov_sf is scipy's ks_2samp 'exact'; the limit its 'asymp' by Vrbik (2018), Pioneer J. Theor. Appl. Stat. 15
 create or replace macro ks_test(rel_ref, rel_cur, expr) as table
 with _values as (
     select
@@ -39,16 +39,26 @@ _sums as (
 
 _found as (
     select
-        max(abs(below_ref / nullif(n_ref, 0) - below_cur / nullif(n_cur, 0))) as d,
+        max(abs(below_ref * n_cur - below_cur * n_ref)) as gap,
         coalesce(max(n_ref), 0) as n_ref,
         coalesce(max(n_cur), 0) as n_cur,
-        sqrt(max(n_ref) * max(n_cur) / nullif(max(n_ref) + max(n_cur), 0)) as root_n,
     from _sums
+),
+
+_scaled as (
+    select
+        *,
+        gap / nullif(n_ref * n_cur, 0) as d,
+        sqrt(round(n_ref * n_cur / nullif(n_ref + n_cur, 0))) as root_n,
+    from _found
 )
 
 select
     d,
     n_ref,
     n_cur,
-    kolmogorov_sf((root_n + 0.12e0 + 0.11e0 / nullif(root_n, 0)) * d) as p_value,
-from _found;
+    case
+        when n_ref + n_cur <= 20000 and gap <= 4000000 then smirnov_sf(n_ref, n_cur, gap)
+        else kolmogorov_sf(root_n * d + 1 / (6 * root_n) + (root_n * d - 1) / (4 * root_n * root_n))
+    end as p_value,
+from _scaled;
