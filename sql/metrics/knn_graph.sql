@@ -22,7 +22,7 @@ _units as materialized (
         and isfinite(norm)
 ),
 
-_pairs as (
+_pairs as ( -- noqa: ST03
     select
         _from.image_id,
         _to.image_id as other_id,

@@ -13,7 +13,7 @@ with _points as materialized (
         and isfinite(y::double)
 ),
 
-_pairs as (
+_pairs as ( -- noqa: ST03
     select
         _from.image_id,
         _to.image_id as other_id,

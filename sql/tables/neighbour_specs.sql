@@ -1,7 +1,7 @@
 -- Of which activations the neighbours of each run are, so that none outlive them.
 -- Grain: one row per run and space.
 -- Parameters: none
--- Edges: n_left_out images have no activation, or a zero one, without direction; digest covers image_id and activations.
+-- Edges: n_left_out images have no activation, or a zero one; digest covers image_id and activations.
 -- Source: this project
 create table if not exists neighbour_specs (
     run varchar not null,

@@ -1,7 +1,7 @@
 -- Nearest neighbours of the images of each run: exact, by cosine distance of their activations.
 -- Grain: one row per run, space, image and rank.
 -- Parameters: none
--- Edges: as knn_graph, whose numbers these are; the view <run>_neighbours holds those of one run; space is 'activation'.
+-- Edges: those of knn_graph, whose numbers these are; view <run>_neighbours has one run's; space is 'activation'.
 -- Source: this project
 create table if not exists neighbours (
     run varchar not null,
