@@ -150,6 +150,8 @@ CALLS = {
     "psi_category": "psi_category('{0}', '{0}', pred)",
     "ks_test": "ks_test('{0}', '{0}', confidence)",
     "mmd": "mmd('{0}', '{0}', sample_n := 50)",
+    "leaks": "leaks('{0}', '{0}', max_distance := 0.5)",
+    "drift": "drift('{0}', '{0}')",
 }
 
 
@@ -175,7 +177,7 @@ def load(
     con.execute(
         f'create or replace table "{name}" as '
         f"select image_id, label, pred, confidence, probs::{column} as probs, probs as activation, "
-        "confidence as x, label as y, (image_id + 1) % 7 as neighbor_id, 1 + image_id % 3 as rank, "
+        "confidence as x, label as y, ['train', 'test'][1 + image_id % 2] as split, (image_id + 1) % 7 as neighbor_id, 1 + image_id % 3 as rank, "
         "confidence / 2 as distance from _case_rows"
     ).fetchall()
     con.unregister("_case_rows")

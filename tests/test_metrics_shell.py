@@ -23,6 +23,8 @@ SCALARS = {
     "wilson_high": "wilson_high(7, 9, 0.95)",
     "argmax": "argmax([0.25, 0.5, 0.5])",
     "binom_logpmf": "binom_logpmf(3, 10, 0.2)",
+    "chi2_sf": "chi2_sf(7.5, 5)",
+    "smirnov_sf": "smirnov_sf(300, 250, 7000)",
 }
 RELATIONS = ("big", "outside", "ties", "empty")
 

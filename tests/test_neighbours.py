@@ -163,13 +163,17 @@ def test_each_run_has_its_own(con: duckdb.DuckDBPyConnection) -> None:
     cte = "with n as (from neighbours where run = 'mlp') from near_duplicates('n')"
     assert con.sql(cte).fetchall() == [(1, 2, 0.0)]
     described = con.sql("select description from help where name = 'mlp_neighbours'").fetchall()
-    assert described == [("The nearest neighbours of the images of one run: from near_duplicates('<run>_neighbours').",)]
+    assert described == [
+        ("The nearest neighbours of the images of one run: from near_duplicates('<run>_neighbours').",)
+    ]
 
 
 def test_names(con: duckdb.DuckDBPyConnection) -> None:
     add_activations(con, RANDOM.normal(size=(5, 3)), "cnn")
     con.execute("create view cnn_neighbours as select 1 as mine").fetchall()
-    with pytest.raises(SchemaError, match=r"run 'cnn' go into a view cnn_neighbours, but a table or view has that name"):
+    with pytest.raises(
+        SchemaError, match=r"run 'cnn' go into a view cnn_neighbours, but a table or view has that name"
+    ):
         find_neighbours(con, "cnn")
     assert con.sql("from cnn_neighbours").fetchall() == [(1,)]
     assert con.sql("from neighbours").fetchall() == []
@@ -186,7 +190,9 @@ def test_wrong_use(con: duckdb.DuckDBPyConnection) -> None:
     with pytest.raises(SchemaError, match="k is 1 or more, not 0"):
         find_neighbours(con, "pixels", 0)
     add_predictions(con, pd.DataFrame({"image_id": [1], "pred": 0}), "bare")
-    with pytest.raises(SchemaError, match="run 'bare' of model imported has no activations; predict again with a layer"):
+    with pytest.raises(
+        SchemaError, match="run 'bare' of model imported has no activations; predict again with a layer"
+    ):
         find_neighbours(con, "bare")
     con.execute("update outputs.pixels set activation = null where image_id < 3").fetchall()
     assert find_neighbours(con, "pixels").n_left_out == 2
@@ -214,3 +220,34 @@ def test_command_line(tmp_path: Path) -> None:
     assert "were there already" in call("find-neighbours", file, "pixels", "--k", 3).stderr
     shown = call("metric", file, "near_duplicates", "pixels_neighbours", "--format", "json").stdout
     assert json.loads(shown) == [{"image_a": 3, "image_b": 5, "distance": 0.0}]
+
+
+def test_duplicates_and_leaks(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
+    for part in ("train/cat", "train/dog", "test/cat"):
+        (tmp_path / part).mkdir(parents=True)
+    first, second, third = (photos / "cat" / f"{one}.jpg" for one in range(3))
+    for target in ("train/cat/a.jpg", "train/dog/b.jpg", "test/cat/c.jpg"):
+        (tmp_path / target).write_bytes(first.read_bytes())
+    for target in ("train/cat/d.jpg", "train/cat/e.jpg"):
+        (tmp_path / target).write_bytes(second.read_bytes())
+    (tmp_path / "test/cat/f.jpg").write_bytes(third.read_bytes())
+    sqlanalysis.add_images(con, tmp_path, dataset="pets")
+    names = dict(con.sql("select image_id, parse_filename(uri) from images").fetchall())
+    found = con.sql("select dataset, n, image_ids, labels, splits, labels_differ, splits_differ from duplicates")
+    rows = [(row[0], row[1], [names[one] for one in row[2]], *row[3:]) for row in found.fetchall()]
+    assert [(*row[:2], sorted(row[2]), *row[3:]) for row in rows] == [
+        ("pets", 3, ["a.jpg", "b.jpg", "c.jpg"], [0, 1], ["test", "train"], True, True),
+        ("pets", 2, ["d.jpg", "e.jpg"], [0], ["train"], False, False),
+    ]
+    vectors = RANDOM.normal(size=(6, 8))
+    copies = {name: number for number, name in enumerate("abcdef")}
+    order = [copies[names[one][0]] for one in sorted(names)]
+    vectors[1] = vectors[2] = vectors[0]
+    vectors[5] = vectors[3] + 0.01
+    add_activations(con, vectors[order], "cnn")
+    find_neighbours(con, "cnn")
+    leaks = metric(con, "leaks", "cnn", nbr="cnn_neighbours", max_distance=0.01).fetchall()
+    pairs = {tuple(sorted((names[row[0]][0], names[row[1]][0]))): row[2:6] for row in leaks}
+    assert set(pairs) == {("a", "c"), ("b", "c"), ("d", "f")}
+    assert all(set(row[:2]) == {"train", "test"} for row in pairs.values())
+    assert set(pairs["b", "c"][2:]) == {0, 1}  # and one of the two labels is wrong

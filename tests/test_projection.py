@@ -37,7 +37,9 @@ def test_umap(digits: duckdb.DuckDBPyConnection) -> None:
     ours, theirs = (trustworthiness(DIGITS, p, n_neighbors=15, metric="cosine") for p in (points, reference))
     assert ours > theirs - 0.02
     assert done.trustworthiness == pytest.approx(ours, abs=1e-4)
-    kept = digits.sql("select image_id, neighbor_id, rank::int, distance from pixels_neighbours order by all").fetchall()
+    kept = digits.sql(
+        "select image_id, neighbor_id, rank::int, distance from pixels_neighbours order by all"
+    ).fetchall()
     assert kept == digits.sql("from knn_graph('pixels', k := 10) order by all").fetchall()
     spec = digits.sql("select params ->> 'metric', params ->> 'neighbours' from projection_specs").fetchall()
     assert spec == [("cosine", "exact")]
@@ -137,7 +139,9 @@ def test_wrong_use(digits: duckdb.DuckDBPyConnection) -> None:
     ):
         project(digits, "bare")
     digits.execute("update outputs.pixels set activation = [0 for _ in range(64)] where image_id > 2").fetchall()
-    with pytest.raises(SchemaError, match=r"has 2 activations \(and 298 images without, or with a zero one\), a projection needs"):
+    with pytest.raises(
+        SchemaError, match=r"has 2 activations \(and 298 images without, or with a zero one\), a projection needs"
+    ):
         project(digits, "pixels")
     digits.execute("delete from outputs.pixels where image_id > 2")
     with pytest.raises(SchemaError, match="has 2 activations, a projection needs at least 3"):
