@@ -140,8 +140,8 @@ def _explain(
     if column:
         if column[1] in NEIGHBOURS and "nbr" in _parameters(con, name):
             return SchemaError(
-                f"{name} has no column {column[1]!r} to read: give it the neighbours of a run, such as "
-                f"'resnet18_neighbours', which find_neighbours makes"
+                f"{name} reads a column {column[1]!r}, which is not there: give it neighbours, such as the view "
+                "resnet18_neighbours that find_neighbours makes"
             )
         found = _columns(con, relation)
         if column[1] not in CONTRACT:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,7 +24,7 @@ SPACE = "activation"
 # smallest are the nearest, ties go to the lower place, and rounding makes equal directions tie whatever the arithmetic.
 BILLION = 10**9
 SPAN = 2**22  # 2 * BILLION * SPAN < 2**53
-TILE = 2048  # points compared with as many at once: 32 MB
+TILE = 1024  # points compared with as many at once: 8 MB
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ class Points:
     @cached_property
     def digest(self) -> str:
         """Changes with every image and every bit of an activation."""
-        found = hashlib.sha256(np.ascontiguousarray(self.ids))
-        found.update(np.ascontiguousarray(self.vectors))
+        found = hashlib.sha256(np.ascontiguousarray(self.ids).data)
+        found.update(np.ascontiguousarray(self.vectors).data)
         return found.hexdigest()
 
 
@@ -152,7 +154,7 @@ def stored_graph(con: duckdb.DuckDBPyConnection, run: str, points: Points, k: in
 def nearest(vectors: np.ndarray, k: int, tile: int = TILE) -> Graph:
     """The exact k nearest neighbours of each vector by cosine distance, ties to the lower place.
 
-    Every pair is compared once, in double precision, tile by tile: memory is that of the vectors and of some tiles.
+    Every pair is compared once, in double precision, tile by tile: memory is that of the vectors and of a few tiles.
 
     Args:
         vectors: (n, m) floats, none of them zero, n at most 4,194,304.
@@ -161,28 +163,36 @@ def nearest(vectors: np.ndarray, k: int, tile: int = TILE) -> Graph:
     """
     import torch
 
+    from . import devices
+
     if len(vectors) > SPAN:
         raise SchemaError(f"{len(vectors)} images are too many to compare them all; {SPAN} is the most")
     units = torch.tensor(vectors, dtype=torch.float64)
     units /= units.norm(dim=1, keepdim=True)
     places = torch.arange(len(units), dtype=torch.float64)
-    best = torch.full((len(units), k), torch.inf, dtype=torch.float64)
     whole = torch.full((1,), float(BILLION), dtype=torch.float64)
+    best = torch.full((len(units), k), torch.inf, dtype=torch.float64)
 
-    def offer(part: slice, gaps: torch.Tensor, others: slice) -> None:
+    def smallest(gaps: torch.Tensor, others: slice) -> torch.Tensor:
         keys = torch.add(places[others], gaps, alpha=SPAN)
-        keys = keys.topk(min(k, keys.shape[1]), largest=False, sorted=False).values
-        best[part] = torch.cat([best[part], keys], dim=1).topk(k, largest=False).values
+        return keys.topk(min(k, keys.shape[1]), largest=False, sorted=False).values
+
+    def compare(one: slice, other: slice) -> list[tuple[slice, torch.Tensor]]:
+        gaps = torch.addmm(whole, units[one], units[other].T, alpha=-BILLION).round_()
+        if one is other:
+            return [(one, smallest(gaps.fill_diagonal_(torch.inf), one))]
+        return [(one, smallest(gaps, other)), (other, smallest(gaps.T, one))]
 
     parts = [slice(start, start + tile) for start in range(0, len(units), tile)]
-    for number, one in enumerate(parts):
-        for other in parts[number:]:
-            gaps = torch.addmm(whole, units[one], units[other].T, alpha=-BILLION).round_().clamp_(min=0)
-            if one is other:
-                gaps.fill_diagonal_(torch.inf)
-            else:
-                offer(other, gaps.T, one)
-            offer(one, gaps, other)
+    pairs = itertools.combinations_with_replacement(parts, 2)
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(devices.count_cores(), "compare", initializer=devices.use_one_thread) as pool:
+            for found in pool.map(compare, *zip(*pairs, strict=True)):
+                for part, nearer in found:
+                    best[part] = torch.cat([best[part], nearer], dim=1).topk(k, largest=False).values
+    finally:
+        torch.set_num_threads(threads)
     keys = best.numpy()
     return Graph((keys % SPAN).astype(np.int64), keys // SPAN / BILLION)
 

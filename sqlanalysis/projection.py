@@ -70,7 +70,8 @@ def project(
 
     Raises:
         NotFoundError: no such run or method.
-        SchemaError: the run has no activations, or fewer than three, or a parameter is out of range.
+        SchemaError: the run has no activations, or fewer than three, a parameter is out of range, or something else
+            has the name `<run>_neighbours`.
     """
     start = time.perf_counter()
     if method not in METHODS:
@@ -132,8 +133,8 @@ def _umap(vectors: np.ndarray, graph: Graph | None, seed: int, n_neighbors: int,
             n_jobs=1,
             **given,
         )
-        places = mapper.fit_transform(vectors)
-    return places.astype(np.float32)
+        found: np.ndarray = mapper.fit_transform(vectors)
+    return found.astype(np.float32)
 
 
 def _pca(vectors: np.ndarray, seed: int) -> np.ndarray:

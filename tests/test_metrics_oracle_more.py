@@ -782,7 +782,7 @@ def test_drift_of_all_features(shared: duckdb.DuckDBPyConnection) -> None:
             "image_id": np.arange(n),
             "confidence": rng.beta(5 - 3 * shift, 1, n),
             "width_px": rng.integers(100, 400, n),
-            "label": pa.array(rng.integers(0, 5, n).tolist()[:-1] + [None], pa.int32()),
+            "label": pa.array([*rng.integers(0, 5, n).tolist()[:-1], None], pa.int32()),
             "pred": np.minimum(rng.integers(-1, 5, n) + (rng.random(n) < shift / 2), 4),
             "value": np.arange(n),  # names of the macro's own columns do no harm
             "feature": ["x"] * n,

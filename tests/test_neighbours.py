@@ -199,7 +199,7 @@ def test_wrong_use(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("update outputs.pixels set activation = null").fetchall()
     with pytest.raises(SchemaError, match="run 'pixels' has no image with an activation yet"):
         find_neighbours(con, "pixels")
-    with pytest.raises(SchemaError, match="neighbour_agreement has no column 'rank' to read: give it the neighbours"):
+    with pytest.raises(SchemaError, match="neighbour_agreement reads a column 'rank', which is not there: give it neighbours"):
         metric(con, "neighbour_agreement", "pixels", nbr="pixels")
 
 

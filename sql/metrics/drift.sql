@@ -1,7 +1,7 @@
 -- Do two sets of images differ, and in what: one test for each feature that both have.
 -- Grain: one row per feature, surest difference first.
 -- Parameters: rel_ref, rel_cur (of different images; for two runs on the same images: mcnemar, agreement)
--- Edges: a column that is missing, or NULL throughout a side, has no row; p_holm is corrected for the number of rows.
+-- Edges: no row for a column missing or NULL on a side, or constant over both; p_holm is corrected for the rows there.
 -- Source: numbers by ks_tests, categories by category_tests, activations by mmd; Holm (1979), Scand. J. Stat. 6:65-70
 create or replace macro drift(rel_ref, rel_cur) as table
 with _features as (
@@ -42,10 +42,10 @@ _categories as ( -- noqa: ST03
 
 _tests as (
     select feature, 'ks d' as measure, d as size, p_value, n_ref, n_cur
-    from ks_tests('_numbers')
+    from ks_tests('_numbers') where steps > 1
     union all
     select feature, 'total variation' as measure, total_variation as size, p_value, n_ref, n_cur
-    from category_tests('_categories', 1e-4)
+    from category_tests('_categories', 1e-4) where categories > 1
     union all
     select 'activation' as feature, 'mmd2' as measure, mmd2 as size, p_value, n_ref, n_cur
     from mmd('_drift_ref', '_drift_cur')

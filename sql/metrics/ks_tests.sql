@@ -31,6 +31,7 @@ _gaps as (
         max(abs(below_ref * n_cur - below_cur * n_ref)) as gap,
         max(n_ref) as n_ref,
         max(n_cur) as n_cur,
+        count(*) as steps,
     from _sums
     group by feature
 ),
@@ -48,6 +49,7 @@ select
     d,
     n_ref,
     n_cur,
+    steps,
     case
         when n_ref + n_cur <= 20000 and gap <= 4000000 then smirnov_sf(n_ref, n_cur, gap)
         else kolmogorov_sf(root_n * d + 1 / (6 * root_n) + (root_n * d - 1) / (4 * root_n * root_n))
