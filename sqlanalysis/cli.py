@@ -226,6 +226,22 @@ def _load_model(
 
 
 @app.command()
+def find_neighbours(
+    db: Database,
+    run: Annotated[str, typer.Argument(help="A run with activations.")],
+    k: Annotated[int, typer.Option(min=1, help="How many neighbours of each image.")] = 15,
+) -> None:
+    """Find the nearest images of every image, exactly; duplicates, leaks and outliers follow from them."""
+    with _open(db, create=False) as con:
+        from .neighbours import find_neighbours
+
+        done = find_neighbours(con, run, k)
+    how = f"found in {done.seconds:.1f} s" if done.computed else "were there already"
+    _say(f"{run}: {done.k} neighbours of {done.n_images} images {how}{_without(done.n_left_out)}")
+    _say(f"see them: sqlanalysis metric {db} near_duplicates {run}_neighbours")
+
+
+@app.command()
 def project(
     db: Database,
     run: Annotated[str, typer.Argument(help="A run with activations.")],
@@ -239,7 +255,14 @@ def project(
         from .projection import project
 
         done = project(con, run, method, seed=seed, n_neighbors=n_neighbors, min_dist=min_dist)
-    _say(f"{run}: {done.n_images} images by {method}, trustworthiness {done.trustworthiness}, {done.seconds:.1f} s")
+    _say(
+        f"{run}: {done.n_images} images by {method}, trustworthiness {done.trustworthiness}, {done.seconds:.1f} s"
+        f"{_without(done.n_left_out)}"
+    )
+
+
+def _without(n_left_out: int) -> str:
+    return f"; {n_left_out} images are left out: no activation, or a zero one" if n_left_out else ""
 
 
 @app.command()

@@ -173,6 +173,8 @@ CALLS = {
     "accuracy_accepted": "accuracy_accepted('{0}')",
     "accuracy_anytime": "accuracy_anytime('{0}')",
     "mcnemar_anytime": "mcnemar_anytime('{0}', '{0}')",
+    "leaks": "leaks('{0}', '{0}', max_distance := 0.5)",
+    "drift": "drift('{0}', '{0}')",
 }
 
 
@@ -198,7 +200,7 @@ def load(
     con.execute(
         f'create or replace table "{name}" as '
         f"select image_id, label, pred, confidence, probs::{column} as probs, probs as activation, "
-        "confidence as x, label as y, (image_id + 1) % 7 as neighbor_id, 1 + image_id % 3 as rank, "
+        "confidence as x, label as y, ['train', 'test'][1 + image_id % 2] as split, (image_id + 1) % 7 as neighbor_id, 1 + image_id % 3 as rank, "
         "confidence / 2 as distance, case image_id % 3 when 1 then [] when 2 then [label, 1] end::integer[] as accepted "
         "from _case_rows"
     ).fetchall()
