@@ -465,13 +465,14 @@ def report(
     out: Annotated[Path, typer.Argument(metavar="OUT.html", help="The page to write.")],
     run: Annotated[list[str] | None, typer.Option(help="A run to show; repeat for several, the subject first.")] = None,
     max_mb: Annotated[float, typer.Option(help="Largest page; thumbnails fill what the rows leave.")] = 25,
+    redact_paths: Annotated[bool, typer.Option("--redact-paths", help="Name no file of an image.")] = False,
     open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
 ) -> None:
     """Write one self-contained HTML page."""
     from .reporting import report
 
     with _open(db, read_only=True) as con:
-        page = report(con, out, runs=run, max_mb=max_mb, open=open_)
+        page = report(con, out, runs=run, max_mb=max_mb, redact_paths=redact_paths, open=open_)
     _say(f"{page} is written")
 
 

@@ -52,17 +52,24 @@ class Pack:
 
 
 def pack(
-    con: duckdb.DuckDBPyConnection, run: str, others: Sequence[str], folder: str, max_mb: float, shown: int = 0
+    con: duckdb.DuckDBPyConnection,
+    run: str,
+    others: Sequence[str],
+    folder: str | None,
+    max_mb: float,
+    shown: int = 0,
 ) -> Pack:
     """The rows of a run, and as many thumbnails as `max_mb` leaves room for beside `shown` bytes of other images.
+
+    File names are told from below `folder` on; without one none is.
 
     Raises:
         SchemaError: the rows alone need more.
     """
     n, columns = _shape(con, run)
     names: dict[str, Any] = {"run": run, "sampled": n > MAX_ROWS}
-    values: dict[str, Any] = {"folder": folder} | ({"max_rows": MAX_ROWS} if names["sampled"] else {})
-    table = _rows_of(con, values, **names, others=others, placed="x" in columns)
+    values: dict[str, Any] = {"folder": folder or ""} | ({"max_rows": MAX_ROWS} if names["sampled"] else {})
+    table = _rows_of(con, values, **names, others=others, placed="x" in columns, redacted=folder is None)
     rows = _rows(table)
     need = FIXED_MB + (len(rows) + shown) / 1e6
     left = max_mb - need
