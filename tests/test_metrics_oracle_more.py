@@ -64,7 +64,10 @@ def other_run(example: Case, seed: int = 5) -> Case:
     rng = np.random.default_rng(seed)
     classes = max([1, *(one for one in example.label if one is not None)]) + 1
     change = rng.random(len(example.pred)) < 1 / 3
-    pred = [int(rng.integers(0, classes)) if new else old for new, old in zip(change, example.pred, strict=True)]
+    pred = [
+        int(rng.integers(0, classes)) if new or old is None else old
+        for new, old in zip(change, example.pred, strict=True)
+    ]
     keep = max(0, len(pred) - 3) if len(pred) > 10 else len(pred)
     return Case(example.label[:keep], pred[:keep], example.probs[:keep], example.confidence[:keep])
 
