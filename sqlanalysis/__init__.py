@@ -18,6 +18,7 @@ _HOME = {
     "defer": "deferral",
     "drop_run": "runs",
     "ensemble": "rescoring",
+    "find_neighbours": "neighbours",
     "list_metrics": "evaluation",
     "load_model": "models",
     "map_batches": "deferral",
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from .ingest import add_predictions as add_predictions
     from .measurement import measure_images as measure_images
     from .models import load_model as load_model
+    from .neighbours import find_neighbours as find_neighbours
     from .packing import read_report as read_report
     from .prediction import predict as predict
     from .prediction import preflight as preflight

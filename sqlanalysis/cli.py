@@ -226,6 +226,22 @@ def _load_model(
 
 
 @app.command()
+def find_neighbours(
+    db: Database,
+    run: Annotated[str, typer.Argument(help="A run with activations.")],
+    k: Annotated[int, typer.Option(min=1, help="How many neighbours of each image.")] = 15,
+) -> None:
+    """Find the nearest images of every image, exactly; duplicates, leaks and outliers follow from them."""
+    with _open(db, create=False) as con:
+        from .neighbours import find_neighbours
+
+        done = find_neighbours(con, run, k)
+    how = f"found in {done.seconds:.1f} s" if done.computed else "were there already"
+    _say(f"{run}: {done.k} neighbours of {done.n_images} images {how}{_without(done.n_left_out)}")
+    _say(f"see them: sqlanalysis metric {db} near_duplicates {run}_neighbours")
+
+
+@app.command()
 def project(
     db: Database,
     run: Annotated[str, typer.Argument(help="A run with activations.")],
@@ -239,7 +255,14 @@ def project(
         from .projection import project
 
         done = project(con, run, method, seed=seed, n_neighbors=n_neighbors, min_dist=min_dist)
-    _say(f"{run}: {done.n_images} images by {method}, trustworthiness {done.trustworthiness}, {done.seconds:.1f} s")
+    _say(
+        f"{run}: {done.n_images} images by {method}, trustworthiness {done.trustworthiness}, {done.seconds:.1f} s"
+        f"{_without(done.n_left_out)}"
+    )
+
+
+def _without(n_left_out: int) -> str:
+    return f"; {n_left_out} images are left out: no activation, or a zero one" if n_left_out else ""
 
 
 @app.command()
@@ -442,13 +465,14 @@ def report(
     out: Annotated[Path, typer.Argument(metavar="OUT.html", help="The page to write.")],
     run: Annotated[list[str] | None, typer.Option(help="A run to show; repeat for several, the subject first.")] = None,
     max_mb: Annotated[float, typer.Option(help="Largest page; thumbnails fill what the rows leave.")] = 25,
+    redact_paths: Annotated[bool, typer.Option("--redact-paths", help="Name no file of an image.")] = False,
     open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
 ) -> None:
     """Write one self-contained HTML page."""
     from .reporting import report
 
     with _open(db, read_only=True) as con:
-        page = report(con, out, runs=run, max_mb=max_mb, open=open_)
+        page = report(con, out, runs=run, max_mb=max_mb, redact_paths=redact_paths, open=open_)
     _say(f"{page} is written")
 
 

@@ -16,6 +16,7 @@ from . import database, templates
 from .errors import NotFoundError, QueryError, SchemaError, near_matches
 
 CONTRACT = ("image_id", "label", "pred", "confidence", "probs", "activation")
+NEIGHBOURS = ("neighbor_id", "rank", "distance")
 # Parameters whose argument is SQL over the relation's columns, not a value.
 _SQL_PARAMETERS = ("expr", "cols", "weight")
 _ABSENT = re.compile(r'(?:Table with name|No files found that match the pattern) "?(.+?)"?(?: does not exist|$)', re.M)
@@ -131,10 +132,17 @@ def _explain(
     absent = _ABSENT.search(text)
     if absent:
         wanted = absent[1]
+        if wanted.endswith("_neighbours"):
+            return NotFoundError(f"no relation {wanted!r}; find_neighbours makes it, once the run has activations")
         known = [row[0] for row in database.fetch(con, "statements/list_relations")]
         return NotFoundError(f"no relation {wanted!r}{near_matches(wanted, known)}")
     column = re.search(r'(?:Referenced column|Column) "([^"]+)" (?:not found|was selected but was not found)', text)
     if column:
+        if column[1] in NEIGHBOURS and "nbr" in _parameters(con, name):
+            return SchemaError(
+                f"{name} reads a column {column[1]!r}, which is not there: give it neighbours, such as the view "
+                "resnet18_neighbours that find_neighbours makes"
+            )
         found = _columns(con, relation)
         if column[1] not in CONTRACT:
             return SchemaError(f"{relation!r} has no column {column[1]!r}{near_matches(column[1], found)}")

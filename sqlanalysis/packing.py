@@ -13,7 +13,7 @@ import html
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from .errors import ImageError, NotFoundError, QueryError, SchemaError
 MAX_ROWS = 1_000_000
 FIXED_MB = 1.0
 _CHUNK = 512
-_SMALLEST = 300  # bytes; most thumbnails are larger, so this bounds how many images are read
+_SMALLEST = 100  # bytes; nearly all thumbnails are larger, so this bounds how many are listed
 _BLOCK = r'<script type="{kind}" id="{name}">(.*?)</script>'
 KINDS = {"facts": "application/json", "rows": "application/vnd.apache.arrow.stream+gzip;base64"}
 KINDS["thumbnails"] = "application/vnd.apache.arrow.stream;base64"
@@ -52,17 +52,24 @@ class Pack:
 
 
 def pack(
-    con: duckdb.DuckDBPyConnection, run: str, others: Sequence[str], folder: str, max_mb: float, shown: int = 0
+    con: duckdb.DuckDBPyConnection,
+    run: str,
+    others: Sequence[str],
+    folder: str | None,
+    max_mb: float,
+    shown: int = 0,
 ) -> Pack:
     """The rows of a run, and as many thumbnails as `max_mb` leaves room for beside `shown` bytes of other images.
+
+    File names are told from below `folder` on; without one none is.
 
     Raises:
         SchemaError: the rows alone need more.
     """
     n, columns = _shape(con, run)
     names: dict[str, Any] = {"run": run, "sampled": n > MAX_ROWS}
-    values: dict[str, Any] = {"folder": folder} | ({"max_rows": MAX_ROWS} if names["sampled"] else {})
-    table = _rows_of(con, values, **names, others=others, placed="x" in columns)
+    values: dict[str, Any] = {"folder": folder or ""} | ({"max_rows": MAX_ROWS} if names["sampled"] else {})
+    table = _rows_of(con, values, **names, others=others, placed="x" in columns, redacted=folder is None)
     rows = _rows(table)
     need = FIXED_MB + (len(rows) + shown) / 1e6
     left = max_mb - need
@@ -142,26 +149,33 @@ def _thumbnails(
         name: value for name, value in values.items() if name == "max_rows"
     }
     wanted = database.fetch(con, "report/thumbnail_order", limits, **names, probs=probs)
-    places: list[int] = []
-    pictures: list[bytes] = []
-    with progress.track("thumbnails", n) as advance, ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
-        for start in range(0, len(wanted) if room > 0 else 0, _CHUNK):
-            chunk = wanted[start : start + _CHUNK]
-            made = list(_made(con, pool, [image_id for image_id, _ in chunk]))
-            advance(len(chunk))
-            for (_, place), picture in zip(chunk, made, strict=True):
-                if picture is not None and room >= len(picture) + 8:
-                    room -= len(picture) + 8
-                    places.append(place)
-                    pictures.append(picture)
-            if room < 4096 or not any(made):  # full, or the files are elsewhere now
+    small: dict[int, bytes] = {}
+    start, size = 0, _CHUNK
+    with progress.track("thumbnails", len(wanted)) as advance, ThreadPoolExecutor(os.cpu_count() or 2) as pool:
+        while room > _CHUNK and start < len(wanted):
+            batch = sorted(wanted[start : start + size])
+            made = [pair for at in range(0, len(batch), _CHUNK) for pair in _made(con, pool, batch[at : at + _CHUNK])]
+            advance(len(batch))
+            if not made:  # the files are elsewhere now
                 break
-    return pa.table({"row": pa.array(places, pa.uint32()), "image": pa.array(pictures, pa.binary())})
+            for place, picture in made:
+                if len(picture) + 8 <= room:
+                    room -= len(picture) + 8
+                    small[place] = picture
+            start, mean = start + size, sum(len(picture) for _, picture in made) / len(made)
+            size = max(16, int(0.95 * room / (mean + 8)))
+    return pa.table({"row": pa.array(list(small), pa.uint32()), "image": pa.array(list(small.values()), pa.binary())})
 
 
-def _made(con: duckdb.DuckDBPyConnection, pool: ThreadPoolExecutor, ids: list[int]) -> Iterator[bytes | None]:
-    stored = dict(database.fetch(con, "report/shown_images", {"ids": ids}))
-    return pool.map(_small, (stored.get(image_id) for image_id in ids))
+def _made(
+    con: duckdb.DuckDBPyConnection, pool: ThreadPoolExecutor, chunk: list[tuple[int, int]]
+) -> list[tuple[int, bytes]]:
+    """Place and thumbnail of the images of a chunk, in order of id, that can be read."""
+    ids = [image_id for image_id, _ in chunk]
+    values = {"ids": ids, "low": ids[0], "high": ids[-1]}
+    stored = dict(database.fetch(con, "report/thumbnail_images", values))
+    pictures = pool.map(_small, (stored.get(image_id) for image_id in ids))
+    return [(place, picture) for (_, place), picture in zip(chunk, pictures, strict=True) if picture]
 
 
 def _small(image: dict[str, Any] | None) -> bytes | None:

@@ -44,6 +44,7 @@ def report(
     title: str | None = None,
     max_images: int = 24,
     max_mb: float = 25,
+    redact_paths: bool = False,
     open: bool = False,  # noqa: A002 - the word that users know
 ) -> Page:
     """Write one self-contained HTML page about a run: key figures, worst mistakes, map, classes, confusion.
@@ -58,6 +59,7 @@ def report(
         title: heading of the page; "RUN on DATASET" when None.
         max_images: how many images to show of each kind of mistake.
         max_mb: about how large the page may be, in megabytes; thumbnails fill what its rows leave.
+        redact_paths: name no file, not even below the folder of the data set.
         open: show the page in the browser when it is written.
 
     Returns:
@@ -69,7 +71,7 @@ def report(
         QueryError: DuckDB refused a query of the page.
     """
     file = _check_path(Path(path).expanduser())
-    draft = Draft(con, max_images=max_images)
+    draft = Draft(con, max_images=max_images, redacted=redact_paths)
     names = _choose(draft, runs)
     page = _page(draft, names, title, max_mb, rank="newest" if runs is None else "first")
     write_whole(file, page)
@@ -150,7 +152,9 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, r
         context["predictions"] = sections.predictions(draft)
     draft.develop(progress=True)
     shown = sum(len(row.get("source") or "") for row in draft.shown)
-    context["pack"] = packing.pack(draft.con, draft.run, runs[1:MAX_RUNS], folder, max_mb, shown)
+    context["pack"] = packing.pack(
+        draft.con, draft.run, runs[1:MAX_RUNS], None if draft.redacted else folder, max_mb, shown
+    )
     return _render(context)
 
 

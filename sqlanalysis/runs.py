@@ -33,6 +33,10 @@ VIEW_COLUMNS = {
     *("brightness", "contrast", "sharpness", "colourfulness", "entropy"),
 }
 MAX_NAME = 63
+_OF_A_RUN = (
+    *("errors", "projections", "projection_specs", "clusters", "cluster_specs"),
+    *("neighbours", "neighbour_specs", "class_map", "runs"),
+)
 IDENTITY = ("dataset", "weights_sha256", "transform", "layer", "class_policy", "output_space", "precision", "members")
 
 
@@ -207,18 +211,11 @@ def drop(con: duckdb.DuckDBPyConnection, run: str) -> None:
     dependants = [row[0] for row in fetch(con, "statements/list_dependants", [run])]
     if dependants:
         raise SchemaError(f"run {run!r} is a member of {', '.join(map(repr, dependants))}; drop_run that first")
+    if fetch(con, "statements/read_neighbour_spec", [run]):
+        execute(con, "statements/drop_run_view", run=f"{run}_neighbours")
     execute(con, "statements/drop_run_view", run=run)
     execute(con, f"statements/drop_{'outputs' if require(con, run).members is None else 'derived'}", run=run)
-    for table in (
-        "errors",
-        "projections",
-        "projection_specs",
-        "clusters",
-        "cluster_specs",
-        "neighbours",
-        "class_map",
-        "runs",
-    ):
+    for table in _OF_A_RUN:
         execute(con, "statements/delete_run_rows", [run], table=table)
     recreate_run_views(con, [])
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
@@ -16,6 +18,7 @@ from torch import nn
 from torchvision.transforms import functional
 
 import sqlanalysis
+from sqlanalysis.database import recreate_run_views
 from sqlanalysis.models import Model
 
 
@@ -74,3 +77,23 @@ def to_64(image: Image.Image) -> torch.Tensor:
 def tiny_model(tiny_net: nn.Module) -> Model:
     """`tiny_net` as a model with classes cat, dog, owl and the activations of its second convolution."""
     return sqlanalysis.load_model(tiny_net, layer="3", transform=to_64, classes=["cat", "dog", "owl"], name="tiny")
+
+
+def add_activations(
+    con: duckdb.DuckDBPyConnection, vectors: np.ndarray, run: str = "pixels", labels: list[int] | None = None
+) -> None:
+    """A run over as many tiny images, added when there are none, whose activations are these; image_id is from 1."""
+    n, width = vectors.shape
+    if not con.sql("from images").fetchall():
+        pictures = [(np.full((1, 1), one % 256, np.uint8), label) for one, label in enumerate(labels or [0] * n)]
+        sqlanalysis.add_images(con, pictures, dataset="made", classes=list("abcdefghij"))
+    ids = np.arange(1, n + 1)
+    sqlanalysis.add_predictions(con, pd.DataFrame({"image_id": ids, "pred": 0}), run)
+    activation = pa.FixedSizeListArray.from_arrays(np.ascontiguousarray(vectors, np.float32).ravel(), width)
+    con.register("given", pa.table({"image_id": ids, "activation": activation}))
+    con.execute(f"alter table outputs.{run} add column activation float[{width}]").fetchall()
+    con.execute(
+        f"update outputs.{run} set activation = given.activation from given where given.image_id = {run}.image_id"
+    ).fetchall()
+    con.unregister("given")
+    recreate_run_views(con, [run])

@@ -95,6 +95,12 @@ EDGES = {
     "outside": case([0, 1, 1, 0], [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]], pred=[0, -1, 0, -1]),
     "all_outside": case([0, 1], [[0.9, 0.1], [0.2, 0.8]], pred=[-1, -1]),
     "nan": Case([0, 1, 1], [0, 1, 0], [[0.9, 0.1], [NAN, NAN], [0.6, 0.4]], [0.9, NAN, 0.6]),
+    "only_predicted": case([0, 1, 1, 0], [[0.7, 0.1, 0.2], [0.2, 0.1, 0.7], [0.1, 0.8, 0.1], [0.6, 0.3, 0.1]]),
+    "some_outside": case(
+        [0, 1, 2, 0, 1, 2, 0, 1],
+        [[0.6, 0.3, 0.1], [0.2, 0.7, 0.1], [0.1, 0.2, 0.7], [0.8, 0.1, 0.1]] * 2,
+        pred=[0, 1, 2, -1, 1, -1, None, None],
+    ),
     "one_row": case([1], [[0.25, 0.75]]),
     "empty": Case([], [], [], []),
 }
@@ -173,6 +179,8 @@ CALLS = {
     "accuracy_accepted": "accuracy_accepted('{0}')",
     "accuracy_anytime": "accuracy_anytime('{0}')",
     "mcnemar_anytime": "mcnemar_anytime('{0}', '{0}')",
+    "leaks": "leaks('{0}', '{0}', max_distance := 0.5)",
+    "drift": "drift('{0}', '{0}')",
 }
 
 
@@ -198,7 +206,7 @@ def load(
     con.execute(
         f'create or replace table "{name}" as '
         f"select image_id, label, pred, confidence, probs::{column} as probs, probs as activation, "
-        "confidence as x, label as y, (image_id + 1) % 7 as neighbor_id, 1 + image_id % 3 as rank, "
+        "confidence as x, label as y, ['train', 'test'][1 + image_id % 2] as split, (image_id + 1) % 7 as neighbor_id, 1 + image_id % 3 as rank, "
         "confidence / 2 as distance, case image_id % 3 when 1 then [] when 2 then [label, 1] end::integer[] as accepted "
         "from _case_rows"
     ).fetchall()

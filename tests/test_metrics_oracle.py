@@ -170,6 +170,7 @@ def test_accuracy_by(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
     assert found.keys() == groups.keys()
     for key, right in groups.items():
         assert (found[key]["n"], found[key]["correct"]) == (len(right), sum(right))
+        same(found[key]["accuracy"], sum(right) / len(right))
         interval = stats.binomtest(sum(right), len(right)).proportion_ci(0.9, method="wilson")
         same(found[key]["ci_low"], interval.low)
         same(found[key]["ci_high"], interval.high)

@@ -25,6 +25,8 @@ SCALARS = {
     "binom_logpmf": "binom_logpmf(3, 10, 0.2)",
     "anytime_low": "anytime_low(7, 9, 0.95)",
     "anytime_high": "anytime_high(7, 9, 0.95)",
+    "chi2_sf": "chi2_sf(7.5, 5)",
+    "smirnov_sf": "smirnov_sf(300, 250, 7000)",
 }
 RELATIONS = ("big", "outside", "ties", "empty")
 

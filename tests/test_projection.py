@@ -1,21 +1,19 @@
-"""project: exact neighbours, UMAP and PCA, against scikit-learn and umap-learn."""
+"""project: UMAP over exact neighbours, and PCA, against umap-learn and scikit-learn."""
 
 from __future__ import annotations
 
 import duckdb
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness
-from sklearn.neighbors import NearestNeighbors
 
-from sqlanalysis import add_images, add_predictions, project
-from sqlanalysis.database import recreate_run_views
+from sqlanalysis import add_predictions, find_neighbours, neighbours, project, projection
 from sqlanalysis.errors import NotFoundError, SchemaError
-from sqlanalysis.projection import nearest
+
+from .conftest import add_activations
 
 DIGITS = load_digits().data[:300].astype(np.float32)
 
@@ -23,41 +21,8 @@ DIGITS = load_digits().data[:300].astype(np.float32)
 @pytest.fixture
 def digits(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     """A run `pixels` over 300 digits whose activations are the 64 pixels themselves."""
-    pictures = [(np.uint8(row.reshape(8, 8)), 0) for row in DIGITS]
-    add_images(con, pictures, dataset="digits", classes=["digit"])
-    add_predictions(con, pd.DataFrame({"image_id": range(1, 301), "pred": 0}), "pixels")
-    con.register("given", pa.table({"image_id": range(1, 301), "activation": list(DIGITS)}))
-    con.execute("alter table outputs.pixels add column activation float[64]")
-    con.execute(
-        "update outputs.pixels set activation = given.activation from given where given.image_id = pixels.image_id"
-    )
-    recreate_run_views(con, ["pixels"])
+    add_activations(con, DIGITS)
     return con
-
-
-@pytest.mark.parametrize("shape", [(400, 32), (1500, 8)], ids=["one block", "two blocks"])
-def test_neighbours_equal_scikit_learn(shape: tuple[int, int]) -> None:
-    points = np.random.default_rng(0).normal(100, 1, shape).astype(np.float32)
-    indices, distances = nearest(points, 10)
-    expected_distances, expected = NearestNeighbors(n_neighbors=11, algorithm="brute").fit(points).kneighbors(points)
-    assert np.array_equal(indices, expected)
-    assert np.abs(distances - expected_distances).max() < 1e-4
-
-
-def test_duplicates_are_neighbours_and_a_point_is_never_its_own() -> None:
-    points = np.repeat(np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32), 3, axis=0)
-    indices, distances = nearest(points, 2)
-    assert np.array_equal(indices[:, 0], np.arange(60))
-    assert (indices[:, 1:] != np.arange(60)[:, None]).all()
-    assert np.abs(distances).max() == 0
-
-
-def test_large_scales_and_duplicates() -> None:
-    points = np.repeat(np.random.default_rng(0).normal(size=(300, 8)) * 1e4, 2, axis=0).astype(np.float32)
-    indices, distances = nearest(points, 5)
-    assert np.array_equal(indices[:, 0], np.arange(600))
-    assert (indices[:, 1:] != np.arange(600)[:, None]).all()
-    assert (distances[:, 1] == 0).all()
 
 
 def test_umap(digits: duckdb.DuckDBPyConnection) -> None:
@@ -68,16 +33,68 @@ def test_umap(digits: duckdb.DuckDBPyConnection) -> None:
     assert np.isfinite(points).all()
     import umap
 
-    reference = umap.UMAP(n_neighbors=10, random_state=0, n_jobs=1).fit_transform(DIGITS)
-    ours, theirs = (trustworthiness(DIGITS, p, n_neighbors=15) for p in (points, reference))
+    reference = umap.UMAP(n_neighbors=10, metric="cosine", random_state=0, n_jobs=1).fit_transform(DIGITS)
+    ours, theirs = (trustworthiness(DIGITS, p, n_neighbors=15, metric="cosine") for p in (points, reference))
     assert ours > theirs - 0.02
     assert done.trustworthiness == pytest.approx(ours, abs=1e-4)
-    neighbours = digits.sql(
-        "select image_id, neighbor_id, distance from neighbours order by image_id, rank"
-    ).fetchnumpy()
-    expected = NearestNeighbors(n_neighbors=11, algorithm="brute").fit(DIGITS).kneighbors(DIGITS)[0][:, 1:]
-    assert np.allclose(neighbours["distance"].reshape(300, 10), expected, atol=1e-3)
-    assert (neighbours["image_id"] != neighbours["neighbor_id"]).all()
+    kept = digits.sql(
+        "select image_id, neighbor_id, rank::int, distance from pixels_neighbours order by all"
+    ).fetchall()
+    assert kept == digits.sql("from knn_graph('pixels', k := 10) order by all").fetchall()
+    spec = digits.sql("select params ->> 'metric', params ->> 'neighbours' from projection_specs").fetchall()
+    assert spec == [("cosine", "exact")]
+
+
+def test_neighbours_are_paid_once(digits: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+    searches = []
+    search = neighbours.nearest
+    monkeypatch.setattr(neighbours, "nearest", lambda *given: searches.append(given[1]) or search(*given))
+    find_neighbours(digits, "pixels", 12)
+    project(digits, "pixels", n_neighbors=10)
+    project(digits, "pixels", seed=1, n_neighbors=12)
+    project(digits, "pixels", "pca")
+    assert searches == [12]
+    project(digits, "pixels", n_neighbors=13)
+    assert searches == [12, 13]
+
+
+def test_the_way_to_the_neighbours_does_not_change_the_map(digits: duckdb.DuckDBPyConnection) -> None:
+    maps = []
+    for k in (30, 10):
+        find_neighbours(digits, "pixels", k)
+        project(digits, "pixels", n_neighbors=10)
+        maps.append(digits.sql("select x, y from pixels order by image_id").fetchall())
+        digits.execute("update neighbour_specs set digest = ''").fetchall()
+    assert maps[0] == maps[1]
+
+
+def test_many_images_take_approximate_neighbours(
+    digits: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projection, "EXACT_LIMIT", 100)
+    project(digits, "pixels")
+    assert digits.sql("select params ->> 'neighbours' from projection_specs").fetchall() == [("approximate",)]
+    assert digits.sql("from neighbours").fetchall() == []
+    find_neighbours(digits, "pixels")
+    project(digits, "pixels")
+    assert digits.sql("select params ->> 'neighbours' from projection_specs").fetchall() == [("exact",)]
+
+
+def test_zero_activations_have_no_place_by_umap(con: duckdb.DuckDBPyConnection) -> None:
+    vectors = DIGITS[:40].copy()
+    vectors[[3, 7]] = 0
+    add_activations(con, vectors)
+    done = project(con, "pixels")
+    assert (done.n_images, done.n_left_out) == (38, 2)
+    assert con.sql("select image_id from pixels where x is null order by 1").fetchall() == [(4,), (8,)]
+    done = project(con, "pixels", "pca")
+    assert (done.n_images, done.n_left_out) == (40, 0)
+
+
+def test_opposite_directions_have_places(con: duckdb.DuckDBPyConnection) -> None:
+    add_activations(con, np.array([[1, 0], [-1, 0.1], [0, -1], [-1, -1]], np.float32))
+    assert project(con, "pixels", n_neighbors=2).n_images == 4
+    assert con.sql("select count(*) from pixels where isfinite(x) and isfinite(y)").fetchall() == [(4,)]
 
 
 def test_the_seed_makes_the_map_repeatable(digits: duckdb.DuckDBPyConnection) -> None:
@@ -121,6 +138,11 @@ def test_wrong_use(digits: duckdb.DuckDBPyConnection) -> None:
         SchemaError, match=r"run 'bare' of model imported has no activations; predict again with a layer"
     ):
         project(digits, "bare")
+    digits.execute("update outputs.pixels set activation = [0 for _ in range(64)] where image_id > 2").fetchall()
+    with pytest.raises(
+        SchemaError, match=r"has 2 activations \(and 298 images without, or with a zero one\), a projection needs"
+    ):
+        project(digits, "pixels")
     digits.execute("delete from outputs.pixels where image_id > 2")
     with pytest.raises(SchemaError, match="has 2 activations, a projection needs at least 3"):
         project(digits, "pixels")

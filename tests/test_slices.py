@@ -69,7 +69,7 @@ def test_number_range(con: duckdb.DuckDBPyConnection, low: float, high: float, n
 
 
 def expected(frame: pd.DataFrame, wrong: np.ndarray, min_n: int, bins: int) -> pd.DataFrame:
-    """Every slice and pair by pandas and scipy: counts, p-value, and p-value after Benjamini and Hochberg."""
+    """Every slice and pair by pandas and scipy: counts, p-value, and p-value after weighted Benjamini and Hochberg."""
     groups: dict[str, list[np.ndarray]] = {}
     for name, values in frame.items():
         if values.dtype.kind == "f":
@@ -86,7 +86,9 @@ def expected(frame: pd.DataFrame, wrong: np.ndarray, min_n: int, bins: int) -> p
                 tails = [stats.hypergeom.sf(k - 1, one.sum(), wrong[one].sum(), n) for one in wholes]
                 found.append((" × ".join(names), n, k, max(tails) if k / n > wrong.mean() else 1.0))
     table = pd.DataFrame(found, columns=["feature", "n", "errors", "p_value"])
-    return table.assign(p_bh=stats.false_discovery_control(table["p_value"]))
+    pairs = table["feature"].str.contains(" × ")
+    weight = len(table) / 2 / np.where(pairs, pairs.sum(), (~pairs).sum())
+    return table.assign(p_bh=stats.false_discovery_control(np.minimum(table["p_value"] / weight, 1)))
 
 
 def test_every_test_of_scipy(con: duckdb.DuckDBPyConnection) -> None:
@@ -115,6 +117,23 @@ def test_every_test_of_scipy(con: duckdb.DuckDBPyConnection) -> None:
     assert significant["feature"][0] == "light × camera"
     assert significant["value"][0].endswith(" × 1")
     assert len(worst(con, cols, min_n=30, bins=5, limit_n=1)) == 1
+
+
+def test_weights_of_the_correction(con: duckdb.DuckDBPyConnection) -> None:
+    rng = np.random.default_rng(2)
+    m = 30
+    p, weight = rng.beta(0.3, 3, m), rng.permutation(np.repeat([0.5, 2.0], [20, 10]))
+    con.register(
+        "_given",
+        pd.DataFrame({"feature": "a", "value": range(m), "p_value": p, "weight": weight}).assign(n=9, errors=3),
+    )
+    con.execute("create table tested as select *, 0.1 as base_rate, 1.0 as z from _given").fetchall()
+    found = con.sql("from slice_figures('tested')").df().set_index("value").sort_index()
+    order = np.argsort(p / weight)
+    left = np.cumsum(weight[order][::-1])[::-1]
+    holm = np.minimum(1, np.maximum.accumulate((p / weight)[order] * left))
+    assert np.allclose(found["p_holm"][order], holm)
+    assert np.allclose(found["p_bh"], stats.false_discovery_control(np.minimum(1, p / weight)))
 
 
 def test_a_planted_failure_comes_first_and_alone(con: duckdb.DuckDBPyConnection) -> None:

@@ -7,44 +7,20 @@ create or replace macro knn_graph_xy(rel, k := 10) as table
 with _points as materialized (
     select
         image_id,
-        x::double as x,
-        y::double as y,
+        [x, y]::double[] as point,
     from query_table(rel)
-    where not isnan(x::double)
-        and not isnan(y::double)
+    where isfinite(x::double)
+        and isfinite(y::double)
 ),
 
-_pairs as (
+_pairs as ( -- noqa: ST03
     select
         _from.image_id,
         _to.image_id as other_id,
-        sqrt((_from.x - _to.x) ** 2 + (_from.y - _to.y) ** 2) as gap,
+        list_distance(_from.point, _to.point) as gap,
     from _points as _from
-    inner join _points as _to
-        on _from.image_id <> _to.image_id
-),
-
-_nearest as (
-    select
-        image_id,
-        min(struct_pack(gap := gap, other_id := other_id), k) as found,
-    from _pairs
-    where not isnan(gap)
-    group by image_id
-),
-
-_long as (
-    select
-        image_id,
-        unnest(found) as one,
-        generate_subscripts(found, 1) as rank,
-    from _nearest
+    cross join _points as _to
+    where _from.image_id <> _to.image_id
 )
 
-select
-    image_id,
-    one.other_id as neighbor_id,
-    rank,
-    one.gap as distance,
-from _long
-order by image_id, rank;
+from nearest_pairs('_pairs', k);

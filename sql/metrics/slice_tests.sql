@@ -25,6 +25,7 @@ _tests as ( -- noqa: ST03
         all_errors / nullif(all_n, 0) as base_rate,
         two_proportion_z(errors, n, all_errors - errors, all_n - n) as z,
         2 * norm_sf(abs(z)) as p_value,
+        1 as weight,
     from _counts
     where n >= min_n
 )

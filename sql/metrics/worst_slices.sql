@@ -2,13 +2,17 @@
 -- Grain: one row per slice with p_bh below alpha, worst lower bound first.
 -- Parameters: rel, cols (names of columns), min_n := 20, bins := 4 (ranges of a number), limit_n := 20, alpha := 0.05
 -- Edges: as slices; a pair must be worse than either part too; exemplars are its five most confident mistakes.
--- Source: Fisher's exact test, one-sided, against the rest of all images and of either part; corrected as in slices
+-- Source: Fisher's exact test, one-sided; slices and pairs each get half of the weight of the correction
 create or replace macro worst_slices(rel, cols, min_n := 20, bins := 4, limit_n := 20, alpha := 0.05) as table
 with _images as materialized (
     from slice_members(rel, cols, bins)
 ),
 
 _tests as ( -- noqa: ST03
+    select
+        *,
+        count(p_value) over () / count(p_value) over (partition by value.code_a = value.code_b) as one_share,
+        one_share / case when one_share > 1 then 2 else 1 end as weight,
     from slice_risks('_images', min_n)
 ),
 

@@ -60,12 +60,16 @@ select
     coalesce(_images.label, -2)::integer as label,
     coalesce(_images.pred, -2)::integer as pred,
     coalesce(_images.confidence, -1)::float as confidence,
+{% if redacted %}
+    '' as name,
+{% else %}
     case
         when starts_with(_images.uri, 'sha256:') then substr(_images.uri, 1, 15) || '…'
         when regexp_matches(_files.rest, '^([/\\~]|[A-Za-z]:[/\\]|[a-z0-9+.-]+://)')
             then array_to_string(regexp_split_to_array(split_part(_files.rest, '?', 1), '[/\\]')[-2:], '/')
         else _files.rest
     end as name,
+{% endif %}
 {% if others %}
     _images.differ,
 {% endif %}

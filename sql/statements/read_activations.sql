@@ -1,11 +1,10 @@
 -- Activations of a run.
--- Grain: one row per image with one, in image order.
+-- Grain: one row per image, in image order.
 -- Parameters: run
--- Edges: none
+-- Edges: activation may be NULL
 -- Source: this project
 select
     image_id,
     activation,
 from outputs.{{ ident(run) }}
-where activation is not null
 order by image_id;

@@ -1,7 +1,7 @@
--- Nearest neighbours of images, from the activations of a run (exact, euclidean).
+-- Nearest neighbours of the images of each run: exact, by cosine distance of their activations.
 -- Grain: one row per run, space, image and rank.
 -- Parameters: none
--- Edges: rank starts at 1; an image is never its own neighbour.
+-- Edges: those of knn_graph, whose numbers these are; view <run>_neighbours has one run's; space is 'activation'.
 -- Source: this project
 create table if not exists neighbours (
     run varchar not null,
@@ -9,5 +9,5 @@ create table if not exists neighbours (
     image_id bigint not null,
     neighbor_id bigint not null,
     rank integer not null,
-    distance float not null
+    distance double not null
 );

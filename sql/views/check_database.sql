@@ -75,6 +75,13 @@ with _problems as (
     from clusters
     where run not in (select runs.run from runs)
     group by clustering
+    union all
+    select
+        'neighbours of other images than the run has' as problem,
+        runs.run as object,
+        abs(runs.n_ok - specs.n_images - specs.n_left_out) as n,
+    from runs
+    inner join neighbour_specs as specs on runs.run = specs.run
 )
 
 select

@@ -63,7 +63,13 @@ def svg(chart: Row) -> str:
 
 
 def _clean(tag: re.Match[str]) -> str:
-    text = re.sub(r'\s(?:style|role|aria-[a-z]+|xmlns:xlink|pointer-events|stroke-miterlimit)="[^"]*"', "", tag[0])
+    if " aria-label=" not in tag[0]:  # a role without a name says nothing, and an empty one is an error to a reader
+        return re.sub(r'\s(?:role|aria-[a-z]+)="[^"]*"', "", _plain(tag))
+    return _plain(tag)
+
+
+def _plain(tag: re.Match[str]) -> str:
+    text = re.sub(r'\s(?:style|xmlns:xlink|pointer-events|stroke-miterlimit)="[^"]*"', "", tag[0])
     return re.sub(r'\s(?:d|transform)="[^"]*"', lambda found: re.sub(r"(\.\d)\d+", r"\1", found[0]), text)
 
 

@@ -206,8 +206,5 @@ def _problems(problems: list[Row]) -> Table | None:
 
 
 def _errors(draft: Draft, errors: list[Row]) -> Table | None:
-    rows = [
-        [row["stage"], row["error"], count(row["n"]), words.place(row["example"] or "", draft.folder) or "–"]
-        for row in errors
-    ]
+    rows = [[row["stage"], row["error"], count(row["n"]), draft.place(row["example"] or "") or "–"] for row in errors]
     return Table("Files that failed", ["stage", "error", "n", "example"], rows, (1, 3)) if rows else None

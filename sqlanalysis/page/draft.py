@@ -53,6 +53,7 @@ class Draft:
     baseline: str | None = None
     answers: dict[str, Answer] = field(default_factory=dict)
     folder: str = ""
+    redacted: bool = False
     probs: bool = False
     shown: list[Row] = field(default_factory=list)
 
@@ -70,6 +71,10 @@ class Draft:
             self.answers[query] = Answer(sql, rows)
         return self.answers[query]
 
+    def place(self, uri: str) -> str:
+        """Where an image lies below the folder of its data set; nothing on a page without paths."""
+        return "" if self.redacted else words.place(uri, self.folder)
+
     def pictures(self, rows: list[Row]) -> list[Row]:
         """Rows of images (image_id, label_name, pred_name, uri, sizes) for a grid; `develop` adds the pixels."""
         found = []
@@ -77,7 +82,7 @@ class Draft:
             label, pred = row.get("label_name"), row.get("pred_name")
             said = [f"labelled {label}"] * (label is not None) + [f"predicted {pred}"] * (pred is not None)
             size = max(row["width_px"], row["height_px"])
-            place = words.place(row["uri"], self.folder)
+            place = self.place(row["uri"])
             found.append({"correct": False, **row, "alt": ", ".join(said), "place": place, "pixelated": size <= 64})
         self.shown += found
         return found

@@ -44,6 +44,11 @@ class Library:
         self.p, self.c = probs.argmax(axis=1), probs.max(axis=1)
         self.classes = probs.shape[1]
         self.image_id = np.arange(len(y))
+        rng = np.random.default_rng(1)
+        names = np.array(["train", "val", "test"], dtype=object)[rng.integers(0, 3, len(y))]
+        self.features = pd.DataFrame(
+            {"camera": rng.integers(0, 10, len(y)), "day": rng.integers(0, 2, len(y)) > 0, "split": names}
+        )
 
     def accuracy(self) -> list[float]:
         return [sk.accuracy_score(self.y, self.p), *wilson((self.y == self.p).sum(), len(self.y))]
@@ -55,6 +60,18 @@ class Library:
     def accuracy_by(self) -> list[float]:
         frame = pd.DataFrame({"slice": self.image_id % 100, "right": self.y == self.p})
         return frame.groupby("slice")["right"].mean().tolist()
+
+    def slices(self) -> list[float]:
+        return self.errors(["camera"], ["day"], ["split"])
+
+    def slice_pairs(self) -> list[float]:
+        return self.errors(["camera", "day"], ["camera", "split"], ["day", "split"])
+
+    def errors(self, *keys: list[str]) -> list[float]:
+        """Images and mistakes of every slice, without the tests that the macros make of them."""
+        frame = self.features.assign(wrong=self.y != self.p)
+        counts = [frame.groupby(one, observed=True)["wrong"].agg(["size", "sum"]) for one in keys]
+        return np.sort(np.concatenate([one.to_numpy().ravel() for one in counts])).tolist()
 
     def topk_accuracy(self) -> list[float]:
         return [sk.top_k_accuracy_score(self.y, self.probs, k=k) for k in (1, 3, 5)]
@@ -152,6 +169,11 @@ def columns(*indices: int) -> Callable[[Rows], list[float]]:
     return lambda rows: [row[index] for index in indices for row in rows]
 
 
+def sorted_counts(rows: Rows) -> list[float]:
+    """Images and mistakes of slices, in the order of size."""
+    return sorted(columns(2, 3)(rows))
+
+
 # Macro call, reference, which of the macro's values to compare.
 PLAN: dict[str, tuple[str, str, Callable[[Rows], list[float]]]] = {
     "accuracy": ("accuracy('run')", "sklearn + scipy", columns(2, 3, 4)),
@@ -168,6 +190,8 @@ PLAN: dict[str, tuple[str, str, Callable[[Rows], list[float]]]] = {
         "sklearn per slice",
         lambda rows: [row[index] for row in rows for index in (5, 8, 9, 10)],
     ),
+    "slices": ("slices('run', ['camera', 'day', 'split'])", "pandas groupby", sorted_counts),
+    "slice_pairs": ("slice_pairs('run', ['camera', 'day', 'split'])", "pandas groupby", sorted_counts),
     "summary": ("summary('run')", "sklearn + scipy", lambda rows: [row[1] for row in rows[3:]]),
     "worst": ("worst('run')", "numpy", columns(0)),
     "check_run": ("check_run('run')", "numpy", lambda rows: [rows[0][index] for index in (1, 8, 9, 10, 11, 12)]),
@@ -195,6 +219,7 @@ def make(con: duckdb.DuckDBPyConnection, n: int, classes: int) -> Library:
         "pred": library.p.astype(np.int32),
         "confidence": library.c,
         "probs": pa.FixedSizeListArray.from_arrays(probs.ravel(), classes),
+        **{name: pa.array(values) for name, values in library.features.items()},
     }
     con.register("made", pa.table(rows))
     con.execute("create table run as from made").fetchall()

@@ -299,6 +299,11 @@ def test_secrets_of_addresses_are_kept_nowhere(tmp_path: Path, quiet: Quiet, fig
     assert [name for name, data in places.items() if token.encode() in data] == []
     home = str(tmp_path).encode()
     assert home not in places["page"]
+    redacted = [*base, "report", str(file), str(page), "--redact-paths"]
+    assert subprocess.run(redacted, capture_output=True).returncode == 0
+    with sqlanalysis.connect(file) as con:
+        assert {name for (name,) in sqlanalysis.read_report(con, page).project("uri").fetchall()} == {""}
+    assert good.name.encode() not in page.read_bytes()
     figure("P17 secrets", "planted tokens found 0 times", "0 in file, page, stdout and stderr")
 
 

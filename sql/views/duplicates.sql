@@ -1,0 +1,19 @@
+-- Images of the same bytes in one data set, and whether their labels or splits contradict.
+-- Grain: one row per data set and sha256 that several images share, contradictions first.
+-- Parameters: none
+-- Edges: NULL is no label and no split; images that only look the same: near_duplicates and leaks.
+-- Source: this project
+create or replace view duplicates as
+select
+    dataset,
+    sha256,
+    count(*) as n,
+    list(image_id order by image_id) as image_ids,
+    list(distinct label order by label) filter (where label is not null) as labels,
+    list(distinct split order by split) filter (where split is not null) as splits,
+    count(distinct label) > 1 as labels_differ,
+    count(distinct split) > 1 as splits_differ,
+from images
+group by dataset, sha256
+having count(*) > 1
+order by labels_differ desc, splits_differ desc, dataset asc, sha256 asc;

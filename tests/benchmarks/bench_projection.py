@@ -1,0 +1,143 @@
+"""Neighbours and maps against the libraries: seconds, deviation, trustworthiness; asserts nothing about time.
+
+    python tests/benchmarks/bench_projection.py [ROUNDS]
+
+Activations are made: 50 clusters in 512 dimensions, rectified, as after a ReLU. Neighbours are timed warm, in one
+process; maps cold, each in a fresh process from its start to its end, imports and compilation included. Rounds are
+interleaved; medians are printed.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+import sqlanalysis
+
+WIDTH, SEARCHED, MAPPED = 512, (4_000, 10_000, 20_000), (1_797, 4_000, 10_000)
+ROUTES = ("by hand, cosine", "by hand, Euclidean", "project")
+
+
+def make(n: int, seed: int = 0) -> np.ndarray:
+    """(n, 512) activations in 50 clusters."""
+    random = np.random.default_rng(seed)
+    centres = random.normal(size=(50, WIDTH))
+    return np.maximum(centres[random.integers(0, 50, n)] + random.normal(size=(n, WIDTH)), 0).astype(np.float32)
+
+
+def store(con: duckdb.DuckDBPyConnection, vectors: np.ndarray) -> None:
+    """A run `made` with these activations, over as many one-pixel images."""
+    pictures = [np.array([[one % 256, one // 256]], np.uint8) for one in range(len(vectors))]
+    sqlanalysis.add_images(con, pictures, dataset="made", classes=["any"], show_progress=False)
+    ids = np.arange(1, len(vectors) + 1)
+    sqlanalysis.add_predictions(con, pd.DataFrame({"image_id": ids, "pred": 0}), "made")
+    con.register(
+        "given", pa.table({"image_id": ids, "activation": pa.FixedSizeListArray.from_arrays(vectors.ravel(), WIDTH)})
+    )
+    con.execute(f"alter table outputs.made add column activation float[{WIDTH}]").fetchall()
+    con.execute(
+        "update outputs.made set activation = given.activation from given where given.image_id = made.image_id"
+    ).fetchall()
+
+
+def timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.perf_counter()
+    found = work()
+    return time.perf_counter() - start, found
+
+
+def search(rounds: int) -> None:
+    """Neighbours: torch in tiles, the macro, and scikit-learn."""
+    from sklearn.neighbors import NearestNeighbors
+
+    from sqlanalysis.neighbours import nearest
+
+    print(
+        "| 15 neighbours of n × 512 | scikit-learn brute, s | find_neighbours, s | ratio | max deviation | knn_graph, s |"
+    )
+    print("|---|---|---|---|---|---|")
+    for n in SEARCHED:
+        vectors = make(n)
+        con = duckdb.connect()
+        for name in ("nearest_pairs", "knn_graph"):
+            con.execute(sqlanalysis.render_sql(name))
+        activation = pa.FixedSizeListArray.from_arrays(vectors.ravel(), WIDTH)
+        con.register("made", pa.table({"image_id": np.arange(n), "activation": activation}))
+        ours, theirs, macro = [], [], []
+        for _ in range(rounds):
+            model = NearestNeighbors(n_neighbors=15, algorithm="brute", metric="cosine")
+            seconds, (distances, _places) = timed(lambda model=model, vectors=vectors: model.fit(vectors).kneighbors())
+            theirs.append(seconds)
+            seconds, graph = timed(lambda vectors=vectors: nearest(vectors, 15))
+            ours.append(seconds)
+            if n <= 4_000:
+                macro.append(timed(lambda con=con: con.execute("from knn_graph('made', k := 15)").fetchall())[0])
+        deviation = np.abs(graph.distances - distances).max()
+        other, mine = statistics.median(theirs), statistics.median(ours)
+        sql = f"{statistics.median(macro):.1f}" if macro else "–"
+        print(f"| {n} | {other:.1f} | {mine:.1f} | {mine / other:.2f} | {deviation:.0e} | {sql} |", flush=True)
+
+
+def mapped(route: str, folder: Path) -> np.ndarray:
+    """One map, as (n, 2)."""
+    if route == "project":
+        with sqlanalysis.connect(folder / "made.duckdb") as con:
+            con.execute("delete from neighbour_specs").fetchall()
+            con.execute("drop view if exists made_neighbours").fetchall()
+            sqlanalysis.project(con, "made")
+            found = con.sql("select x, y from made order by image_id").fetchnumpy()
+        return np.stack([found["x"], found["y"]], axis=1)
+    warnings.simplefilter("ignore")
+    import umap
+
+    metric = "cosine" if "cosine" in route else "euclidean"
+    places: np.ndarray = umap.UMAP(metric=metric, random_state=0).fit_transform(np.load(folder / "made.npy"))
+    return places
+
+
+def maps(rounds: int) -> None:
+    """Maps: umap-learn by hand from an array, and project from a file into it."""
+    from sklearn.manifold import trustworthiness
+
+    print("\n| map of n × 512, cold | seconds | × by hand, cosine | trustworthiness by cosine |\n|---|---|---|---|")
+    for n in MAPPED:
+        with tempfile.TemporaryDirectory() as name:
+            folder, vectors = Path(name), make(n)
+            np.save(folder / "made.npy", vectors)
+            with sqlanalysis.connect(folder / "made.duckdb") as con:
+                store(con, vectors)
+            seconds: dict[str, list[float]] = {route: [] for route in ROUTES}
+            for _ in range(rounds):
+                for route, times in seconds.items():
+                    command = [sys.executable, __file__, json.dumps([route, name])]
+                    times.append(timed(lambda command=command: subprocess.run(command, check=True))[0])
+            sample = np.random.default_rng(0).permutation(n)[:2_000]
+            reference = statistics.median(seconds["by hand, cosine"])
+            for route, times in seconds.items():
+                places = np.load(folder / f"{route}.npy")
+                trust = trustworthiness(vectors[sample], places[sample], n_neighbors=15, metric="cosine")
+                took = statistics.median(times)
+                print(f"| {n}, {route} | {took:.1f} | {reference / took:.2f} | {trust:.3f} |", flush=True)
+
+
+if __name__ == "__main__":
+    given = sys.argv[1] if len(sys.argv) > 1 else "3"
+    if given.startswith("["):
+        route, folder = json.loads(given)
+        np.save(Path(folder) / f"{route}.npy", mapped(route, Path(folder)))
+    else:
+        search(int(given))
+        maps(int(given))
