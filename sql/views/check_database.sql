@@ -26,14 +26,10 @@ with _problems as (
     group by dataset
     union all
     select 'same bytes with two labels' as problem, sha256 as object, count(*) as n
-    from images
-    group by dataset, sha256
-    having count(distinct label) > 1
+    from images group by dataset, sha256 having count(distinct label) > 1
     union all
     select 'same bytes in two splits' as problem, sha256 as object, count(*) as n
-    from images
-    group by dataset, sha256
-    having count(distinct split) > 1
+    from images group by dataset, sha256 having count(distinct split) > 1
     union all
     select 'run without its table' as problem, run as object, 1 as n
     from runs
@@ -52,13 +48,7 @@ with _problems as (
     union all
     select 'outputs of other bytes than the images have now' as problem, runs.run as object, runs.n_ok - shown.n as n
     from runs
-    inner join (
-        select
-            predictions.run,
-            count(*) as n,
-        from predictions
-        group by predictions.run
-    ) as shown on runs.run = shown.run
+    inner join (select run, count(*) as n from predictions group by run) as shown on runs.run = shown.run
     where runs.n_ok > shown.n
     union all
     select 'run in another label space than its data set' as problem, runs.run as object, 1 as n
@@ -76,10 +66,7 @@ with _problems as (
     where run not in (select runs.run from runs)
     group by clustering
     union all
-    select
-        'neighbours of other images than the run has' as problem,
-        runs.run as object,
-        abs(runs.n_ok - specs.n_images - specs.n_left_out) as n,
+    select 'neighbours of other images than the run has', runs.run, abs(runs.n_ok - specs.n_images - specs.n_left_out)
     from runs
     inner join neighbour_specs as specs on runs.run = specs.run
 )
