@@ -203,7 +203,7 @@ OBJECTS = [name for name in FILES if name.partition("/")[0] in ("views", "metric
 
 def signature(name: str) -> tuple[str, str, str]:
     """Name, parameter list and kind of body of a macro, from its file."""
-    found = re.search(r"create or replace macro (\w+)\((.*?)\) as( table)?\n", templates.source(name), re.DOTALL)
+    found = re.search(r"create or replace macro (\w+)\((.*?)\) as( table)?(?: --[^\n]*)?\n", templates.source(name), re.DOTALL)
     assert found is not None, f"{name} creates no macro"
     return found[1], found[2], (found[3] or "").strip()
 
@@ -255,7 +255,7 @@ def test_parameters_shadow_no_column(name: str) -> None:
         assert parameters(name)[0] in ("rel", "rel_a", "rel_ref", "ref", "nbr")
         text = re.sub(r"--[^\n]*|'[^']*'", "", templates.source(name)).partition("as table")[2]
         made = set(re.findall(r"\bas (\w+)", text)) - {"table"}
-        assert not made & set(parameters(name)) - {"k"}, "a column of the body bears the name of a parameter"
+        assert not made & set(parameters(name)) - {"k", "gamma"}, "a column of the body bears the name of a parameter"
 
 
 def test_scalars_of_the_contract(con: duckdb.DuckDBPyConnection) -> None:

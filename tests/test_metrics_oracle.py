@@ -399,7 +399,7 @@ def numpy_bins(c: np.ndarray, bins: int, mode: str) -> np.ndarray:
     if mode == "width":
         return np.minimum(np.floor(c.astype(np.float64) * bins), bins - 1).astype(int)
     last = np.searchsorted(np.sort(c), c, side="right") - 1
-    return np.minimum(last * bins // max(len(c) - 1, 1), bins - 1)
+    return np.minimum(last * bins // (len(c) - 1), bins - 1) if len(c) > 1 else last + bins - 1
 
 
 @pytest.mark.parametrize("mode", ["width", "mass"])

@@ -4,13 +4,22 @@
 -- Edges: NULL label or pred is left out; pred -1 is wrong; all right or all wrong gives an interval of width 0.
 -- Source: resampled successes are binomial; Efron & Tibshirani (1993), An Introduction to the Bootstrap, ch. 13.
 create or replace macro accuracy_bootstrap(rel, level := 0.95) as table
-with _counts as (
+with _answers as (
+    select
+        count(*) as n,
+        count(*) filter (where pred = label) as correct,
+    from query_table(rel)
+    where label is not null
+        and pred is not null
+),
+
+_counts as (
     select
         n,
         correct,
         correct / nullif(n, 0) as accuracy,
         sqrt(correct * (1 - correct / nullif(n, 0))) as sd,
-    from accuracy(rel)
+    from _answers
 ),
 
 -- Beyond ten standard deviations there is less than 1e-22.

@@ -15,19 +15,30 @@ with _scored as (
         and probs is not null
 ),
 
+-- Binned first, put in range after: there are few bins.
+_steps as (
+    select
+        class,
+        floor(p * bins) as step,
+        count(*) as n,
+        sum(p) as p_sum,
+        count(*) filter (where label = class) as hits,
+    from _scored
+    group by class, step
+),
+
 _binned as (
     select
         class,
         case
             when bins < 1 then error('bins must be at least 1')
-            when isnan(p) then null
-            else greatest(0, least(bins - 1, floor(p * bins)))
-        end::integer as bin,
-        count(*) as n,
-        sum(p) as p_sum,
-        count(*) filter (where label = class) as hits,
-    from _scored
-    group by all
+            else greatest(0, least(bins - 1, step))
+        end as bin,
+        sum(n) as n,
+        sum(p_sum) as p_sum,
+        sum(hits) as hits,
+    from _steps
+    group by class, bin
 )
 
 select

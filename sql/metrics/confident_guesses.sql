@@ -23,13 +23,6 @@ _answers as (
         and pred is not null
         and not isnan(list_max(probs)::double)
         and probs[label + 1] is not null
-),
-
-_above as (
-    select
-        *,
-        list_transform(list_zip(probs, bars), lambda _one: (_one[1] >= _one[2])::integer) as above,
-    from _answers
 )
 
 select
@@ -37,9 +30,18 @@ select
     label,
     pred,
     top,
-    case when list_sum(above) > 1 then top else list_position(above, 1) - 1 end as suggested,
+    case
+        when probs[top + 1] >= bars[top + 1] then top
+        else list_transform(
+            [list_transform(list_zip(probs, bars), lambda _one: (_one[1] >= _one[2])::integer)],
+            lambda _above: case when list_sum(_above) > 1 then top else list_position(_above, 1) - 1 end
+        )[1]
+    end as suggested,
     probs[label + 1]::double as self_confidence,
     probs[top + 1]::double as confidence,
-    probs[label + 1]::double - greatest(list_max(probs[1:label]), list_max(probs[label + 2:]))::double as margin,
+    probs[label + 1]::double - case
+        when top <> label then probs[top + 1]
+        else greatest(list_max(probs[1:label]), list_max(probs[label + 2:]))
+    end::double as margin,
     probs,
-from _above;
+from _answers;

@@ -14,26 +14,29 @@ with _scored as (
         and probs is not null
 ),
 
-_steps as (
-    select
-        p,
-        count(*) as n,
-        count(*) filter (where label = cls) as hits,
-    from _scored
-    where not isnan(p)
-    group by p
-),
-
-_sums as (
+_ranked as (
     select
         p as threshold,
-        sum(n) over (order by p desc)::bigint as called,
-        sum(hits) over (order by p desc)::bigint as tp,
-        row_number() over (order by p desc) as step,
-        count(*) over () as steps,
-        sum(n) over ()::bigint as total,
-        sum(hits) over ()::bigint as positives,
-    from _steps
+        row_number() over (order by p desc) as called,
+        sum((label = cls)::integer) over (order by p desc rows unbounded preceding)::bigint as tp,
+        dense_rank() over (order by p desc) as step,
+        lead(p) over (order by p desc) as following,
+    from _scored
+    where not isnan(p)
+),
+
+-- The last image of equal probabilities has counted all of them.
+_sums as (
+    select
+        threshold,
+        called,
+        tp,
+        step,
+        max(step) over () as steps,
+        max(called) over () as total,
+        max(tp) over () as positives,
+    from _ranked
+    where following is distinct from threshold
 )
 
 select

@@ -14,13 +14,14 @@ with _answers as (
         and confidence is not null
 ),
 
-_ranked as (
-    select
-        is_right,
+-- Just below the share where the next bin begins, so that the value there is in it.
+_edges as (
+    select quantile_cont(
         confidence,
-        count(*) over (order by confidence) - 1 as below,
-        count(*) over () - 1 as others,
+        list_transform(range(1, greatest(bins, 2)), lambda _i: _i / greatest(bins, 2) - 1e-12)
+    ) as edges,
     from _answers
+    where mode = 'mass'
 ),
 
 _binned as (
@@ -31,10 +32,11 @@ _binned as (
             when bins < 1 then error('bins must be at least 1')
             when isnan(confidence) then null
             when mode = 'width' then greatest(0, least(bins - 1, floor(confidence * bins)))
-            when mode = 'mass' then least(bins - 1, coalesce(below * bins // nullif(others, 0), 0))
+            when mode = 'mass' then least(bins - 1, len(list_filter(edges, lambda _edge: _edge <= confidence)))
             else error('mode is width or mass')
         end::integer as bin,
-    from _ranked
+    from _answers
+    cross join _edges
 ),
 
 _counts as (

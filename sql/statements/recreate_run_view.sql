@@ -12,7 +12,6 @@ select
     images.split,
     labels.class as label,
     labels.name as label_name,
-    case when runs.output_space = datasets.space then images.accepted end as accepted,
 {% if 'pred' in names %}
     outputs.pred,
     preds.name as pred_name,
@@ -23,8 +22,7 @@ select
 {% if 'pred' in names %}
     case
         when images.accepted is null then outputs.pred = labels.class
-        when runs.output_space = datasets.space and len(images.accepted) > 0
-            then list_contains(images.accepted, outputs.pred)
+        when runs.output_space = datasets.space and images.accepted <> [] then outputs.pred in images.accepted
     end as correct,
 {% endif %}
 {% if 'probs' in names %}
@@ -56,6 +54,7 @@ select
     images.sharpness,
     images.colourfulness,
     images.entropy,
+    case when runs.output_space = datasets.space then images.accepted end as accepted,
     images.meta,
 from outputs.{{ ident(run) }} as outputs
 inner join images on outputs.image_id = images.image_id and outputs.sha256 = images.sha256

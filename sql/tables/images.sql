@@ -1,7 +1,7 @@
 -- Images by reference: where, what, and the true class.
 -- Grain: one row per data set and uri.
 -- Parameters: none
--- Edges: label NULL: unlabelled; accepted: all right classes; sizes before EXIF orientation; statistics when measured.
+-- Edges: label NULL: unlabelled; accepted: all right classes; sizes before EXIF orientation; statistics once measured.
 -- Source: this project
 create table if not exists images (
     image_id bigint not null,

@@ -1,18 +1,22 @@
-"""Time every metric against its reference library, in one process, taking turns; prints a table.
+"""Time every table macro against its reference, in one process, taking turns, and measure how far the answers differ.
 
-    python tests/benchmarks/bench_metrics.py [rows] [classes] [turns]
+    python tests/benchmarks/bench_metrics.py [--rows N] [--classes K] [--turns T] [--only NAME ...]
 
-The library starts from numpy arrays in memory, SQL from a table of an evaluation file. Medians over the turns.
+The library starts from numpy arrays in memory and gives arrays, SQL starts from a table of an evaluation file and
+gives arrays. Medians over the turns. Prints two Markdown tables: one row per entry, then one row per reference. An
+entry has a size of its own where its reference would take minutes or the metric is quadratic. "numpy" marks a
+reference that no library offers: the formula written anew.
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
-import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,209 +26,637 @@ import pandas as pd
 import pyarrow as pa
 import torch
 import torchmetrics.functional.classification as tm
-from scipy import stats
-from sklearn import calibration as sk_calibration
+from cleanlab import count as cl_count
+from cleanlab import filter as cl_filter
+from cleanlab import rank as cl_rank
+from netcal.metrics import ECE, MCE
+from scipy import sparse, stats
+from scipy.spatial.distance import jensenshannon, pdist, squareform
 from sklearn import metrics as sk
+from sklearn.calibration import calibration_curve
+from sklearn.neighbors import NearestNeighbors
+from statsmodels.stats.contingency_tables import mcnemar as sm_mcnemar
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
 
 import sqlanalysis
 
-Numbers = np.ndarray
+Array = np.ndarray
+Found = dict[str, Array]  # a result, column by column
+WIDTH, NEIGHBOURS = 512, 10
 
 
-def wilson(k: int, n: int) -> list[float]:
-    interval = stats.binomtest(int(k), int(n)).proportion_ci(0.95, method="wilson")
-    return [interval.low, interval.high]
+class Data:
+    """Two runs over the same images as arrays, and as the tables `run`, `other` and (up to 100,000 rows) `graph`."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, n: int, classes: int) -> None:
+        rng = np.random.default_rng(0)
+        self.n, self.classes, self.id = n, classes, np.arange(n)
+        self.y = rng.integers(0, classes, n)
+        logits = rng.normal(size=(n, classes)).astype(np.float32)
+        logits[self.id, self.y] += 1.5
+        self.probs = torch.softmax(torch.from_numpy(logits), dim=1).numpy()
+        self.probs64 = self.probs.astype(np.float64)
+        other = torch.softmax(torch.from_numpy(logits + 0.5 * rng.normal(size=(n, classes))), dim=1).numpy()
+        self.p, self.c, self.p_b, self.c_b = self.probs.argmax(1), self.probs.max(1), other.argmax(1), other.max(1)
+        self.right, self.right_b = self.y == self.p, self.y == self.p_b
+        self.features = {"camera": rng.integers(0, 20, n), "batch": rng.integers(0, 200, n)}
+        self.xy = rng.normal(size=(n, 2))
+        shared = {"image_id": self.id, "label": self.y.astype(np.int32), **self.features}
+        shared |= {"x": self.xy[:, 0], "y": self.xy[:, 1]}
+        if n <= 100_000:
+            self.activation = rng.normal(size=(n, WIDTH)).astype(np.float32)
+            shared["activation"] = lists(self.activation)
+            self.near = (self.id[:, None] + rng.integers(1, n, (n, NEIGHBOURS))) % n
+            self.distance = np.sort(rng.random((n, NEIGHBOURS)).astype(np.float32), axis=1)
+            graph = {"image_id": self.id.repeat(NEIGHBOURS), "neighbor_id": self.near.ravel()}
+            graph |= {"rank": np.tile(np.arange(1, NEIGHBOURS + 1), n), "distance": self.distance.ravel()}
+            store(con, "graph", graph)
+        for name, probs, p, c in (("run", self.probs, self.p, self.c), ("other", other, self.p_b, self.c_b)):
+            rest = {"pred": p.astype(np.int32), "confidence": c.astype(np.float32), "probs": lists(probs)}
+            store(con, name, shared | rest)
 
 
-class Library:
-    """What a user of the libraries would write, from arrays."""
-
-    def __init__(self, y: Numbers, probs: Numbers) -> None:
-        self.y, self.probs = y, probs
-        self.p, self.c = probs.argmax(axis=1), probs.max(axis=1)
-        self.classes = probs.shape[1]
-        self.image_id = np.arange(len(y))
-        rng = np.random.default_rng(1)
-        names = np.array(["train", "val", "test"], dtype=object)[rng.integers(0, 3, len(y))]
-        self.features = pd.DataFrame(
-            {"camera": rng.integers(0, 10, len(y)), "day": rng.integers(0, 2, len(y)) > 0, "split": names}
-        )
-
-    def accuracy(self) -> list[float]:
-        return [sk.accuracy_score(self.y, self.p), *wilson((self.y == self.p).sum(), len(self.y))]
-
-    def accuracy_bootstrap(self) -> list[float]:
-        n, share = len(self.y), float((self.y == self.p).mean())
-        return [share, *(stats.binom.ppf([0.025, 0.975], n, share) / n)]
-
-    def accuracy_by(self) -> list[float]:
-        frame = pd.DataFrame({"slice": self.image_id % 100, "right": self.y == self.p})
-        return frame.groupby("slice")["right"].mean().tolist()
-
-    def slices(self) -> list[float]:
-        return self.errors(["camera"], ["day"], ["split"])
-
-    def slice_pairs(self) -> list[float]:
-        return self.errors(["camera", "day"], ["camera", "split"], ["day", "split"])
-
-    def errors(self, *keys: list[str]) -> list[float]:
-        """Images and mistakes of every slice, without the tests that the macros make of them."""
-        frame = self.features.assign(wrong=self.y != self.p)
-        counts = [frame.groupby(one, observed=True)["wrong"].agg(["size", "sum"]) for one in keys]
-        return np.sort(np.concatenate([one.to_numpy().ravel() for one in counts])).tolist()
-
-    def topk_accuracy(self) -> list[float]:
-        return [sk.top_k_accuracy_score(self.y, self.probs, k=k) for k in (1, 3, 5)]
-
-    def confusion_matrix(self) -> list[float]:
-        return sk.confusion_matrix(self.y, self.p).ravel().tolist()
-
-    def confusion_dense(self) -> list[float]:
-        return sk.confusion_matrix(self.y, self.p, normalize="true").ravel().tolist()
-
-    def per_class(self) -> list[float]:
-        found = sk.precision_recall_fscore_support(self.y, self.p, average=None, zero_division=0)
-        return [*found[0], *found[1], *found[2], *sk.jaccard_score(self.y, self.p, average=None)]
-
-    def scores(self) -> list[float]:
-        y, p = self.y, self.p
-        return [
-            sk.accuracy_score(y, p),
-            sk.balanced_accuracy_score(y, p),
-            *sk.precision_recall_fscore_support(y, p, average="macro", zero_division=0)[:3],
-            sk.jaccard_score(y, p, average="macro"),
-            *sk.precision_recall_fscore_support(y, p, average="weighted", zero_division=0)[:3],
-            sk.f1_score(y, p, average="micro"),
-            sk.cohen_kappa_score(y, p),
-            sk.matthews_corrcoef(y, p),
-        ]
-
-    def scores_by(self) -> list[float]:
-        found = []
-        for slice_id in range(100):
-            y, p = self.y[self.image_id % 100 == slice_id], self.p[self.image_id % 100 == slice_id]
-            found += [sk.balanced_accuracy_score(y, p), sk.f1_score(y, p, average="macro")]
-            found += [sk.cohen_kappa_score(y, p), sk.matthews_corrcoef(y, p)]
-        return found
-
-    def summary(self) -> list[float]:
-        return [*self.accuracy(), float(self.c.mean(dtype=np.float64)), *self.scores()[1:]]
-
-    def worst(self) -> list[float]:
-        wrong = np.flatnonzero(self.y != self.p)
-        order = np.lexsort((wrong, self.probs[wrong, self.y[wrong]], -self.c[wrong]))
-        return wrong[order[:50]].tolist()
-
-    def top_confusions(self) -> list[float]:
-        cells = sk.confusion_matrix(self.y, self.p)
-        np.fill_diagonal(cells, 0)
-        return np.sort(cells.ravel())[::-1][:20].tolist()
-
-    def check_run(self) -> list[float]:
-        n = len(self.y)
-        return [
-            n - len(np.unique(self.image_id)),
-            np.isnan(self.probs).any(axis=1).sum(),
-            ((self.probs < 0) | (self.probs > 1)).any(axis=1).sum(),
-            (abs(self.probs.sum(axis=1, dtype=np.float64) - 1) > 1e-3).sum(),
-            (self.probs.argmax(axis=1) != self.p).sum(),
-            (abs(self.probs[np.arange(n), self.p] - self.c) > 1e-3).sum(),
-        ]
-
-    def probability_scores(self) -> list[float]:
-        brier = sk.brier_score_loss(self.y, self.probs, labels=range(self.classes), scale_by_half=False)
-        return [sk.log_loss(self.y, self.probs), brier]
-
-    def calibration(self) -> list[float]:
-        probs, y = torch.from_numpy(self.probs), torch.from_numpy(self.y)
-        norms = ("l1", "max", "l2")
-        return [float(tm.multiclass_calibration_error(probs, y, self.classes, n_bins=15, norm=norm)) for norm in norms]
-
-    def reliability(self) -> list[float]:
-        found = sk_calibration.calibration_curve(self.y == self.p, self.c.astype(np.float64), n_bins=15)
-        return [*found[0], *found[1]]
-
-    def reliability_mass(self) -> list[float]:
-        c = self.c.astype(np.float64)
-        found = sk_calibration.calibration_curve(self.y == self.p, c, n_bins=10, strategy="quantile")
-        return [*found[0], *found[1]]
-
-    def ranking(self) -> list[float]:
-        truth = np.eye(self.classes)[self.y]
-        return [sk.roc_auc_score(truth, self.probs), sk.average_precision_score(truth, self.probs)]
-
-    def entropy_scores(self) -> list[float]:
-        return [float(stats.entropy(self.probs.astype(np.float64), axis=1).mean())]
-
-    def selective(self) -> list[float]:
-        wrong = (self.y != self.p)[np.argsort(-self.c, kind="stable")]
-        return [float((np.cumsum(wrong) / np.arange(1, len(wrong) + 1)).mean())]
+def lists(values: Array) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(values.astype(np.float32).ravel(), values.shape[1])
 
 
-Rows = list[tuple[Any, ...]]
-
-
-def columns(*indices: int) -> Callable[[Rows], list[float]]:
-    """The chosen columns of a result, one after the other."""
-    return lambda rows: [row[index] for index in indices for row in rows]
-
-
-def sorted_counts(rows: Rows) -> list[float]:
-    """Images and mistakes of slices, in the order of size."""
-    return sorted(columns(2, 3)(rows))
-
-
-# Macro call, reference, which of the macro's values to compare.
-PLAN: dict[str, tuple[str, str, Callable[[Rows], list[float]]]] = {
-    "accuracy": ("accuracy('run')", "sklearn + scipy", columns(2, 3, 4)),
-    "accuracy_bootstrap": ("accuracy_bootstrap('run')", "scipy binom.ppf", columns(1, 2, 3)),
-    "accuracy_by": ("accuracy_by('run', image_id % 100)", "pandas groupby", columns(3)),
-    "topk_accuracy": ("topk_accuracy('run')", "sklearn", columns(3)),
-    "confusion_matrix": ("confusion_matrix('run')", "sklearn", columns(2)),
-    "confusion_dense": ("confusion_dense('run')", "sklearn", columns(3)),
-    "top_confusions": ("top_confusions('run')", "sklearn", columns(2)),
-    "per_class": ("per_class('run')", "sklearn", columns(4, 5, 6, 7)),
-    "scores": ("scores('run')", "sklearn", lambda rows: list(rows[0][1:])),
-    "scores_by": (
-        "scores_by('run', image_id % 100)",
-        "sklearn per slice",
-        lambda rows: [row[index] for row in rows for index in (5, 8, 9, 10)],
-    ),
-    "slices": ("slices('run', ['camera', 'day', 'split'])", "pandas groupby", sorted_counts),
-    "slice_pairs": ("slice_pairs('run', ['camera', 'day', 'split'])", "pandas groupby", sorted_counts),
-    "summary": ("summary('run')", "sklearn + scipy", lambda rows: [row[1] for row in rows[3:]]),
-    "worst": ("worst('run')", "numpy", columns(0)),
-    "check_run": ("check_run('run')", "numpy", lambda rows: [rows[0][index] for index in (1, 8, 9, 10, 11, 12)]),
-    "probability_scores": ("probability_scores('run')", "sklearn", columns(1, 2)),
-    "calibration": ("calibration('run')", "torchmetrics", columns(1, 2, 3)),
-    "reliability": ("reliability('run')", "sklearn", columns(5, 4)),
-    "reliability_mass": ("reliability('run', 10, 'mass')", "sklearn", columns(5, 4)),
-    "ranking": ("ranking('run')", "sklearn", columns(2, 4)),
-    "entropy_scores": ("entropy_scores('run')", "scipy", columns(1)),
-    "selective": ("selective('run')", "numpy", columns(1)),
-}
-
-
-def make(con: duckdb.DuckDBPyConnection, n: int, classes: int) -> Library:
-    """Random softmax probabilities that know something about the label, as arrays and as the table `run`."""
-    rng = np.random.default_rng(0)
-    y = rng.integers(0, classes, n)
-    logits = rng.normal(size=(n, classes)).astype(np.float32)
-    logits[np.arange(n), y] += 1.5
-    probs = torch.softmax(torch.from_numpy(logits), dim=1).numpy()
-    library = Library(y, probs)
-    rows = {
-        "image_id": library.image_id,
-        "label": y.astype(np.int32),
-        "pred": library.p.astype(np.int32),
-        "confidence": library.c,
-        "probs": pa.FixedSizeListArray.from_arrays(probs.ravel(), classes),
-        **{name: pa.array(values) for name, values in library.features.items()},
-    }
-    con.register("made", pa.table(rows))
-    con.execute("create table run as from made").fetchall()
+def store(con: duckdb.DuckDBPyConnection, name: str, columns: dict[str, Any]) -> None:
+    con.register("made", pa.table(columns))
+    con.execute(f"create or replace table {name} as from made").fetchall()
     con.unregister("made")
-    return library
+
+
+# References: what a user of the libraries would write, from arrays. Each gives the columns that its entry compares.
+
+
+def wilson(k: Array, n: Array) -> tuple[Array, Array]:
+    return proportion_confint(k, n, method="wilson")
+
+
+def accuracy(d: Data) -> list[Any]:
+    return [sk.accuracy_score(d.y, d.p), *wilson(d.right.sum(), d.n)]
+
+
+def tm_accuracy(d: Data) -> list[Any]:
+    return [tm.multiclass_accuracy(*tensors(d.p, d.y), d.classes, average="micro")]
+
+
+def tensors(*arrays: Array) -> list[torch.Tensor]:
+    return [torch.from_numpy(one) for one in arrays]
+
+
+def accuracy_bootstrap(d: Data) -> list[Any]:
+    share = float(d.right.mean())
+    return [share, *(stats.binom.ppf([0.025, 0.975], d.n, share) / d.n)]
+
+
+def accuracy_by(d: Data) -> list[Any]:
+    found = pd.DataFrame({"slice": d.id % 100, "right": d.right}).groupby("slice")["right"].agg(["sum", "count"])
+    k, n = found["sum"].to_numpy(), found["count"].to_numpy()
+    return [k / n, *wilson(k, n)]
+
+
+def topk(d: Data) -> list[Any]:
+    return [[sk.top_k_accuracy_score(d.y, d.probs, k=k) for k in (1, 3, 5)]]
+
+
+def tm_topk(d: Data) -> list[Any]:
+    probs, y = tensors(d.probs, d.y)
+    return [[tm.multiclass_accuracy(probs, y, d.classes, average="micro", top_k=k) for k in (1, 3, 5)]]
+
+
+def confusion(d: Data) -> list[Any]:
+    return [sk.confusion_matrix(d.y, d.p)]
+
+
+def dense(d: Data) -> list[Any]:
+    cells = sk.confusion_matrix(d.y, d.p)
+    return [cells, cells / cells.sum(axis=1, keepdims=True), cells / cells.sum(axis=0)]
+
+
+def top_confusions(d: Data) -> list[Any]:
+    cells = sk.confusion_matrix(d.y, d.p)
+    np.fill_diagonal(cells, 0)
+    return [np.sort(cells.ravel())[::-1][:20]]
+
+
+def per_class(d: Data) -> list[Any]:
+    precision, recall, f1, support = sk.precision_recall_fscore_support(d.y, d.p, average=None)
+    low, high = wilson(np.round(recall * support), support)
+    return [precision, recall, f1, sk.jaccard_score(d.y, d.p, average=None), low, high]
+
+
+def scores(d: Data) -> list[Any]:
+    return sk_scores(d.y, d.p)
+
+
+def sk_scores(y: Array, p: Array) -> list[Any]:
+    return [
+        sk.accuracy_score(y, p),
+        sk.balanced_accuracy_score(y, p),
+        *sk.precision_recall_fscore_support(y, p, average="macro", zero_division=0)[:3],
+        sk.jaccard_score(y, p, average="macro"),
+        *sk.precision_recall_fscore_support(y, p, average="weighted", zero_division=0)[:3],
+        sk.f1_score(y, p, average="micro"),
+        sk.cohen_kappa_score(y, p),
+        sk.matthews_corrcoef(y, p),
+    ]
+
+
+def scores_by(d: Data) -> list[Any]:
+    found = []
+    for one in range(100):
+        y, p = d.y[d.id % 100 == one], d.p[d.id % 100 == one]
+        f1 = sk.f1_score(y, p, average="macro")
+        found.append([sk.balanced_accuracy_score(y, p), f1, sk.cohen_kappa_score(y, p), sk.matthews_corrcoef(y, p)])
+    return list(np.array(found).T)
+
+
+def summary(d: Data) -> list[Any]:
+    return [[*accuracy(d), d.c.mean(dtype=np.float64), *scores(d)[1:]]]
+
+
+def worst(d: Data) -> list[Any]:
+    wrong = np.flatnonzero(~d.right)
+    return [wrong[np.lexsort((wrong, d.probs[wrong, d.y[wrong]], -d.c[wrong]))][:50]]
+
+
+def check_run(d: Data) -> list[Any]:
+    return [
+        d.n - len(np.unique(d.id)),
+        np.isnan(d.probs).any(axis=1).sum(),
+        ((d.probs < 0) | (d.probs > 1)).any(axis=1).sum(),
+        (abs(d.probs.sum(axis=1, dtype=np.float64) - 1) > 1e-3).sum(),
+        (d.probs.argmax(axis=1) != d.p).sum(),
+        (abs(d.probs[d.id, d.p] - d.c) > 1e-3).sum(),
+    ]
+
+
+def probability_scores(d: Data) -> list[Any]:
+    return [sk.log_loss(d.y, d.probs), sk.brier_score_loss(d.y, d.probs, scale_by_half=False)]
+
+
+def entropy(d: Data) -> list[Any]:
+    found = stats.entropy(d.probs64, axis=1)
+    return [found.mean(), found[d.right].mean(), found[~d.right].mean()]
+
+
+def netcal(equal: bool) -> Callable[[Data], list[Any]]:
+    return lambda d: [one(15, equal_intervals=equal).measure(d.probs, d.y) for one in (ECE, MCE)]
+
+
+def tm_calibration(d: Data) -> list[Any]:
+    norms = ("l1", "max", "l2")
+    return [tm.multiclass_calibration_error(*tensors(d.probs, d.y), d.classes, 15, norm) for norm in norms]
+
+
+def reliability(strategy: str) -> Callable[[Data], list[Any]]:
+    return lambda d: list(calibration_curve(d.right, d.c.astype(np.float64), n_bins=15, strategy=strategy))
+
+
+def classwise(d: Data) -> list[Any]:
+    found = []
+    for one in range(d.classes):
+        p = d.probs64[:, one]
+        bins = np.minimum((p * 15).astype(int), 14)
+        gap = np.bincount(bins, p, 15) - np.bincount(bins, d.y == one, 15)
+        found.append([abs(gap).sum() / d.n, (abs(gap) / np.maximum(np.bincount(bins, minlength=15), 1)).max()])
+    return list(np.array(found).T)
+
+
+def ranking_per_class(d: Data) -> list[Any]:
+    auc = sk.roc_auc_score(d.y, d.probs, multi_class="ovr", average=None)
+    return [auc, sk.average_precision_score(d.y, d.probs, average=None)]
+
+
+def ranking(d: Data) -> list[Any]:
+    weights = np.bincount(d.y)
+    return [mean for one in ranking_per_class(d) for mean in (one.mean(), np.average(one, weights=weights))]
+
+
+def tm_ranking(d: Data) -> list[Any]:
+    functions = (tm.multiclass_auroc, tm.multiclass_average_precision)
+    return [one(*tensors(d.probs, d.y), d.classes, average=kind) for one in functions for kind in ("macro", "weighted")]
+
+
+def pr_curve(d: Data) -> list[Any]:
+    precision, recall, thresholds = sk.precision_recall_curve(d.y == 1, d.probs[:, 1])
+    fpr, _, _ = sk.roc_curve(d.y == 1, d.probs[:, 1], drop_intermediate=False)
+    return [thresholds, precision[:-1], recall[:-1], fpr[:0:-1]]
+
+
+def steps(d: Data) -> tuple[Array, Array, Array]:
+    """Confidences from the highest on, images at least so confident, share of errors among them; ties are one step."""
+    order = np.argsort(-d.c)
+    c = d.c[order]
+    last = np.flatnonzero(np.append(c[1:] != c[:-1], True))
+    return c[last], last + 1, np.cumsum(~d.right[order])[last] / (last + 1)
+
+
+def risk_coverage(d: Data) -> list[Any]:
+    c, kept, risk = steps(d)
+    return [c[::-1], kept[::-1] / d.n, risk[::-1]]
+
+
+def selective(d: Data) -> list[Any]:
+    c, kept, risk = steps(d)
+    area = (risk * np.diff(kept, prepend=0)).sum() / d.n
+    wrong = int((~d.right).sum())
+    best = (np.arange(1, wrong + 1) / (d.n - wrong + np.arange(1, wrong + 1))).sum() / d.n
+    good = np.flatnonzero(risk <= 0.2)[-1]
+    return [area, area - best, kept[good] / d.n, c[good]]
+
+
+def agreement(d: Data) -> list[Any]:
+    lost, won = (d.right & ~d.right_b).mean(), (~d.right & d.right_b).mean()
+    return [(d.p == d.p_b).mean(), lost, won, sk.cohen_kappa_score(d.p, d.p_b)]
+
+
+def mcnemar(d: Data) -> list[Any]:
+    return sm_tests(d.right, d.right_b)
+
+
+def sm_tests(a: Array, b: Array) -> list[Any]:
+    cells = np.bincount(2 * ~a + ~b, minlength=4).reshape(2, 2)
+    return [cells[0, 1], cells[1, 0], *(sm_mcnemar(cells, exact=exact).pvalue for exact in (True, False))]
+
+
+def merged(d: Data) -> pd.DataFrame:
+    a = pd.DataFrame({"image_id": d.id, "label": d.y, "pred_a": d.p})
+    return a.merge(pd.DataFrame({"image_id": d.id, "pred_b": d.p_b}), on="image_id")
+
+
+def merged_mcnemar(d: Data) -> list[Any]:
+    both = merged(d)
+    return sm_tests((both["pred_a"] == both["label"]).to_numpy(), (both["pred_b"] == both["label"]).to_numpy())
+
+
+def paired(d: Data) -> list[Any]:
+    both = merged(d)
+    return [*both.to_numpy().T, both["pred_a"] == both["label"], both["pred_b"] == both["label"]]
+
+
+def resampled(d: Data, *runs: Array) -> Array:
+    """Accuracy, balanced accuracy, macro F1, kappa and Matthews correlation of 1000 row resamples of each run."""
+    rng, found = np.random.default_rng(1), []
+    cells = [d.y * d.classes + p for p in runs]
+    for _ in range(1000):
+        rows = rng.integers(0, d.n, d.n)
+        found.append([cell_scores(np.bincount(one[rows], minlength=d.classes**2), d.classes) for one in cells])
+    return np.array(found)
+
+
+def cell_scores(counts: Array, classes: int) -> list[float]:
+    cells = counts.reshape(classes, classes)
+    n, tp, support, guessed = counts.sum(), cells.diagonal(), cells.sum(1), cells.sum(0)
+    both = tp.sum() / n - support @ guessed / n**2
+    spread = np.sqrt((1 - support @ support / n**2) * (1 - guessed @ guessed / n**2))
+    kappa = both / (1 - support @ guessed / n**2)
+    return [tp.sum() / n, (tp / support).mean(), (2 * tp / (support + guessed)).mean(), kappa, both / spread]
+
+
+def bootstrap(d: Data) -> list[Any]:
+    found = resampled(d, d.p)[:, 0]
+    return [found.std(0, ddof=1), *np.quantile(found, [0.025, 0.975], axis=0)]
+
+
+def replicates(d: Data) -> list[Any]:
+    found = resampled(d, d.p)[:, 0]
+    return [found.mean(0), found.std(0)]
+
+
+def paired_bootstrap(d: Data) -> list[Any]:
+    found = resampled(d, d.p, d.p_b)[:, :, :3]
+    return list(np.quantile(found[:, 1] - found[:, 0], [0.025, 0.975], axis=0))
+
+
+def counted(d: Data, names: Iterable[str]) -> pd.DataFrame:
+    frame = pd.DataFrame({**d.features, "wrong": ~d.right})
+    return frame.groupby(list(names))["wrong"].agg(["sum", "count"])
+
+
+def tested(groups: list[pd.DataFrame], d: Data) -> list[Any]:
+    """Slices with their tests, worst lower bound first."""
+    k, n = pd.concat(groups)["sum"].to_numpy(), pd.concat(groups)["count"].to_numpy()
+    low, _ = wilson(k, n)
+    base, rest = (~d.right).mean(), (~d.right).sum() - k
+    z = (k / n - rest / (d.n - n)) / np.sqrt(base * (1 - base) * (1 / n + 1 / (d.n - n)))
+    p = 2 * stats.norm.sf(abs(z))
+    order = np.argsort(-low)
+    return [one[order] for one in (low, z, p, multipletests(p, method="holm")[1], multipletests(p, method="fdr_bh")[1])]
+
+
+def slices(d: Data) -> list[Any]:
+    return tested([counted(d, [name]) for name in d.features], d)
+
+
+def slice_pairs(d: Data) -> list[Any]:
+    return tested([counted(d, d.features)], d)
+
+
+def bare_slices(d: Data) -> list[Any]:
+    groups = [counted(d, [name]) for name in d.features]
+    return [np.sort(np.concatenate([one["sum"] / one["count"] for one in groups]))]
+
+
+def bare_pairs(d: Data) -> list[Any]:
+    group = counted(d, d.features)
+    return [np.sort(group["sum"] / group["count"])]
+
+
+def thresholds(d: Data) -> list[Any]:
+    return [cl_count.get_confident_thresholds(d.y, d.probs64)]
+
+
+def joint(d: Data) -> list[Any]:
+    raw = cl_count.compute_confident_joint(d.y, d.probs64, calibrate=False)
+    return [raw[raw > 0], cl_count.calibrate_confident_joint(raw, d.y)[raw > 0]]
+
+
+def issues(by: str) -> Callable[[Data], list[Any]]:
+    return lambda d: [
+        cl_filter.find_label_issues(d.y, d.probs64, filter_by=by, return_indices_ranked_by="self_confidence")
+    ]
+
+
+def quality(d: Data) -> list[Any]:
+    names = ("self_confidence", "normalized_margin")
+    own, margin = (cl_rank.get_label_quality_scores(d.y, d.probs64, method=name) for name in names)
+    order = np.lexsort((d.id, own))
+    return [order, own[order], margin[order]]
+
+
+def cosine(d: Data) -> list[Any]:
+    distance = sk.pairwise.cosine_distances(d.activation[5:6], d.activation)[0]
+    distance[5] = np.inf
+    order = np.argpartition(distance, 10)[:10]
+    order = order[np.argsort(distance[order])]
+    return [order, distance[order]]
+
+
+def nearest(metric: str) -> Callable[[Data], list[Any]]:
+    def found(d: Data) -> list[Any]:
+        points = d.activation if metric == "cosine" else d.xy
+        distance, near = NearestNeighbors(n_neighbors=10, algorithm="brute", metric=metric).fit(points).kneighbors()
+        return [near.ravel(), distance.ravel()]
+
+    return found
+
+
+def pairs(d: Data) -> pd.DataFrame:
+    rows, columns = np.nonzero(d.distance <= 0.02)
+    ends = np.sort(np.stack([rows, d.near[rows, columns]], axis=1), axis=1)
+    frame = pd.DataFrame({"a": ends[:, 0], "b": ends[:, 1], "distance": d.distance[rows, columns]})
+    return frame.groupby(["a", "b"], as_index=False)["distance"].min()
+
+
+def near_duplicates(d: Data) -> list[Any]:
+    found = pairs(d).sort_values(["distance", "a", "b"])
+    return [found["a"], found["b"], found["distance"]]
+
+
+def duplicate_groups(d: Data) -> list[Any]:
+    found = pairs(d)
+    graph = sparse.coo_array((np.ones(len(found)), (found["a"], found["b"])), shape=(d.n, d.n))
+    group = sparse.csgraph.connected_components(graph, directed=False)[1]
+    sizes = np.bincount(group)[group]
+    return [np.sort(np.flatnonzero(sizes > 1)), np.sort(sizes[sizes > 1])]
+
+
+def outliers(d: Data) -> list[Any]:
+    mean = d.distance.mean(axis=1, dtype=np.float64)
+    order = np.lexsort((d.id, -mean))
+    return [mean[order], d.distance[order, -1], (stats.rankdata(mean, "max") / d.n)[order]]
+
+
+def neighbour_agreement(d: Data) -> list[Any]:
+    votes = d.y[d.near]
+    purity = (votes == d.y[:, None]).mean(axis=1)
+    order = np.lexsort((d.id, purity))
+    return [order, purity[order], stats.mode(votes, axis=1).mode[order]]
+
+
+def class_purity(d: Data) -> list[Any]:
+    _, purity, vote = (one[np.argsort(order)] for order, *rest in [neighbour_agreement(d)] for one in (order, *rest))
+    frame = pd.DataFrame({"class": d.y, "purity": purity, "right": vote == d.y, "alone": purity == 0})
+    found = frame.groupby("class").agg({"purity": "mean", "right": "mean", "alone": "sum"}).sort_values("purity")
+    return [found["purity"], found["right"], found["alone"]]
+
+
+def psi(p: Array, q: Array) -> float:
+    p, q = np.maximum(p, 1e-4), np.maximum(q, 1e-4)
+    return float(((q - p) * np.log(q / p)).sum())
+
+
+def psi_numeric(d: Data) -> list[Any]:
+    edges = np.quantile(d.c.astype(np.float64), np.arange(1, 10) / 10)
+    shares = (np.bincount(np.searchsorted(edges, c, side="right"), minlength=10) / d.n for c in (d.c, d.c_b))
+    return [psi(*shares)]
+
+
+def psi_category(d: Data) -> list[Any]:
+    p, q = (np.bincount(one, minlength=d.classes) / d.n for one in (d.p, d.p_b))
+    return [psi(p, q), jensenshannon(p, q), abs(p - q).sum() / 2]
+
+
+def ks(d: Data) -> list[Any]:
+    found = stats.ks_2samp(d.c, d.c_b, method="asymp")
+    return [found.statistic, found.pvalue]
+
+
+def mmd(d: Data) -> list[Any]:
+    n, points = d.n // 2, d.activation.astype(np.float64)
+    gaps = pdist(points, "sqeuclidean")
+    gamma = 1 / np.median(gaps)
+    kernel = squareform(np.exp(-gamma * gaps))
+    inside = (kernel[:n, :n].sum() + kernel[n:, n:].sum()) / (n * (n - 1))
+    return [inside - 2 * kernel[:n, n:].mean(), gamma]
+
+
+# How to compare: each gives the deviation from (what SQL found, what the reference gives).
+
+
+def columns(names: str) -> Callable[[Found, list[Any]], float]:
+    """The largest difference between these columns, in the order of the rows."""
+
+    def compare(found: Found, expected: list[Any]) -> float:
+        pairs = [
+            (np.ma.filled(found[name], np.nan), np.ravel(one)) for name, one in zip(names.split(), expected, strict=True)
+        ]
+        assert all(len(one) == len(other) for one, other in pairs), [(len(one), len(other)) for one, other in pairs]
+        return max(float(np.max(np.abs(one.astype(float) - other), initial=0)) for one, other in pairs)
+
+    return compare
+
+
+def tail(start: int) -> Callable[[Found, list[Any]], float]:
+    """The values of a relation of names and values, from one row on."""
+    return lambda found, expected: columns("value")({"value": found["value"][start:]}, expected)
+
+
+def curve(names: str) -> Callable[[Found, list[Any]], float]:
+    """A curve at the thresholds that SQL gives; the reference has all of them, in rising order."""
+
+    def compare(found: Found, expected: list[Any]) -> float:
+        place = np.searchsorted(expected[0], found["threshold"].astype(expected[0].dtype))
+        return columns(f"threshold {names}")(found, [one[place] for one in expected])
+
+    return compare
+
+
+def same_rows(found: Found, expected: list[Any]) -> str:
+    """How many images one side lists and the other does not; when none, how many are in another place."""
+    ours, theirs = found["image_id"], expected[0]
+    missing = len(np.setxor1d(ours, theirs))
+    moved = int((ours != theirs).sum()) if not missing else 0
+    return f"{missing} of {len(theirs)} rows" + (f", {moved} moved" if moved else "")
+
+
+def spread_of_replicates(found: Found, expected: list[Any]) -> float:
+    values = np.stack([found[name] for name in ("accuracy", "balanced_accuracy", "f1_macro", "cohen_kappa", "mcc")])
+    return columns("mean sd")({"mean": values.mean(1), "sd": values.std(1)}, expected)
+
+
+def ends_by_metric(found: Found, expected: list[Any]) -> float:
+    return columns("ci_low ci_high")({name: found[name] for name in ("ci_low", "ci_high")}, expected)
+
+
+def sorted_rates(found: Found, expected: list[Any]) -> float:
+    return columns("rate")({"rate": np.sort(found["error_rate"])}, expected)
+
+
+def sorted_groups(found: Found, expected: list[Any]) -> float:
+    return columns("image_id group_size")({name: np.sort(found[name]) for name in ("image_id", "group_size")}, expected)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A call of a macro, the reference's name and function, how to compare, and the rows if not all."""
+
+    call: str
+    reference: str
+    library: Callable[[Data], list[Any]]
+    compare: Callable[[Found, list[Any]], float | str]
+    rows: int | None = None
+
+    @property
+    def macro(self) -> str:
+        return self.call.partition("(")[0]
+
+
+TESTS = "ci_low z p_value p_holm p_bh"
+SCORES = (
+    "accuracy balanced_accuracy precision_macro recall_macro f1_macro jaccard_macro precision_weighted "
+    "recall_weighted f1_weighted f1_micro cohen_kappa mcc"
+)
+FAULTS = "duplicate_images nan_probs outside_0_1 sum_not_1 pred_not_argmax confidence_differs"
+MCNEMAR = "a_only b_only p_exact p_chi2"
+AREAS = "roc_auc_macro roc_auc_weighted map_macro map_weighted"
+ENTRIES = [
+    Entry("accuracy('run')", "sklearn + statsmodels", accuracy, columns("accuracy ci_low ci_high")),
+    Entry("accuracy('run')", "torchmetrics", tm_accuracy, columns("accuracy")),
+    Entry("accuracy_bootstrap('run')", "scipy", accuracy_bootstrap, columns("accuracy ci_low ci_high")),
+    Entry("accuracy_by('run', image_id % 100)", "pandas + statsmodels", accuracy_by, columns("accuracy ci_low ci_high")),
+    Entry("topk_accuracy('run')", "sklearn", topk, columns("accuracy")),
+    Entry("topk_accuracy('run')", "torchmetrics", tm_topk, columns("accuracy")),
+    Entry("confusion_matrix('run')", "sklearn", confusion, columns("n")),
+    Entry("confusion_dense('run')", "sklearn", dense, columns("n recall_share precision_share")),
+    Entry("top_confusions('run')", "sklearn", top_confusions, columns("n")),
+    Entry(
+        "per_class('run')",
+        "sklearn + statsmodels",
+        per_class,
+        columns("precision recall f1 jaccard recall_low recall_high"),
+    ),
+    Entry("scores('run')", "sklearn", scores, columns(SCORES)),
+    Entry(
+        "scores_by('run', image_id % 100)",
+        "sklearn",
+        scores_by,
+        columns("balanced_accuracy f1_macro cohen_kappa mcc"),
+    ),
+    Entry("summary('run')", "sklearn + statsmodels", summary, tail(3)),
+    Entry("worst('run')", "numpy", worst, columns("image_id")),
+    Entry("check_run('run')", "numpy", check_run, columns(FAULTS)),
+    Entry("probability_scores('run')", "sklearn", probability_scores, columns("log_loss brier")),
+    Entry("entropy_scores('run')", "scipy", entropy, columns("mean_entropy mean_entropy_right mean_entropy_wrong")),
+    Entry("calibration('run')", "netcal", netcal(True), columns("ece mce")),
+    Entry("calibration('run')", "torchmetrics", tm_calibration, columns("ece mce rmsce")),
+    Entry("calibration('run', mode := 'mass')", "netcal", netcal(False), columns("ece mce")),
+    Entry("reliability('run')", "sklearn", reliability("uniform"), columns("accuracy confidence")),
+    Entry("reliability('run', mode := 'mass')", "sklearn", reliability("quantile"), columns("accuracy confidence")),
+    Entry("classwise_calibration('run')", "numpy", classwise, columns("ece mce")),
+    Entry("ranking('run')", "sklearn", ranking, columns(AREAS)),
+    Entry("ranking('run')", "torchmetrics", tm_ranking, columns(AREAS)),
+    Entry("ranking_per_class('run')", "sklearn", ranking_per_class, columns("roc_auc average_precision")),
+    Entry("pr_curve('run', 1)", "sklearn", pr_curve, curve("precision recall fpr")),
+    Entry("risk_coverage('run')", "numpy", risk_coverage, curve("coverage risk")),
+    Entry(
+        "selective('run', target_accuracy := 0.8)",
+        "numpy",
+        selective,
+        columns("aurc eaurc coverage_at_target threshold_at_target"),
+    ),
+    Entry("paired('run', 'other')", "pandas", paired, columns("image_id label pred_a pred_b ok_a ok_b")),
+    Entry("mcnemar('run', 'other')", "pandas + statsmodels", merged_mcnemar, columns(MCNEMAR)),
+    Entry("mcnemar('run', 'other')", "statsmodels, no join", mcnemar, columns(MCNEMAR)),
+    Entry(
+        "agreement('run', 'other')",
+        "sklearn, no join",
+        agreement,
+        columns("agreement negative_flips positive_flips kappa"),
+    ),
+    Entry("bootstrap_ci('run')", "numpy (Monte Carlo)", bootstrap, columns("std_error ci_low ci_high"), 100_000),
+    Entry("bootstrap_replicates('run')", "numpy (Monte Carlo)", replicates, spread_of_replicates, 100_000),
+    Entry("paired_bootstrap('run', 'other')", "numpy (Monte Carlo)", paired_bootstrap, ends_by_metric, 100_000),
+    Entry("slices('run', ['camera', 'batch'], min_n := 1)", "pandas + statsmodels", slices, columns(TESTS)),
+    Entry("slices('run', ['camera', 'batch'], min_n := 1)", "pandas, no tests", bare_slices, sorted_rates),
+    Entry("slice_pairs('run', ['camera', 'batch'], min_n := 1)", "pandas + statsmodels", slice_pairs, columns(TESTS)),
+    Entry("slice_pairs('run', ['camera', 'batch'], min_n := 1)", "pandas, no tests", bare_pairs, sorted_rates),
+    Entry("confident_thresholds('run')", "cleanlab", thresholds, columns("threshold")),
+    Entry("confident_joint('run')", "cleanlab", joint, columns("raw calibrated")),
+    Entry("label_quality('run')", "cleanlab", quality, columns("image_id self_confidence normalized_margin")),
+    Entry("label_issues('run')", "cleanlab", issues("confident_learning"), same_rows),
+    Entry("label_issues_by_noise_rate('run')", "cleanlab", issues("prune_by_noise_rate"), same_rows),
+    Entry("similar_to('run', 5)", "sklearn", cosine, columns("image_id distance"), 100_000),
+    Entry("knn_graph('run')", "sklearn", nearest("cosine"), columns("neighbor_id distance"), 4_000),
+    Entry("knn_graph_xy('run')", "sklearn", nearest("euclidean"), columns("neighbor_id distance"), 10_000),
+    Entry("near_duplicates('graph', 0.02)", "pandas", near_duplicates, columns("image_a image_b distance"), 100_000),
+    Entry("duplicate_groups('graph', 0.02)", "scipy", duplicate_groups, sorted_groups, 100_000),
+    Entry("knn_outliers('graph')", "scipy", outliers, columns("mean_distance kth_distance percentile"), 100_000),
+    Entry(
+        "neighbour_agreement('run', 'graph')",
+        "scipy",
+        neighbour_agreement,
+        columns("image_id purity neighbour_label"),
+        100_000,
+    ),
+    Entry("class_purity('run', 'graph')", "scipy", class_purity, columns("purity knn_accuracy isolated"), 100_000),
+    Entry("psi_numeric('run', 'other', confidence)", "numpy", psi_numeric, columns("psi")),
+    Entry("psi_category('run', 'other', pred)", "scipy", psi_category, columns("psi js_distance total_variation")),
+    Entry("ks_test('run', 'other', confidence)", "scipy", ks, columns("d p_value")),
+    Entry("mmd('first_half', 'second_half')", "scipy", mmd, columns("mmd2 gamma"), 1_000),
+]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one entry measured."""
+
+    entry: Entry
+    n: int
+    deviation: float | str
+    sql: float
+    library: float
+
+    @property
+    def off(self) -> str:
+        return self.deviation if isinstance(self.deviation, str) else f"{self.deviation:.0e}".replace("0e+00", "0")
+
+    @property
+    def ratio(self) -> float:
+        return self.sql / self.library
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -233,25 +665,66 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - start, found
 
 
-def main(n: int = 1_000_000, classes: int = 10, turns: int = 5) -> None:
-    warnings.simplefilter("ignore")
+def measure(con: duckdb.DuckDBPyConnection, entry: Entry, data: Data, turns: int) -> Row:
+    ours, theirs = [], []
+    for _ in range(turns):
+        seconds, found = timed(lambda: con.execute(f"from {entry.call}").fetchnumpy())
+        ours.append(seconds)
+        seconds, expected = timed(lambda: entry.library(data))
+        theirs.append(seconds)
+    deviation = entry.compare(found, expected)
+    return Row(entry, data.n, deviation, statistics.median(ours), statistics.median(theirs))
+
+
+def run(rows: int, classes: int, turns: int, only: list[str]) -> list[Row]:
+    """Measure the entries, size by size."""
+    wanted = [entry for entry in ENTRIES if not only or entry.macro in only]
+    found = {}
     with tempfile.TemporaryDirectory() as folder:
         con = sqlanalysis.connect(Path(folder) / "bench.duckdb")
-        library = make(con, n, classes)
-        print(f"{n} x {classes}, duckdb {duckdb.__version__}, {torch.get_num_threads()} threads, {turns} turns\n")
-        print("| macro | reference | max deviation | SQL s | ratio |\n|---|---|---|---|---|")
-        for name, (call, reference, pick) in PLAN.items():
-            ours, theirs = [], []
-            for _ in range(turns):
-                seconds, rows = timed(lambda call=call: con.execute(f"from {call}").fetchall())
-                ours.append(seconds)
-                seconds, expected = timed(getattr(library, name))
-                theirs.append(seconds)
-            deviation = np.abs(np.array(pick(rows), dtype=float) - np.array(expected, dtype=float)).max()
-            sql, other = statistics.median(ours), statistics.median(theirs)
-            print(f"| {name} | {reference} | {deviation:.0e} | {sql:.3f} | {sql / other:.3g} |", flush=True)
+        for size in sorted({min(entry.rows or rows, rows) for entry in wanted}):
+            data = Data(con, size, classes)
+            for half, test in (("first_half", "<"), ("second_half", ">=")):
+                con.execute(f"create or replace view {half} as from run where image_id {test} {size // 2}").fetchall()
+            for entry in wanted:
+                if min(entry.rows or rows, rows) == size:
+                    found[entry.call, entry.reference] = measure(con, entry, data, turns)
         con.close()
+    return [found[entry.call, entry.reference] for entry in wanted]
+
+
+def show(rows: list[Row]) -> None:
+    print("| macro | reference | n | max deviation | SQL s | ratio |\n|---|---|---|---|---|---|")
+    for row in rows:
+        name = row.entry.macro + (" (mass)" if "mass" in row.entry.call else "")
+        print(f"| {name} | {row.entry.reference} | {row.n:,} | {row.off} | {row.sql:.3f} | {row.ratio:.3g} |")
+
+
+def show_short(rows: list[Row]) -> None:
+    """One row per reference: the largest deviation, and every macro with its share of the reference's time."""
+    print("\n| reference | time of SQL / time of the reference | max deviation |\n|---|---|---|")
+    for reference in dict.fromkeys(row.entry.reference for row in rows):
+        mine = [row for row in rows if row.entry.reference == reference]
+        ratios = ", ".join(f"{row.entry.macro} {row.ratio:.2g}" for row in mine)
+        numbers = [row for row in mine if not isinstance(row.deviation, str)]
+        worst = [max(numbers, key=lambda row: row.deviation).off] if numbers else []
+        print(f"| {reference} | {ratios} | {'; '.join(worst + [row.off for row in mine if row not in numbers])} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--classes", type=int, default=10)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--only", nargs="*", default=[])
+    given = parser.parse_args()
+    warnings.simplefilter("ignore")
+    print(f"{given.rows:,} rows x {given.classes} classes, duckdb {duckdb.__version__}, ", end="")
+    print(f"{torch.get_num_threads()} threads, medians of {given.turns} turns\n")
+    rows = run(given.rows, given.classes, given.turns, given.only)
+    show(rows)
+    show_short(rows)
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()
