@@ -63,6 +63,8 @@ def cluster(
     """
     start = time.perf_counter()
     ids, vectors, n_left_out = _activations(con, run)
+    if runs.require(con, run).members is not None:
+        raise SchemaError(f"run {run!r} is a view of other runs; cluster the one it is made of")
     if k is None:
         k = min(max(2, len(ids) // IMAGES_PER_CLUSTER), MAX_CLUSTERS, len(ids))
     if not 1 <= k <= len(ids):

@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -169,7 +169,8 @@ class registered:  # noqa: N801 - reads as a verb in a with statement
         self.con.register(self.name, self.table)
 
     def __exit__(self, *_: object) -> None:
-        self.con.unregister(self.name)
+        with suppress(duckdb.TransactionException):  # an aborted transaction: its error is the one to show
+            self.con.unregister(self.name)
 
 
 _Inspected = tuple[Entry, images.Facts | ImageError]

@@ -203,7 +203,9 @@ OBJECTS = [name for name in FILES if name.partition("/")[0] in ("views", "metric
 
 def signature(name: str) -> tuple[str, str, str]:
     """Name, parameter list and kind of body of a macro, from its file."""
-    found = re.search(r"create or replace macro (\w+)\((.*?)\) as( table)?(?: --[^\n]*)?\n", templates.source(name), re.DOTALL)
+    found = re.search(
+        r"create or replace macro (\w+)\((.*?)\) as( table)?(?: --[^\n]*)?\n", templates.source(name), re.DOTALL
+    )
     assert found is not None, f"{name} creates no macro"
     return found[1], found[2], (found[3] or "").strip()
 

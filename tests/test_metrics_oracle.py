@@ -518,10 +518,13 @@ def test_duplicate_images_count_twice(shared: duckdb.DuckDBPyConnection) -> None
 # Properties
 
 
-def flat(found: list[Any] | tuple[Any, ...]) -> list[Any]:
-    """Every value in order, lists opened, NaN as a word, so that they compare."""
-    opened = [one for value in found for one in (flat(value) if isinstance(value, list | tuple) else [value])]
-    return ["nan" if isinstance(value, float) and math.isnan(value) else value for value in opened]
+def flat(found: Any) -> list[Any]:
+    """Every value in order, lists and structs opened, NaN as a word, so that they compare."""
+    if isinstance(found, dict):
+        return flat(list(found.values()))
+    if isinstance(found, list | tuple):
+        return [one for value in found for one in flat(value)]
+    return ["nan" if isinstance(found, float) and math.isnan(found) else found]
 
 
 def values(con: duckdb.DuckDBPyConnection, call: str, name: str) -> list[Any]:

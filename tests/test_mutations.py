@@ -14,6 +14,7 @@ from sqlanalysis import templates
 
 from . import test_metrics_oracle as oracle
 from . import test_metrics_oracle_more as more
+from . import test_rescoring_oracle as late
 from .test_metrics_oracle import CASES
 
 Check = Callable[[duckdb.DuckDBPyConnection], None]
@@ -64,6 +65,24 @@ MUTANTS: list[tuple[str, str, str, Check]] = [
     ("selective", ">= target_accuracy) as kept_at_target", "> target_accuracy) as kept_at_target",
      cases(more.test_selective)),
     ("knn_graph", "_from.image_id <> _to.image_id", "true", lambda con: more.test_knn_graph(con, POINTS)),
+    ("tempered", "/ _heat", "/ 1", cases(late.test_tempered_is_a_softmax)),
+    ("tempered", "coalesce(_share[pred + 1], confidence)", "list_max(_share)", cases(late.test_tempered_is_a_softmax)),
+    ("best_temperature", "exp(beta * _z)", "exp(_z)", lambda con: late.test_temperature_of_scipy(con, None, "ten")),
+    ("best_temperature", "'nan'::double", "1", lambda con: late.test_temperature_at_the_edges(con, "nan")),
+    ("log_margins", "greatest(_p, eps)", "greatest(_p, 1e-7)",
+     lambda con: late.test_temperature_of_the_logits(con, 10)),
+    ("temperature", "list_sum(list_transform(", "list_max(list_transform(",
+     lambda con: late.test_temperature_of_scipy(con, None, "ten")),
+    ("at_threshold", "and not isnan(confidence::double)", "", cases(late.test_at_threshold, 0.5)),
+    ("at_threshold", ">= threshold", "> threshold", cases(late.test_at_threshold, 0.5)),
+    ("threshold_for", "where target_accuracy < 1", "where true", cases(late.test_threshold_for, 1.0, 0.9)),
+    ("coverage_steps", "count(*) over", "row_number() over", cases(more.test_selective)),
+    ("risk_coverage", "where part > 0", "where true", cases(more.test_selective)),
+    ("weighted_accuracy", "squares * accuracy * accuracy", "squares * accuracy", cases(late.test_weighted_accuracy)),
+    ("weighted_accuracy", "least(kish, own)", "kish", cases(late.test_weighted_accuracy)),
+    ("accuracy_accepted", "filter (where len(classes) > 0) as n", "as n", late.test_accepted_alone_is_enough),
+    ("anytime_low", "lgamma(n + 2)", "lgamma(n + 1)", cases(late.test_accuracy_anytime)),
+    ("mcnemar_anytime", "lgamma(a_only + 1)", "lgamma(a_only)", cases(late.test_mcnemar_anytime)),
 ]  # fmt: skip
 
 

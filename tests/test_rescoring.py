@@ -116,6 +116,8 @@ def test_rescale_is_a_softmax_and_keeps_the_rest(
     same = "select count(*) from tiny inner join soft using (image_id) where tiny.activation = soft.activation"
     assert con.execute(same).fetchall() == [(18,)]
     assert sqlanalysis.project(con, "soft", "pca").n_images == 18
+    with pytest.raises(SchemaError, match="run 'soft' is a view of other runs; cluster the one it is made of"):
+        sqlanalysis.cluster(con, "soft")
     fields = "model, weights_sha256, layer, transform::varchar, precision, class_policy, output_space"
     assert len(con.execute(f"select distinct {fields} from runs").fetchall()) == 1
     found = con.execute("select members from runs where run = 'soft'").fetchall()[0][0]

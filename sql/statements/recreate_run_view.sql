@@ -72,9 +72,8 @@ left join (
     select projections.image_id, projections.x, projections.y
     from projections
     semi join (
-        select arg_max(projection_specs.projection, projection_specs.created_at) as projection
-        from projection_specs
-        where projection_specs.run = {{ literal(run) }}
+        select arg_max(specs.projection, specs.created_at) as projection
+        from projection_specs as specs where specs.run = {{ literal(run) }}
     ) as newest on projections.projection = newest.projection
     where projections.run = {{ literal(run) }}
 ) as points on outputs.image_id = points.image_id;

@@ -482,7 +482,8 @@ def columns(names: str) -> Callable[[Found, list[Any]], float]:
 
     def compare(found: Found, expected: list[Any]) -> float:
         pairs = [
-            (np.ma.filled(found[name], np.nan), np.ravel(one)) for name, one in zip(names.split(), expected, strict=True)
+            (np.ma.filled(found[name], np.nan), np.ravel(one))
+            for name, one in zip(names.split(), expected, strict=True)
         ]
         assert all(len(one) == len(other) for one, other in pairs), [(len(one), len(other)) for one, other in pairs]
         return max(float(np.max(np.abs(one.astype(float) - other), initial=0)) for one, other in pairs)
@@ -557,7 +558,9 @@ ENTRIES = [
     Entry("accuracy('run')", "sklearn + statsmodels", accuracy, columns("accuracy ci_low ci_high")),
     Entry("accuracy('run')", "torchmetrics", tm_accuracy, columns("accuracy")),
     Entry("accuracy_bootstrap('run')", "scipy", accuracy_bootstrap, columns("accuracy ci_low ci_high")),
-    Entry("accuracy_by('run', image_id % 100)", "pandas + statsmodels", accuracy_by, columns("accuracy ci_low ci_high")),
+    Entry(
+        "accuracy_by('run', image_id % 100)", "pandas + statsmodels", accuracy_by, columns("accuracy ci_low ci_high")
+    ),
     Entry("topk_accuracy('run')", "sklearn", topk, columns("accuracy")),
     Entry("topk_accuracy('run')", "torchmetrics", tm_topk, columns("accuracy")),
     Entry("confusion_matrix('run')", "sklearn", confusion, columns("n")),
