@@ -1,6 +1,6 @@
 -- How well each class keeps together among neighbours.
 -- Grain: one row per class, least pure first.
--- Parameters: rel, nbr (a relation of image_id, neighbor_id, rank), k := 10
+-- Parameters: rel, nbr (image_id, neighbor_id, rank, such as <run>_neighbours), k := 10
 -- Edges: as neighbour_agreement; isolated counts images none of whose neighbours bears their label.
 -- Source: mean of neighbour_agreement; knn_accuracy is that of the neighbours' commonest label
 create or replace macro class_purity(rel, nbr, k := 10) as table

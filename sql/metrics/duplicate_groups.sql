@@ -1,6 +1,6 @@
 -- Groups of images joined by near-duplicate pairs, however long the chain.
 -- Grain: one row per image that has a near duplicate, largest group first.
--- Parameters: nbr (a relation of image_id, neighbor_id, distance, such as neighbours), max_distance := 0.05
+-- Parameters: nbr (a relation of image_id, neighbor_id, distance, such as <run>_neighbours), max_distance := 0.05
 -- Edges: group_id is the smallest image_id of the group; images without near duplicates have no row.
 -- Source: connected components by spreading the smallest identifier
 create or replace macro duplicate_groups(nbr, max_distance := 0.05) as table

@@ -1,8 +1,8 @@
 -- How far each image is from its nearest neighbours: the farthest are outliers.
 -- Grain: one row per image, farthest first.
--- Parameters: nbr (a relation of image_id, neighbor_id, rank, distance), k := 10
+-- Parameters: nbr (image_id, neighbor_id, rank, distance, such as <run>_neighbours), k := 10
 -- Edges: NULL and NaN distances are left out; fewer than k neighbours: those there are; percentile 1 is the farthest.
--- Source: Angiulli & Pizzuti (2002), Fast Outlier Detection in High Dimensional Spaces, PKDD
+-- Source: Angiulli & Pizzuti (2002), PKDD 15-26; cleanlab scores exp(-mean_distance / median of all mean distances)
 create or replace macro knn_outliers(nbr, k := 10) as table
 with _means as (
     select

@@ -1,6 +1,6 @@
 -- How many of an image's neighbours bear its label, and which label most of them bear.
 -- Grain: one row per image with a label and a labelled neighbour, least agreeing first.
--- Parameters: rel, nbr (a relation of image_id, neighbor_id, rank), k := 10
+-- Parameters: rel, nbr (image_id, neighbor_id, rank, such as <run>_neighbours), k := 10
 -- Edges: neighbours without a label do not count; the lower label wins a tie; reads image_id and label of rel alone.
 -- Source: Cover & Hart (1967), Nearest Neighbor Pattern Classification, IEEE Trans. Inf. Theory 13:21-27.
 create or replace macro neighbour_agreement(rel, nbr, k := 10) as table

@@ -26,6 +26,7 @@ import pandas as pd
 import pyarrow as pa
 
 import sqlanalysis
+from sqlanalysis.database import recreate_run_views
 
 WIDTH, SEARCHED, MAPPED = 512, (4_000, 10_000, 20_000), (1_797, 4_000, 10_000)
 ROUTES = ("by hand, cosine", "by hand, Euclidean", "project")
@@ -51,6 +52,7 @@ def store(con: duckdb.DuckDBPyConnection, vectors: np.ndarray) -> None:
     con.execute(
         "update outputs.made set activation = given.activation from given where given.image_id = made.image_id"
     ).fetchall()
+    recreate_run_views(con, ["made"])
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -65,6 +67,7 @@ def search(rounds: int) -> None:
 
     from sqlanalysis.neighbours import nearest
 
+    nearest(make(100), 15)  # imports torch
     print(
         "| 15 neighbours of n × 512 | scikit-learn brute, s | find_neighbours, s | ratio | max deviation | knn_graph, s |"
     )
@@ -95,8 +98,7 @@ def mapped(route: str, folder: Path) -> np.ndarray:
     """One map, as (n, 2)."""
     if route == "project":
         with sqlanalysis.connect(folder / "made.duckdb") as con:
-            con.execute("delete from neighbour_specs").fetchall()
-            con.execute("drop view if exists made_neighbours").fetchall()
+            con.execute("update neighbour_specs set digest = ''").fetchall()  # so that neighbours are found anew
             sqlanalysis.project(con, "made")
             found = con.sql("select x, y from made order by image_id").fetchnumpy()
         return np.stack([found["x"], found["y"]], axis=1)
