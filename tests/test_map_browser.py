@@ -217,6 +217,26 @@ def test_charts_of_the_run_select(browser: Any, made: Any) -> None:  # noqa: F81
         assert all(name in label for name in named)
 
 
+@pytest.mark.parametrize("threshold", [0.0, 0.55, 0.9, 1.0])
+def test_the_slider_says_what_at_threshold_says(browser: Any, made: Any, threshold: float) -> None:  # noqa: F811
+    con, page = made
+    explore(browser, page)
+    said = browser.execute_script(
+        "const slider = document.getElementById('at-least'); slider.value = arguments[0];"
+        "slider.dispatchEvent(new Event('input')); return document.querySelector('#threshold p').textContent",
+        threshold,
+    )
+    sql = browser.execute_script("return document.querySelector('#threshold code').textContent")
+    assert sql == f"from at_threshold('digits_logreg', {threshold:g})"
+    columns = "n, n_answered, coverage, accuracy, ci_low, ci_high"
+    n, kept, coverage, accuracy, low, high = con.sql(f"select {columns} {sql}").fetchall()[0]
+    wanted = f"At least {words.percent(threshold)} sure: {kept:,} of {n:,} images answered, {words.percent(coverage)}."
+    if kept:
+        ends = words.interval({"ci_low": low, "ci_high": high})
+        wanted += f" {words.percent(accuracy)} of them right, 95% interval {ends}."
+    assert said == wanted
+
+
 def test_hover_keyboard_and_thumbnails(browser: Any, made: Any) -> None:  # noqa: F811
     from selenium.webdriver.common.action_chains import ActionChains
 

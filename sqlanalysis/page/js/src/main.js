@@ -8,6 +8,7 @@ import { PointMap } from "./map.js";
 import { findNames, readNames } from "./names.js";
 import { Panel } from "./panel.js";
 import { Selection } from "./selection.js";
+import { startThreshold } from "./threshold.js";
 import { restoreTheme, startCopying, startTheme } from "./theme.js";
 
 /** Names of classes by code; NONE and outside have names of their own. */
@@ -149,6 +150,7 @@ async function explore() {
     choose(cell);
     byId("map-section").scrollIntoView();
   });
+  startThreshold(rows, facts.run);
   colour(usable[0][0]);
   map.draw();
   panel.update();
