@@ -145,7 +145,7 @@ def test_disagreement_counts_the_other_runs(con: duckdb.DuckDBPyConnection, tmp_
     probs = report_fixture.digits()[2]["digits_bayes"]
     report_fixture.add_run(con, "third", "digits", probs[:200, ::-1])
     sql = sqlanalysis.render_sql(
-        "page_rows", run="digits_logreg", others=["digits_bayes", "third"], placed=True, sampled=False
+        "page_rows", run="digits_logreg", others=["digits_bayes", "third"], placed=True, sampled=False, redacted=False
     )
     shown = [
         row[0] for row in con.sql(f"select differ from ({sql.rstrip().rstrip(';')})", params={"folder": ""}).fetchall()
