@@ -146,7 +146,7 @@ def run(
         time.sleep(kill_after)
         process.send_signal(signal.SIGKILL)
     out, err = process.communicate(timeout=120)
-    lines = out.splitlines()
+    lines = out.rpartition("\n")[0].splitlines()  # a kill may cut the last line
     done = sum(int(line.split()[1]) for line in lines if line.startswith("done"))
     started = sum(int(line.split()[1]) for line in lines if line.startswith("start"))
     return Outcome(process.returncode, any(line.startswith("finished") for line in lines), started, done, err)
