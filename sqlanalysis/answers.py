@@ -1,13 +1,18 @@
-"""Answers about images as Arrow arrays: values at their places, errors as data, and a way to stop."""
+"""Answers about images as Arrow arrays: values at their places, errors as data, time limits, and a way to stop."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 
+from .errors import InferenceError
+from .images import MAX_SECONDS
+
+Item, Found = TypeVar("Item"), TypeVar("Found")
 ERROR_TYPE = pa.struct([("stage", pa.string()), ("error", pa.string()), ("message", pa.string())])
 
 
@@ -26,10 +31,78 @@ class Interruptible:
         """Stop before the next batch; the call that waits for it raises."""
         self._stop.set()
 
+    def each_in_time(
+        self,
+        function: Callable[[Item], Found],
+        items: Sequence[Item],
+        late: Callable[[Item], Found],
+        start: Callable[[], None] = lambda: None,
+    ) -> list[Found]:
+        """`function` of each item, or `late` of one that takes more than `MAX_SECONDS`.
+
+        A thread of their own works on the items, `start` first. Python cannot stop a thread, so one that is stuck is
+        left behind, with the item it is stuck on, and another goes on with the next.
+
+        Raises:
+            InferenceError: interrupted meanwhile.
+        """
+        found: list[Found] = []
+        while len(found) < len(items):
+            part: list[Found] = []
+            left, over, failed = items[len(found) :], threading.Event(), list[BaseException]()
+            threading.Thread(target=_work, args=(start, function, left, part, over, failed), daemon=True).start()
+            n_in_time = self._wait(part, over)
+            if failed:
+                raise failed[0]
+            found += part[:n_in_time]
+            if n_in_time < len(left):
+                found.append(late(items[len(found)]))
+        return found
+
+    def _wait(self, part: Sequence[Any], over: threading.Event) -> int:
+        """Wait until the work is over, or nothing came for `MAX_SECONDS` in which the process ran; how much came."""
+        seen, idle = 0, 0
+        while not over.wait(1):  # a process that was stopped for hours misses one second, not its time limit
+            if self.interrupted:
+                over.set()
+                raise InferenceError("interrupted")
+            seen, idle = len(part), 0 if len(part) > seen else idle + 1
+            if idle >= MAX_SECONDS:
+                over.set()
+                return seen
+        return len(part)
+
+
+def _work(
+    start: Callable[[], None],
+    function: Callable[[Any], Any],
+    items: Iterable[Any],
+    part: list[Any],
+    over: threading.Event,
+    failed: list[BaseException],
+) -> None:
+    """Append what becomes of each item until all are done or nobody waits any more."""
+    try:
+        start()
+        for item in items:
+            answer = function(item)
+            if over.is_set():
+                return
+            part.append(answer)
+    except BaseException as error:  # told to the thread that waits
+        failed.append(error)
+    over.set()
+
+
 
 def describe_error(stage: str, error: Exception) -> dict[str, str]:
     """What went wrong with one image, as a value of `ERROR_TYPE`."""
     return {"stage": stage, "error": type(error).__name__, "message": str(error).strip()[:500] or type(error).__name__}
+
+
+def late_error() -> dict[str, str]:
+    """The error of an image that took too long."""
+    return describe_error("decode", TimeoutError(f"no tensor after {MAX_SECONDS} s; SQLANALYSIS_MAX_SECONDS allows more"))
 
 
 def array_type(kind: pa.DataType, shape: Iterable[int]) -> pa.DataType:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from . import activations, devices, images, models
-from .answers import ERROR_TYPE, Interruptible, describe_error, spread
+from .answers import ERROR_TYPE, Interruptible, describe_error, late_error, spread
 from .errors import ImageError, InferenceError
 from .faults import point
 from .labels import OUTSIDE, ClassMap
@@ -165,7 +165,12 @@ class Engine(Interruptible):
         if self.interrupted:
             raise InferenceError("interrupted")
         seconds = dict.fromkeys(STAGES[:3], 0.0)
-        answers = [self._decode_one(row, seconds) for row in rows.to_pylist()]
+        answers = self.each_in_time(
+            lambda row: self._decode_one(row, seconds),
+            rows.to_pylist(),
+            lambda _row: Answer(error=late_error()),
+            devices.use_one_thread,
+        )
         self._spent(seconds)
         return answers
 

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from . import images
-from .answers import ERROR_TYPE, Interruptible, array_type, describe_error, spread
+from .answers import ERROR_TYPE, Interruptible, array_type, describe_error, late_error, spread
 from .errors import ImageError, InferenceError
 
 SINGLE = "output"  # the column of a function that returns one array
+LOAD_BATCH = 8
 _KINDS = {"b": pa.bool_(), "i": pa.int64(), "u": pa.int64(), "U": pa.string()}
 
 
@@ -154,10 +155,15 @@ class Mapper(Interruptible):
     def _load_all(self, column: pa.ChunkedArray, plain: pa.ChunkedArray | None) -> list[Item]:
         rows = column.to_pylist()
         given = plain.to_pylist() if plain is not None else [{}] * len(rows)
-        return list(self._pool.map(self._load, rows, given))
+        pairs = list(zip(rows, given, strict=True))
+        parts = self._pool.map(self._load_some, [pairs[at : at + LOAD_BATCH] for at in range(0, len(pairs), LOAD_BATCH)])
+        return [item for part in parts for item in part]
 
-    def _load(self, row: dict[str, Any], given: dict[str, Any]) -> Item:
-        item, stage = Item(), "fetch"
+    def _load_some(self, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[Item]:
+        return self.each_in_time(self._load, pairs, lambda _pair: Item(error=late_error()))
+
+    def _load(self, pair: tuple[dict[str, Any], dict[str, Any]]) -> Item:
+        (row, given), item, stage = pair, Item(), "fetch"
         try:
             start = time.perf_counter()
             data = images.read(row["bytes"], row["path"])

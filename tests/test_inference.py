@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -353,6 +354,40 @@ def test_out_of_memory_halves_the_batch(tiny_model: Model, paths: list[Path], mo
 
 
 # Profile
+
+
+@pytest.mark.parametrize("stuck", [{0}, {7}, {0, 1, 2, 3, 4, 5, 6, 7}, {3, 4, 11}])
+def test_an_image_that_takes_too_long_is_an_error(
+    tiny_net: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stuck: set[int]
+) -> None:
+    paths: list[Path | None] = [tmp_path / f"{number}.png" for number in range(12)]
+    for number, path in enumerate(paths):
+        Image.new("RGB", (64, 64 + number), (20 * number, 9, 9)).save(path)
+    release = threading.Event()
+
+    def slow(picture: Image.Image) -> torch.Tensor:
+        if picture.height - 64 in stuck:
+            release.wait(60)
+        return to_64(picture)
+
+    expected = answers(load_model(tiny_net, transform=to_64), paths)
+    monkeypatch.setattr("sqlanalysis.answers.MAX_SECONDS", 1)
+    found = answers(load_model(tiny_net, transform=slow), paths)
+    release.set()
+    late = [answer["error"] and answer["error"]["error"] for answer in found]
+    assert late == ["TimeoutError" if number in stuck else None for number in range(12)]
+    assert [row for n, row in enumerate(found) if n not in stuck] == [r for n, r in enumerate(expected) if n not in stuck]
+    assert all(found[number]["probs"] is None for number in stuck)
+
+
+def test_a_transform_that_ends_the_process_is_told(tiny_net: nn.Module, paths: list[Path]) -> None:
+    def leave(picture: Image.Image) -> torch.Tensor:
+        if picture.size != (256, 256):
+            raise SystemExit(3)
+        return to_64(picture)
+
+    with pytest.raises(SystemExit):
+        answers(load_model(tiny_net, transform=leave), paths)
 
 
 def test_seconds_and_speed(tiny_model: Model, paths: list[Path]) -> None:

@@ -57,6 +57,9 @@ options = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
 if "file_size" in options:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (options["file_size"], options["file_size"]))
+if "memory" in options:
+    now = int(open("/proc/self/statm").read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    resource.setrlimit(resource.RLIMIT_AS, (now + options["memory"], now + options["memory"]))
 print("ready", flush=True)
 with sqlanalysis.connect(sys.argv[1]) as con:
     if "add" in options:

@@ -8,6 +8,7 @@ import os
 import struct
 import subprocess
 import sys
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,19 @@ for number in range(int(sys.argv[2])):
     longest = max(longest, time.perf_counter() - start)
 peak = high() - base
 print(json.dumps({"ok": ok, "refused": refused, "longest": longest, "megabytes": peak / 1024}))
+"""
+
+PREDICT = """
+import sys
+import sqlanalysis, torch
+from torch import nn
+from torchvision.transforms import v2
+torch.manual_seed(0)
+net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+tensor = v2.Compose([v2.Resize((8, 8)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+model = sqlanalysis.load_model(net, transform=tensor, classes=["0", "1"])
+with sqlanalysis.connect(sys.argv[1]) as con:
+    sqlanalysis.predict(con, model, run="r", retry_errors=len(sys.argv) > 2)
 """
 
 
@@ -168,6 +182,31 @@ def test_every_image_of_the_corpus_is_accounted_for(tmp_path: Path, figure: Reco
     figure("P5 pixels", "one decoder: pixels equal Pillow's on 100 %", f"{len(fine)} of {len(fine)} formats and modes")
 
 
+def test_an_image_that_hangs_is_one_error(tmp_path: Path, figure: Record) -> None:
+    """F9, through the whole verb: its neighbours are answered, the process ends."""
+    for number in range(40):
+        place = tmp_path / "images" / str(number % 2)
+        place.mkdir(parents=True, exist_ok=True)
+        picture(size=(20 + number, 20)).save(place / f"{number}.png")
+    db = str(tmp_path / "work.duckdb")
+    with sqlanalysis.connect(db) as con:
+        sqlanalysis.add_images(con, tmp_path / "images", show_progress=False)
+    command = [sys.executable, "-c", PREDICT, db]
+    limits = {"SQLANALYSIS_FAULT": "decode:17:hang", "SQLANALYSIS_MAX_SECONDS": "2"}
+    start = time.monotonic()
+    done = subprocess.run(command, env=os.environ | limits, capture_output=True, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - start < 60
+    with sqlanalysis.connect(db) as con:
+        assert con.sql("select n_ok, n_errors from runs").fetchall() == [(39, 1)]
+        assert con.sql("select stage, error from errors").fetchall() == [("decode", "TimeoutError")]
+    again = subprocess.run([*command, "again"], capture_output=True, text=True, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    with sqlanalysis.connect(db) as con:
+        assert con.sql("select n_ok, n_errors from runs").fetchall() == [(40, 0)]
+    figure("P4 neighbours", "an image that hangs: 1 error row, the run ends", "39 + 1 of 40; 40 after a second try")
+
+
 def test_mutated_images_harm_nobody(tmp_path: Path, scale: Scale, figure: Record) -> None:
     for name, data in good().items():
         (tmp_path / name).write_bytes(data)
@@ -222,6 +261,9 @@ NAMES = [
     "o'brien.jpg", '"><img src=x onerror=alert(1)>.jpg'.replace("/", ""), "new\nline.jpg", "-rf.jpg", "--help.jpg",
     "*.jpg", "$(touch PWNED).jpg", "=cmd|calc!A1.jpg", "\x1b[31mred.jpg", "\u202egpj.jpg", "e\u0301.jpg", "\u00e9.jpg",
     "[a].jpg", "a;drop table images;--.jpg", " .jpg", "%s?$1.jpg", "{{7*7}}.jpg", "a\\b.jpg", "\u2028.jpg", "null.jpg",
+    "?.jpg", "tab\there.jpg", "return\rline.jpg", "bell\a.jpg", "..jpg", "~.jpg", "`id`.jpg", "&&true.jpg", "+1.jpg",
+    "@sum(1).jpg", "<script>alert(1)<script>.jpg", "file:x.jpg", "\U0001f431.jpg", "\ufeffbom.jpg", "\u0085.jpg",
+    "a" * 251 + ".jpg", "two  spaces .JPG", "\u212b.jpg",
 ]  # fmt: skip
 
 
@@ -244,8 +286,10 @@ def test_hostile_names_are_kept_or_named(tmp_path: Path, figure: Record) -> None
     command = [sys.executable, "-m", "sqlanalysis", "query", tmp_path / "work.duckdb"]
     text = "select parse_filename(uri) as name, 1 as n from images order by name"
     table = subprocess.run([*command, text], capture_output=True, text=True).stdout
-    assert "\x1b" not in table
+    assert not {"\x1b", "\a", "\r", "\u202e", "\u0085"} & set(table)
     csv = subprocess.run([*command, text, "--format", "csv"], capture_output=True, text=True).stdout
     assert "'=cmd|calc!A1.jpg" in csv
     assert "'-rf.jpg" in csv
+    assert "'@sum(1).jpg" in csv
+    assert "'+1.jpg" in csv
     figure("P13 names", "34 hostile names: kept or named in an error", f"{len(NAMES) + 1} of {len(NAMES) + 1}")

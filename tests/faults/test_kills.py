@@ -122,3 +122,17 @@ def test_a_report_that_stops_half_way(quiet: Quiet, tmp_path: Path, file: Path, 
     assert page.read_bytes() == old
     assert quiet.run(file, report=str(page)).code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["page.html", "work.duckdb"]
+
+
+def test_little_memory_loses_nothing(quiet: Quiet, tmp_path: Path, scale: Scale, figure: Record) -> None:
+    """F7: a process that may take only so much more memory ends with an error or an abort, or makes error rows."""
+    steps, stopped, finished = scale(4, 40), 0, 0
+    for number in range(steps):
+        file = quiet.fresh(tmp_path / f"memory{number}.duckdb")
+        outcome = quiet.run(file, memory=2**20 * (64 + 1400 * number // steps))
+        assert outcome.finished or outcome.code != 0
+        stopped, finished = stopped + (not outcome.finished), finished + outcome.finished
+        harness.check(quiet, file, outcome)
+        harness.finish(quiet, file, retry=True)
+    assert stopped
+    figure("P6 memory", "too little memory: invariants hold, resume equals", f"{stopped} stops, {finished} runs to the end")
