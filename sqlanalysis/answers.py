@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from .errors import InferenceError
-from .images import MAX_SECONDS
 
-Item, Found = TypeVar("Item"), TypeVar("Found")
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 ERROR_TYPE = pa.struct([("stage", pa.string()), ("error", pa.string()), ("message", pa.string())])
 
 
@@ -36,9 +36,10 @@ class Interruptible:
         function: Callable[[Item], Found],
         items: Sequence[Item],
         late: Callable[[Item], Found],
+        seconds: int,
         start: Callable[[], None] = lambda: None,
     ) -> list[Found]:
-        """`function` of each item, or `late` of one that takes more than `MAX_SECONDS`.
+        """`function` of each item, or `late` of one that takes more than so many seconds.
 
         A thread of their own works on the items, `start` first. Python cannot stop a thread, so one that is stuck is
         left behind, with the item it is stuck on, and another goes on with the next.
@@ -51,7 +52,7 @@ class Interruptible:
             part: list[Found] = []
             left, over, failed = items[len(found) :], threading.Event(), list[BaseException]()
             threading.Thread(target=_work, args=(start, function, left, part, over, failed), daemon=True).start()
-            n_in_time = self._wait(part, over)
+            n_in_time = self._wait(part, over, seconds)
             if failed:
                 raise failed[0]
             found += part[:n_in_time]
@@ -59,15 +60,15 @@ class Interruptible:
                 found.append(late(items[len(found)]))
         return found
 
-    def _wait(self, part: Sequence[Any], over: threading.Event) -> int:
-        """Wait until the work is over, or nothing came for `MAX_SECONDS` in which the process ran; how much came."""
+    def _wait(self, part: Sequence[Any], over: threading.Event, seconds: int) -> int:
+        """Wait until the work is over, or nothing came for `seconds` in which the process ran; how much came."""
         seen, idle = 0, 0
         while not over.wait(1):  # a process that was stopped for hours misses one second, not its time limit
             if self.interrupted:
                 over.set()
                 raise InferenceError("interrupted")
             seen, idle = len(part), 0 if len(part) > seen else idle + 1
-            if idle >= MAX_SECONDS:
+            if idle >= seconds:
                 over.set()
                 return seen
         return len(part)
@@ -94,15 +95,9 @@ def _work(
     over.set()
 
 
-
 def describe_error(stage: str, error: Exception) -> dict[str, str]:
     """What went wrong with one image, as a value of `ERROR_TYPE`."""
     return {"stage": stage, "error": type(error).__name__, "message": str(error).strip()[:500] or type(error).__name__}
-
-
-def late_error() -> dict[str, str]:
-    """The error of an image that took too long."""
-    return describe_error("decode", TimeoutError(f"no tensor after {MAX_SECONDS} s; SQLANALYSIS_MAX_SECONDS allows more"))
 
 
 def array_type(kind: pa.DataType, shape: Iterable[int]) -> pa.DataType:

@@ -35,6 +35,7 @@ def _cap(name: str, default: int) -> int:
 MAX_PIXELS = _cap("PIXELS", 50_000_000)
 MAX_BYTES = _cap("BYTES", 256 * 1024 * 1024)
 MAX_SECONDS = _cap("SECONDS", 60)  # from bytes to a tensor, in inference
+TOO_SLOW = f"no tensor after {MAX_SECONDS} s; SQLANALYSIS_MAX_SECONDS allows more"
 STRIP_PIXELS = 2**20  # measured at once, so that a large image needs little memory beside its pixels
 
 

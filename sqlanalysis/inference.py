@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from . import activations, devices, images, models
-from .answers import ERROR_TYPE, Interruptible, describe_error, late_error, spread
+from .answers import ERROR_TYPE, Interruptible, describe_error, spread
 from .errors import ImageError, InferenceError
 from .faults import point
 from .labels import OUTSIDE, ClassMap
@@ -168,7 +168,8 @@ class Engine(Interruptible):
         answers = self.each_in_time(
             lambda row: self._decode_one(row, seconds),
             rows.to_pylist(),
-            lambda _row: Answer(error=late_error()),
+            lambda _row: Answer(error=describe_error("decode", TimeoutError(images.TOO_SLOW))),
+            images.MAX_SECONDS,
             devices.use_one_thread,
         )
         self._spent(seconds)

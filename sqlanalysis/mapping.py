@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from . import images
-from .answers import ERROR_TYPE, Interruptible, array_type, describe_error, late_error, spread
+from .answers import ERROR_TYPE, Interruptible, array_type, describe_error, spread
 from .errors import ImageError, InferenceError
 
 SINGLE = "output"  # the column of a function that returns one array
@@ -156,11 +156,13 @@ class Mapper(Interruptible):
         rows = column.to_pylist()
         given = plain.to_pylist() if plain is not None else [{}] * len(rows)
         pairs = list(zip(rows, given, strict=True))
-        parts = self._pool.map(self._load_some, [pairs[at : at + LOAD_BATCH] for at in range(0, len(pairs), LOAD_BATCH)])
+        chunks = [pairs[at : at + LOAD_BATCH] for at in range(0, len(pairs), LOAD_BATCH)]
+        parts = self._pool.map(self._load_some, chunks)
         return [item for part in parts for item in part]
 
     def _load_some(self, pairs: list[tuple[dict[str, Any], dict[str, Any]]]) -> list[Item]:
-        return self.each_in_time(self._load, pairs, lambda _pair: Item(error=late_error()))
+        late = Item(error=describe_error("decode", TimeoutError(images.TOO_SLOW)))
+        return self.each_in_time(self._load, pairs, lambda _pair: late, images.MAX_SECONDS)
 
     def _load(self, pair: tuple[dict[str, Any], dict[str, Any]]) -> Item:
         (row, given), item, stage = pair, Item(), "fetch"

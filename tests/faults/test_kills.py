@@ -135,4 +135,4 @@ def test_little_memory_loses_nothing(quiet: Quiet, tmp_path: Path, scale: Scale,
         harness.check(quiet, file, outcome)
         harness.finish(quiet, file, retry=True)
     assert stopped
-    figure("P6 memory", "too little memory: invariants hold, resume equals", f"{stopped} stops, {finished} runs to the end")
+    figure("P6 memory", "too little memory: invariants hold, resume equals", f"{stopped} stops, {finished} whole runs")
