@@ -235,9 +235,9 @@ def advice(key: Row, comparison: Row | None) -> str:
     if not key["n"]:
         return ""
     test = (comparison or {}).get("test")
-    if test and test["ci_high"] < 0:
+    if test and test["established"] and test["diff"] < 0:
         return "do not put this run in the place of the baseline; see what it newly gets wrong under Comparison."
-    if test and test["ci_low"] > 0:
+    if test and test["established"]:
         return (
             f"if the lower end of the gain, {points(test['ci_low'])} points, is worth the change, look at the newly "
             "wrong images under Comparison before you ship."
@@ -286,17 +286,6 @@ def points_interval(row: Row) -> str:
 
 def p_value(p: float | None) -> str:
     return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def verdict(test: Row, run: str, baseline: str) -> str:
-    """One honest sentence about two runs on the images that both answered."""
-    size = f"95% interval {points_interval(test)}, on the {count(test['n'])} images that both answered"
-    by = f"{abs(test['diff']) * 100:.1f} points"
-    if test["ci_low"] > 0:
-        return f"{run} is better than {baseline} by {by} ({size})."
-    if test["ci_high"] < 0:
-        return f"{run} is worse than {baseline} by {by} ({size})."
-    return f"Difference between {run} and {baseline} not established: {points(test['diff'])} points ({size})."
 
 
 def not_comparable(pair: Row, run: str, baseline: str) -> str:
