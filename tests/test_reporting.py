@@ -149,7 +149,7 @@ def test_calibration_is_the_macros(digits: tuple[duckdb.DuckDBPyConnection, Page
 def test_comparison_is_the_macros(digits: tuple[duckdb.DuckDBPyConnection, Page]) -> None:
     con, page = digits
     test = con.sql("from mcnemar('digits_bayes', 'digits_logreg')").fetchall()[0]
-    _, right, lost, won, wrong, _, _, diff, low, high, *_ = test
+    _, right, lost, won, wrong, _, _, _, low, high, *_ = test
     assert [row[1:] for row in page.table("Images by which")] == [
         [f"{right:,}", f"{lost:,}"],
         [f"{won:,}", f"{wrong:,}"],
