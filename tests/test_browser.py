@@ -55,6 +55,18 @@ def drag(browser: Any, points: list[tuple[int, int]], shift: bool = True) -> Non
     chain.perform()
 
 
+def drag_finger(browser: Any, points: list[tuple[int, int]]) -> None:
+    """The same with one finger on a screen."""
+    script = "const b = document.getElementById('box'); b.scrollIntoView({block: 'center'});"
+    script += "const r = b.getBoundingClientRect(); return [r.left + r.width / 2, r.top + r.height / 2]"
+    left, top = browser.execute_script(script)
+    for number, (x, y) in enumerate(points):
+        touch = [{"x": left + x, "y": top + y}]
+        kind = "touchMove" if number else "touchStart"
+        browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touch})
+    browser.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Headless Chromium with its log of console and network."""

@@ -16,7 +16,7 @@ from sqlanalysis import reporting
 from sqlanalysis.page import charts, words
 
 from . import marionette, report_fixture
-from .test_browser import browser, drag, emulate, requests, reset, show  # noqa: F401 - fixtures
+from .test_browser import browser, drag, drag_finger, emulate, requests, reset, show  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.browser
 RING = [(-150, -150), (150, -150), (150, 150), (-150, 150), (-150, -140)]
@@ -90,14 +90,17 @@ def assert_counts(driver: Any, con: duckdb.DuckDBPyConnection, at_least: int = 1
     return n
 
 
-@pytest.mark.parametrize("shift", [True, False], ids=["shift", "button"])
-def test_lasso_counts_what_sql_counts(browser: Any, made: Any, shift: bool) -> None:  # noqa: F811
+@pytest.mark.parametrize("way", ["shift", "button", "touch"])
+def test_lasso_counts_what_sql_counts(browser: Any, made: Any, way: str) -> None:  # noqa: F811
     con, page = made
     explore(browser, page)
-    if not shift:
+    if way != "shift":
         browser.find_element("id", "lasso").click()
         assert browser.find_element("id", "lasso").get_attribute("aria-pressed") == "true"
-    drag(browser, RING, shift)
+    if way == "touch":
+        drag_finger(browser, RING)
+    else:
+        drag(browser, RING, way == "shift")
     n = assert_counts(browser, con, at_least=30)
     rows = con.sql("select x, y from picked").fetchall()
     others = con.sql("select x, y from digits_logreg where image_id not in (select image_id from chosen)").fetchall()

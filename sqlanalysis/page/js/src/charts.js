@@ -2,7 +2,7 @@
 import { pressable, svg } from "./dom.js";
 import { count, interval, percent } from "./intervals.js";
 
-const MOST_CLASSES = 14;
+export const MOST_CLASSES = 14;
 
 const cut = (name, length) => (name.length > length ? `${[...name].slice(0, length - 1).join("")}…` : name);
 const room = (names, length) => 16 + 6.6 * Math.min(length, Math.max(...names.map((found) => found.length)));

@@ -1,6 +1,6 @@
 // What is said and shown of a selection: figures, images, charts, SQL and CSV.
 import { aggregate, NONE, worst } from "./aggregation.js";
-import { calibration, classBars, confusion } from "./charts.js";
+import { MOST_CLASSES, calibration, classBars, confusion } from "./charts.js";
 import { byId, html } from "./dom.js";
 import { isWrong } from "./groups.js";
 import { count, interval, percent } from "./intervals.js";
@@ -103,11 +103,14 @@ export class Panel {
   draw(figures) {
     const { whole, choose } = this;
     const name = (code) => this.name(code, code < 0 ? "pred" : "label");
-    const classes = figures.classes.length;
+    const confused = new Set();
+    for (const { label, pred } of figures.pairs) confused.add(label).add(pred);
+    const some = (total, kind) => (total > MOST_CLASSES ? `, ${MOST_CLASSES} ${kind}of ${total} classes` : "");
     byId("chart-classes").replaceChildren(classBars(figures, whole, name, choose));
     byId("chart-confusion").replaceChildren(confusion(figures, name, choose));
     byId("chart-calibration").replaceChildren(calibration(figures, whole));
-    byId("chart-classes-note").textContent = `Lowest recall first${classes > 14 ? `, 14 of ${classes} classes` : ""}; the tick is the whole run.`;
+    byId("chart-classes-note").textContent = `Lowest recall first${some(figures.classes.length, "")}; the tick is the whole run.`;
+    byId("chart-confusion-note").textContent = `True class down, prediction across${some(confused.size, "largest ")}; press a cell to select it.`;
   }
 
   /** The hover card: above the point where there is room, else below. */
