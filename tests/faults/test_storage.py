@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import sqlanalysis
 from sqlanalysis import database
 from sqlanalysis.errors import NotFoundError, QueryError, SchemaError
 
-from . import flips, harness
+from . import flips, harness, power
 from .harness import Quiet
 
 Record = Callable[[str, str, str], None]
@@ -265,3 +266,30 @@ def test_a_network_file_system_gives_a_warning(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(database, "_network_kind", lambda file: "nfs4")
     with pytest.warns(UserWarning, match="network file system"):
         sqlanalysis.connect(tmp_path / "c.duckdb").close()
+
+
+@pytest.mark.skipif(power.STRACE is None, reason="strace is not installed")
+@pytest.mark.parametrize("rest", ["lost", "by chance"])
+def test_a_power_cut_loses_nothing_that_was_said(
+    quiet: Quiet, file: Path, tmp_path: Path, rest: str, scale: Scale, figure: Record
+) -> None:
+    """F4: every system call that writes is written down, and the files are put together as a cut would leave them."""
+    start = {str(file): file.read_bytes()}
+    events = power.record(quiet.folder / "child.py", file, json.dumps({"checkpoint": "10KB"}))
+    assert power.cut(events, len(events), start, None)[str(file)] == file.read_bytes(), "nothing was overlooked"
+    chance = random.Random(0)
+    moments = [at for at, event in enumerate(events) if event.kind != "said"]
+    tried = chance.sample(moments, min(len(moments), scale(8, 500)))
+    for at in tried:
+        left = power.cut(events, at, start, None if rest == "lost" else chance)
+        for name, content in left.items():
+            if content is None:
+                Path(name).unlink(missing_ok=True)
+            else:
+                Path(name).write_bytes(content)
+        said = b"".join(event.data for event in events[:at] if event.kind == "said").decode().rpartition("\n")[0]
+        done = sum(int(line.split()[1]) for line in said.splitlines() if line.startswith("done"))
+        harness.check(quiet, file, harness.Outcome(-9, False, harness.N_IMAGES, done, ""))
+    harness.finish(quiet, file)
+    asked = f"power cut, unsynced writes {rest}: opens, all that was said is there"
+    figure("P1 crash", asked, f"{len(tried)} of {len(tried)}")

@@ -1,0 +1,136 @@
+"""Power cuts: what strace saw a run write and sync, and the files as a cut at any moment would leave them.
+
+Only what was synced is sure to be there. Of what was written after it anything may be there: any of the writes inside a
+file, any part of what was appended, and a removed file may be back.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+STRACE = shutil.which("strace")
+CALLS = "write,pwrite64,fsync,fdatasync,ftruncate,unlink,openat"
+CALL = re.compile(r"\d+ +(?:<\.\.\. )?(\w+)(?:\(| resumed>)(.*)\) += (-?\d+)", re.DOTALL)
+CUT_SHORT = " <unfinished ...>\n"
+
+
+@dataclass(frozen=True)
+class Event:
+    """One change to a file, a sync of it, or words of the child."""
+
+    kind: str
+    file: str
+    offset: int = 0
+    data: bytes = b""
+
+
+@dataclass
+class Disk:
+    """A file's bytes as far as they are synced (None when there is no file), and the changes after that."""
+
+    synced: bytes | None
+    pending: list[Event] = field(default_factory=list)
+
+    def left(self, kept: Iterable[Event]) -> bytes | None:
+        """The bytes when of the changes these are there."""
+        content = self.synced
+        for event in kept:
+            content = _apply(content, event)
+        return content
+
+    def after_a_cut(self, chance: random.Random) -> bytes | None:
+        """The bytes when of the changes some are there, by chance."""
+        kept = []
+        for event in self.pending:
+            grows = event.kind == "write" and event.offset >= len(self.left(kept) or b"")
+            if chance.random() < 0.5:
+                kept.append(event)
+            elif grows:  # a file grows in order; the rest of what was appended is not there
+                kept.append(Event("write", event.file, event.offset, event.data[: chance.randrange(len(event.data))]))
+                break
+        return self.left(kept)
+
+
+def _apply(content: bytes | None, event: Event) -> bytes | None:
+    before = content or b""
+    if event.kind == "remove":
+        return None
+    if event.kind == "truncate":
+        return before[: event.offset].ljust(event.offset, b"\0")
+    end = event.offset + len(event.data)
+    return before[: event.offset].ljust(event.offset, b"\0") + event.data + before[end:]
+
+
+def record(child: Path, file: Path, options: str) -> list[Event]:
+    """Run the child to its end and give what it did to the file and its log, in order, and what it said."""
+    log, said = file.with_suffix(".strace"), file.with_suffix(".said")
+    files = [str(file), f"{file}.wal", str(said)]
+    seen = [word for name in files for word in ("-P", name)]
+    command = [str(STRACE), "-f", "-y", "-xx", "-s", "16000000", "-e", f"trace={CALLS}", *seen, "-o", str(log)]
+    sizes = {str(file): file.stat().st_size}
+    with said.open("w") as stream:
+        subprocess.run([*command, sys.executable, str(child), str(file), options], stdout=stream, check=True)
+    events: list[Event] = []
+    open_calls: dict[str, str] = {}
+    with log.open() as lines:
+        for line in lines:
+            thread = line.split(" ", 1)[0]
+            if line.endswith(CUT_SHORT):
+                open_calls[thread] = line.removesuffix(CUT_SHORT)
+                continue
+            if " resumed>" in line:
+                line = open_calls.pop(thread) + line.split(" resumed>", 1)[1]
+            event = _event(line, sizes)
+            if event and event.file == str(said):
+                events.append(Event("said", event.file, data=event.data))
+            elif event and event.file in files:
+                events.append(event)
+    return events
+
+
+def _event(line: str, sizes: dict[str, int]) -> Event | None:
+    found = CALL.match(line)
+    if found is None or int(found[3]) < 0:
+        return None
+    call, arguments, result = found[1], found[2], int(found[3])
+    names = [bytes.fromhex(text.replace("\\x", "")) for text in re.findall(r'[<"]([^">]*)[">]', arguments)]
+    if call == "openat":
+        name = names[-1].decode()
+        if "O_TRUNC" not in arguments:
+            return None
+        sizes[name] = 0
+        return Event("truncate", name)
+    name = names[0].decode()
+    if call == "unlink":
+        sizes[name] = 0
+        return Event("remove", name)
+    if call in ("fsync", "fdatasync"):
+        return Event("sync", name)
+    last = int(arguments.rpartition(" ")[2])
+    if call == "ftruncate":
+        sizes[name] = last
+        return Event("truncate", name, last)
+    offset = last if call == "pwrite64" else sizes.get(name, 0)
+    sizes[name] = max(sizes.get(name, 0), offset + result)
+    return Event("write", name, offset, names[1][:result])
+
+
+def cut(events: list[Event], at: int, start: dict[str, bytes], chance: random.Random | None) -> dict[str, bytes | None]:
+    """The files after a power cut before event `at`: what was synced alone, or with some of the rest, by chance."""
+    disks = {name: Disk(content) for name, content in start.items()}
+    for event in events[:at]:
+        if event.kind == "said":
+            continue
+        disk = disks.setdefault(event.file, Disk(None))
+        if event.kind == "sync":
+            disk.synced, disk.pending = disk.left(disk.pending), []
+        else:
+            disk.pending.append(event)
+    return {name: disk.after_a_cut(chance) if chance else disk.synced for name, disk in disks.items()}
