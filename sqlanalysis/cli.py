@@ -543,11 +543,16 @@ def verify(db: Database) -> None:
 
 @app.command()
 def recover(db: Database) -> None:
-    """Move a damaged write-ahead log aside, so that the file opens; says which runs to go on with."""
+    """Make a file open again that a stop has damaged; nothing is deleted. Says which runs to go on with."""
     from .recovery import recover
 
     done = recover(db)
-    _say(f"the damaged log is now {done.log}" if done.log else f"{done.path} opens; nothing had to be done")
+    if done.log:
+        _say(f"the damaged log is now {done.log}")
+    for block in done.blocks:
+        _say(f"a block of a checkpoint that was stopped is mended; as it was it is now {block}")
+    if not done.log and not done.blocks:
+        _say(f"{done.path} opens; nothing had to be done")
     if done.incomplete:
         _say(f"incomplete runs, run them again to go on: {', '.join(done.incomplete)}")
 

@@ -224,7 +224,10 @@ def _refusal(error: duckdb.Error, file: Path) -> SchemaError | QueryError:
             f"says what is missing: {text.splitlines()[0]}"
         )
     if "Corrupt" in text:
-        return SchemaError(f"{file} is damaged, go back to a copy: {text.splitlines()[0]}")
+        return SchemaError(
+            f"{file} is damaged; `sqlanalysis recover {file}` mends what a checkpoint left that was stopped, for other "
+            f"damage go back to a copy: {text.splitlines()[0]}"
+        )
     if "not a valid DuckDB" in text:
         return SchemaError(f"{file} is no DuckDB file; give another path")
     if "newer" in text or "version" in text.lower():

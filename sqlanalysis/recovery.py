@@ -1,9 +1,10 @@
-"""Is the file what it says: images against their hashes, tables against each other, and a damaged log moved aside."""
+"""Is the file what it says: images against their hashes, tables against each other; and what a stop has damaged."""
 
 from __future__ import annotations
 
 import datetime
 import hashlib
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,10 +13,11 @@ from typing import Any
 
 import duckdb
 
-from . import database, images, progress
+from . import database, images, progress, torn
 from .errors import ImageError, NotFoundError, QueryError, SchemaError
 
 BLOCK_IMAGES = 256
+MOST_BLOCKS = 64
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,14 @@ class Recovered:
 
     Attributes:
         path: the file, which opens now.
-        log: where the damaged write-ahead log lies now; None when the file was not damaged.
+        log: where the damaged write-ahead log lies now; None when it was not damaged.
+        blocks: where the blocks lie, as they were, that an unfinished checkpoint had left with a wrong checksum.
         incomplete: runs that lack images: run them again to go on.
     """
 
     path: Path
     log: Path | None
+    blocks: list[Path]
     incomplete: list[str]
 
 
@@ -74,10 +78,14 @@ def verify(con: duckdb.DuckDBPyConnection, *, show_progress: bool = True) -> Ver
             answers = pool.map(_problem, block)
             found += [(row[0], row[1], said) for row, said in zip(block, answers, strict=True) if said]
             advance(len(block))
-    for schema, table in database.fetch(con, "statements/list_stored_tables"):
-        database.fetch(con, "statements/read_every_value", schema=schema, table=table)
+    _read_every_table(con)
     tables = database.fetch(con, "statements/list_problems")
     return Verified(total, found, [(problem, thing, n) for problem, thing, n in tables])
+
+
+def _read_every_table(con: duckdb.DuckDBPyConnection) -> None:
+    for schema, table in database.fetch(con, "statements/list_stored_tables"):
+        database.fetch(con, "statements/read_every_value", schema=schema, table=table)
 
 
 def _blocks(con: duckdb.DuckDBPyConnection) -> Iterator[list[tuple[Any, ...]]]:
@@ -97,13 +105,17 @@ def _problem(row: tuple[Any, ...]) -> str | None:
 
 
 def recover(path: str | Path) -> Recovered:
-    """Make a file open again whose write-ahead log is damaged: the log is moved aside, never deleted.
+    """Make a file open again that a stop has damaged; whatever is replaced is kept beside the file.
+
+    A write-ahead log that cannot be replayed is moved aside. A block that a checkpoint was writing gets the checksum of
+    what it holds, if the log says that a checkpoint was under way and every table can then be read: nothing is lost by
+    that.
 
     Args:
         path: the DuckDB file; no other process may have it open.
 
     Returns:
-        Where the log is now, and which runs are incomplete without it. A file that opens is left as it is.
+        What was moved or mended, and which runs are incomplete. A file that opens is left as it is.
 
     Raises:
         NotFoundError: no such file.
@@ -115,17 +127,47 @@ def recover(path: str | Path) -> Recovered:
         raise NotFoundError(f"no file {file}")
     log = Path(f"{file}.wal")
     try:
-        return Recovered(file, None, _incomplete(file))
+        return Recovered(file, None, [], _incomplete(file))
     except SchemaError:
         if not log.exists():
             raise
-    now = datetime.datetime.now(datetime.UTC)
-    aside = log.with_name(f"{log.name}.{now:%Y%m%dT%H%M%S%f}")
+    stamp = f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S%f}"
+    if torn.was_checkpointing(log):
+        return Recovered(file, None, _mend(file, stamp), _incomplete(file))
+    aside = log.with_name(f"{log.name}.{stamp}")
     log.rename(aside)
     try:
-        return Recovered(file, aside, _incomplete(file))
+        return Recovered(file, aside, [], _incomplete(file))
     except (SchemaError, QueryError):
         aside.rename(log)
+        raise
+
+
+def _mend(file: Path, stamp: str) -> list[Path]:
+    """Mend blocks until the file opens and every table is read, or leave everything as it was."""
+    kept: dict[int, Path] = {}
+    try:
+        while len(kept) < MOST_BLOCKS:
+            try:
+                con = database.connect(file, read_only=True)
+            except SchemaError as error:
+                found = re.search(r"in block at location (\d+)", str(error))
+                if not found or int(found[1]) in kept:
+                    raise
+                location = int(found[1])
+                block = torn.read_block(file, location)
+                kept[location] = file.with_name(f"{file.name}.block{location}.{stamp}")
+                kept[location].write_bytes(block)
+                torn.write_checksum(file, location, torn.checksum(block[8:]).to_bytes(8, "little"))
+                continue
+            with con:
+                _read_every_table(con)
+            return list(kept.values())
+        raise SchemaError(f"{file} is damaged in more than {MOST_BLOCKS} blocks; go back to a copy")
+    except (SchemaError, QueryError):
+        for location, copy in kept.items():
+            torn.write_checksum(file, location, copy.read_bytes()[:8])
+            copy.unlink()
         raise
 
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 import sqlanalysis
+from sqlanalysis.errors import SchemaError
 
 N_IMAGES = 300
 # A run through the real blocks, without torch, so that a child starts in a second. It says what it has committed.
@@ -99,6 +100,7 @@ class Quiet:
     added: Path
     outputs: list[tuple[Any, ...]]
     seconds: float
+    mended: list[Path] = field(default_factory=list)  # files that opened only after recover
 
     def fresh(self, file: Path) -> Path:
         """A copy of the file that knows the images and has no run."""
@@ -165,6 +167,17 @@ def outputs(file: Path) -> list[tuple[Any, ...]]:
 
 def check(quiet: Quiet, file: Path, outcome: Outcome, before: int = 0) -> int:
     """The invariants after a fault, and how many outputs there are; `before` were there when the child started."""
+    try:
+        sqlanalysis.connect(file).close()
+    except SchemaError as error:
+        if "sqlanalysis recover" not in str(error):
+            raise
+        done = sqlanalysis.recover(file)
+        assert done.blocks
+        assert done.log is None
+        quiet.mended.append(file)
+        for block in done.blocks:
+            block.unlink()
     with sqlanalysis.connect(file) as con:  # (a) it opens
         assert con.sql("from check_database where problem not like 'finished run%'").fetchall() == []
         tables = con.sql("select count(*) from duckdb_tables() where table_name = 'means'").fetchall()[0][0]

@@ -1,7 +1,8 @@
-"""Power cuts: what strace saw a run write and sync, and the files as a cut at any moment would leave them.
+"""Stops at any moment: what strace saw a run write and sync, and the files as a stop would leave them.
 
-Only what was synced is sure to be there. Of what was written after it anything may be there: any of the writes inside a
-file, any part of what was appended, and a removed file may be back.
+After a power cut only what was synced is sure to be there. Of what was written later anything may be there: any pages of
+the writes inside a file, any part of what was appended, and a removed file may be back. After a kill everything is
+there, and part of the write that it interrupted.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pathlib import Path
 STRACE = shutil.which("strace")
 CALLS = "write,pwrite64,fsync,fdatasync,ftruncate,unlink,openat"
 CALL = re.compile(r"\d+ +(?:<\.\.\. )?(\w+)(?:\(| resumed>)(.*)\) += (-?\d+)", re.DOTALL)
+PAGE = 4096
 CUT_SHORT = " <unfinished ...>\n"
 
 
@@ -52,10 +54,18 @@ class Disk:
             grows = event.kind == "write" and event.offset >= len(self.left(kept) or b"")
             if chance.random() < 0.5:
                 kept.append(event)
+            elif event.kind == "write" and not grows and chance.random() < 0.5:
+                kept += [page for page in pages(event) if chance.random() < 0.5]
             elif grows:  # a file grows in order; the rest of what was appended is not there
                 kept.append(Event("write", event.file, event.offset, event.data[: chance.randrange(len(event.data))]))
                 break
         return self.left(kept)
+
+
+def pages(event: Event) -> list[Event]:
+    """A write in pieces that are written whole or not at all."""
+    starts = range(0, len(event.data), PAGE)
+    return [Event("write", event.file, event.offset + at, event.data[at : at + PAGE]) for at in starts]
 
 
 def _apply(content: bytes | None, event: Event) -> bytes | None:
@@ -122,8 +132,13 @@ def _event(line: str, sizes: dict[str, int]) -> Event | None:
     return Event("write", name, offset, names[1][:result])
 
 
-def cut(events: list[Event], at: int, start: dict[str, bytes], chance: random.Random | None) -> dict[str, bytes | None]:
-    """The files after a power cut before event `at`: what was synced alone, or with some of the rest, by chance."""
+def stop(
+    events: list[Event], at: int, start: dict[str, bytes], how: str, chance: random.Random
+) -> dict[str, bytes | None]:
+    """The files after a stop before event `at`.
+
+    How: "cut" leaves what was synced, "cut, some written" some of the rest too, "kill" all of it and half of the event.
+    """
     disks = {name: Disk(content) for name, content in start.items()}
     for event in events[:at]:
         if event.kind == "said":
@@ -133,4 +148,11 @@ def cut(events: list[Event], at: int, start: dict[str, bytes], chance: random.Ra
             disk.synced, disk.pending = disk.left(disk.pending), []
         else:
             disk.pending.append(event)
-    return {name: disk.after_a_cut(chance) if chance else disk.synced for name, disk in disks.items()}
+    if how == "cut":
+        return {name: disk.synced for name, disk in disks.items()}
+    if how == "cut, some written":
+        return {name: disk.after_a_cut(chance) for name, disk in disks.items()}
+    for event in events[at : at + 1]:
+        if event.kind == "write":
+            disks[event.file].pending += pages(event)[: len(pages(event)) // 2]
+    return {name: disk.left(disk.pending) for name, disk in disks.items()}

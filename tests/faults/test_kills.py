@@ -19,6 +19,7 @@ Scale = Callable[[int, int], int]
 
 def test_random_kills(quiet: Quiet, tmp_path: Path, scale: Scale, figure: Record) -> None:
     chance, wanted, kills, rounds, repeated = random.Random(0), scale(10, 500), 0, 0, 0
+    mended = len(quiet.mended)
     while kills < wanted:
         rounds += 1
         file = quiet.fresh(tmp_path / f"round{rounds}.duckdb")
@@ -34,7 +35,12 @@ def test_random_kills(quiet: Quiet, tmp_path: Path, scale: Scale, figure: Record
             before = stored
         assert harness.outputs(file) == quiet.outputs
         file.unlink()
-    figure("P1 crash", "500 kills: 0 rows lost, 0 duplicates, 0 files that fail to open", f"{kills} kills: 0, 0, 0")
+    mended = len(quiet.mended) - mended
+    figure(
+        "P1 crash",
+        "500 kills: 0 rows lost, 0 duplicates, 0 files that fail to open",
+        f"{kills} kills: 0, 0, 0; {mended} after recover",
+    )
     figure("P2 resume", "equal tables in all; at most 1 block repeated", f"{rounds} of {rounds} runs; {repeated}")
     assert repeated <= 1
 

@@ -1,0 +1,51 @@
+"""Blocks that a checkpoint was writing when the process or the machine stopped.
+
+DuckDB writes a checkpoint into free blocks and then a header that points to them. Only blocks of metadata, which hold
+parts of several checkpoints, are written again where they are, with the parts in use unchanged. A stop in the middle of
+such a write leaves a block whose parts in use are whole, old or new alike, and whose checksum fits neither: the file
+does not open, though nothing is lost. Read in DuckDB's `MetadataManager::Flush` and `Checksum`; seen in `tests/faults`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+HEADERS = (4096, 8192)  # of 4096 bytes each: checksum, iteration, …; the later iteration counts
+BLOCK_SIZE_AT = 40
+CHECKPOINT_ENTRY, FLUSH_ENTRY = b"d\0ce\0", b"d\0d\xff\xff"  # how the log says that a checkpoint writes from here on
+TAIL = 128
+PRIME, SEED = np.uint64(0xBF58476D1CE4E5B9), 5381
+
+
+def checksum(data: bytes) -> int:
+    """DuckDB's checksum of bytes whose number is a multiple of 8."""
+    return int(np.bitwise_xor.reduce(np.frombuffer(data, "<u8") * PRIME)) ^ SEED
+
+
+def was_checkpointing(log: Path) -> bool:
+    """Whether the write-ahead log ends where a checkpoint began to write into the file."""
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - TAIL))
+        tail = stream.read()
+    return tail.endswith(FLUSH_ENTRY) and CHECKPOINT_ENTRY in tail
+
+
+def read_block(file: Path, location: int) -> bytes:
+    """The block at that place, with its checksum in the first 8 bytes."""
+    with file.open("rb") as stream:
+        stream.seek(HEADERS[0] + BLOCK_SIZE_AT)
+        size = int.from_bytes(stream.read(8), "little")
+        stream.seek(location)
+        return stream.read(size)
+
+
+def write_checksum(file: Path, location: int, value: bytes) -> None:
+    """Put these 8 bytes before the block, on the disk."""
+    with file.open("r+b") as stream:
+        stream.seek(location)
+        stream.write(value)
+        stream.flush()
+        os.fsync(stream.fileno())
