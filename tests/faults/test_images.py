@@ -12,6 +12,7 @@ import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -205,6 +206,52 @@ def test_an_image_that_hangs_is_one_error(tmp_path: Path, figure: Record) -> Non
     with sqlanalysis.connect(db) as con:
         assert con.sql("select n_ok, n_errors from runs").fetchall() == [(40, 0)]
     figure("P4 neighbours", "an image that hangs: 1 error row, the run ends", "39 + 1 of 40; 40 after a second try")
+
+
+def test_outputs_that_are_no_probabilities_are_errors(tmp_path: Path, figure: Record) -> None:
+    """F17, F18: what a model says of a marked image is NaN, infinite, of another width, one too few or no tensor."""
+    import torch
+    from torch import nn
+    from torchvision.transforms import v2
+
+    class Odd(nn.Module):
+        def __init__(self, kind: str) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.kind, self.head = kind, nn.Linear(3, 2)
+
+        def forward(self, batch: torch.Tensor) -> Any:
+            logits = self.head(batch.mean((2, 3)))
+            marked = batch[:, 0, 0, 0] == 1
+            if not marked.any():
+                return logits
+            if self.kind in ("nan", "inf", "-inf"):
+                return torch.where(marked[:, None], float(self.kind), logits)
+            return {"wide": logits.repeat(1, 2), "short": logits[1:], "flat": logits[:, 0], "none": None}[self.kind]
+
+    for number in range(40):
+        pixels = np.random.default_rng(number).integers(0, 200, (8, 8, 3), dtype=np.uint8)
+        pixels[0, 0, 0] = 255 if number % 9 == 4 else 0
+        (tmp_path / "images" / str(number % 2)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "images" / str(number % 2) / f"{number}.png")
+    transform = v2.Compose([v2.Resize((8, 8)), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)])
+    kinds, caught = ["clean", "nan", "inf", "-inf", "wide", "short", "flat", "none"], 0
+    with sqlanalysis.connect(tmp_path / "work.duckdb") as con:
+        sqlanalysis.add_images(con, tmp_path / "images", show_progress=False)
+        for kind in kinds:
+            model = sqlanalysis.load_model(Odd(kind), transform=transform, classes=["0", "1"])
+            run = f"run_{kind.strip('-')}_{len(kind)}"
+            done = sqlanalysis.predict(con, model, run=run, show_progress=False)
+            answers = con.sql(
+                f"select parse_filename(uri)[:-5]::int, probs from {run} where pred is not null"
+            ).fetchall()
+            if kind == "clean":
+                clean = dict(answers)
+                continue
+            assert (done.n_ok, done.n_errors) == (36, 4)
+            assert dict(answers) == {number: probs for number, probs in clean.items() if number % 9 != 4}
+            caught += con.sql(f"select count(*) from errors where run = '{run}' and stage = 'forward'").fetchall()[0][0]
+    figure("P11 outputs", "100 % of NaN, infinite, wrong width are error rows", f"{caught} of {4 * (len(kinds) - 1)}")
 
 
 def test_mutated_images_harm_nobody(tmp_path: Path, scale: Scale, figure: Record) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from PIL import Image
 
 import sqlanalysis
 from sqlanalysis import database, torn
@@ -223,6 +224,51 @@ def test_signals_stop_without_harm(quiet: Quiet, file: Path, sent: int) -> None:
     assert time.monotonic() - start < 5
     assert process.returncode != 0 or harness.outputs(file) == quiet.outputs
     harness.finish(quiet, file)
+
+
+def test_an_interrupt_is_prompt_and_clean(tmp_path: Path, scale: Scale, figure: Record) -> None:
+    """P12, through the command line: Ctrl-C at any moment of the work, then the same command to the end."""
+    images = tmp_path / "images" / "tench"
+    images.mkdir(parents=True)
+    for number in range(120):
+        Image.new("RGB", (32, 32 + number), (number, 9, 99)).save(images / f"{number}.png")
+    added = tmp_path / "added.duckdb"
+    with sqlanalysis.connect(added) as con:
+        sqlanalysis.add_images(con, tmp_path / "images", show_progress=False)
+    chance, slowest, stopped, tries = random.Random(0), 0.0, 0, scale(2, 100)
+    command = [sys.executable, "-m", "sqlanalysis", "predict"]
+    options = ["squeezenet1_1", "--weights", "random", "--classes", "imagenet1k", "--policy", "open"]
+    for number in range(tries):
+        file = Path(shutil.copy(added, tmp_path / f"{number}.duckdb"))
+        process = subprocess.Popen(
+            [*command, file, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        while process.poll() is None and not Path(f"{file}.wal").exists():
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 1))
+        start = time.monotonic()
+        os.killpg(process.pid, signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        slowest = max(slowest, time.monotonic() - start)
+        assert process.returncode in (0, 130), said
+        assert "Traceback" not in said
+        stopped += process.returncode == 130
+        left = {path.name for path in tmp_path.iterdir()} - {"images", "added.duckdb", "added.duckdb.wal"}
+        assert left <= {file.name, f"{file.name}.wal"}, "no temporary file"
+        with pytest.raises(ProcessLookupError):  # nobody of its group is left
+            os.killpg(process.pid, 0)
+        with sqlanalysis.connect(file) as con:
+            assert con.sql("from check_database where problem not like 'finished run%'").fetchall() == []
+        for path in (file, Path(f"{file}.wal")):
+            path.unlink(missing_ok=True)
+    assert stopped
+    assert slowest < 10
+    asked = "Ctrl-C: exit 130 in 1 batch + 2 s, no process or file left"
+    figure("P12 interrupt", asked, f"{tries} of {tries} clean, {stopped} stopped, slowest {slowest:.1f} s")
 
 
 def test_a_closed_pipe_is_quiet(file: Path) -> None:
