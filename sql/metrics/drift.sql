@@ -42,7 +42,7 @@ _categories as ( -- noqa: ST03
 
 _tests as (
     select feature, 'ks d' as measure, d as size, p_value, n_ref, n_cur
-    from ks_tests('_numbers') where steps > 1
+    from ks_tests('_numbers') where varies
     union all
     select feature, 'total variation' as measure, total_variation as size, p_value, n_ref, n_cur
     from category_tests('_categories', 1e-4) where categories > 1

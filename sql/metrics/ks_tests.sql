@@ -4,35 +4,37 @@
 -- Edges: NULL, NaN left out; one side empty: NULL; p is exact (if 1e-6 or more) up to n_ref + n_cur = 20,000.
 -- Source: scipy's ks_2samp: 'exact' by smirnov_sf, beyond it 'asymp' by Vrbik (2018), Pioneer J. Theor. Appl. Stat. 15
 create or replace macro ks_tests(rel) as table
-with _steps as (
+with _totals as (
     select
         feature,
-        value,
-        sum(in_ref) as in_ref,
-        sum(in_cur) as in_cur,
+        sum(in_ref)::bigint as n_ref,
+        sum(in_cur)::bigint as n_cur,
+        min(value) < max(value) as varies,
     from query_table(rel)
     where not isnan(value)
-    group by feature, value
+    group by feature
 ),
 
-_sums as (
+-- n_ref n_cur times the distance of the two shares below each value, equal values together.
+_distances as (
     select
-        feature,
-        sum(in_ref) over (partition by feature order by value)::bigint as below_ref,
-        sum(in_cur) over (partition by feature order by value)::bigint as below_cur,
-        sum(in_ref) over (partition by feature)::bigint as n_ref,
-        sum(in_cur) over (partition by feature)::bigint as n_cur,
-    from _steps
+        _totals.*,
+        (sum(_counts.in_ref::bigint * _totals.n_cur - _counts.in_cur::bigint * _totals.n_ref) over (
+            partition by _counts.feature order by _counts.value
+        ))::bigint as distance,
+    from query_table(rel) as _counts
+    inner join _totals on _counts.feature = _totals.feature
+    where not isnan(_counts.value)
 ),
 
 _gaps as (
     select
         feature,
-        max(abs(below_ref * n_cur - below_cur * n_ref)) as gap,
-        max(n_ref) as n_ref,
-        max(n_cur) as n_cur,
-        count(*) as steps,
-    from _sums
+        max(abs(distance)) as gap,
+        any_value(n_ref) as n_ref,
+        any_value(n_cur) as n_cur,
+        any_value(varies) as varies,
+    from _distances
     group by feature
 ),
 
@@ -49,7 +51,7 @@ select
     d,
     n_ref,
     n_cur,
-    steps,
+    varies,
     case
         when n_ref + n_cur <= 20000 and gap <= 4000000 then smirnov_sf(n_ref, n_cur, gap)
         else kolmogorov_sf(root_n * d + 1 / (6 * root_n) + (root_n * d - 1) / (4 * root_n * root_n))
