@@ -126,7 +126,7 @@ def test_the_same_image_twice_with_other_labels(con: duckdb.DuckDBPyConnection, 
     assert "accepted ('cat',) and ('owl',)" in con.execute("select message from errors").fetchall()[0][0]
 
 
-def test_view_counts_any_accepted_answer(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
+def test_view_counts_any_accepted_answer(con: duckdb.DuckDBPyConnection, photos: Path, tmp_path: Path) -> None:
     sqlanalysis.add_images(con, manifest(photos, [["cat", "dog"], None, []]), dataset="pets")
     given = pa.table({"image_id": [1, 2, 3], "pred": ["dog", "dog", "owl"]})
     sqlanalysis.add_predictions(con, given, "guess")
@@ -139,6 +139,9 @@ def test_view_counts_any_accepted_answer(con: duckdb.DuckDBPyConnection, photos:
     found = sqlanalysis.metric(con, "accuracy_accepted", "guess").fetchall()[0]
     assert (found[0], found[1], found[5]) == (2, 2, 1)
     assert sqlanalysis.metric(con, "accuracy", "guess").fetchall()[0][:2] == (3, 2)
+    page = sqlanalysis.report(con, tmp_path / "page.html", runs=["guess"]).read_text()
+    assert "Images with accepted answers: 2; figures count the label alone" in page
+    assert "accuracy, any accepted answer</bdi></th><td>1.0000</td>" in page
     con.execute("update images set accepted = [2] where image_id = 1").fetchall()
     assert con.execute("select correct from guess where image_id = 1").fetchall() == [(False,)]
     con.execute("update runs set output_space = 'elsewhere'").fetchall()

@@ -8,6 +8,7 @@ select
     count(label) as n_labelled,
     count(*) - count(pred) as n_no_prediction,
     count(*) filter (where pred = -1) as n_outside,
+    count(accepted) as n_accepted,
     count(distinct row(label, pred)) filter (where label is not null and pred is not null) as n_cells,
     count(*) - count(distinct sha256) as n_duplicates,
     count(*) filter (where isfinite(x) and isfinite(y)) as n_placed,

@@ -40,6 +40,9 @@ def key_figures(draft: Draft, counts: Row) -> Row:
         [name, decimal(key[column], 4), _range(ranges.get(column)) if column != "accuracy" else _range(key)]
         for name, column in words.SCORES.items()
     ]
+    if counts["n_accepted"]:
+        accepted = draft.ask("accepted_accuracy").row
+        rows.insert(1, ["accuracy, any accepted answer", decimal(accepted["accuracy"], 4), _range(accepted)])
     scores = Table(f"Scores of {count(key['n'])} labelled images", ["score", "value", "95% interval"], rows)
     return {
         "key": {**key, "replicates": drawn, "ranges": ranges},

@@ -161,6 +161,7 @@ def warnings(lineage: Row, counts: Row, errors: list[Row], classes: list[Row], f
         - n_outputs,
         "Images without a prediction: {}; they count in no figure.": counts["n_no_prediction"],
         "Predictions outside the data set's classes: {}; they count as wrong.": counts["n_outside"],
+        "Images with accepted answers: {}; figures count the label alone, All scores has both.": counts["n_accepted"],
         "Images without a label: {}; they count in no figure.": n_outputs - n_labelled if n_labelled else 0,
         "Images that repeat the bytes of another: {}; each counts.": counts["n_duplicates"],
     }
