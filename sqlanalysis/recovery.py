@@ -18,6 +18,7 @@ from .errors import ImageError, NotFoundError, QueryError, SchemaError
 
 BLOCK_IMAGES = 256
 MOST_BLOCKS = 64
+WRONG_BLOCK = re.compile(r"in block at location (\d+)")
 
 
 @dataclass(frozen=True)
@@ -128,11 +129,12 @@ def recover(path: str | Path) -> Recovered:
     log = Path(f"{file}.wal")
     try:
         return Recovered(file, None, [], _incomplete(file))
-    except SchemaError:
+    except SchemaError as error:
         if not log.exists():
             raise
+        is_torn = WRONG_BLOCK.search(str(error)) and torn.was_checkpointing(log)
     stamp = f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S%f}"
-    if torn.was_checkpointing(log):
+    if is_torn:
         return Recovered(file, None, _mend(file, stamp), _incomplete(file))
     aside = log.with_name(f"{log.name}.{stamp}")
     log.rename(aside)
@@ -151,7 +153,7 @@ def _mend(file: Path, stamp: str) -> list[Path]:
             try:
                 con = database.connect(file, read_only=True)
             except SchemaError as error:
-                found = re.search(r"in block at location (\d+)", str(error))
+                found = WRONG_BLOCK.search(str(error))
                 if not found or int(found[1]) in kept:
                     raise
                 location = int(found[1])

@@ -154,5 +154,5 @@ def stop(
         return {name: disk.after_a_cut(chance) for name, disk in disks.items()}
     for event in events[at : at + 1]:
         if event.kind == "write":
-            disks[event.file].pending += pages(event)[: len(pages(event)) // 2]
+            disks.setdefault(event.file, Disk(None)).pending += pages(event)[: len(pages(event)) // 2]
     return {name: disk.left(disk.pending) for name, disk in disks.items()}
