@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,6 +24,7 @@ class Interruptible:
 
     def __init__(self) -> None:
         self._stop = threading.Event()
+        self._own = threading.local()
 
     @property
     def interrupted(self) -> bool:
@@ -41,8 +45,8 @@ class Interruptible:
     ) -> list[Found]:
         """`function` of each item, or `late` of one that takes more than so many seconds.
 
-        A thread of their own works on the items, `start` first. Python cannot stop a thread, so one that is stuck is
-        left behind, with the item it is stuck on, and another goes on with the next.
+        A thread beside the calling one works on the items; it calls `start` when it is made. Python cannot stop a
+        thread, so one that is stuck is left behind, with the item it is stuck on, and another goes on with the next.
 
         Raises:
             InferenceError: interrupted meanwhile.
@@ -51,12 +55,15 @@ class Interruptible:
         while len(found) < len(items):
             part: list[Found] = []
             left, over, failed = items[len(found) :], threading.Event(), list[BaseException]()
-            threading.Thread(target=_work, args=(start, function, left, part, over, failed), daemon=True).start()
+            if not hasattr(self._own, "helper"):
+                self._own.helper = Helper(start)
+            self._own.helper.do(partial(_work, function, left, part, over, failed))
             n_in_time = self._wait(part, over, seconds)
             if failed:
                 raise failed[0]
             found += part[:n_in_time]
             if n_in_time < len(left):
+                del self._own.helper  # stuck
                 found.append(late(items[len(found)]))
         return found
 
@@ -74,8 +81,26 @@ class Interruptible:
         return len(part)
 
 
+class Helper:
+    """A thread beside the one that makes it, which ends with it, unless it is stuck."""
+
+    def __init__(self, start: Callable[[], None]) -> None:
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        threading.Thread(target=_serve, args=(start, self._jobs), daemon=True).start()
+        weakref.finalize(self, self._jobs.put, None)
+
+    def do(self, job: Callable[[], None]) -> None:
+        """Do this next."""
+        self._jobs.put(job)
+
+
+def _serve(start: Callable[[], None], jobs: SimpleQueue[Callable[[], None] | None]) -> None:
+    start()
+    while job := jobs.get():
+        job()
+
+
 def _work(
-    start: Callable[[], None],
     function: Callable[[Any], Any],
     items: Iterable[Any],
     part: list[Any],
@@ -84,7 +109,6 @@ def _work(
 ) -> None:
     """Append what becomes of each item until all are done or nobody waits any more."""
     try:
-        start()
         for item in items:
             answer = function(item)
             if over.is_set():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -378,6 +379,16 @@ def test_an_image_that_takes_too_long_is_an_error(
     assert late == ["TimeoutError" if number in stuck else None for number in range(12)]
     assert all(found[number] == expected[number] for number in range(12) if number not in stuck)
     assert all(found[number]["probs"] is None for number in stuck)
+
+
+def test_a_closed_engine_leaves_no_thread(tiny_model: Model, paths: list[Path]) -> None:
+    before = threading.active_count()
+    for _ in range(3):
+        answers(tiny_model, paths)
+    end = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < end:
+        time.sleep(0.01)
+    assert threading.active_count() <= before
 
 
 def test_a_transform_that_ends_the_process_is_told(tiny_net: nn.Module, paths: list[Path]) -> None:
