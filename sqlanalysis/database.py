@@ -20,7 +20,7 @@ from typing import Any
 
 import duckdb
 
-from . import functions, templates
+from . import functions, templates, torn
 from .errors import NotFoundError, QueryError, SchemaError
 from .faults import point
 
@@ -223,11 +223,12 @@ def _refusal(error: duckdb.Error, file: Path) -> SchemaError | QueryError:
             f"{file}: its write-ahead log {file}.wal is damaged; `sqlanalysis recover {file}` moves the log aside and "
             f"says what is missing: {text.splitlines()[0]}"
         )
-    if "Corrupt" in text:
+    if "Corrupt" in text and torn.was_checkpointing(Path(f"{file}.wal")):
         return SchemaError(
-            f"{file} is damaged; `sqlanalysis recover {file}` mends what a checkpoint left that was stopped, for other "
-            f"damage go back to a copy: {text.splitlines()[0]}"
+            f"{file} was left within a checkpoint; `sqlanalysis recover {file}` mends it: {text.splitlines()[0]}"
         )
+    if "Corrupt" in text:
+        return SchemaError(f"{file} is damaged, go back to a copy: {text.splitlines()[0]}")
     if "not a valid DuckDB" in text:
         return SchemaError(f"{file} is no DuckDB file; give another path")
     if "newer" in text or "version" in text.lower():

@@ -165,12 +165,14 @@ def _mend(file: Path, stamp: str) -> list[Path]:
             with con:
                 _read_every_table(con)
             return list(kept.values())
-        raise SchemaError(f"{file} is damaged in more than {MOST_BLOCKS} blocks; go back to a copy")
-    except (SchemaError, QueryError):
+        raise SchemaError(f"more than {MOST_BLOCKS} blocks are wrong")
+    except (SchemaError, QueryError) as error:
         for location, copy in kept.items():
             torn.write_checksum(file, location, copy.read_bytes()[:8])
             copy.unlink()
-        raise
+        raise SchemaError(
+            f"{file} is damaged as no checkpoint leaves it; nothing was changed, go back to a copy: {error}"
+        ) from error
 
 
 def _incomplete(file: Path) -> list[str]:

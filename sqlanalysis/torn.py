@@ -11,22 +11,24 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import numpy as np
-
 HEADERS = (4096, 8192)  # of 4096 bytes each: checksum, iteration, …; the later iteration counts
 BLOCK_SIZE_AT = 40
 CHECKPOINT_ENTRY, FLUSH_ENTRY = b"d\0ce\0", b"d\0d\xff\xff"  # how the log says that a checkpoint writes from here on
 TAIL = 128
-PRIME, SEED = np.uint64(0xBF58476D1CE4E5B9), 5381
+PRIME, SEED = 0xBF58476D1CE4E5B9, 5381
 
 
 def checksum(data: bytes) -> int:
     """DuckDB's checksum of bytes whose number is a multiple of 8."""
-    return int(np.bitwise_xor.reduce(np.frombuffer(data, "<u8") * PRIME)) ^ SEED
+    import numpy as np
+
+    return int(np.bitwise_xor.reduce(np.frombuffer(data, "<u8") * np.uint64(PRIME))) ^ SEED
 
 
 def was_checkpointing(log: Path) -> bool:
-    """Whether the write-ahead log ends where a checkpoint began to write into the file."""
+    """Whether there is a write-ahead log, and ends where a checkpoint began to write into the file."""
+    if not log.exists():
+        return False
     with log.open("rb") as stream:
         stream.seek(max(0, log.stat().st_size - TAIL))
         tail = stream.read()
