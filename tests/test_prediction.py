@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import hashlib
 import shutil
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections import Counter
 from pathlib import Path
 
 import duckdb
@@ -115,6 +117,29 @@ def test_function_in_sql(pets: duckdb.DuckDBPyConnection, tiny_model: Model, pho
     answer, nothing, usual = pets.sql(broken).fetchall()[0]
     assert (answer["pred"], answer["error"]["stage"], answer["error"]["error"]) == (None, "decode", "ImageError")
     assert (nothing, usual) == (None, False)
+
+
+def test_function_in_odd_places(pets: duckdb.DuckDBPyConnection, tiny_net: nn.Module) -> None:
+    """F20: named twice, in a condition, explained, grouped, and after a cursor of the connection is gone."""
+    seen: list[int] = []
+
+    def counted(picture: Image.Image) -> torch.Tensor:
+        seen.append(1)
+        return to_64(picture)
+
+    model = load_model(tiny_net, transform=counted, classes=["cat", "dog", "owl"])
+    register_model(pets, model, name="odd")
+    seen.clear()
+    pets.sql("explain select odd(image).pred from image_files").fetchall()
+    assert not seen
+    rows = pets.sql("select odd(image).pred, odd(image).confidence from image_files").fetchall()
+    assert (len(rows), len(seen)) == (18, 18)
+    cursor = pets.cursor()
+    cursor.execute("select 1").fetchall()
+    del cursor
+    gc.collect()
+    groups = "select odd(image).pred as pred, count(*) from image_files where odd(image).confidence > 0 group by 1"
+    assert dict(pets.sql(groups).fetchall()) == Counter(pred for pred, _ in rows)
 
 
 def test_running_again_computes_nothing(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:

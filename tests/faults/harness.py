@@ -138,8 +138,9 @@ def run(
     environment = {key: value for key, value in os.environ.items() if key != "SQLANALYSIS_FAULT"}
     if fault:
         environment["SQLANALYSIS_FAULT"] = fault
+    clock = ["faketime", "-f", options.pop("clock")] if "clock" in options else []
     process = subprocess.Popen(
-        [sys.executable, str(child), str(file), json.dumps(options)],
+        [*clock, sys.executable, str(child), str(file), json.dumps(options)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

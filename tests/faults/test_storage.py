@@ -209,6 +209,20 @@ def test_two_runs_at_once(quiet: Quiet, file: Path) -> None:
     assert harness.outputs(file) == quiet.outputs
 
 
+@pytest.mark.skipif(shutil.which("faketime") is None, reason="faketime is not installed")
+@pytest.mark.parametrize("clock", ["-3d", "+3d", "-1h x60"])
+def test_a_clock_that_jumps(quiet: Quiet, file: Path, clock: str) -> None:
+    """F24: a run that is killed goes on under a clock that went back, ahead or too fast, and then under the right one."""
+    assert quiet.run(file, fault="committed:4:kill").code == -9
+    outcome = quiet.run(file, fault="committed:4:kill", clock=clock)
+    assert (outcome.code, outcome.started > 0, outcome.finished) == (1, True, False), outcome.stderr
+    with sqlanalysis.connect(file) as con:
+        assert con.sql("from check_database").fetchall() == []
+        before = con.sql("select count(*) from outputs.means").fetchall()[0][0]
+    assert 0 < before < harness.N_IMAGES
+    harness.finish(quiet, file)
+
+
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_signals_stop_without_harm(quiet: Quiet, file: Path, sent: int) -> None:
     command = [sys.executable, str(quiet.folder / "child.py"), str(file), "{}"]
