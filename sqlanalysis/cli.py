@@ -65,7 +65,10 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        app(args=arguments, prog_name="sqlanalysis")
+        with database.interrupts():
+            app(args=arguments, prog_name="sqlanalysis")
+    except KeyboardInterrupt:
+        sys.exit(130)
     except SQLAnalysisError as error:
         if debug:
             raise

@@ -336,7 +336,8 @@ def execute(
         parsed = con.extract_statements(sql)
         if len(parsed) != 1:
             raise QueryError(f"{template} renders to {len(parsed)} statements; a name or condition holds a `;`")
-        return con.execute(parsed[0], parameters)
+        with interrupts():
+            return con.execute(parsed[0], parameters)
     except duckdb.FatalException as error:
         raise QueryError(
             f"{template}: DuckDB has stopped ({str(error).splitlines()[0]}); end this process and start again, "
@@ -350,8 +351,21 @@ def fetch(
     con: duckdb.DuckDBPyConnection, template: str, parameters: Any = None, /, **names: object
 ) -> list[tuple[Any, ...]]:
     """Like `execute`, with every row fetched: an open result would block the connection."""
-    rows: list[tuple[Any, ...]] = execute(con, template, parameters, **names).fetchall()
+    result = execute(con, template, parameters, **names)
+    with interrupts():
+        rows: list[tuple[Any, ...]] = result.fetchall()
     return rows
+
+
+@contextlib.contextmanager
+def interrupts() -> Iterator[None]:
+    """Ctrl-C while DuckDB works, which it tells in two other ways, is KeyboardInterrupt as everywhere in Python."""
+    try:
+        yield
+    except (duckdb.InterruptException, RuntimeError) as error:
+        if isinstance(error, duckdb.InterruptException) or str(error) == "Query interrupted":
+            raise KeyboardInterrupt from error
+        raise
 
 
 def relation(con: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation | None:

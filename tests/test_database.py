@@ -214,6 +214,21 @@ def test_python_variables_are_not_tables(con: duckdb.DuckDBPyConnection) -> None
     assert len(frame) == 1
 
 
+@pytest.mark.parametrize("error", [duckdb.InterruptException("stop"), RuntimeError("Query interrupted")])
+def test_an_interrupted_query_is_a_keyboard_interrupt(error: Exception) -> None:
+    class Busy:
+        def extract_statements(self, sql: str) -> list[object]:
+            return [object()]
+
+        def execute(self, *_: object) -> None:
+            raise error
+
+    with pytest.raises(KeyboardInterrupt):
+        database.fetch(Busy(), "statements/count_objects")
+    with pytest.raises(RuntimeError, match="another"), database.interrupts():
+        raise RuntimeError("another")
+
+
 def test_image_functions(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
     path = str(photos / "cat" / "0.jpg")
     row = con.execute(

@@ -11,7 +11,7 @@ import pytest
 from . import harness
 
 LONG = bool(os.environ.get("SQLANALYSIS_LONG"))
-_figures: list[tuple[str, str, str, str]] = []
+PROMISE = "promise"
 
 
 @pytest.fixture
@@ -19,7 +19,8 @@ def figure(request: pytest.FixtureRequest) -> Callable[[str, str, str], None]:
     """Write down promise, figure asked and figure reached."""
 
     def record(promise: str, asked: str, reached: str) -> None:
-        _figures.append((promise, asked, reached, request.node.nodeid.rpartition("/")[2]))
+        row = " | ".join((promise, asked, reached, request.node.nodeid.rpartition("/")[2]))
+        request.node.user_properties.append((PROMISE, f"| {row} |"))
 
     return record
 
@@ -43,7 +44,10 @@ def file(quiet: harness.Quiet, tmp_path: Path) -> Path:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _figures:
+    reports = [report for found in terminalreporter.stats.values() for report in found]
+    kept = [pair for report in reports if getattr(report, "when", "") == "call" for pair in report.user_properties]
+    rows = sorted(row for name, row in kept if name == PROMISE)
+    if rows:
         terminalreporter.write_sep("-", "promises")
-        for row in sorted(_figures):
-            terminalreporter.write_line("| " + " | ".join(row) + " |")
+        for row in rows:
+            terminalreporter.write_line(row)
