@@ -357,7 +357,7 @@ def test_out_of_memory_halves_the_batch(tiny_model: Model, paths: list[Path], mo
 # Profile
 
 
-@pytest.mark.parametrize("stuck", [{0}, {7}, {0, 1, 2, 3, 4, 5, 6, 7}, {3, 4, 11}])
+@pytest.mark.parametrize("stuck", [{0}, {7}, {1, 2}, {3, 11}])
 def test_an_image_that_takes_too_long_is_an_error(
     tiny_net: nn.Module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stuck: set[int]
 ) -> None:
@@ -372,7 +372,7 @@ def test_an_image_that_takes_too_long_is_an_error(
         return to_64(picture)
 
     expected = answers(load_model(tiny_net, transform=to_64), paths)
-    monkeypatch.setattr("sqlanalysis.images.MAX_SECONDS", 1)
+    monkeypatch.setattr("sqlanalysis.images.MAX_SECONDS", 4)
     found = answers(load_model(tiny_net, transform=slow), paths)
     release.set()
     late = [answer["error"] and answer["error"]["error"] for answer in found]

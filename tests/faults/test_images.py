@@ -193,11 +193,11 @@ def test_an_image_that_hangs_is_one_error(tmp_path: Path, figure: Record) -> Non
     with sqlanalysis.connect(db) as con:
         sqlanalysis.add_images(con, tmp_path / "images", show_progress=False)
     command = [sys.executable, "-c", PREDICT, db]
-    limits = {"SQLANALYSIS_FAULT": "decode:17:hang", "SQLANALYSIS_MAX_SECONDS": "2"}
+    limits = {"SQLANALYSIS_FAULT": "decode:17:hang", "SQLANALYSIS_MAX_SECONDS": "6"}
     start = time.monotonic()
     done = subprocess.run(command, env=os.environ | limits, capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - start < 60
+    assert time.monotonic() - start < 100
     with sqlanalysis.connect(db) as con:
         assert con.sql("select n_ok, n_errors from runs").fetchall() == [(39, 1)]
         assert con.sql("select stage, error from errors").fetchall() == [("decode", "TimeoutError")]

@@ -215,7 +215,9 @@ def test_a_clock_that_jumps(quiet: Quiet, file: Path, clock: str) -> None:
     """F24: a run that is killed goes on under a clock that went back, ahead or too fast, and then under the right one."""
     assert quiet.run(file, fault="committed:4:kill").code == -9
     outcome = quiet.run(file, fault="committed:4:kill", clock=clock)
-    assert (outcome.code, outcome.started > 0, outcome.finished) == (1, True, False), outcome.stderr
+    assert outcome.code != 0
+    assert outcome.started > 0, outcome.stderr
+    assert not outcome.finished
     with sqlanalysis.connect(file) as con:
         assert con.sql("from check_database").fetchall() == []
         before = con.sql("select count(*) from outputs.means").fetchall()[0][0]
@@ -244,8 +246,8 @@ def test_an_interrupt_is_prompt_and_clean(tmp_path: Path, scale: Scale, figure: 
     """P12, through the command line: Ctrl-C at any moment of the work, then the same command to the end."""
     images = tmp_path / "images" / "tench"
     images.mkdir(parents=True)
-    for number in range(120):
-        Image.new("RGB", (32, 32 + number), (number, 9, 99)).save(images / f"{number}.png")
+    for number in range(1200):
+        Image.new("RGB", (8 + number % 40, 8 + number // 40), (9, 9, 99)).save(images / f"{number}.png")
     added = tmp_path / "added.duckdb"
     with sqlanalysis.connect(added) as con:
         sqlanalysis.add_images(con, tmp_path / "images", show_progress=False)
@@ -263,7 +265,7 @@ def test_an_interrupt_is_prompt_and_clean(tmp_path: Path, scale: Scale, figure: 
         )
         while process.poll() is None and not Path(f"{file}.wal").exists():
             time.sleep(0.01)
-        time.sleep(chance.uniform(0, 1))
+        time.sleep(chance.uniform(0, 0.7))
         start = time.monotonic()
         os.killpg(process.pid, signal.SIGINT)
         _, said = process.communicate(timeout=60)
@@ -385,7 +387,7 @@ def test_a_stop_at_any_system_call_loses_nothing(
         written = [at for at in moments if events[at].kind == "write" and len(events[at].data) > 4096]
         places = [events[at].offset for at in written]
         in_place = [at for number, at in enumerate(written) if places[number] in places[:number]]
-        tried += in_place[-scale(2, 500) :]
+        tried += in_place[-scale(6, 500) :]
     for at in tried:
         left = power.stop(events, at, start, how, chance)
         for name, content in left.items():
