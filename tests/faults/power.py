@@ -17,6 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 STRACE = shutil.which("strace")
+CAN_TRACE = (
+    bool(STRACE) and not subprocess.run([str(STRACE), "-o", "/dev/null", "true"], capture_output=True).returncode
+)
 CALLS = "write,pwrite64,fsync,fdatasync,ftruncate,unlink,openat"
 CALL = re.compile(r"\d+ +(?:<\.\.\. )?(\w+)(?:\(| resumed>)(.*)\) += (-?\d+)", re.DOTALL)
 PAGE = 4096

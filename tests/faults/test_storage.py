@@ -369,7 +369,7 @@ def test_recover_mends_a_torn_block_or_leaves_all_as_it_was(quiet: Quiet, tmp_pa
     harness.finish(quiet, file)
 
 
-@pytest.mark.skipif(power.STRACE is None, reason="strace is not installed")
+@pytest.mark.skipif(not power.CAN_TRACE, reason="strace is not installed, or may not trace here")
 @pytest.mark.parametrize("how", ["cut", "cut, some written", "kill"])
 def test_a_stop_at_any_system_call_loses_nothing(
     quiet: Quiet, file: Path, how: str, scale: Scale, figure: Record
