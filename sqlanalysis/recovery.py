@@ -159,8 +159,8 @@ def _mend(file: Path, stamp: str) -> list[Path]:
                 location = int(found[1])
                 block = torn.read_block(file, location)
                 kept[location] = file.with_name(f"{file.name}.block{location}.{stamp}")
-                kept[location].write_bytes(block)
-                torn.write_checksum(file, location, torn.checksum(block[8:]).to_bytes(8, "little"))
+                torn.write_synced(kept[location], 0, block)
+                torn.write_synced(file, location, torn.checksum(block[8:]).to_bytes(8, "little"))
                 continue
             with con:
                 _read_every_table(con)
@@ -168,7 +168,7 @@ def _mend(file: Path, stamp: str) -> list[Path]:
         raise SchemaError(f"more than {MOST_BLOCKS} blocks are wrong")
     except (SchemaError, QueryError) as error:
         for location, copy in kept.items():
-            torn.write_checksum(file, location, copy.read_bytes()[:8])
+            torn.write_synced(file, location, copy.read_bytes()[:8])
             copy.unlink()
         raise SchemaError(
             f"{file} is damaged as no checkpoint leaves it; nothing was changed, go back to a copy: {error}"

@@ -44,10 +44,10 @@ def read_block(file: Path, location: int) -> bytes:
         return stream.read(size)
 
 
-def write_checksum(file: Path, location: int, value: bytes) -> None:
-    """Put these 8 bytes before the block, on the disk."""
-    with file.open("r+b") as stream:
+def write_synced(file: Path, location: int, data: bytes) -> None:
+    """Put these bytes at that place of a file, new or old; they are on the disk when it returns."""
+    with file.open("r+b" if file.exists() else "xb") as stream:
         stream.seek(location)
-        stream.write(value)
+        stream.write(data)
         stream.flush()
         os.fsync(stream.fileno())
