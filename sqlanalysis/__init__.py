@@ -9,33 +9,57 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
-    "add_images": "ingest",
-    "add_predictions": "ingest",
-    "check": "gate",
-    "cluster": "clustering",
-    "compare": "comparison",
-    "connect": "database",
-    "defer": "deferral",
-    "drop_run": "runs",
-    "ensemble": "rescoring",
-    "find_neighbours": "neighbours",
-    "list_metrics": "evaluation",
-    "load_model": "models",
-    "map_batches": "deferral",
-    "measure_images": "measurement",
-    "metric": "evaluation",
-    "predict": "prediction",
-    "preflight": "prediction",
-    "project": "projection",
-    "read_report": "packing",
-    "recover": "recovery",
-    "register_model": "prediction",
-    "render_sql": "templates",
-    "report": "reporting",
-    "rescale": "rescoring",
-    "show": "display",
-    "to_tensor": "deferral",
-    "verify": "recovery",
+    "AddedImages": "data.images",
+    "AddedPredictions": "runs.imported",
+    "ArgumentError": "errors",
+    "Checked": "evaluation.checks",
+    "Clustered": "embeddings.clustering",
+    "Comparison": "evaluation.comparison",
+    "Derived": "runs.derived",
+    "DryRun": "runs.predict",
+    "Expectation": "evaluation.junit",
+    "FoundNeighbors": "embeddings.neighbors",
+    "ImageError": "errors",
+    "InferenceError": "errors",
+    "Mapped": "runs.deferred",
+    "Measured": "data.statistics",
+    "MissingExtraError": "errors",
+    "Model": "models.model",
+    "NotFoundError": "errors",
+    "Page": "page.notebook",
+    "Predicted": "runs.predict",
+    "Projected": "embeddings.projection",
+    "QueryError": "errors",
+    "Recovered": "db.recovery",
+    "Rows": "page.notebook",
+    "SQLAnalysisError": "errors",
+    "SchemaError": "errors",
+    "Verified": "db.recovery",
+    "add_images": "data.images",
+    "add_predictions": "runs.imported",
+    "check": "evaluation.checks",
+    "cluster": "embeddings.clustering",
+    "compare": "evaluation.comparison",
+    "connect": "db.connection",
+    "defer": "runs.deferred",
+    "drop_run": "runs.run",
+    "ensemble": "runs.derived",
+    "find_neighbors": "embeddings.neighbors",
+    "list_metrics": "evaluation.metrics",
+    "load_model": "models.model",
+    "map_batches": "runs.deferred",
+    "measure_images": "data.statistics",
+    "metric": "evaluation.metrics",
+    "predict": "runs.predict",
+    "project": "embeddings.projection",
+    "read_report": "page.data",
+    "recover": "db.recovery",
+    "register_model": "runs.predict",
+    "report": "page.report",
+    "show": "page.notebook",
+    "temperature_scale": "runs.derived",
+    "to_tensor": "runs.deferred",
+    "verify": "db.recovery",
 }
 
 __all__ = sorted(_HOME)
@@ -54,30 +78,54 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
-    from .clustering import cluster as cluster
-    from .comparison import compare as compare
-    from .database import connect as connect
-    from .deferral import defer as defer
-    from .deferral import map_batches as map_batches
-    from .deferral import to_tensor as to_tensor
-    from .display import show as show
-    from .evaluation import list_metrics as list_metrics
-    from .evaluation import metric as metric
-    from .gate import check as check
-    from .ingest import add_images as add_images
-    from .ingest import add_predictions as add_predictions
-    from .measurement import measure_images as measure_images
-    from .models import load_model as load_model
-    from .neighbours import find_neighbours as find_neighbours
-    from .packing import read_report as read_report
-    from .prediction import predict as predict
-    from .prediction import preflight as preflight
-    from .prediction import register_model as register_model
-    from .projection import project as project
-    from .recovery import recover as recover
-    from .recovery import verify as verify
-    from .reporting import report as report
-    from .rescoring import ensemble as ensemble
-    from .rescoring import rescale as rescale
-    from .runs import drop_run as drop_run
-    from .templates import render_sql as render_sql
+    from .data.images import AddedImages as AddedImages
+    from .data.images import add_images as add_images
+    from .data.statistics import Measured as Measured
+    from .data.statistics import measure_images as measure_images
+    from .db.connection import connect as connect
+    from .db.recovery import Recovered as Recovered
+    from .db.recovery import Verified as Verified
+    from .db.recovery import recover as recover
+    from .db.recovery import verify as verify
+    from .embeddings.clustering import Clustered as Clustered
+    from .embeddings.clustering import cluster as cluster
+    from .embeddings.neighbors import FoundNeighbors as FoundNeighbors
+    from .embeddings.neighbors import find_neighbors as find_neighbors
+    from .embeddings.projection import Projected as Projected
+    from .embeddings.projection import project as project
+    from .errors import ArgumentError as ArgumentError
+    from .errors import ImageError as ImageError
+    from .errors import InferenceError as InferenceError
+    from .errors import MissingExtraError as MissingExtraError
+    from .errors import NotFoundError as NotFoundError
+    from .errors import QueryError as QueryError
+    from .errors import SchemaError as SchemaError
+    from .errors import SQLAnalysisError as SQLAnalysisError
+    from .evaluation.checks import Checked as Checked
+    from .evaluation.checks import check as check
+    from .evaluation.comparison import Comparison as Comparison
+    from .evaluation.comparison import compare as compare
+    from .evaluation.junit import Expectation as Expectation
+    from .evaluation.metrics import list_metrics as list_metrics
+    from .evaluation.metrics import metric as metric
+    from .models.model import Model as Model
+    from .models.model import load_model as load_model
+    from .page.data import read_report as read_report
+    from .page.notebook import Page as Page
+    from .page.notebook import Rows as Rows
+    from .page.notebook import show as show
+    from .page.report import report as report
+    from .runs.deferred import Mapped as Mapped
+    from .runs.deferred import defer as defer
+    from .runs.deferred import map_batches as map_batches
+    from .runs.deferred import to_tensor as to_tensor
+    from .runs.derived import Derived as Derived
+    from .runs.derived import ensemble as ensemble
+    from .runs.derived import temperature_scale as temperature_scale
+    from .runs.imported import AddedPredictions as AddedPredictions
+    from .runs.imported import add_predictions as add_predictions
+    from .runs.predict import DryRun as DryRun
+    from .runs.predict import Predicted as Predicted
+    from .runs.predict import predict as predict
+    from .runs.predict import register_model as register_model
+    from .runs.run import drop_run as drop_run

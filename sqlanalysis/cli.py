@@ -20,21 +20,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import database
+from .core.text import csv_cell, for_terminal
+from .db import connection, statements, templates
 from .errors import SQLAnalysisError
 
 if TYPE_CHECKING:
     import duckdb
 
-    from .comparison import Comparison
-    from .labels import Classes
-    from .models import Model
+    from .core.classes import Classes
+    from .evaluation.comparison import Comparison
+    from .models.model import Model
 
 app = typer.Typer(
     name="sqlanalysis",
     help="Evaluate image models in one DuckDB file: one command, one answer with error bars.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -65,7 +65,7 @@ def main() -> None:
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        with database.interrupts():
+        with statements.interrupts():
             app(args=arguments, prog_name="sqlanalysis")
     except KeyboardInterrupt:
         sys.exit(130)
@@ -85,16 +85,11 @@ def main() -> None:
 
 
 def _say(text: str) -> None:
-    print(_plain(text), file=sys.stderr)  # noqa: T201
+    print(for_terminal(text), file=sys.stderr)  # noqa: T201
 
 
 def _out(text: str) -> None:
-    print(_plain(text))  # noqa: T201
-
-
-def _plain(text: str) -> str:
-    """Text without what a terminal would obey: control and direction characters are escaped, lines stay."""
-    return "".join(one if one.isprintable() or one in "\n\t" else ascii(one)[1:-1] for one in text)
+    print(for_terminal(text))  # noqa: T201
 
 
 def _version(wanted: bool) -> None:
@@ -117,7 +112,7 @@ def _root(
 
 def _open(db: Path, **how: bool) -> duckdb.DuckDBPyConnection:
     """The evaluation file, as soon as it is free or the time to wait is over."""
-    return database.connect(db, wait=_patience["seconds"], **how)
+    return connection.connect(db, wait=_patience["seconds"], **how)
 
 
 @app.command()
@@ -133,17 +128,17 @@ def add_images(
     source: Annotated[str, typer.Argument(help="Folder, glob, image, or manifest (CSV, Parquet, JSON lines).")],
     dataset: Annotated[str | None, typer.Option(help="Name of the data set; default that of the source.")] = None,
     split: Annotated[str | None, typer.Option(help="Split of images whose source names none.")] = None,
-    embed: Annotated[bool, typer.Option("--embed", help="Keep the bytes in the file.")] = False,
+    store_bytes: Annotated[bool, typer.Option("--store-bytes", help="Keep the bytes in the file.")] = False,
     path: Annotated[str | None, typer.Option(help="Column of the manifest that holds the paths.")] = None,
     label: Annotated[str | None, typer.Option(help="Column of the manifest that holds the labels.")] = None,
     classes: Annotated[str | None, typer.Option(help='Class names: a file, or "imagenet1k".')] = None,
 ) -> None:
     """Add images by reference, or with their bytes; adding a source again adds nothing."""
-    from .ingest import add_images
+    from .data.images import add_images
 
     with _open(db) as con:
         done = add_images(
-            con, source, dataset=dataset, split=split, embed=embed, path=path, label=label, classes=classes
+            con, source, dataset=dataset, split=split, store_bytes=store_bytes, path=path, label=label, classes=classes
         )
     _say(
         f"{done.dataset}: {done.n_added} added, {done.n_changed} changed, {done.n_unchanged} unchanged, "
@@ -161,7 +156,7 @@ def add_predictions(
     dataset: Annotated[str | None, typer.Option(help="Data set; default the only one.")] = None,
 ) -> None:
     """Add a run that something else predicted."""
-    from .ingest import add_predictions
+    from .runs.imported import add_predictions
 
     with _open(db, create=False) as con:
         done = add_predictions(con, source, run, dataset=dataset)
@@ -182,28 +177,29 @@ def predict(
     where: Annotated[str | None, typer.Option(help="SQL condition over `images`.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images per forward pass.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
-    precision: Annotated[str, typer.Option(help="fp32, bf16, or on CUDA fp16.")] = "fp32",
-    replace: Annotated[bool, typer.Option("--replace", help="Start the run anew.")] = False,
+    dtype: Annotated[str, typer.Option(help="fp32, bf16, or on CUDA fp16.")] = "fp32",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Start the run from scratch.")] = False,
     retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Try images again that failed.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first block with an error.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done, and how long.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would be done, and how long.")] = False,
     trust_pickle: Annotated[bool, typer.Option("--trust-pickle", help="Let the weights file run code.")] = False,
 ) -> None:
-    """Run a model over the images, in committed blocks; the same command goes on after a stop."""
+    """Run a model over the images, in committed blocks; after an interrupt the same command resumes."""
+    what: dict[str, Any] = {"dataset": dataset, "where": where, "policy": policy, "class_map": class_map}
+    how: dict[str, Any] = {"batch_size": batch_size, "device": device, "dtype": dtype, "overwrite": overwrite}
     with _open(db, create=False) as con:
+        _say(f"predicting with {model}: loading torch")
         loaded = _load_model(model, weights, layer, classes, trust_pickle)
-        from .prediction import predict, preflight
+        from .runs.predict import predict
 
-        what: dict[str, Any] = {"dataset": dataset, "where": where, "policy": policy, "class_map": class_map}
-        how: dict[str, Any] = {"batch_size": batch_size, "device": device, "precision": precision}
         if dry_run:
-            for name, value in vars(preflight(con, loaded, run, **what, **how)).items():
+            for name, value in vars(predict(con, loaded, run, **what, **how, dry_run=True)).items():
                 _out(f"{name:18} {value:.1f}" if isinstance(value, float) else f"{name:18} {value}")
             return
         try:
-            done = predict(con, loaded, run, **what, **how, replace=replace, retry_errors=retry_errors, strict=strict)
+            done = predict(con, loaded, run, **what, **how, retry_errors=retry_errors, strict=strict)
         except KeyboardInterrupt:
-            _say("interrupted; what was committed stays, run the same command to go on")
+            _say("interrupted; what was committed stays, run the same command to resume")
             raise typer.Exit(130) from None
     _say(
         f"{done.run}: {done.n_images} images = {done.n_ok} ok + {done.n_errors} errors; {done.n_computed} computed "
@@ -216,7 +212,7 @@ def predict(
 def _load_model(
     name: str, weights: str, layer: str | None, classes: str | Classes | None, trust_pickle: bool = False
 ) -> Model:
-    from .models import load_model
+    from .models.model import load_model
 
     if name in DEMO_MODELS:
         from .demo import networks
@@ -229,19 +225,19 @@ def _load_model(
 
 
 @app.command()
-def find_neighbours(
+def find_neighbors(
     db: Database,
     run: Annotated[str, typer.Argument(help="A run with activations.")],
-    k: Annotated[int, typer.Option(min=1, help="How many neighbours of each image.")] = 15,
+    k: Annotated[int, typer.Option(min=1, help="How many neighbors of each image.")] = 15,
 ) -> None:
     """Find the nearest images of every image, exactly; duplicates, leaks and outliers follow from them."""
     with _open(db, create=False) as con:
-        from .neighbours import find_neighbours
+        from .embeddings.neighbors import find_neighbors
 
-        done = find_neighbours(con, run, k)
-    how = f"found in {done.seconds:.1f} s" if done.computed else "were there already"
-    _say(f"{run}: {done.k} neighbours of {done.n_images} images {how}{_without(done.n_left_out)}")
-    _say(f"see them: sqlanalysis metric {db} near_duplicates {run}_neighbours")
+        done = find_neighbors(con, run, k)
+    how = f"found in {done.seconds:.1f} s" if done.computed else "already there"
+    _say(f"{run}: {done.k} neighbors of {done.n_images} images {how}{_without(done.n_left_out)}")
+    _say(f"see them: sqlanalysis metric {db} near_duplicates {run}_neighbors")
 
 
 @app.command()
@@ -250,12 +246,12 @@ def project(
     run: Annotated[str, typer.Argument(help="A run with activations.")],
     method: Annotated[str, typer.Option(help="umap or pca.")] = "umap",
     seed: Annotated[int, typer.Option(help="Makes the map repeatable.")] = 0,
-    n_neighbors: Annotated[int, typer.Option(min=2, help="UMAP: size of a neighbourhood.")] = 15,
+    n_neighbors: Annotated[int, typer.Option(min=2, help="UMAP: size of a neighborhood.")] = 15,
     min_dist: Annotated[float, typer.Option(min=0.0, help="UMAP: least distance of points.")] = 0.1,
 ) -> None:
     """Put the images of a run on a plane; x and y appear in its view."""
     with _open(db, create=False) as con:
-        from .projection import project
+        from .embeddings.projection import project
 
         done = project(con, run, method, seed=seed, n_neighbors=n_neighbors, min_dist=min_dist)
     _say(
@@ -272,14 +268,14 @@ def _without(n_left_out: int) -> str:
 def measure_images(
     db: Database, dataset: Annotated[str | None, typer.Option(help="Data set; default all.")] = None
 ) -> None:
-    """Measure what images look like, those that were not yet measured; the same command goes on after a stop."""
-    from .measurement import measure_images
+    """Measure what images look like, those not measured yet; after an interrupt the same command resumes."""
+    from .data.statistics import measure_images
 
     with _open(db, create=False) as con:
         try:
             done = measure_images(con, dataset)
         except KeyboardInterrupt:
-            _say("interrupted; what was committed stays, run the same command to go on")
+            _say("interrupted; what was committed stays, run the same command to resume")
             raise typer.Exit(130) from None
     _say(
         f"{done.n_images} images = {done.n_ok} measured + {done.n_errors} errors; {done.n_computed} decoded now, "
@@ -298,7 +294,7 @@ def cluster(
     name: Annotated[str, typer.Option(help="Name of the clustering; the view shows the newest.")] = "kmeans",
 ) -> None:
     """Group the images of a run by their activations; `cluster` appears in its view."""
-    from .clustering import cluster
+    from .embeddings.clustering import cluster
 
     with _open(db, create=False) as con:
         done = cluster(con, run, k, seed=seed, name=name)
@@ -310,43 +306,43 @@ def cluster(
 @app.command()
 def ensemble(
     db: Database,
-    run: Annotated[str, typer.Argument(help="Name of the new run.")],
     members: Annotated[list[str], typer.Argument(metavar="MEMBER...", help="Two or more runs with probabilities.")],
+    run: Annotated[str, typer.Argument(help="Name of the new run.")],
     weight: Annotated[list[float] | None, typer.Option(help="Of each member in turn; repeat. Default equal.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Make an earlier run of that name anew.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run of that name.")] = False,
 ) -> None:
     """Make a run of the mean of other runs' probabilities, as a view."""
-    from .rescoring import ensemble
+    from .runs.derived import ensemble
 
     with _open(db, create=False) as con:
-        done = ensemble(con, run, members, weights=weight, replace=replace)
+        done = ensemble(con, members, run, weights=weight, overwrite=overwrite)
     shares = ", ".join(f"{member.weight:.3g} {member.run}" for member in done.members)
     _say(f"{run} = {shares}: {done.n_images} images = {done.n_ok} ok + {done.n_errors} that a member lacks")
 
 
 @app.command()
-def rescale(
+def temperature_scale(
     db: Database,
-    run: Annotated[str, typer.Argument(help="Name of the new run.")],
     source: Annotated[str, typer.Argument(help="A run with probabilities.")],
+    run: Annotated[str, typer.Argument(help="Name of the new run.")],
     temperature: Annotated[float | None, typer.Option(help="Default fitted: the one with the least log loss.")] = None,
     fit_on: Annotated[str | None, typer.Option(help="SQL condition: the images to fit on; default all.")] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Make an earlier run of that name anew.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run of that name.")] = False,
 ) -> None:
     """Make a run of another one's probabilities at a temperature, as a view."""
-    from .rescoring import rescale
+    from .runs.derived import temperature_scale
 
     with _open(db, create=False) as con:
-        done = rescale(con, run, source, temperature=temperature, fit_on=fit_on, replace=replace)
+        done = temperature_scale(con, source, run, temperature=temperature, fit_on=fit_on, overwrite=overwrite)
     (member,) = done.members
     fitted = f", fitted where {member.fit_on}" if member.fit_on else ""
     _say(f"{run} = {source} at temperature {member.temperature:g}{fitted}: {done.n_images} images")
 
 
 @app.command()
-def drop_run(db: Database, run: Annotated[str, typer.Argument(help="The run to forget.")]) -> None:
-    """Forget a run: its outputs, errors and projections."""
-    from .runs import drop_run
+def drop_run(db: Database, run: Annotated[str, typer.Argument(help="The run to delete.")]) -> None:
+    """Delete a run: its outputs, errors and projections."""
+    from .runs.run import drop_run
 
     with _open(db, create=False) as con:
         drop_run(con, run)
@@ -362,7 +358,7 @@ def metric(
     output: OutputFormat = Format.table,
 ) -> None:
     """Compute one metric over one relation."""
-    from .evaluation import metric
+    from .evaluation.metrics import metric
 
     with _open(db, read_only=True) as con:
         _show(metric(con, name, relation, **dict(map(_key_value, values or []))), output)
@@ -380,10 +376,18 @@ def _key_value(text: str) -> tuple[str, Any]:
 
 
 @app.command()
-def list_metrics(db: Database, output: OutputFormat = Format.table) -> None:
-    """List every metric with its parameters and what it measures."""
-    from .evaluation import list_metrics
+def list_metrics(
+    db: Annotated[
+        Path | None, typer.Argument(metavar="[DB]", help="An evaluation file, for your own metrics too.")
+    ] = None,
+    output: OutputFormat = Format.table,
+) -> None:
+    """List every metric with its parameters and what it measures; needs no file."""
+    from .evaluation.metrics import list_metrics
 
+    if db is None:
+        _show(list_metrics(), output)
+        return
     with _open(db, read_only=True) as con:
         _show(list_metrics(con), output)
 
@@ -391,14 +395,14 @@ def list_metrics(db: Database, output: OutputFormat = Format.table) -> None:
 @app.command()
 def compare(
     db: Database,
-    run: Annotated[str, typer.Argument(help="The run in question, b in the tables.")],
-    baseline: Annotated[str, typer.Argument(help="The run to beat, a in the tables.")],
-    force: Annotated[bool, typer.Option("--force", help="Compare the images that both have, come what may.")] = False,
+    run: Annotated[str, typer.Argument(help="The run in question.")],
+    baseline: Annotated[str, typer.Argument(help="The run to beat.")],
+    force: Annotated[bool, typer.Option("--force", help="Compare the images that both have, regardless.")] = False,
     level: Annotated[float, typer.Option(help="Level of the intervals and of the sentence.")] = 0.95,
     output: OutputFormat = Format.table,
 ) -> None:
     """Say in one sentence whether a run is better than another, then by what and where."""
-    from .comparison import compare
+    from .evaluation.comparison import compare
 
     with _open(db, read_only=True) as con:
         _show_comparison(compare(con, run, baseline, level=level, force=force), output)
@@ -410,7 +414,7 @@ def _show_comparison(found: Comparison, output: Format) -> None:
         _out(_json(vars(found) | {name: _named(table) for name, table in tables.items()}))
         return
     mark = "# " if output is Format.csv else ""
-    _out(f"{mark}{found.sentence}\n{mark}a = {found.baseline}, b = {found.run}, diff = b - a")
+    _out(f"{mark}{found.sentence}\n{mark}diff = {found.run} - {found.baseline}")
     for name, table in tables.items():
         n = len(table) if output is Format.table else 0
         _out(f"\n{mark}{name}" + (f", the first {SHOWN_ROWS} of {n} rows" if n > SHOWN_ROWS else ""))
@@ -436,7 +440,8 @@ def check(
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the results as JUnit XML.")] = None,
 ) -> None:
     """Check a run against expectations, for CI: exit 1 when one fails."""
-    from .gate import check, describe_rows
+    from .evaluation.checks import check
+    from .evaluation.junit import describe_rows
 
     if allow_drop and baseline is None:
         raise typer.BadParameter("needs --baseline", param_hint="--allow-drop")
@@ -472,7 +477,7 @@ def report(
     open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
 ) -> None:
     """Write one self-contained HTML page."""
-    from .reporting import report
+    from .page.report import report
 
     with _open(db, read_only=True) as con:
         page = report(con, out, runs=run, max_mb=max_mb, redact_paths=redact_paths, open=open_)
@@ -482,7 +487,7 @@ def report(
 @app.command()
 def render_sql(name: Annotated[str, typer.Argument(help="A metric, view, table or other SQL file.")]) -> None:
     """Print the text of one SQL file as it is sent to DuckDB."""
-    from .templates import render_sql
+    from .db.templates import render_sql
 
     _out(render_sql(name))
 
@@ -504,7 +509,7 @@ def query(
     with _open(db, create=False, read_only=safe or not writable, safe=safe) as con:
         if not safe:
             _register_models(con, sql, weights, layer, classes)
-        relation = database.relation(con, sql)
+        relation = statements.relation(con, sql)
         if relation is not None:
             _show(relation, output)
 
@@ -514,14 +519,14 @@ def _register_models(
 ) -> None:
     """Register the models that a statement calls, with the weights given, else of their newest run, else DEFAULT."""
     called = sorted(set(re.findall(r"\b([a-z][a-z0-9_]*)\s*\(", sql)))
-    unknown = [row[0] for row in database.fetch(con, "statements/list_unknown_functions", [called])]
+    unknown = [row[0] for row in statements.fetch(con, "list_unknown_functions", [called])]
     if not unknown:
         return
-    from .ingest import read_classes
-    from .models import known_models
-    from .prediction import register_model
+    from .data.label_spaces import read_classes
+    from .models.loading import known_models
+    from .runs.predict import register_model
 
-    earlier = {name: found for name, *found in database.fetch(con, "statements/list_model_weights")}
+    earlier = {name: found for name, *found in statements.fetch(con, "list_model_weights")}
     for name in set(unknown) & {*known_models(), *DEMO_MODELS}:
         used, space = earlier.get(name, (None, None)) if weights is None else (None, None)
         names = read_classes(con, space) if space and classes is None else classes
@@ -531,7 +536,7 @@ def _register_models(
 @app.command()
 def verify(db: Database) -> None:
     """Compare every image with its stored hash, and the tables with each other; exit 1 when something differs."""
-    from .recovery import verify
+    from .db.recovery import verify
 
     with _open(db, read_only=True) as con:
         done = verify(con)
@@ -546,18 +551,18 @@ def verify(db: Database) -> None:
 
 @app.command()
 def recover(db: Database) -> None:
-    """Make a file open again that a stop has damaged; nothing is deleted. Says which runs to go on with."""
-    from .recovery import recover
+    """Make a file open again that a crash has damaged; nothing is deleted. Names the runs to resume."""
+    from .db.recovery import recover
 
     done = recover(db)
     if done.log:
         _say(f"the damaged log is now {done.log}")
     for block in done.blocks:
-        _say(f"a block of a checkpoint that was stopped is mended; as it was it is now {block}")
+        _say(f"a block of an interrupted checkpoint is repaired; the original is now {block}")
     if not done.log and not done.blocks:
         _say(f"{done.path} opens; nothing had to be done")
     if done.incomplete:
-        _say(f"incomplete runs, run them again to go on: {', '.join(done.incomplete)}")
+        _say(f"incomplete runs, run them again to resume: {', '.join(done.incomplete)}")
 
 
 @app.command()
@@ -567,7 +572,7 @@ def demo(
     ),
 ) -> None:
     """Evaluate two small networks on scanned digits, end to end, without network."""
-    _say("loading torch")
+    _say("demo: loading torch")
     from .demo import demo
 
     done = demo(folder, say=_say)
@@ -581,25 +586,28 @@ def demo(
     _out(f"  from {first} where not correct order by confidence desc limit 5;")
 
 
-def _cell(value: Any) -> Any:
-    """A value for CSV; text that a spreadsheet would take for a formula gets an apostrophe."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
-
-
 def _show(relation: duckdb.DuckDBPyRelation, output: Format) -> None:
     if output is Format.table:
         wide = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
-        shown = io.StringIO()
-        with contextlib.redirect_stdout(shown):
-            relation.show(max_width=wide, max_rows=1000, max_col_width=80)
-        _out(shown.getvalue().rstrip("\n"))
+        rounded = relation.query("_shown", _rounded(relation))
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            (relation if rounded is None else rounded).show(max_width=wide, max_rows=1000, max_col_width=80)
+        _out(printed.getvalue().rstrip("\n"))
         return
     if output is Format.csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(relation.columns)
-        writer.writerows([_cell(value) for value in row] for row in relation.fetchall())
+        writer.writerows([csv_cell(value) for value in row] for row in relation.fetchall())
     else:
         _out(_json(_named(relation)))
+
+
+def _rounded(relation: duckdb.DuckDBPyRelation) -> str:
+    """A query of the relation `_shown` in which floats keep the digits that people read; CSV and JSON keep all."""
+    dtypes = [str(dtype) for dtype in relation.types]
+    names = [name for name, dtype in zip(relation.columns, dtypes, strict=True) if dtype in ("FLOAT", "DOUBLE")]
+    return templates.render("rounded", names=names)
 
 
 def _named(relation: duckdb.DuckDBPyRelation) -> list[dict[str, Any]]:

@@ -15,20 +15,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import evaluation, reporting
-from .database import connect
+from .core.results import Result
+from .data.images import add_images
+from .db.connection import connect
+from .embeddings.projection import project
 from .errors import InferenceError
-from .ingest import add_images
-from .models import Model, load_model
-from .prediction import predict
-from .projection import project
+from .evaluation import metrics
+from .models.model import Model, load_model
+from .page import report
+from .runs.predict import predict
 
 WEIGHTS = Path(__file__).with_name("demo.safetensors")
 CLASSES = tuple(str(digit) for digit in range(10))
 
 
-@dataclass(frozen=True)
-class Demo:
+@dataclass(frozen=True, repr=False)
+class Demo(Result):
     """What the demo made, and the accuracy of each run with its 95 % interval."""
 
     database: Path
@@ -61,8 +63,8 @@ def demo(folder: str | Path = "demo", *, say: Callable[[str], None] = lambda _te
             project(con, model.name)
         names = [model.name for model in networks()]
         say("writing the report")
-        page = reporting.report(con, place / "report.html", runs=names)
-        rows = {name: evaluation.metric(con, "accuracy", name).fetchall()[0] for name in names}
+        page = report.report(con, place / "report.html", runs=names)
+        rows = {name: metrics.metric(con, "accuracy", name).fetchall()[0] for name in names}
     finally:
         con.close()
     return Demo(place / "demo.duckdb", page, {name: (row[0], *row[2:5]) for name, row in rows.items()})
@@ -83,8 +85,8 @@ def digits() -> list[tuple[np.ndarray, int, str]]:
 
 def to_tensor(image: Any) -> Tensor:
     """An RGB PIL image as a float tensor (1, 8, 8) in [0, 1]."""
-    grey = np.asarray(image.convert("L").resize((8, 8)), np.float32) / 255
-    return torch.from_numpy(grey)[None]
+    gray = np.asarray(image.convert("L").resize((8, 8)), np.float32) / 255
+    return torch.from_numpy(gray)[None]
 
 
 class DigitsMLP(nn.Module):

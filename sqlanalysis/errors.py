@@ -1,15 +1,15 @@
 """Every error this package raises on purpose.
 
     SQLAnalysisError
-    ├─ SchemaError        not our file, another schema version, a missing column
-    ├─ TemplateError      no such SQL template, an undefined name in one
-    ├─ QueryError         DuckDB refused; the original is `__cause__`
+    ├─ ArgumentError      a wrong argument: type, range, unknown value of an option; also a ValueError
+    ├─ SchemaError        not an evaluation file, another schema version, a missing column, classes that do not fit
     ├─ NotFoundError      no such file, run, metric, model, layer or class; names near matches
-    ├─ ImageError         bytes that are no image we read; a row in `errors` unless you ask otherwise
+    ├─ QueryError         DuckDB refused; the original is `__cause__`
+    ├─ ImageError         bytes that cannot be read as an image; a row in `errors` unless you ask otherwise
     ├─ InferenceError     loading a model, its forward pass, its shapes, rows not accounted for
     └─ MissingExtraError  an optional package is absent; also an ImportError
 
-Wrong use raises; bad rows are data.
+Branches follow what the caller does about it. Wrong use raises; bad rows are data.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ class SQLAnalysisError(Exception):
     """Root of the tree: catch this to catch all of ours."""
 
 
+class ArgumentError(SQLAnalysisError, ValueError):
+    """An argument has the wrong type, is out of range, or is not one of an option's values."""
+
+
 class SchemaError(SQLAnalysisError):
     """The file, table or source does not have the shape we need."""
 
 
-class TemplateError(SQLAnalysisError):
-    """A SQL template is missing or uses an undefined name."""
+class NotFoundError(SQLAnalysisError):
+    """Something named does not exist."""
 
 
 class QueryError(SQLAnalysisError):
     """DuckDB refused a statement."""
-
-
-class NotFoundError(SQLAnalysisError):
-    """Something named does not exist."""
 
 
 class ImageError(SQLAnalysisError):

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
 from torch import nn
-from torchvision.transforms import functional
 
 import sqlanalysis
-from sqlanalysis.database import recreate_run_views
-from sqlanalysis.models import Model
+from sqlanalysis import Model
+
+from .support.runs import to_64
 
 
 @pytest.fixture
@@ -33,10 +34,40 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
 @pytest.fixture(scope="session")
 def shell() -> str:
     """Path of the real DuckDB shell (package duckdb-cli), version 1.5."""
-    found = shutil.which("duckdb", path=str(Path(sysconfig.get_path("scripts")))) or shutil.which("duckdb")
-    if found is None:
+    path = shutil.which("duckdb", path=str(Path(sysconfig.get_path("scripts")))) or shutil.which("duckdb")
+    if path is None:
         pytest.skip("the DuckDB shell is not installed: pip install duckdb-cli")
-    return found
+    return path
+
+
+def _has_duckdb14(python: Path) -> bool:
+    program = "import duckdb, numpy; assert duckdb.__version__.startswith('1.4.')"
+    return python.is_file() and subprocess.run([python, "-c", program], capture_output=True).returncode == 0
+
+
+@pytest.fixture(scope="session")
+def duckdb14(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with DuckDB 1.4, the oldest that reads our files: DUCKDB14_PYTHON, or an environment made once."""
+    given = os.environ.get("DUCKDB14_PYTHON")
+    if given:
+        if not _has_duckdb14(Path(given)):
+            pytest.skip(f"DUCKDB14_PYTHON={given} has no DuckDB 1.4")
+        return Path(given)
+    if pytestconfig.cache is not None:
+        folder = pytestconfig.cache.mkdir("duckdb14")
+    else:  # without a cache, an environment for this session alone
+        folder = tmp_path_factory.mktemp("duckdb14")
+    python = folder / "bin" / "python"
+    if not _has_duckdb14(python):
+        for command in (
+            [sys.executable, "-m", "venv", "--clear", str(folder)],
+            [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "duckdb==1.4.*", "numpy"],
+        ):
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                reason = (done.stderr or done.stdout).strip().splitlines()[-1:]
+                pytest.skip(f"no environment with DuckDB 1.4 (set DUCKDB14_PYTHON): {' '.join(reason)}")
+    return python
 
 
 @pytest.fixture(scope="session")
@@ -68,32 +99,7 @@ def tiny_net() -> nn.Module:
     return net.eval()
 
 
-def to_64(image: Image.Image) -> torch.Tensor:
-    """A transform as a user writes one."""
-    return functional.to_tensor(functional.center_crop(functional.resize(image, 72), 64))
-
-
 @pytest.fixture
 def tiny_model(tiny_net: nn.Module) -> Model:
     """`tiny_net` as a model with classes cat, dog, owl and the activations of its second convolution."""
     return sqlanalysis.load_model(tiny_net, layer="3", transform=to_64, classes=["cat", "dog", "owl"], name="tiny")
-
-
-def add_activations(
-    con: duckdb.DuckDBPyConnection, vectors: np.ndarray, run: str = "pixels", labels: list[int] | None = None
-) -> None:
-    """A run over as many tiny images, added when there are none, whose activations are these; image_id is from 1."""
-    n, width = vectors.shape
-    if not con.sql("from images").fetchall():
-        pictures = [(np.full((1, 1), one % 256, np.uint8), label) for one, label in enumerate(labels or [0] * n)]
-        sqlanalysis.add_images(con, pictures, dataset="made", classes=list("abcdefghij"))
-    ids = np.arange(1, n + 1)
-    sqlanalysis.add_predictions(con, pd.DataFrame({"image_id": ids, "pred": 0}), run)
-    activation = pa.FixedSizeListArray.from_arrays(np.ascontiguousarray(vectors, np.float32).ravel(), width)
-    con.register("given", pa.table({"image_id": ids, "activation": activation}))
-    con.execute(f"alter table outputs.{run} add column activation float[{width}]").fetchall()
-    con.execute(
-        f"update outputs.{run} set activation = given.activation from given where given.image_id = {run}.image_id"
-    ).fetchall()
-    con.unregister("given")
-    recreate_run_views(con, [run])

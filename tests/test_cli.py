@@ -160,7 +160,7 @@ def test_system_errors_are_one_line() -> None:
 
 def test_interrupted_says_how_to_go_on(file: Path, weights: Path, classes: Path) -> None:
     code = (
-        "import sys, sqlanalysis.prediction as p, sqlanalysis.cli as c\n"
+        "import sys, sqlanalysis.runs.predict as p, sqlanalysis.cli as c\n"
         "def stop(*_, **__): raise KeyboardInterrupt\n"
         "p.predict = stop\n"
         "c.main()"

@@ -16,7 +16,8 @@ import torch
 import torchvision
 
 import sqlanalysis
-from sqlanalysis import cli, errors, templates
+from sqlanalysis import cli, errors
+from sqlanalysis.db import templates
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

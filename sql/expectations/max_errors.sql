@@ -1,7 +1,7 @@
--- Few images of the run failed: no more than the bound, which is a share of its images when below 1, else a count.
+-- No more images of the run failed than allowed: a share of its images when the bound is below 1, else a count.
 -- Grain: one row, a violation unless violated is false.
 -- Parameters: $run, $max_errors
--- Edges: a relation that is no run is a violation, because nobody counted.
+-- Edges: a relation that is not a run is a violation, because its errors were not counted.
 -- Source: table runs
 with _run as (
     select

@@ -1,7 +1,7 @@
 -- Accuracy is high enough: the lower end of its 95 % Wilson interval reaches the bound.
 -- Grain: one row, a violation unless violated is false.
 -- Parameters: $run, $min_accuracy
--- Edges: no labelled image with a prediction is a violation; images that failed are left out, see max_errors.
+-- Edges: no labeled image with a prediction is a violation; images that failed are left out, see max_errors.
 -- Source: macro accuracy
 select
     n,
@@ -10,7 +10,7 @@ select
     ci_high,
     ci_low < $min_accuracy as violated,
     case
-        when n = 0 then 'no labelled image has a prediction'
+        when n = 0 then 'no labeled image has a prediction'
         else format(
             'accuracy {:.2f} %, 95 % interval {:.2f} to {:.2f} %, n = {:,}: its lower end {} {:g} %',
             100 * accuracy, 100 * ci_low, 100 * ci_high, n,

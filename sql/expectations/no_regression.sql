@@ -1,52 +1,50 @@
 -- The run is not worse than the baseline: no drop of accuracy on the same images is established beyond the allowed one.
 -- Grain: one row, a violation unless violated is false.
 -- Parameters: $run, $baseline, $allow_drop (a share of the images, 0 for none)
--- Edges: established: paired 95 % interval below -$allow_drop and exact p <= 0.05; not comparable is a violation.
--- Source: macro mcnemar; runs that were imported do not tell their class policy
-with _runs as (
+-- Edges: established and interval as in verdict; runs that cannot be compared (view comparable) are a violation.
+-- Source: macros verdict and mcnemar, view comparable (runs only: other relations need images that both have answered)
+with _tests as (
     select
-        count(distinct output_space) as spaces,
-        count(distinct class_policy) filter (where model <> 'imported') as policies,
-    from runs
-    where run in ($run, $baseline)
-),
-
-_tests as (
-    select
-        mcnemar.*,
+        verdict.n,
+        mcnemar.accuracy_baseline,
+        mcnemar.accuracy_run,
+        verdict.diff,
+        verdict.ci_low,
+        verdict.ci_high,
+        verdict.p_exact,
+        verdict.established,
         accuracy.n as n_run,
-        case
-            when _runs.spaces > 1 then format('{} predicts other classes: not comparable', $baseline::varchar)
-            when _runs.policies > 1 then format('{} has another class policy: not comparable', $baseline::varchar)
-            when mcnemar.n = 0 then format('no labelled image that {} has answered too', $baseline::varchar)
-        end as obstacle,
-        mcnemar.p_exact <= 0.05 and (mcnemar.ci_low > 0 or mcnemar.ci_high < 0) as established,
-    from mcnemar($baseline, $run) as mcnemar
+        coalesce(
+            comparable.reason, case when verdict.n = 0 then 'no labeled image that both have answered' end
+        ) as obstacle,
+        coalesce(verdict.established and verdict.ci_high < -$allow_drop::double, false) as is_worse,
+    from verdict($run, $baseline) as verdict
+    cross join mcnemar($run, $baseline) as mcnemar
     cross join accuracy($run) as accuracy
-    cross join _runs
+    left join comparable on comparable.run = $run and comparable.baseline = $baseline
 )
 
 select
     n,
-    accuracy_a as baseline_accuracy,
-    accuracy_b as accuracy,
+    accuracy_baseline,
+    accuracy_run,
     diff,
     ci_low,
     ci_high,
     p_exact,
-    obstacle is not null or established and ci_high < -$allow_drop::double as violated,
-    coalesce(
-        obstacle,
-        format(
+    obstacle is not null or is_worse as violated,
+    case
+        when obstacle is not null then format('not comparable with {}: {}', $baseline::varchar, obstacle)
+        else format(
             '{:+.2f} points of accuracy against {}, 95 % interval {:+.2f} to {:+.2f}, exact p = {:.2g}, n = {:,}{}: {}',
             100 * diff, $baseline::varchar, 100 * ci_low, 100 * ci_high, p_exact, n,
             case when n < n_run then format(' of {:,}', n_run) else '' end,
             case
                 when not established then 'no difference established'
                 when diff > 0 then 'better'
-                when ci_high < -$allow_drop::double then 'worse'
+                when is_worse then 'worse'
                 else 'worse, but a drop beyond the allowed one is not established'
             end
         )
-    ) as message,
+    end as message,
 from _tests;

@@ -1,7 +1,7 @@
--- The tables of the file fit together, and no image is in two splits or under two labels.
+-- The tables of the file are consistent, and no image is in two splits or has two labels.
 -- Grain: one row per kind of problem and object, each a violation.
 -- Parameters: none
--- Edges: looks at all data sets and runs of the file, not only at the run that is checked.
+-- Edges: covers all data sets and runs of the file, not only the run that is checked.
 -- Source: view check_database
 -- severity: warn
 select

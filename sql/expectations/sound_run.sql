@@ -1,4 +1,4 @@
--- Nothing makes every metric of the run wrong: it is finished, and its rows fit together.
+-- The run is finished and its rows are consistent; otherwise every metric of it would be wrong.
 -- Grain: one row per kind of problem, each a violation.
 -- Parameters: $run
 -- Edges: problems are columns of check_run; with class policy open, probabilities need not sum to 1.

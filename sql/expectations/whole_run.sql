@@ -1,7 +1,7 @@
 -- Every image of the run counts in its metrics, and each prediction is the most probable class.
 -- Grain: one row per kind of problem, each a violation.
 -- Parameters: $run
--- Edges: problems are columns of check_run, and failed images; class policy open has other confidences by definition.
+-- Edges: problems are columns of check_run, and failed images; with class policy open, confidences differ.
 -- Source: macro check_run, table runs
 -- severity: warn
 with _run as (

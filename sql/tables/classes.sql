@@ -1,10 +1,10 @@
 -- Classes of every label space: index, name, and what else is known (wnid).
--- Grain: one row per space and class.
+-- Grain: one row per label space and class.
 -- Parameters: none
--- Edges: class is 0-based and without gaps; name is unique in its space.
+-- Edges: class is 0-based and without gaps; name is unique in its label space.
 -- Source: this project
 create table if not exists classes (
-    space varchar not null,
+    label_space varchar not null,
     class integer not null,
     name varchar not null,
     extra json

@@ -1,7 +1,7 @@
 -- Definitions of deferred columns, so that another process knows what to register.
 -- Grain: one row per deferred column.
 -- Parameters: none
--- Edges: the functions themselves live with a connection, never in the file.
+-- Edges: the functions themselves belong to a connection, never in the file.
 -- Source: this project
 create table if not exists deferred_columns (
     name varchar not null,

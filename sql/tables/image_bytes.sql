@@ -1,5 +1,5 @@
--- Encoded bytes of the images that were embedded; apart, so that `from images` prints no blobs.
--- Grain: one row per embedded image.
+-- Encoded bytes of the images that the file stores; apart, so that `from images` prints no blobs.
+-- Grain: one row per stored image.
 -- Parameters: none
 -- Edges: an image without a row is read from its uri.
 -- Source: this project

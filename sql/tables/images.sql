@@ -1,7 +1,7 @@
--- Images by reference: where, what, and the true class.
+-- Images: where each is, what it is, and its true class.
 -- Grain: one row per data set and uri.
 -- Parameters: none
--- Edges: label NULL: unlabelled; accepted: all right classes; sizes before EXIF orientation; statistics once measured.
+-- Edges: label NULL: unlabeled; accepted: all right classes; sizes before EXIF orientation; statistics once measured.
 -- Source: this project
 create table if not exists images (
     image_id bigint not null,
@@ -19,6 +19,6 @@ create table if not exists images (
     brightness float,
     contrast float,
     sharpness float,
-    colourfulness float,
+    colorfulness float,
     entropy float
 );

@@ -1,9 +1,9 @@
--- Sets of classes that labels and predictions refer to.
+-- Lists of classes that labels and predictions refer to.
 -- Grain: one row per label space.
 -- Parameters: none
--- Edges: classes are added, or named instead of numbered, only while no run uses the space.
+-- Edges: classes are added, or named instead of numbered, only while no run uses the label space.
 -- Source: this project
 create table if not exists label_spaces (
-    space varchar not null,
+    label_space varchar not null,
     n_classes integer not null
 );

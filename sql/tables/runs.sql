@@ -1,7 +1,7 @@
--- Every run of a model over images, with what is needed to know whether two runs compare.
+-- Every run of a model over images, with what made it.
 -- Grain: one row per run.
 -- Parameters: none
--- Edges: n_images were asked for, n_ok + n_errors are done; status: running, finished, …; members: runs it is made of.
+-- Edges: n_images were asked for, n_ok + n_errors are done; status: running, finished, …; members of a derived run.
 -- Source: this project
 create table if not exists runs (
     run varchar not null,
@@ -9,13 +9,13 @@ create table if not exists runs (
     model varchar not null,
     weights varchar,
     weights_sha256 varchar,
-    model_space varchar,
-    output_space varchar,
+    model_label_space varchar,
+    label_space varchar,
     class_policy varchar not null,
     layer varchar,
     transform json,
-    precision varchar,
-    agreement json,
+    dtype varchar,
+    dtype_agreement json,
     device varchar,
     batch_size integer,
     packages json,

@@ -1,7 +1,7 @@
 -- What made this file: version of the layout and of the installed catalogue.
 -- Grain: one row.
 -- Parameters: none
--- Edges: another version is refused, never converted in silence.
+-- Edges: another version is refused, never converted silently.
 -- Source: this project
 create table if not exists schema_version (
     version integer not null,

@@ -1,4 +1,4 @@
--- What does not fit together in this file; empty when all is well.
+-- Inconsistencies in this file; empty if there are none.
 -- Grain: one row per kind of problem and object.
 -- Parameters: none
 -- Edges: there are no foreign keys, so this view is where they are checked.
@@ -13,7 +13,7 @@ with _problems as (
     select 'label outside the label space' as problem, images.dataset as object, count(*) as n
     from images
     inner join datasets on images.dataset = datasets.dataset
-    left join classes on datasets.space = classes.space and images.label = classes.class
+    left join classes on datasets.label_space = classes.label_space and images.label = classes.class
     where images.label is not null and classes.class is null
     group by images.dataset
     union all
@@ -25,15 +25,13 @@ with _problems as (
     from images
     group by dataset
     union all
-    select 'same bytes with two labels' as problem, sha256 as object, count(*) as n
-    from images
-    group by dataset, sha256
-    having count(distinct label) > 1
+    select 'same bytes with two labels' as problem, sha256 as object, n
+    from duplicates
+    where labels_differ
     union all
-    select 'same bytes in two splits' as problem, sha256 as object, count(*) as n
-    from images
-    group by dataset, sha256
-    having count(distinct split) > 1
+    select 'same bytes in two splits' as problem, sha256 as object, n
+    from duplicates
+    where splits_differ
     union all
     select problem, object, n
     from run_problems

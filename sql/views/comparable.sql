@@ -1,10 +1,10 @@
 -- Which runs can be compared, and why others cannot: same images, label space and class policy, both finished.
 -- Grain: one row per run and other run, as its baseline.
 -- Parameters: none
--- Edges: counts labelled images with a prediction; n_both is 0, too, for runs of different data sets or label spaces.
+-- Edges: counts labeled images with a prediction; n_both is 0, too, for runs of different data sets or label spaces.
 -- Source: this project
 create or replace view comparable as
--- Nothing is materialized, so that a filter on run and baseline reads those two runs alone.
+-- Nothing is materialized, so that a filter on run and baseline reads only those two runs.
 with _answers as not materialized (
     select
         run,
@@ -26,14 +26,14 @@ _runs as not materialized (
     select
         runs.run,
         runs.dataset,
-        coalesce(runs.output_space, 'none') as space,
-        runs.class_policy as rule,
+        coalesce(runs.label_space, 'none') as space,
+        runs.class_policy as policy,
         coalesce(_sizes.n, 0) as n,
         case
             when _sizes.run is null then format('{} has no predictions', runs.run)
             when runs.status <> 'finished' then format('{} is {}, not finished', runs.run, runs.status)
             when runs.n_ok > n_shown
-                then format('answers of {} for other bytes than the images have now: {:,}', runs.run, n_ok - n_shown)
+                then format('outputs of {} for image bytes that have changed since: {:,}', runs.run, n_ok - n_shown)
         end as problem,
     from runs
     left join _sizes on runs.run = _sizes.run
@@ -41,37 +41,37 @@ _runs as not materialized (
 
 _shared as not materialized (
     select
-        b.run,
-        a.run as baseline,
+        answers.run,
+        others.run as baseline,
         count(*) as n,
-    from _answers as b
-    inner join _answers as a on b.image_id = a.image_id and b.run <> a.run
-    where b.counts
-        and a.counts
-    group by b.run, a.run
+    from _answers as answers
+    inner join _answers as others on answers.image_id = others.image_id and answers.run <> others.run
+    where answers.counts
+        and others.counts
+    group by answers.run, others.run
 ),
 
 _pairs as (
     select
-        b.run,
-        a.run as baseline,
+        r.run,
+        b.run as baseline,
         coalesce(_shared.n, 0) as n_both,
         concat_ws(
             '; ',
+            r.problem,
             b.problem,
-            a.problem,
             case
-                when b.dataset <> a.dataset then format('other images: {} and {}', b.dataset, a.dataset)
-                when n_both = 0 then 'no labelled image that both have answered'
+                when r.dataset <> b.dataset then format('different data sets: {} and {}', r.dataset, b.dataset)
+                when n_both = 0 then 'no labeled image that both have answered'
             end,
+            case when n_both > 0 and r.n > n_both then format('images only {} answered: {:,}', r.run, r.n - n_both) end,
             case when n_both > 0 and b.n > n_both then format('images only {} answered: {:,}', b.run, b.n - n_both) end,
-            case when n_both > 0 and a.n > n_both then format('images only {} answered: {:,}', a.run, a.n - n_both) end,
-            case when b.space <> a.space then format('other label space: {} and {}', b.space, a.space) end,
-            case when b.rule <> a.rule then format('other class policy: {} and {}', b.rule, a.rule) end
+            case when r.space <> b.space then format('different label spaces: {} and {}', r.space, b.space) end,
+            case when r.policy <> b.policy then format('different class policies: {} and {}', r.policy, b.policy) end
         ) as reasons,
-    from _runs as b
-    inner join _runs as a on b.run <> a.run
-    left join _shared on b.run = _shared.run and a.run = _shared.baseline
+    from _runs as r
+    inner join _runs as b on r.run <> b.run
+    left join _shared on r.run = _shared.run and b.run = _shared.baseline
 )
 
 select run, baseline, reasons = '' as comparable, nullif(reasons, '') as reason, n_both,

@@ -1,7 +1,7 @@
--- Images of the same bytes in one data set, and whether their labels or splits contradict.
+-- Images with the same bytes in one data set, and whether their labels or splits contradict.
 -- Grain: one row per data set and sha256 that several images share, contradictions first.
 -- Parameters: none
--- Edges: NULL is no label and no split; images that only look the same: near_duplicates and leaks.
+-- Edges: NULL is not a label and not a split; images that only look the same: near_duplicates and leaks.
 -- Source: this project
 create or replace view duplicates as
 select

@@ -1,7 +1,7 @@
--- What does not fit together about runs; part of check_database.
+-- Inconsistencies of runs; part of check_database.
 -- Grain: one row per kind of problem and object.
 -- Parameters: none
--- Edges: rows whose n is 0 or less are no problem; check_database leaves them out.
+-- Edges: a row whose n is 0 or less is not a problem; check_database leaves them out.
 -- Source: this project
 create or replace view run_problems as
 with _problems as (
@@ -12,15 +12,15 @@ with _problems as (
         where table_schema = 'outputs' and table_catalog = current_database()
     )
     union all
-    select distinct 'run made of a run that is gone' as problem, made.run as object, 1 as n
-    from (select runs.run, unnest(runs.members ->> '$[*].run') as member from runs) as made
-    where made.member not in (select runs.run from runs)
+    select distinct 'derived run without one of its members' as problem, derived.run as object, 1 as n
+    from (select runs.run, unnest(runs.members ->> '$[*].run') as member from runs) as derived
+    where derived.member not in (select runs.run from runs)
     union all
     select 'finished run that lacks images' as problem, run as object, n_images - n_ok - n_errors as n
     from runs
     where status = 'finished' and n_images <> n_ok + n_errors
     union all
-    select 'outputs of other bytes than the images have now' as problem, runs.run as object, runs.n_ok - shown.n as n
+    select 'outputs for image bytes that have changed since' as problem, runs.run as object, runs.n_ok - shown.n as n
     from runs
     inner join (
         select
@@ -34,7 +34,7 @@ with _problems as (
     select 'run in another label space than its data set' as problem, runs.run as object, 1 as n
     from runs
     inner join datasets on runs.dataset = datasets.dataset
-    where runs.output_space <> datasets.space
+    where runs.label_space <> datasets.label_space
     union all
     select 'projection without its run' as problem, projection as object, count(*) as n
     from projections
@@ -47,11 +47,11 @@ with _problems as (
     group by clustering
     union all
     select
-        'neighbours of other images than the run has' as problem,
+        'neighbors of other images than the run has' as problem,
         runs.run as object,
         abs(runs.n_ok - specs.n_images - specs.n_left_out) as n,
     from runs
-    inner join neighbour_specs as specs on runs.run = specs.run
+    inner join neighbor_specs as specs on runs.run = specs.run
 )
 
 select

@@ -1,7 +1,7 @@
 -- Where the time of each run went, and which stage binds.
 -- Grain: one row per run and stage.
 -- Parameters: none
--- Edges: seconds of a stage are summed over workers, total_seconds are by the clock; no row without a profile.
+-- Edges: seconds of a stage are summed over workers, total_seconds are elapsed time; no row without a profile.
 -- Source: this project
 create or replace view run_profile as
 with _stages as (
@@ -10,7 +10,7 @@ with _stages as (
         images_per_second,
         (seconds ->> 'total')::double as total_seconds,
         seconds as profile,
-        unnest(['fetch', 'decode', 'transform', 'forward', 'write']) as stage,
+        unnest(['read', 'decode', 'transform', 'forward', 'write']) as stage,
     from runs
     where seconds is not null
 ),

@@ -11,9 +11,10 @@ from typing import Any
 
 import duckdb
 
-from .. import database, images, templates
+from ..core import decode
+from ..core.progress import track
+from ..db import statements, templates
 from ..errors import ImageError
-from ..progress import track
 from . import words
 
 THUMBNAIL_PX = 160
@@ -51,25 +52,26 @@ class Draft:
     max_images: int
     run: str = ""
     baseline: str | None = None
-    answers: dict[str, Answer] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)  # the last of each query, for the page to show its SQL
     folder: str = ""
     redacted: bool = False
     probs: bool = False
     shown: list[Row] = field(default_factory=list)
+    _asked: dict[str, Answer] = field(default_factory=dict)
 
     def ask(self, query: str, values: Row | None = None, /, **names: object) -> Answer:
-        """Run one query of `sql/report` about the subject and keep its answer; each is asked once."""
-        if query not in self.answers:
-            names = {"run": self.run, "baseline": self.baseline, "probs": self.probs, **names}
-            text = templates.render(f"report/{query}", **names)
-            result = database.execute(self.con, f"report/{query}", values, **names)
+        """Run one query of `sql/page` about the subject and keep its answer; the same question is asked once."""
+        names = {"run": self.run, "baseline": self.baseline, "probs": self.probs, **names}
+        key = repr((query, values, sorted(names.items())))
+        if key not in self._asked:
+            result = statements.execute(self.con, query, values, **names)
             columns = [column[0] for column in result.description]
             rows = [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
-            sql = re.sub(r" -- noqa.*", "", "\n".join(text.splitlines()[5:]))
+            sql = re.sub(r" -- noqa.*", "", templates.body(templates.render(query, **names)))
             for name, value in (values or {}).items():
                 sql = sql.replace(f"${name}", str(value))
-            self.answers[query] = Answer(sql, rows)
-        return self.answers[query]
+            self._asked[key] = self.answers[query] = Answer(sql, rows)
+        return self._asked[key]
 
     def place(self, uri: str) -> str:
         """Where an image lies below the folder of its data set; nothing on a page without paths."""
@@ -80,7 +82,7 @@ class Draft:
         found = []
         for row in rows:
             label, pred = row.get("label_name"), row.get("pred_name")
-            said = [f"labelled {label}"] * (label is not None) + [f"predicted {pred}"] * (pred is not None)
+            said = [f"labeled {label}"] * (label is not None) + [f"predicted {pred}"] * (pred is not None)
             size = max(row["width_px"], row["height_px"])
             place = self.place(row["uri"])
             found.append({"correct": False, **row, "alt": ", ".join(said), "place": place, "pixelated": size <= 64})
@@ -104,7 +106,7 @@ class Draft:
 
 def _source(image: Row | None) -> str | None:
     try:
-        small = images.thumbnail(image or {"bytes": None, "path": None}, THUMBNAIL_PX, 70)
+        small = decode.thumbnail(image or {"bytes": None, "path": None}, THUMBNAIL_PX, 70)
     except ImageError:
         return None
     return "data:image/webp;base64," + base64.b64encode(small).decode()

@@ -6,14 +6,14 @@ import datetime
 import json
 import math
 import re
-import unicodedata
 from pathlib import Path
 from typing import Any
+
+from ..core.text import name_in_sentence
 
 Row = dict[str, Any]
 
 SMALL_CLASS = 30
-_TURNING = {"R", "AL", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI", "FSI", "PDF", "PDI"}
 SCORES = {
     "accuracy": "accuracy",
     "balanced accuracy": "balanced_accuracy",
@@ -44,13 +44,6 @@ def decimal(value: float | None, places: int = 3) -> str:
 
 def count(n: int | None) -> str:
     return "–" if n is None else f"{n:,}"
-
-
-def named(name: str, limit: int = 60) -> str:
-    """A name inside a sentence: cut when long, and kept from turning the sentence around it right to left."""
-    text = name if len(name) <= limit else name[:limit] + "…"
-    turns = any(unicodedata.bidirectional(character) in _TURNING for character in text)
-    return f"\u2068{text}\u2069" if turns else text
 
 
 def shared_folder(lineage: Row) -> str:
@@ -97,7 +90,7 @@ def facts(lineage: Row, counts: Row, folder: str) -> list[tuple[str, str]]:
     weights = file_name(lineage["weights"]) or "not recorded"
     if lineage["weights_sha256"]:
         weights += f" (sha256 {lineage['weights_sha256'][:12]})"
-    spaces = f"{lineage['model_space']} → {lineage['output_space']}" if lineage["model_space"] else ""
+    spaces = f"{lineage['model_label_space']} → {lineage['label_space']}" if lineage["model_label_space"] else ""
     projection = [lineage["method"], pairs(lineage["params"])]
     if lineage["projection"] and lineage["seed"] is not None:
         projection.append(f"seed {lineage['seed']}")
@@ -105,18 +98,18 @@ def facts(lineage: Row, counts: Row, folder: str) -> list[tuple[str, str]]:
         "Run": lineage["run"],
         "Model": file_name(lineage["model"]),
         "Weights": weights,
-        "Made of": made_of(lineage["members"]),
+        "Derived from": derived_from(lineage["members"]),
         "Data set": lineage["dataset"],
         "Source": file_name(lineage["source"]),
         "Selection": lineage["selection"] or "all images",
         "Split": counts["splits"],
         "Images": f"{counts['n_outputs']:,} of {lineage['n_images']:,} have an output",
-        "Labelled": f"{counts['n_labelled']:,}",
+        "Labeled": f"{counts['n_labeled']:,}",
         "Errors": f"{lineage['n_errors']:,}",
         "Class policy": " ".join(filter(None, [lineage["class_policy"], f"({spaces})" if spaces else ""])),
         "Layer": lineage["layer"],
         "Projection": ", ".join(filter(None, projection)) or "none",
-        "Precision": lineage["precision"],
+        "Dtype": lineage["dtype"],
         "Device": lineage["device"],
         "Predicted": moment(lineage["finished_at"] or lineage["started_at"]),
         "Versions": pairs(lineage["packages"]),
@@ -124,13 +117,13 @@ def facts(lineage: Row, counts: Row, folder: str) -> list[tuple[str, str]]:
     return [(name, private(str(value), folder)) for name, value in known.items() if value]
 
 
-def made_of(members: str | None) -> str:
-    """A run made of others, such as "0.5 × a, 0.5 × b at temperature 1.5"."""
+def derived_from(members: str | None) -> str:
+    """The runs that a run is derived from, such as "0.5 × a, 0.5 × b at temperature 1.5"."""
     parts = []
     for member in json.loads(members) if members else []:
-        heat = f" at temperature {member['temperature']:g}" if member["temperature"] != 1 else ""
+        softened = f" at temperature {member['temperature']:g}" if member["temperature"] != 1 else ""
         fitted = f" (fitted where {member['fit_on']})" if member["fit_on"] else ""
-        parts.append(f"{member['weight']:.3g} × {member['run']}{heat}{fitted}")
+        parts.append(f"{member['weight']:.3g} × {member['run']}{softened}{fitted}")
     return ", ".join(parts)
 
 
@@ -154,7 +147,7 @@ def warnings(lineage: Row, counts: Row, errors: list[Row], classes: list[Row], f
         found.append(
             f"Images that failed: {lineage['n_errors']:,}{some}; they count in no figure, see the table `errors`."
         )
-    n_labelled, n_outputs = counts["n_labelled"], counts["n_outputs"]
+    n_labeled, n_outputs = counts["n_labeled"], counts["n_outputs"]
     numbers = {
         "Images with neither output nor error: {}; run predict again to add them.": lineage["n_images"]
         - lineage["n_errors"]
@@ -162,11 +155,11 @@ def warnings(lineage: Row, counts: Row, errors: list[Row], classes: list[Row], f
         "Images without a prediction: {}; they count in no figure.": counts["n_no_prediction"],
         "Predictions outside the data set's classes: {}; they count as wrong.": counts["n_outside"],
         "Images with accepted answers: {}; figures count the label alone, All scores has both.": counts["n_accepted"],
-        "Images without a label: {}; they count in no figure.": n_outputs - n_labelled if n_labelled else 0,
+        "Images without a label: {}; they count in no figure.": n_outputs - n_labeled if n_labeled else 0,
         "Images that repeat the bytes of another: {}; each counts.": counts["n_duplicates"],
     }
     found += [sentence.format(f"{n:,}") for sentence, n in numbers.items() if n > 0]
-    small = [named(row["name"]) for row in classes if row["n"] < SMALL_CLASS]
+    small = [name_in_sentence(row["name"]) for row in classes if row["n"] < SMALL_CLASS]
     if small:
         some = ", ".join(small[:5]) + (" and others" if len(small) > 5 else "")
         found.append(f"Classes with fewer than {SMALL_CLASS} images: {len(small):,} ({some}); their figures are rough.")
@@ -180,7 +173,7 @@ def differing(figures: list[Row], listed: list[Row]) -> list[str]:
     if len(names) > 1:
         return [f"The runs are over different data sets ({', '.join(names)}): their figures do not compare."]
     if len({row["n"] for row in figures}) > 1:
-        return ["The runs count different numbers of labelled images: compare them on the images they share."]
+        return ["The runs count different numbers of labeled images: compare them on the images they share."]
     return []
 
 
@@ -189,7 +182,7 @@ def cards(counts: Row, key: Row, classes: list[Row], top: Row, error: Row, compa
     images_card = {
         "name": "Images",
         "figure": count(counts["n_outputs"]),
-        "sub": f"{count(counts['n_labelled'])} with a label",
+        "sub": f"{count(counts['n_labeled'])} with a label",
     }
     if not key["n"]:
         sure = {"name": "Mean probability", "figure": percent(counts["mean_confidence"]), "sub": "of the prediction"}
@@ -264,7 +257,7 @@ def reproduction(lineage: Row, run: str, baseline: str | None, folder: str) -> R
         "Model": file_name(lineage["model"]),
         "Weights sha256": lineage["weights_sha256"],
         "Layer": lineage["layer"],
-        "Precision": lineage["precision"],
+        "Dtype": lineage["dtype"],
         "Batch size": lineage["batch_size"],
         "Class policy": lineage["class_policy"],
         "Selection": lineage["selection"] or "all images",
@@ -287,14 +280,3 @@ def points_interval(row: Row) -> str:
 
 def p_value(p: float | None) -> str:
     return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def not_comparable(pair: Row, run: str, baseline: str) -> str:
-    """Why two runs cannot be set against each other; empty when they can."""
-    if pair["dataset"] != pair["baseline_dataset"]:
-        return f"{run} is over data set {pair['dataset']}, {baseline} over {pair['baseline_dataset']}."
-    if pair["space"] != pair["baseline_space"]:
-        return f"{run} answers in classes {pair['space']}, {baseline} in {pair['baseline_space']}."
-    if not pair["n_both"]:
-        return f"no labelled image has a prediction of both {run} and {baseline}."
-    return ""

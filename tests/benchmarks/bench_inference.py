@@ -28,8 +28,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 import sqlanalysis
-from sqlanalysis import images, models
-from sqlanalysis.models import Model
+from sqlanalysis import models
+from sqlanalysis.core import decode
+from sqlanalysis.models.model import Model
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 LAYERS = {"resnet18": "avgpool", "resnet50": "avgpool", "mobilenet_v3_small": "avgpool", "densenet121": "features"}
@@ -103,7 +104,7 @@ class Bench:
         return probs
 
     def predict(self, precision: str) -> None:
-        sqlanalysis.predict(self.con, self.model, f"run_{precision}", precision=precision, replace=True)
+        sqlanalysis.predict(self.con, self.model, f"run_{precision}", dtype=precision, overwrite=True)
 
     def read(self, precision: str) -> np.ndarray:
         rows = self.con.sql(f"select uri, probs from run_{precision}").fetchnumpy()

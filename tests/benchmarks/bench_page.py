@@ -21,7 +21,7 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 import sqlanalysis
-from tests import marionette, report_fixture, test_browser
+from tests import marionette, report_files, test_browser
 
 CLASSES = 20
 RING = [(round(170 * math.cos(t / 24 * math.tau)), round(170 * math.sin(t / 24 * math.tau))) for t in range(25)]
@@ -39,28 +39,28 @@ def fill(con: Any, n: int, pictures: int) -> None:
     wrong = random.random(n) < 0.12
     preds = np.where(wrong, random.integers(0, CLASSES, n), labels)
     confidence = np.clip(random.beta(8, 1.5, n) - 0.25 * wrong, 0.05, 1).astype("float32")
-    centres = random.normal(size=(CLASSES, 2)) * 6
-    points = (centres[labels] + random.normal(size=(n, 2))).astype("float32")
+    centers = random.normal(size=(CLASSES, 2)) * 6
+    points = (centers[labels] + random.normal(size=(n, 2))).astype("float32")
     con.execute("insert into label_spaces values ('bench_classes', ?)", [CLASSES])
     names = [f"class number {number}" for number in range(CLASSES)]
-    report_fixture.fill(con, "classes", {"space": ["bench_classes"] * CLASSES, "class": range(CLASSES), "name": names})
+    report_files.fill(con, "classes", {"space": ["bench_classes"] * CLASSES, "class": range(CLASSES), "name": names})
     con.execute("insert into datasets (dataset, space) values ('bench', 'bench_classes')")
     ids = np.arange(n)
     uris = [f"/data/val/n{3857828 + label * 131:08d}/ILSVRC2012_val_{i:08d}.JPEG" for i, label in enumerate(labels)]
     hashes = [f"{(i * 2654435761) % 2**32:08x}{i:056x}" for i in range(n)]
     columns = {"image_id": ids, "dataset": ["bench"] * n, "uri": uris, "sha256": hashes}
     columns |= {"n_bytes": [1] * n, "format": ["JPEG"] * n, "width_px": [500] * n, "height_px": [375] * n}
-    report_fixture.fill(con, "images", columns | {"split": ["val"] * n, "label": pa.array(labels, pa.int32())})
+    report_files.fill(con, "images", columns | {"split": ["val"] * n, "label": pa.array(labels, pa.int32())})
     encoded = [_picture(random) for _ in range(min(64, pictures))]
     stored = {"image_id": ids[:pictures], "bytes": [encoded[i % len(encoded)] for i in range(pictures)]}
-    report_fixture.fill(con, "image_bytes", stored)
-    report_fixture.add_run(con, "bench", "bench", np.ones((1, CLASSES), "float32"), n_images=n)
+    report_files.fill(con, "image_bytes", stored)
+    report_files.add_run(con, "bench", "bench", np.ones((1, CLASSES), "float32"), n_images=n)
     con.execute("drop view bench; drop table outputs.bench")
     con.execute("create table outputs.bench (image_id bigint, sha256 varchar, pred integer, confidence float)")
     outputs = {"image_id": ids, "sha256": hashes, "pred": pa.array(preds, pa.int32()), "confidence": confidence}
-    report_fixture.fill(con, "outputs.bench", outputs)
-    sqlanalysis.database.recreate_run_views(con, ["bench"])
-    report_fixture.add_projection(con, "bench", points)
+    report_files.fill(con, "outputs.bench", outputs)
+    sqlanalysis.db.connection.recreate_run_views(con, ["bench"])
+    report_files.add_projection(con, "bench", points)
 
 
 def _picture(random: Any) -> bytes:

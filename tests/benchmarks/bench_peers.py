@@ -60,7 +60,7 @@ def sqlanalysis_route(paths: list[str], name: str, weights: str, folder: Path) -
 
     def run() -> np.ndarray:
         with sqlanalysis.connect(folder / "bench.duckdb") as con:
-            sqlanalysis.predict(con, model, "peer", replace=True)
+            sqlanalysis.predict(con, model, "peer", overwrite=True)
             rows = con.sql("select uri, probs from peer").fetchnumpy()
         found = {Path(uri).name: probs for uri, probs in zip(rows["uri"], rows["probs"], strict=True)}
         return np.stack([found[Path(path).name] for path in paths])

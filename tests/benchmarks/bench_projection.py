@@ -1,8 +1,8 @@
-"""Neighbours and maps against the libraries: seconds, deviation, trustworthiness; asserts nothing about time.
+"""Neighbors and maps against the libraries: seconds, deviation, trustworthiness; asserts nothing about time.
 
     python tests/benchmarks/bench_projection.py [ROUNDS]
 
-Activations are made: 50 clusters in 512 dimensions, rectified, as after a ReLU. Neighbours are timed warm, in one
+Activations are made: 50 clusters in 512 dimensions, rectified, as after a ReLU. Neighbors are timed warm, in one
 process; maps cold, each in a fresh process from its start to its end, imports and compilation included. Rounds are
 interleaved; medians are printed.
 """
@@ -26,7 +26,7 @@ import pandas as pd
 import pyarrow as pa
 
 import sqlanalysis
-from sqlanalysis.database import recreate_run_views
+from sqlanalysis.db.connection import recreate_run_views
 
 WIDTH, SEARCHED, MAPPED = 512, (4_000, 10_000, 20_000), (1_797, 4_000, 10_000)
 ROUTES = ("by hand, cosine", "by hand, Euclidean", "project")
@@ -35,8 +35,8 @@ ROUTES = ("by hand, cosine", "by hand, Euclidean", "project")
 def make(n: int, seed: int = 0) -> np.ndarray:
     """(n, 512) activations in 50 clusters."""
     random = np.random.default_rng(seed)
-    centres = random.normal(size=(50, WIDTH))
-    return np.maximum(centres[random.integers(0, 50, n)] + random.normal(size=(n, WIDTH)), 0).astype(np.float32)
+    centers = random.normal(size=(50, WIDTH))
+    return np.maximum(centers[random.integers(0, 50, n)] + random.normal(size=(n, WIDTH)), 0).astype(np.float32)
 
 
 def store(con: duckdb.DuckDBPyConnection, vectors: np.ndarray) -> None:
@@ -62,14 +62,14 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def search(rounds: int) -> None:
-    """Neighbours: torch in tiles, the macro, and scikit-learn."""
+    """Neighbors: torch in tiles, the macro, and scikit-learn."""
     from sklearn.neighbors import NearestNeighbors
 
-    from sqlanalysis.neighbours import nearest
+    from sqlanalysis.embeddings.neighbors import nearest
 
     nearest(make(100), 15)  # imports torch
     print(
-        "| 15 neighbours of n × 512 | scikit-learn brute, s | find_neighbours, s | ratio | max deviation | knn_graph, s |"
+        "| 15 neighbors of n × 512 | scikit-learn brute, s | find_neighbors, s | ratio | max deviation | knn_graph, s |"
     )
     print("|---|---|---|---|---|---|")
     for n in SEARCHED:
@@ -98,7 +98,7 @@ def mapped(route: str, folder: Path) -> np.ndarray:
     """One map, as (n, 2)."""
     if route == "project":
         with sqlanalysis.connect(folder / "made.duckdb") as con:
-            con.execute("update neighbour_specs set digest = ''").fetchall()  # so that neighbours are found anew
+            con.execute("update neighbor_specs set digest = ''").fetchall()  # so that neighbors are found anew
             sqlanalysis.project(con, "made")
             found = con.sql("select x, y from made order by image_id").fetchnumpy()
         return np.stack([found["x"], found["y"]], axis=1)

@@ -44,7 +44,7 @@ def file(quiet: harness.Quiet, tmp_path: Path) -> Path:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    reports = [report for found in terminalreporter.stats.values() for report in found]
+    reports = [report for group in terminalreporter.stats.values() for report in group]
     kept = [pair for report in reports if getattr(report, "when", "") == "call" for pair in report.user_properties]
     rows = sorted(row for name, row in kept if name == PROMISE)
     if rows:

@@ -1,4 +1,4 @@
-"""Damage a file many times over and say what connect and verify make of it: one line of JSON each.
+"""Damage a file many times over and print what connect and verify make of it: one line of JSON each.
 
 python flips.py FILE KIND COUNT SEED       with KIND db, wal, cut-db or cut-wal
 """
@@ -19,8 +19,7 @@ from sqlanalysis.errors import SQLAnalysisError
 def state(file: Path) -> dict[str, object]:
     """A digest of everything the tables hold, the outputs as text, and whether their counts agree."""
     with sqlanalysis.connect(file, read_only=True) as con:
-        found = sqlanalysis.verify(con, show_progress=False)
-        assert not found.images
+        assert not sqlanalysis.verify(con, show_progress=False).images
         tables = con.sql(
             "select schema_name || '.' || table_name from duckdb_tables() where not temporary order by all"
         ).fetchall()
@@ -36,9 +35,9 @@ def state(file: Path) -> dict[str, object]:
 def main() -> None:
     source, kind, count, seed = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     chance = random.Random(seed)
-    place = source.parent / f"damaged_{kind}"
-    place.mkdir(exist_ok=True)
-    file = place / "work.duckdb"
+    folder = source.parent / f"damaged_{kind}"
+    folder.mkdir(exist_ok=True)
+    file = folder / "work.duckdb"
     victim = file if kind.endswith("db") else Path(f"{file}.wal")
     for _ in range(count):
         shutil.copy(source, file)

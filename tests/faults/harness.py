@@ -1,7 +1,8 @@
-"""A run that can be stopped anywhere: a child process, the invariants after a fault, and the tables it must end with."""
+"""A run that can be interrupted anywhere: a child process, the invariants after a fault, and the tables it must end with."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -19,13 +20,17 @@ import sqlanalysis
 from sqlanalysis.errors import SchemaError
 
 N_IMAGES = 300
-# A run through the real blocks, without torch, so that a child starts in a second. It says what it has committed.
-CHILD = """
+PATIENCE = 600  # seconds after which a process counts as hanging; on a busy machine it takes a hundred times less
+# An engine without torch, so that a child starts in a second: the mean color of an image as probabilities.
+ENGINE = """
 import json, os, resource, signal, sys
 import numpy as np, pyarrow as pa
 import sqlanalysis
-from sqlanalysis import blocks, images, runs
-from sqlanalysis.answers import ERROR_TYPE, Interruptible, describe_error
+from sqlanalysis.core import decode
+from sqlanalysis.core.arrow import ERROR_TYPE, describe_error
+from sqlanalysis.core.interrupts import Interruptible
+from sqlanalysis.runs import job
+from sqlanalysis.runs.run import Run, Spec
 
 class Means(Interruptible):
     output_type = pa.struct([("pred", pa.int32()), ("confidence", pa.float32()), ("probs", pa.list_(pa.float32(), 4)),
@@ -33,11 +38,11 @@ class Means(Interruptible):
     def __init__(self):
         super().__init__()
         self.seconds = {}
-    def one(self, image):
-        data = images.read(image["bytes"], image["path"])
-        sha256 = images.inspect(data).sha256
+    def answer(self, image):
+        data = decode.read(image["bytes"], image["path"])
+        sha256 = decode.inspect(data).sha256
         try:
-            pixels = np.asarray(images.decode(data), np.float32).mean((0, 1)) / 255
+            pixels = np.asarray(decode.decode(data), np.float32).mean((0, 1)) / 255
         except Exception as error:
             return {"sha256": sha256, "error": describe_error("decode", error)}
         probs = np.append(pixels, 1) / (pixels.sum() + 1)
@@ -45,15 +50,22 @@ class Means(Interruptible):
     def __call__(self, column):
         if self.interrupted:
             raise RuntimeError("interrupted")
-        return pa.array([self.one(image) for image in column.to_pylist()], self.output_type)
+        return pa.array([self.answer(image) for image in column.to_pylist()], self.output_type)
 
-blocks.BLOCK_SECONDS, blocks.BLOCK_IMAGES = 0.02, (8, 64)
-answer = blocks._answer
+def work(dataset, **options):
+    return job.Work(Spec(Run("means", dataset, "means", label_space=dataset, model_label_space=dataset)), **options)
+"""
+# A run through the real blocks. It prints when a block starts and when it is committed.
+CHILD = (
+    ENGINE
+    + """
+job.BLOCK_SECONDS, job.BLOCK_IMAGES = 0.02, (8, 64)
+answer_block = job._answer
 def announced(con, work, engine, function, names, block):
     print("start", len(block), flush=True)
-    answer(con, work, engine, function, names, block)
+    answer_block(con, work, engine, function, names, block)
     print("done", len(block), flush=True)
-blocks._answer = announced
+job._answer = announced
 options = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {}
 if "file_size" in options:
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -63,8 +75,6 @@ if "memory" in options:
     resource.setrlimit(resource.RLIMIT_AS, (now + options["memory"], now + options["memory"]))
 print("ready", flush=True)
 with sqlanalysis.connect(sys.argv[1]) as con:
-    if "add" in options:
-        sqlanalysis.add_images(con, options["add"], dataset="made", show_progress=False)
     if "checkpoint" in options:
         con.execute(f"pragma wal_autocheckpoint='{options['checkpoint']}'")
     if "abort" in options:
@@ -72,22 +82,21 @@ with sqlanalysis.connect(sys.argv[1]) as con:
     if "report" in options:
         sqlanalysis.report(con, options["report"])
     else:
-        blocks.select(con, "made", None)
-        run = runs.Run("means", "made", "means", output_space="made", model_space="made")
-        work = blocks.Work(run, retry_errors=options.get("retry", False))
-        done = blocks.perform(con, work, Means())
+        job.select(con, "made", None)
+        done = job.perform(con, work("made", retry_errors=options.get("retry", False)), Means())
         print("finished", done.n_ok, done.n_errors, flush=True)
 """
+)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a child said before it ended."""
+    """What a child printed before it ended: whether it finished, and images of blocks started and committed."""
 
     code: int
     finished: bool
     started: int
-    acknowledged: int
+    committed: int
     stderr: str
 
 
@@ -100,7 +109,8 @@ class Quiet:
     added: Path
     outputs: list[tuple[Any, ...]]
     seconds: float
-    mended: list[Path] = field(default_factory=list)  # files that opened only after recover
+    n_bytes: int  # size of the file after the run
+    repaired: list[Path] = field(default_factory=list)  # files that opened only after recover
 
     def fresh(self, file: Path) -> Path:
         """A copy of the file that knows the images and has no run."""
@@ -116,25 +126,24 @@ def make_quiet(folder: Path) -> Quiet:
     """Four classes of small images, the file that knows them, and the outputs of an undisturbed run."""
     random = np.random.default_rng(0)
     for number in range(N_IMAGES):
-        place = folder / "images" / str(number % 4)
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(random.integers(0, 256, (24, 24, 3), dtype=np.uint8)).save(place / f"{number}.png")
+        label = folder / "images" / str(number % 4)
+        label.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (24, 24, 3), dtype=np.uint8)).save(label / f"{number}.png")
     (folder / "child.py").write_text(CHILD)
     added = folder / "added.duckdb"
     with sqlanalysis.connect(added) as con:
         sqlanalysis.add_images(con, folder / "images", dataset="made", show_progress=False)
-    reference = shutil.copy(added, folder / "reference.duckdb")
+    reference = Path(shutil.copy(added, folder / "reference.duckdb"))
     start = time.monotonic()
     assert run(folder / "child.py", reference).finished
-    return Quiet(folder, folder / "images", added, outputs(reference), time.monotonic() - start)
+    seconds = time.monotonic() - start
+    return Quiet(folder, folder / "images", added, outputs(reference), seconds, reference.stat().st_size)
 
 
 def run(
     child: Path, file: Path, *, fault: str | None = None, kill_after: float | None = None, **options: Any
 ) -> Outcome:
-    """Start the child; after it is ready, perhaps wait and kill it; give what it said."""
-    import json
-
+    """Start the child; after it is ready, perhaps wait and kill it; give what it printed."""
     environment = {key: value for key, value in os.environ.items() if key != "SQLANALYSIS_FAULT"}
     if fault:
         environment["SQLANALYSIS_FAULT"] = fault
@@ -151,7 +160,7 @@ def run(
         process.stdout.readline()
         time.sleep(kill_after)
         process.send_signal(signal.SIGKILL)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=PATIENCE)
     lines = out.rpartition("\n")[0].splitlines()  # a kill may cut the last line
     done = sum(int(line.split()[1]) for line in lines if line.startswith("done"))
     started = sum(int(line.split()[1]) for line in lines if line.startswith("start"))
@@ -176,7 +185,7 @@ def check(quiet: Quiet, file: Path, outcome: Outcome, before: int = 0) -> int:
         done = sqlanalysis.recover(file)
         if done.log and "older version of this database" not in str(error):  # only such a log holds nothing new
             raise
-        quiet.mended.append(file)
+        quiet.repaired.append(file)
         for kept in (*done.blocks, *filter(None, [done.log])):
             kept.unlink()
     with sqlanalysis.connect(file) as con:  # (a) it opens
@@ -191,14 +200,14 @@ def check(quiet: Quiet, file: Path, outcome: Outcome, before: int = 0) -> int:
             assert n_rows + failed <= N_IMAGES
             n_rows += failed
     assert n_rows == n_ids + (failed if tables else 0)  # (b) nothing twice
-    assert before + outcome.acknowledged <= n_rows <= before + outcome.started  # (d) what was said is there
+    assert before + outcome.committed <= n_rows <= before + outcome.started  # (d) what was reported is there
     left = [path.name for path in file.parent.iterdir() if path.name.endswith((".part", ".tmp"))]
     assert left == []  # (e)
     return n_rows
 
 
 def finish(quiet: Quiet, file: Path, **options: Any) -> None:
-    """Go on without a fault; the tables must be those of the undisturbed run."""
+    """Resume without a fault; the tables must be those of the undisturbed run."""
     outcome = quiet.run(file, **options)
     assert outcome.finished, outcome.stderr
     assert outputs(file) == quiet.outputs  # (f)

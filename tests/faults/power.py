@@ -1,4 +1,4 @@
-"""Stops at any moment: what strace saw a run write and sync, and the files as a stop would leave them.
+"""Ends at any moment: what strace saw a run write and sync, and the files as an end there would leave them.
 
 After a power cut only what was synced is sure to be there. Of what was written later anything may be there: any pages of
 the writes inside a file, any part of what was appended, and a removed file may be back. After a kill everything is
@@ -28,7 +28,7 @@ CUT_SHORT = " <unfinished ...>\n"
 
 @dataclass(frozen=True)
 class Event:
-    """One change to a file, a sync of it, or words of the child."""
+    """One change to a file, a sync of it, or output of the child."""
 
     kind: str
     file: str
@@ -82,13 +82,13 @@ def _apply(content: bytes | None, event: Event) -> bytes | None:
 
 
 def record(child: Path, file: Path, options: str) -> list[Event]:
-    """Run the child to its end and give what it did to the file and its log, in order, and what it said."""
-    log, said = file.with_suffix(".strace"), file.with_suffix(".said")
-    files = [str(file), f"{file}.wal", str(said)]
+    """Run the child to its end and give what it did to the file and its log, in order, and what it printed."""
+    log, printed = file.with_suffix(".strace"), file.with_suffix(".printed")
+    files = [str(file), f"{file}.wal", str(printed)]
     seen = [word for name in files for word in ("-P", name)]
     command = [str(STRACE), "-f", "-y", "-xx", "-s", "16000000", "-e", f"trace={CALLS}", *seen, "-o", str(log)]
     sizes = {str(file): file.stat().st_size}
-    with said.open("w") as stream:
+    with printed.open("w") as stream:
         subprocess.run([*command, sys.executable, str(child), str(file), options], stdout=stream, check=True)
     events: list[Event] = []
     open_calls: dict[str, str] = {}
@@ -101,18 +101,18 @@ def record(child: Path, file: Path, options: str) -> list[Event]:
             if " resumed>" in line:
                 line = open_calls.pop(thread) + line.split(" resumed>", 1)[1]
             event = _event(line, sizes)
-            if event and event.file == str(said):
-                events.append(Event("said", event.file, data=event.data))
+            if event and event.file == str(printed):
+                events.append(Event("printed", event.file, data=event.data))
             elif event and event.file in files:
                 events.append(event)
     return events
 
 
 def _event(line: str, sizes: dict[str, int]) -> Event | None:
-    found = CALL.match(line)
-    if found is None or int(found[3]) < 0:
+    match = CALL.match(line)
+    if match is None or int(match[3]) < 0:
         return None
-    call, arguments, result = found[1], found[2], int(found[3])
+    call, arguments, result = match[1], match[2], int(match[3])
     names = [bytes.fromhex(text.replace("\\x", "")) for text in re.findall(r'[<"]([^">]*)[">]', arguments)]
     if call == "openat":
         name = names[-1].decode()
@@ -135,16 +135,16 @@ def _event(line: str, sizes: dict[str, int]) -> Event | None:
     return Event("write", name, offset, names[1][:result])
 
 
-def stop(
+def leave(
     events: list[Event], at: int, start: dict[str, bytes], how: str, chance: random.Random
 ) -> dict[str, bytes | None]:
-    """The files after a stop before event `at`.
+    """The files when all ends before event `at`.
 
     How: "cut" leaves what was synced, "cut, some written" some of the rest too, "kill" all of it and half of the event.
     """
     disks = {name: Disk(content) for name, content in start.items()}
     for event in events[:at]:
-        if event.kind == "said":
+        if event.kind == "printed":
             continue
         disk = disks.setdefault(event.file, Disk(None))
         if event.kind == "sync":

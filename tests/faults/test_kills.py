@@ -19,7 +19,7 @@ Scale = Callable[[int, int], int]
 
 def test_random_kills(quiet: Quiet, tmp_path: Path, scale: Scale, figure: Record) -> None:
     chance, wanted, kills, rounds, repeated = random.Random(0), scale(10, 500), 0, 0, 0
-    mended = len(quiet.mended)
+    repaired = len(quiet.repaired)
     while kills < wanted:
         rounds += 1
         file = quiet.fresh(tmp_path / f"round{rounds}.duckdb")
@@ -35,11 +35,11 @@ def test_random_kills(quiet: Quiet, tmp_path: Path, scale: Scale, figure: Record
             before = stored
         assert harness.outputs(file) == quiet.outputs
         file.unlink()
-    mended = len(quiet.mended) - mended
+    repaired = len(quiet.repaired) - repaired
     figure(
         "P1 crash",
         "500 kills: 0 rows lost, 0 duplicates, 0 files that fail to open",
-        f"{kills} kills: 0, 0, 0; {mended} after recover",
+        f"{kills} kills: 0, 0, 0; {repaired} after recover",
     )
     figure("P2 resume", "equal tables in all; at most 1 block repeated", f"{rounds} of {rounds} runs; {repeated}")
     assert repeated <= 1
@@ -90,10 +90,10 @@ def test_an_error_while_decoding_is_one_row(quiet: Quiet, file: Path, figure: Re
     figure("P3 accounting", "n_in = n_ok + n_error on every run", "300 = 299 + 1; 300 = 300 + 0 after a second try")
 
 
-@pytest.mark.parametrize("place", ["before_header", "before_truncate", "after_free_list_write"])
-def test_a_checkpoint_that_stops_half_way(quiet: Quiet, file: Path, place: str) -> None:
+@pytest.mark.parametrize("step", ["before_header", "before_truncate", "after_free_list_write"])
+def test_a_checkpoint_that_ends_half_way(quiet: Quiet, file: Path, step: str) -> None:
     """DuckDB's own switch: the checkpoint at the end throws, or the process ends; the file is whole."""
-    outcome = quiet.run(file, abort=place, checkpoint="10KB")
+    outcome = quiet.run(file, abort=step, checkpoint="10KB")
     assert not outcome.finished
     assert "checkpoint aborted" in outcome.stderr.lower() or outcome.code < 0
     with sqlanalysis.connect(file) as con:
@@ -103,22 +103,22 @@ def test_a_checkpoint_that_stops_half_way(quiet: Quiet, file: Path, place: str) 
 
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("kind", ["kill", "raise"])
-def test_an_upgrade_that_stops_half_way(quiet: Quiet, file: Path, kind: str, number: int, figure: Record) -> None:
+def test_an_upgrade_that_ends_half_way(quiet: Quiet, file: Path, kind: str, number: int, figure: Record) -> None:
     with sqlanalysis.connect(file) as con:
         con.execute("update schema_version set catalogue = 'older'")
-        con.execute("drop macro table worst")
+        con.execute("drop macro table worst_mistakes")
     point = "migrate:1" if number == 1 else "commit:1"
     outcome = quiet.run(file, fault=f"{point}:{kind}")
     assert outcome.code == (-9 if kind == "kill" else 1)
     with sqlanalysis.connect(file) as con:
-        assert con.sql("select count(*) from help where name = 'worst'").fetchall() == [(1,)]
+        assert con.sql("select count(*) from help where name = 'worst_mistakes'").fetchall() == [(1,)]
     harness.finish(quiet, file)
-    figure("P18 upgrade", "stopped half way: old or new, never between", f"{kind} at {point}: whole")
+    figure("P18 upgrade", "ended half way: old or new, never between", f"{kind} at {point}: whole")
 
 
 @pytest.mark.parametrize("point", ["write", "rename"])
 @pytest.mark.parametrize("kind", ["kill", "raise"])
-def test_a_report_that_stops_half_way(quiet: Quiet, tmp_path: Path, file: Path, point: str, kind: str) -> None:
+def test_a_report_that_ends_half_way(quiet: Quiet, tmp_path: Path, file: Path, point: str, kind: str) -> None:
     harness.finish(quiet, file)
     page = tmp_path / "page.html"
     assert quiet.run(file, report=str(page)).code == 0
@@ -141,4 +141,4 @@ def test_little_memory_loses_nothing(quiet: Quiet, tmp_path: Path, scale: Scale,
         harness.check(quiet, file, outcome)
         harness.finish(quiet, file, retry=True)
     assert stopped
-    figure("P6 memory", "too little memory: invariants hold, resume equals", f"{stopped} stops, {finished} whole runs")
+    figure("P6 memory", "too little memory: invariants hold, resume equals", f"{stopped} failed, {finished} whole runs")

@@ -15,6 +15,7 @@ import duckdb
 import pytest
 
 import sqlanalysis
+from sqlanalysis.db import templates
 from sqlanalysis.errors import InferenceError, QueryError, SQLAnalysisError
 
 from . import harness
@@ -58,7 +59,7 @@ def test_hostile_strings_change_nothing(
         "metric": lambda s: sqlanalysis.metric(con, s, "means").fetchall(),
         "relation": lambda s: sqlanalysis.metric(con, "accuracy", s).fetchall(),
         "relations": lambda s: sqlanalysis.metric(con, "accuracy", ["means", s]).fetchall(),
-        "value": lambda s: sqlanalysis.metric(con, "calibration", "means", mode=s).fetchall(),
+        "value": lambda s: sqlanalysis.metric(con, "calibration_error", "means", strategy=s).fetchall(),
         "expr": lambda s: sqlanalysis.metric(con, "accuracy_by", "means", expr=s).fetchall(),
         "cols": lambda s: sqlanalysis.metric(con, "slices", "means", cols=[s]).fetchall(),
         "parameter": lambda s: sqlanalysis.metric(con, "accuracy", "means", **{s: 1}).fetchall(),
@@ -67,7 +68,7 @@ def test_hostile_strings_change_nothing(
         "run": lambda s: sqlanalysis.add_predictions(con, "means", s),
         "data set": lambda s: sqlanalysis.add_predictions(con, "means", "other", dataset=s),
         "report": lambda s: sqlanalysis.report(con, tmp_path / "page.html", runs=[s]),
-        "template": lambda s: sqlanalysis.render_sql(s),
+        "template": lambda s: templates.render(s),
     }
     refused = tried = 0
     for name, call in entries.items():
@@ -176,9 +177,9 @@ def test_no_checkpoint_runs_code(tmp_path: Path, figure: Record, monkeypatch: py
         Evil(os.symlink, "/etc/passwd", "PWNED"),
     ]  # fmt: skip
     for number, act in enumerate(acts):
-        for kind in ("zip", "bare"):
+        for form in ("zip", "bare"):
             file = tmp_path / f"{number}.pth"
-            if kind == "zip":
+            if form == "zip":
                 torch.save({"weight": act}, file)
             else:
                 file.write_bytes(pickle.dumps({"weight": act}))
@@ -215,15 +216,15 @@ def test_a_trusted_pickle_is_recorded(tmp_path: Path, photos: Path) -> None:
 
 
 def test_verify_finds_every_change(quiet: Quiet, tmp_path: Path, scale: Scale, figure: Record) -> None:
-    place = tmp_path / "images"
-    shutil.copytree(quiet.images, place)
+    folder = tmp_path / "images"
+    shutil.copytree(quiet.images, folder)
     if scale(0, 1):
         for number in range(3):
-            shutil.copytree(quiet.images, place / f"more{number}")
+            shutil.copytree(quiet.images, folder / f"more{number}")
     with sqlanalysis.connect(tmp_path / "work.duckdb") as con:
-        done = sqlanalysis.add_images(con, place, dataset="made", show_progress=False)
+        done = sqlanalysis.add_images(con, folder, dataset="made", show_progress=False)
         assert sqlanalysis.verify(con, show_progress=False).images == []
-        paths = sorted(place.rglob("*.png"))
+        paths = sorted(folder.rglob("*.png"))
         chosen = paths[:: 1 if scale(0, 1) else 5][:1000]
         changed = set()
         for number, (path, other) in enumerate(zip(chosen[::2], chosen[1::2], strict=False)):
@@ -254,13 +255,13 @@ def test_verify_finds_every_change(quiet: Quiet, tmp_path: Path, scale: Scale, f
             else:
                 path.write_bytes(path.read_bytes()[:-1])
                 other.rename(other.with_suffix(".gone"))
-        found = sqlanalysis.verify(con, show_progress=False)
-    assert found.n_images == done.n_added
-    assert {Path(uri) for _, uri, _ in found.images} == changed
+        verified = sqlanalysis.verify(con, show_progress=False)
+    assert verified.n_images == done.n_added
+    assert {Path(uri) for _, uri, _ in verified.images} == changed
     command = [sys.executable, "-m", "sqlanalysis", "verify", str(tmp_path / "work.duckdb")]
-    told = subprocess.run(command, capture_output=True, text=True)
-    assert told.returncode == 1
-    assert sum(line.startswith("image ") for line in told.stdout.splitlines()) == len(changed)
+    printed = subprocess.run(command, capture_output=True, text=True)
+    assert printed.returncode == 1
+    assert sum(line.startswith("image ") for line in printed.stdout.splitlines()) == len(changed)
     figure(
         "P10 verify",
         "1,000 changed, swapped, deleted: all found, 0 false",
@@ -270,10 +271,10 @@ def test_verify_finds_every_change(quiet: Quiet, tmp_path: Path, scale: Scale, f
 
 def test_a_flipped_bit_in_stored_bytes_is_found(quiet: Quiet, tmp_path: Path) -> None:
     with sqlanalysis.connect(tmp_path / "work.duckdb") as con:
-        sqlanalysis.add_images(con, quiet.images, dataset="made", embed=True, show_progress=False)
+        sqlanalysis.add_images(con, quiet.images, dataset="made", store_bytes=True, show_progress=False)
         con.execute("update image_bytes set bytes = bytes || '\\x00'::blob where image_id = 7")
-        found = sqlanalysis.verify(con, show_progress=False)
-        assert [(image_id, problem) for image_id, _, problem in found.images] == [(7, "changed")]
+        verified = sqlanalysis.verify(con, show_progress=False)
+        assert [(image_id, problem) for image_id, _, problem in verified.images] == [(7, "changed")]
 
 
 def test_secrets_of_addresses_are_kept_nowhere(tmp_path: Path, quiet: Quiet, figure: Record) -> None:
@@ -286,19 +287,19 @@ def test_secrets_of_addresses_are_kept_nowhere(tmp_path: Path, quiet: Quiet, fig
     manifest.write_text("\n".join(rows))
     environment = os.environ | {"AWS_SECRET_ACCESS_KEY": token, "HF_TOKEN": token}
     base = [sys.executable, "-m", "sqlanalysis"]
-    file, page, said = tmp_path / "work.duckdb", tmp_path / "page.html", ""
+    file, page, printed = tmp_path / "work.duckdb", tmp_path / "page.html", ""
     (tmp_path / "preds.csv").write_text(f"path,pred_name\n{good.name},cat\n")
     for arguments in (
         ["add-images", file, manifest], ["add-predictions", file, tmp_path / "preds.csv", "--run", "other"],
         ["report", file, page], ["query", file, "from errors"], ["verify", file],
     ):  # fmt: skip
         done = subprocess.run([*base, *map(str, arguments)], capture_output=True, text=True, env=environment)
-        said += done.stdout + done.stderr
-    assert page.exists(), said
-    places = {"file": file.read_bytes(), "page": page.read_bytes(), "talk": said.encode()}
-    assert [name for name, data in places.items() if token.encode() in data] == []
+        printed += done.stdout + done.stderr
+    assert page.exists(), printed
+    written = {"file": file.read_bytes(), "page": page.read_bytes(), "output": printed.encode()}
+    assert [name for name, data in written.items() if token.encode() in data] == []
     home = str(tmp_path).encode()
-    assert home not in places["page"]
+    assert home not in written["page"]
     redacted = [*base, "report", str(file), str(page), "--redact-paths"]
     assert subprocess.run(redacted, capture_output=True).returncode == 0
     with sqlanalysis.connect(file) as con:
@@ -322,8 +323,6 @@ def test_files_have_the_users_umask(quiet: Quiet, tmp_path: Path) -> None:
 
 
 def test_templates_run_in_a_sandbox() -> None:
-    from sqlanalysis import templates
-
     for text in (
         "{{ cycler.__init__.__globals__ }}",
         "{{ lipsum.__globals__['os'] }}",

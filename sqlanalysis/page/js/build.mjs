@@ -1,4 +1,4 @@
-// Bundles src/main.js into ../app.js and writes the licences of what is inside; the same sources give the same bytes.
+// Bundles src/main.js into ../static/app.js and writes the licences of what is inside; the same sources give the same bytes.
 import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
@@ -6,7 +6,7 @@ import { build } from "esbuild";
 process.chdir(fileURLToPath(new URL(".", import.meta.url)));
 const { metafile } = await build({
   entryPoints: ["src/main.js"],
-  outfile: "../app.js",
+  outfile: "../static/app.js",
   bundle: true,
   minify: true,
   charset: "ascii",
@@ -24,4 +24,4 @@ const licences = names.map((name) => {
   const text = readFileSync(`node_modules/${name}/LICENSE`, "utf8").trim();
   return `${name} ${version} (${license})\n\n${text}\n`;
 });
-writeFileSync("../THIRD_PARTY_LICENSES.txt", `The page's script holds these libraries.\n\n${licences.join("\n---\n\n")}`);
+writeFileSync("../static/THIRD_PARTY_LICENSES.txt", `The page's script holds these libraries.\n\n${licences.join("\n---\n\n")}`);

@@ -1,4 +1,4 @@
-// What the colours of the map stand for: every row gets a group, every group a name, a hue and a SQL condition.
+// What the colors of the map stand for: every row gets a group, every group a name, a hue and a SQL condition.
 import { NONE } from "./aggregation.js";
 
 const HUES = 12;
@@ -6,7 +6,7 @@ const STEPS = [0, 0.5, 0.7, 0.9, 0.95, 0.99, 1];
 
 export const MODES = { label: "label", pred: "prediction", correct: "right or wrong", confidence: "confidence", differ: "disagreement" };
 
-/** The CSS variable of a kind; the class `dot KIND` has the same colour. */
+/** The CSS variable of a kind; the class `dot KIND` has the same color. */
 export function variable(kind) {
   const named = { "": "--c0", right: "--accent", wrong: "--wrong" };
   return named[kind] ?? `--${kind.replace("h", "c")}`;

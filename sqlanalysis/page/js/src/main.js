@@ -107,9 +107,9 @@ async function explore() {
     const painted = () => performance.measure("sqlanalysis:selection", { start, end: performance.now() });
     requestAnimationFrame(() => setTimeout(painted));
   }
-  const colour = (mode) => {
+  const color = (mode) => {
     groups = makeGroups(rows, mode, name);
-    map.colour(groups.groups, groups.group);
+    map.color(groups.groups, groups.group);
     const had = selection.legend;
     selection.legend = null;
     if (had) update();
@@ -123,9 +123,9 @@ async function explore() {
   };
 
   const modes = Object.entries(MODES).filter(([mode]) => mode !== "differ" || rows.differ);
-  const usable = modes.filter(([mode]) => facts.labelled || !["label", "correct"].includes(mode));
-  byId("colour").replaceChildren(...usable.map(([value, words]) => html("option", { value }, words)));
-  byId("colour").addEventListener("change", (event) => colour(event.target.value));
+  const usable = modes.filter(([mode]) => facts.labeled || !["label", "correct"].includes(mode));
+  byId("color").replaceChildren(...usable.map(([value, words]) => html("option", { value }, words)));
+  byId("color").addEventListener("change", (event) => color(event.target.value));
   byId("lasso").addEventListener("click", (event) => {
     map.lassoOn = !map.lassoOn;
     event.target.setAttribute("aria-pressed", String(map.lassoOn));
@@ -151,7 +151,7 @@ async function explore() {
     byId("map-section").scrollIntoView();
   });
   startThreshold(rows, facts.run);
-  colour(usable[0][0]);
+  color(usable[0][0]);
   map.draw();
   panel.update();
   return map;
@@ -160,7 +160,7 @@ async function explore() {
 restoreTheme();
 document.addEventListener("DOMContentLoaded", async () => {
   let map;
-  startTheme(() => map?.recolour());
+  startTheme(() => map?.recolor());
   startCopying();
   if (!byId("explore")) return;
   if (typeof DecompressionStream === "undefined") {

@@ -13,8 +13,8 @@ const MOST_PICTURES = 150;
 const PICTURE_SIDE = 44;
 const DWELL = 125;
 
-/** Colours of CSS variables as numbers; the browser resolves light and dark. */
-export function colours(names) {
+/** Colors of CSS variables as numbers; the browser resolves light and dark. */
+export function colors(names) {
   const probe = document.body.appendChild(document.createElement("i"));
   const found = names.map((name) => {
     probe.style.color = `var(${name})`;
@@ -36,7 +36,7 @@ export class PointMap {
     this.hovered = -1;
     this.drawing = false;
     this.settle = delayed(() => this.draw(), 120);
-    this.behaviour = zoom()
+    this.behavior = zoom()
       .scaleExtent([0.8, 200])
       .filter((event) => this.mayZoom(event))
       .on("zoom", ({ transform }) => {
@@ -45,7 +45,7 @@ export class PointMap {
         this.request(true);
         this.settle();
       });
-    select(box).call(this.behaviour).on("dblclick.zoom", null);
+    select(box).call(this.behavior).on("dblclick.zoom", null);
     this.listen();
     new ResizeObserver(() => this.resize()).observe(box);
     this.resize();
@@ -65,7 +65,7 @@ export class PointMap {
     for (const canvas of [this.canvas, this.overlay]) [canvas.width, canvas.height] = [this.width, this.height];
     this.picture = createPicture(this.width, this.height);
     this.image = new ImageData(this.width, this.height);
-    this.behaviour.extent([[0, 0], [width, height]]).translateExtent([[-width / 2, -height / 2], [width * 1.5, height * 1.5]]);
+    this.behavior.extent([[0, 0], [width, height]]).translateExtent([[-width / 2, -height / 2], [width * 1.5, height * 1.5]]);
     this.draw();
   }
 
@@ -90,15 +90,15 @@ export class PointMap {
     return [(this.rows.x[row] * at.k + at.x) / this.ratio, (at.y - this.rows.y[row] * at.k) / this.ratio];
   }
 
-  colour(groups, group) {
+  color(groups, group) {
     this.groups = groups;
     this.rows.group = group;
-    this.recolour();
+    this.recolor();
   }
 
-  recolour() {
-    const found = colours(["--c0", "--accent", "--ink", ...this.groups.map((group) => variable(group.kind))]);
-    [this.grey, this.accent, this.ink] = found;
+  recolor() {
+    const found = colors(["--c0", "--accent", "--ink", ...this.groups.map((group) => variable(group.kind))]);
+    [this.gray, this.accent, this.ink] = found;
     this.inks = found.slice(3).map((ink, at) => ({ ...ink, weight: this.groups[at].weight ?? 1 }));
     this.request();
   }
@@ -123,7 +123,7 @@ export class PointMap {
     const radius = Math.max(0.75, Math.min(6, 0.5 * (crowd / this.ratio ** 2) ** 0.33)) * this.ratio;
     const alpha = Math.max(0.22, Math.min(0.88, 0.3 * radius / this.ratio + 0.02));
     splat(picture, rows, end, at, radius, this.inks, rows.n / end);
-    resolve(picture, image.data, alpha, this.grey);
+    resolve(picture, image.data, alpha, this.gray);
     const context = this.canvas.getContext("2d");
     context.putImageData(image, 0, 0);
     if (!moving) this.drawPictures(context, at);
@@ -279,7 +279,7 @@ export class PointMap {
     const moves = { ArrowLeft: [step, 0], ArrowRight: [-step, 0], ArrowUp: [0, step], ArrowDown: [0, -step] };
     const scales = { "+": 1.4, "=": 1.4, "-": 1 / 1.4 };
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (moves[event.key]) this.behaviour.translateBy(select(this.box), ...moves[event.key]);
+    if (moves[event.key]) this.behavior.translateBy(select(this.box), ...moves[event.key]);
     else if (scales[event.key]) this.scale(scales[event.key]);
     else if (event.key === "0") this.reset();
     else return;
@@ -287,10 +287,10 @@ export class PointMap {
   }
 
   scale(factor) {
-    this.behaviour.scaleBy(select(this.box), factor);
+    this.behavior.scaleBy(select(this.box), factor);
   }
 
   reset() {
-    this.behaviour.transform(select(this.box), zoomIdentity);
+    this.behavior.transform(select(this.box), zoomIdentity);
   }
 }

@@ -71,7 +71,7 @@ export class Panel {
     note.hidden = !active;
     note.textContent =
       figures.n < SMALL
-        ? `Only ${count(figures.n)} labelled images: too few to say much.`
+        ? `Only ${count(figures.n)} labeled images: too few to say much.`
         : "Chosen after looking at the results: the interval describes this selection, it is no test.";
     note.classList.toggle("small", figures.n < SMALL);
     for (const id of ["clear", "copy-sql", "save-csv"]) byId(id).disabled = !active;
@@ -94,7 +94,7 @@ export class Panel {
     const { rows, name, thumbnails } = this;
     const url = thumbnails.url(rows.origin[row]);
     const wrong = isWrong(rows, row);
-    const alt = `labelled ${name(rows.label[row], "label")}, predicted ${name(rows.pred[row], "pred")}`;
+    const alt = `labeled ${name(rows.label[row], "label")}, predicted ${name(rows.pred[row], "pred")}`;
     const picture = url ? image(url, alt) : html("span", { class: "missing" }, rows.file(row));
     const caption = html("figcaption", {}, this.names(row), html("span", { class: "small" }, this.sure(row)));
     return html("figure", { class: wrong ? "wrong" : null, title: rows.file(row) }, html("div", { class: "frame" }, picture), caption);

@@ -1,4 +1,4 @@
-// Points as a density of colour: a pixel's colour is the weighted mean of the points on it, its opacity grows with their
+// Points as a density of color: a pixel's color is the weighted mean of the points on it, its opacity grows with their
 // weight. The order of points does not matter, so no class hides another.
 
 /** Offsets and coverages of a disc of this radius, in a picture `width` pixels wide. */
@@ -28,7 +28,7 @@ export function createPicture(width, height, margin = 16) {
 /**
  * Draws rows `0 … end` into the picture's sums.
  * `at` turns coordinates into pixels: {k, x, y} with pixel = value * k + x across, and y - value * k down.
- * Rows with mask 0 go to `dim`; the others take the colour and the weight of their group.
+ * Rows with mask 0 go to `dim`; the others take the color and the weight of their group.
  */
 export function splat(picture, rows, end, at, radius, groups, boost) {
   const { width, height, margin, full, sums, dim } = picture;
@@ -42,15 +42,15 @@ export function splat(picture, rows, end, at, radius, groups, boost) {
     const px = Math.round(x[i] * at.k + at.x);
     const py = Math.round(at.y - y[i] * at.k);
     if (px < -reach || py < -reach || px >= width + reach || py >= height + reach) continue;
-    const centre = (py + margin) * full + px + margin;
+    const center = (py + margin) * full + px + margin;
     if (!mask[i]) {
-      for (let j = 0; j < places.length; j++) dim[centre + places[j]] += covers[j] * boost;
+      for (let j = 0; j < places.length; j++) dim[center + places[j]] += covers[j] * boost;
       continue;
     }
     const { red, green, blue, weight } = groups[group[i]];
     for (let j = 0; j < places.length; j++) {
       const w = covers[j] * weight * boost;
-      const place = (centre + places[j]) * 4;
+      const place = (center + places[j]) * 4;
       sums[place] += red * w;
       sums[place + 1] += green * w;
       sums[place + 2] += blue * w;
@@ -60,7 +60,7 @@ export function splat(picture, rows, end, at, radius, groups, boost) {
 }
 
 /** Turns the sums into pixels: selected points over dim ones. */
-export function resolve(picture, pixels, alpha, grey) {
+export function resolve(picture, pixels, alpha, gray) {
   const { width, height, margin, full, sums, dim } = picture;
   const fade = Math.log(1 - alpha);
   const faint = Math.log(1 - alpha * 0.35);
@@ -76,9 +76,9 @@ export function resolve(picture, pixels, alpha, grey) {
       const under = below ? Math.min(0.55, 1 - Math.exp(faint * below)) * (1 - top) : 0;
       const share = weight ? top / weight : 0;
       const total = top + under;
-      pixels[out] = (sums[place * 4] * share + grey.red * under) / total;
-      pixels[out + 1] = (sums[place * 4 + 1] * share + grey.green * under) / total;
-      pixels[out + 2] = (sums[place * 4 + 2] * share + grey.blue * under) / total;
+      pixels[out] = (sums[place * 4] * share + gray.red * under) / total;
+      pixels[out + 1] = (sums[place * 4 + 1] * share + gray.green * under) / total;
+      pixels[out + 2] = (sums[place * 4 + 2] * share + gray.blue * under) / total;
       pixels[out + 3] = total * 255;
     }
   }

@@ -20,7 +20,7 @@ export function restoreTheme() {
   if (theme === "dark" || theme === "light") root.dataset.theme = theme;
 }
 
-/** `changed` is called after every change of colours. */
+/** `changed` is called after every change of colors. */
 export function startTheme(changed) {
   const button = byId("theme");
   const refresh = () => {

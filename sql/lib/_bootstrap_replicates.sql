@@ -1,0 +1,42 @@
+-- The scores of bootstrap resamples: how far they would move with other images.
+-- Grain: one row per replicate, in order of it.
+-- Parameters: rel, n_resamples := 1000, seed := 0
+-- Edges: as scores; the size of a resample is itself Poisson; the same numbers on every version and thread count.
+-- Source: Hanley & MacGibbon (2006), Comput. Methods Programs Biomed. 83:57-62, drawn per cell of the confusion matrix
+create or replace macro _bootstrap_replicates(rel, n_resamples := 1000, seed := 0) as table
+with _cells as materialized (
+    select
+        label,
+        pred,
+        n,
+        _poisson_steps(n) as steps,
+    from confusion_matrix(rel)
+),
+
+_numbers as (select unnest(range(n_resamples)) as replicate),
+
+_seeded as (
+    select *, md5_number_lower(concat_ws(':', seed, replicate, label, pred)) as bits,
+    from _cells
+    cross join _numbers
+),
+
+_draws as materialized ( -- noqa: ST03
+    select
+        replicate as slice,
+        label,
+        pred,
+        _poisson_draw(n, steps, bits) as n,
+    from _seeded
+)
+
+select
+    slice as replicate,
+    n,
+    accuracy,
+    balanced_accuracy,
+    f1_macro,
+    cohen_kappa,
+    mcc,
+from _cell_scores('_draws')
+order by slice;

@@ -1,0 +1,22 @@
+-- A Poisson number from 64 given bits: the draw of a bootstrap that is the same everywhere.
+-- Grain: scalar.
+-- Parameters: mean, steps (_poisson_steps(mean)), bits (UBIGINT, such as md5_number_lower(text))
+-- Edges: below mean 10 by inversion of 32 bits; from 10 on the quantile expansion at a Box-Muller normal, rounded down.
+-- Source: Giles (2016), Algorithm 955, ACM Trans. Math. Softw. 42:7; Box & Muller (1958), Ann. Math. Stat. 29:610-611.
+create or replace macro _poisson_draw(mean, steps, bits) as
+case
+    when steps is not null then len(list_filter(
+        steps,
+        lambda _step: _step <= (bits & 4294967295) / 4294967296e0
+    ))
+    else list_transform(
+        [
+            sqrt(-2 * ln(((bits & 4294967295) + 0.5e0) / 4294967296e0))
+            * cos(6.283185307179586e0 * ((bits >> 32) / 4294967296e0))
+        ],
+        lambda _z: greatest(
+            0,
+            floor(mean + sqrt(mean) * _z + (2 + _z * _z) / 6 - (_z * _z * _z + 2 * _z) / 72 / sqrt(mean))
+        )
+    )[1]
+end::bigint;

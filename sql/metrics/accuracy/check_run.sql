@@ -1,0 +1,68 @@
+-- How many rows of a relation do not fit together: read it before trusting a metric.
+-- Grain: one row.
+-- Parameters: rel, tolerance := 1e-3 (for probabilities and their sums)
+-- Edges: NaN counts in nan_probs alone; other_length is not the commonest (longest on ties); no column probs is NULL.
+-- Source: definition
+create or replace macro check_run(rel, tolerance := 1e-3) as table
+with _absent as (
+    select
+        null::float as confidence,
+        null::float[] as probs,
+),
+
+_rows as (
+    select _given.*
+    from _absent
+    cross join lateral (
+        select
+            image_id,
+            label,
+            pred,
+            confidence,
+            probs is null as has_none,
+            len(probs) as width,
+            argmax(probs) as top,
+            _p_of(probs, pred) as p_pred,
+            list_min(probs) as p_min,
+            list_max(probs) as p_max,
+            list_sum(probs) as p_sum,
+            coalesce(isnan(list_max(probs)::double) or list_count(probs) < len(probs), false) as has_nan,
+        from query_table(rel)
+    ) as _given
+),
+
+_widths as (
+    select
+        width,
+        count(*) as n,
+    from _rows
+    where width is not null
+    group by width
+),
+
+_commonest as (
+    select arg_max(width, (n, width)) as width
+    from _widths
+)
+
+select
+    count(*) as n,
+    count(_rows.image_id) - count(distinct _rows.image_id) as duplicate_images,
+    count(*) filter (where _rows.label is null) as no_label,
+    count(*) filter (where _rows.pred is null) as no_prediction,
+    count(*) filter (where _rows.pred < 0) as outside_classes,
+    count(*) filter (where _rows.has_none) as no_probs,
+    count(*) filter (where _rows.width <> _commonest.width) as other_length,
+    count(*) filter (where _rows.label < 0 or _rows.label >= _rows.width) as label_out_of_range,
+    count(*) filter (where _rows.has_nan) as nan_probs,
+    count(*) filter (
+        where not _rows.has_nan and (_rows.p_min < -tolerance or _rows.p_max > 1 + tolerance)
+    ) as outside_0_1,
+    count(*) filter (where not _rows.has_nan and abs(_rows.p_sum - 1) > tolerance) as sum_not_1,
+    count(*) filter (where not _rows.has_nan and _rows.pred >= 0 and _rows.pred <> _rows.top) as pred_not_argmax,
+    count(*) filter (
+        where not _rows.has_nan and _rows.pred >= 0 and abs(_rows.confidence - _rows.p_pred) > tolerance
+    ) as confidence_differs,
+    count(*) filter (where _rows.confidence is null) as no_confidence,
+from _rows
+cross join _commonest;

@@ -1,0 +1,66 @@
+-- Reliability curve: accuracy against confidence, in bins of confidence.
+-- Grain: one row per bin that holds images, in order of bin.
+-- Parameters: rel, n_bins := 15, strategy := 'uniform' (equally wide) or 'quantile' (equally full; ties never split)
+-- Edges: bins are [low, high), 1 in the last; NULL label, pred or confidence is left out; NaN: one row, bin NULL.
+-- Source: Guo et al. (2017), On Calibration of Modern Neural Networks, ICML; gap = confidence - accuracy
+create or replace macro calibration_curve(rel, n_bins := 15, strategy := 'uniform') as table
+with _answers as (
+    select
+        _correct(label, pred) as is_right,
+        confidence::double as confidence,
+    from query_table(rel)
+    where label is not null
+        and pred is not null
+        and confidence is not null
+),
+
+-- Just below the share where the next bin begins, so that the value there is in it.
+_edges as (
+    select quantile_cont(
+        confidence,
+        list_transform(range(1, greatest(n_bins, 2)), lambda _i: _i / greatest(n_bins, 2) - 1e-12)
+    ) as edges,
+    from _answers
+    where strategy = 'quantile'
+),
+
+_binned as (
+    select
+        is_right,
+        confidence,
+        case
+            when n_bins < 1 then error('n_bins must be at least 1')
+            when isnan(confidence) then null
+            when strategy = 'uniform' then greatest(0, least(n_bins - 1, floor(confidence * n_bins)))
+            when strategy = 'quantile'
+                then least(n_bins - 1, len(list_filter(edges, lambda _edge: _edge <= confidence)))
+            else error('strategy is width or mass')
+        end::integer as bin,
+    from _answers
+    cross join _edges
+),
+
+_counts as (
+    select
+        bin,
+        count(*) as n,
+        min(confidence) as conf_min,
+        max(confidence) as conf_max,
+        avg(confidence) as confidence,
+        count(*) filter (where is_right) as correct,
+    from _binned
+    group by bin
+)
+
+select
+    bin,
+    n,
+    conf_min,
+    conf_max,
+    confidence,
+    correct / nullif(n, 0) as accuracy,
+    confidence - correct / nullif(n, 0) as gap,
+    wilson_low(correct, n, 0.95) as ci_low,
+    wilson_high(correct, n, 0.95) as ci_high,
+from _counts
+order by bin;

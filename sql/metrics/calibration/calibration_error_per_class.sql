@@ -1,0 +1,52 @@
+-- Calibration error of each class's probability, over all images.
+-- Grain: one row per class of probs, in order of it.
+-- Parameters: rel, n_bins := 15 (equally wide)
+-- Edges: bins are [low, high), 1 in the last; NULL label, pred or probs is left out; NaN in a class gives NaN.
+-- Source: Kull et al. (2019), Beyond temperature scaling, NeurIPS; base_rate is the share of the label
+create or replace macro calibration_error_per_class(rel, n_bins := 15) as table
+with _scored as (
+    select
+        label,
+        unnest(probs)::double as p,
+        generate_subscripts(probs, 1) - 1 as class,
+    from query_table(rel)
+    where label is not null
+        and pred is not null
+        and probs is not null
+),
+
+-- Binned first, put in range after: there are few n_bins.
+_steps as (
+    select
+        class,
+        floor(p * n_bins) as step,
+        count(*) as n,
+        sum(p) as p_sum,
+        count(*) filter (where label = class) as hits,
+    from _scored
+    group by class, step
+),
+
+_binned as (
+    select
+        class,
+        case
+            when n_bins < 1 then error('n_bins must be at least 1')
+            else greatest(0, least(n_bins - 1, step))
+        end as bin,
+        sum(n) as n,
+        sum(p_sum) as p_sum,
+        sum(hits) as hits,
+    from _steps
+    group by class, bin
+)
+
+select
+    class,
+    sum(n)::bigint as n,
+    sum(abs(p_sum - hits)) / nullif(sum(n), 0) as ece,
+    max(abs(p_sum - hits) / nullif(n, 0)) as mce,
+    sum(hits) / nullif(sum(n), 0) as base_rate,
+from _binned
+group by class
+order by class;

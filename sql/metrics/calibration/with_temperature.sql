@@ -1,0 +1,40 @@
+-- A relation with its probabilities softened (t > 1) or sharpened (t < 1): softmax(ln p / t); every column is kept.
+-- Grain: one row per row of rel.
+-- Parameters: rel (with probs, pred and confidence), t, eps := 1.1754944e-38 (least probability: float32's)
+-- Edges: confidence is the new probability of pred, unchanged for pred -1 or NULL; probs NULL stays; NaN stays NaN.
+-- Source: Guo et al. (2017), On Calibration of Modern Neural Networks, ICML; logarithms of probabilities for logits
+create or replace macro with_temperature(rel, t, eps := 1.1754944e-38) as table
+with _tops as (
+    select
+        *,
+        ln(greatest(list_max(probs), eps)) as _top,
+        case when t > 0 then t else error('t must be positive') end as _scale,
+    from query_table(rel)
+),
+
+-- Relative to the largest, so that they cannot all vanish.
+_powers as (
+    select
+        *,
+        list_transform(probs, lambda _p: exp((ln(greatest(_p, eps)) - _top) / _scale)) as _power,
+    from _tops
+),
+
+_sums as (
+    select
+        *,
+        list_sum(_power) as _total,
+    from _powers
+),
+
+_shares as (
+    select
+        *,
+        list_transform(_power, lambda _p: (_p / _total)::float) as _share,
+    from _sums
+)
+
+select
+    * exclude (_top, _scale, _power, _total, _share)
+    replace (_share as probs, coalesce(_p_of(_share, pred), confidence) as confidence),
+from _shares;

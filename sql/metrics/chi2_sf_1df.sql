@@ -1,7 +1,0 @@
--- Upper tail of the chi-squared distribution with one degree of freedom.
--- Grain: scalar.
--- Parameters: x
--- Edges: x <= 0 gives 1; NULL and NaN give what norm_sf gives.
--- Source: the square of a standard normal variable
-create or replace macro chi2_sf_1df(x) as
-case when x <= 0 then 1e0 else 2 * norm_sf(sqrt(greatest(x, 0))) end;

@@ -1,0 +1,20 @@
+-- Precision, recall, F1 and Jaccard index of every class, with the 95 % Wilson interval of recall.
+-- Grain: one row per class among labels and predictions, in order of class.
+-- Parameters: rel, zero_division := 0.0 (of a class never predicted, or without images; may be NULL)
+-- Edges: NULL label or pred is left out; below 0 is not a class: a pred there is a miss, a label there has no row.
+-- Source: scikit-learn's precision_recall_fscore_support and jaccard_score
+create or replace macro per_class(rel, zero_division := 0.0) as table
+select
+    class,
+    support,
+    predicted,
+    tp,
+    precision,
+    recall,
+    f1,
+    jaccard,
+    wilson_low(tp, support, 0.95) as recall_low,
+    wilson_high(tp, support, 0.95) as recall_high,
+from _class_scores(rel, zero_division)
+where class >= 0
+order by class;

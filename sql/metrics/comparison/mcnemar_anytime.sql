@@ -1,0 +1,27 @@
+-- Is a run better than its baseline on the same images, tested so that one may look after each block and stop.
+-- Grain: one row.
+-- Parameters: rel, baseline (images in random order), level := 0.95
+-- Edges: pairs as in paired; share_run: of the images that only one has right, those of the run; none: NULL and p 1.
+-- Source: Robbins (1970), Ann. Math. Stat. 41:1397-1409: mixture of sign tests, Ville's inequality
+create or replace macro mcnemar_anytime(rel, baseline, level := 0.95) as table
+with _counts as (
+    select
+        count(*) as n,
+        count(*) filter (where correct_run and not correct_baseline) as run_only,
+        count(*) filter (where correct_baseline and not correct_run) as baseline_only,
+        run_only + baseline_only as differing,
+    from paired(rel, baseline)
+)
+
+select
+    n,
+    run_only,
+    baseline_only,
+    (run_only - baseline_only) / nullif(n, 0) as diff,
+    run_only / nullif(differing, 0) as share_run,
+    _anytime_low(run_only, differing, level) as share_low,
+    _anytime_high(run_only, differing, level) as share_high,
+    least(
+        1, exp(lgamma(differing + 2) - lgamma(baseline_only + 1) - lgamma(run_only + 1) - differing * ln(2))
+    ) as p_value,
+from _counts;

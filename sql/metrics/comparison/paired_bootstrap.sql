@@ -1,0 +1,80 @@
+-- The difference between a run and its baseline with bootstrap intervals: accuracy, balanced accuracy, macro F1.
+-- Grain: one row per metric.
+-- Parameters: rel, baseline, n_resamples := 1000, level := 0.95, seed := 0
+-- Edges: images of both, as in paired; diff is run - baseline; equal runs give p = 1; no rows in common give no rows.
+-- Source: Efron & Tibshirani (1993), An Introduction to the Bootstrap; p by Davison & Hinkley (1997), ch. 4.
+create or replace macro paired_bootstrap(rel, baseline, n_resamples := 1000, level := 0.95, seed := 0) as table
+with _cells as materialized (
+    select label, pred_baseline, pred_run, count(*) as n, _poisson_steps(count(*)) as steps
+    from paired(rel, baseline)
+    group by label, pred_baseline, pred_run
+),
+
+-- Replicate -1 is the data itself.
+_numbers as (select unnest(range(-1, n_resamples)) as replicate),
+
+_seeded as (
+    select *, md5_number_lower(concat_ws(':', seed, replicate, label, pred_baseline, pred_run)) as bits
+    from _cells
+    cross join _numbers
+),
+
+_draws as materialized (
+    select replicate, label, pred_baseline, pred_run,
+        case when replicate < 0 then n else _poisson_draw(n, steps, bits) end as n,
+    from _seeded
+),
+
+_margins as (
+    select replicate, label as class, n as support,
+        n * _correct(label, pred_run)::integer as tp_run, n * _correct(label, pred_baseline)::integer as tp_baseline
+    from _draws
+    union all by name
+    select replicate, pred_run as class, n as guessed_run from _draws
+    union all by name
+    select replicate, pred_baseline as class, n as guessed_baseline from _draws
+),
+
+_classes as (
+    select replicate, class,
+        coalesce(sum(support), 0) as support,
+        coalesce(sum(tp_run), 0) as tp_run,
+        coalesce(sum(tp_baseline), 0) as tp_baseline,
+        coalesce(sum(guessed_run), 0) as guessed_run,
+        coalesce(sum(guessed_baseline), 0) as guessed_baseline
+    from _margins
+    group by replicate, class
+),
+
+_scores as (
+    select
+        replicate,
+        unnest(['accuracy', 'balanced_accuracy', 'f1_macro']) as metric,
+        unnest([
+            sum(tp_run) / nullif(sum(support), 0),
+            avg(tp_run / nullif(support, 0)) filter (where class >= 0),
+            avg(2 * tp_run / nullif(support + guessed_run, 0)) filter (where class >= 0)
+        ]) as value_run,
+        unnest([
+            sum(tp_baseline) / nullif(sum(support), 0),
+            avg(tp_baseline / nullif(support, 0)) filter (where class >= 0),
+            avg(2 * tp_baseline / nullif(support + guessed_baseline, 0)) filter (where class >= 0)
+        ]) as value_baseline,
+    from _classes
+    group by replicate
+)
+
+select
+    metric,
+    max(value_run) filter (where replicate < 0) as value_run,
+    max(value_baseline) filter (where replicate < 0) as value_baseline,
+    max(value_run - value_baseline) filter (where replicate < 0) as diff,
+    quantile_cont(value_run - value_baseline, (1 - level) / 2) filter (where replicate >= 0) as ci_low,
+    quantile_cont(value_run - value_baseline, (1 + level) / 2) filter (where replicate >= 0) as ci_high,
+    least(1e0, 2 * (1 + least(
+        count(*) filter (where replicate >= 0 and value_run <= value_baseline),
+        count(*) filter (where replicate >= 0 and value_run >= value_baseline)
+    )) / nullif(count(*), 0)) as p_two_sided,
+from _scores
+group by metric
+order by metric;

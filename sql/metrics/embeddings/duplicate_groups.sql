@@ -1,0 +1,74 @@
+-- Groups of images joined by near-duplicate pairs, however long the chain.
+-- Grain: one row per image that has a near duplicate, largest group first.
+-- Parameters: neighbors (a relation of image_id, neighbor_id, distance: <run>_neighbors), max_distance := 0.05
+-- Edges: group_id is the smallest image_id of the group; images without near duplicates have no row.
+-- Source: Zhang, Azad & Hu (2020), FastSV: A Distributed-Memory Connected Component Algorithm, SIAM PP, 46-57.
+create or replace macro duplicate_groups(neighbors, max_distance := 0.05) as table
+with recursive _edges as materialized (
+    select
+        image_a as source_id,
+        image_b as target_id,
+    from near_duplicates(neighbors, max_distance := max_distance)
+    union all
+    select
+        image_b as source_id,
+        image_a as target_id,
+    from near_duplicates(neighbors, max_distance := max_distance)
+),
+
+-- Every image points to one of its group with a smaller identifier, at first to itself. A round makes each point where
+-- that one points, so that chains halve: a logarithmic number of rounds, where spreading alone takes one per link.
+_groups as (
+    select distinct
+        source_id as image_id,
+        source_id as group_id,
+        true as goes_on,
+    from _edges
+    union all
+    (
+        with _grand as (
+            select
+                _groups.image_id,
+                _groups.group_id,
+                _parents.group_id as grand_id,
+            from _groups
+            inner join _groups as _parents on _groups.group_id = _parents.image_id
+            where _groups.goes_on
+        ),
+
+        _near as (
+            select
+                _edges.source_id as image_id,
+                min(_grand.grand_id) as near_id,
+            from _edges
+            inner join _grand on _edges.target_id = _grand.image_id
+            group by _edges.source_id
+        ),
+
+        -- What an image is near to is offered to itself and to the one it points to.
+        _offers as (
+            select image_id, group_id as old_id, grand_id as offer from _grand
+            union all
+            select image_id, null as old_id, near_id as offer from _near
+            union all
+            select _grand.group_id as image_id, null as old_id, _near.near_id as offer
+            from _grand
+            inner join _near on _grand.image_id = _near.image_id
+        )
+
+        select
+            image_id,
+            min(offer) as group_id,
+            bool_or(min(offer) < max(old_id)) over () as goes_on,
+        from _offers
+        group by image_id
+    )
+)
+
+select
+    group_id,
+    image_id,
+    count(*) over (partition by group_id) as group_size,
+from _groups
+where not goes_on
+order by group_size desc, group_id asc, image_id asc;

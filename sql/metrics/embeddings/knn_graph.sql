@@ -1,0 +1,57 @@
+-- The k nearest images of every image by their activations, all pairs compared: for some thousands of images.
+-- Grain: one row per image and neighbor, in order of image and rank.
+-- Parameters: rel, k := 10
+-- Edges: NULL, NaN and zero activations are left out; 9 decimals, ties in order of image_id; an image is not its own.
+-- Source: exact search by cosine distance; scikit-learn's NearestNeighbors(algorithm='brute', metric='cosine')
+create or replace macro knn_graph(rel, k := 10) as table
+with _vectors as (
+    select
+        image_id,
+        activation::double[] as vector,
+        sqrt(list_inner_product(activation::double[], activation::double[])) as norm,
+    from query_table(rel)
+    where activation is not null
+),
+
+_units as materialized (
+    select
+        image_id,
+        list_transform(vector, lambda _x: _x / norm) as unit,
+    from _vectors
+    where norm > 0
+        and isfinite(norm)
+),
+
+_pairs as (
+    select
+        _from.image_id,
+        _to.image_id as other_id,
+        round(greatest(0, 1 - list_inner_product(_from.unit, _to.unit)), 9) as distance,
+    from _units as _from
+    cross join _units as _to
+    where _from.image_id <> _to.image_id
+),
+
+_nearest as (
+    select
+        image_id,
+        min(struct_pack(distance := distance, other_id := other_id), k) as matches,
+    from _pairs
+    group by image_id
+),
+
+_ranked as (
+    select
+        image_id,
+        unnest(matches) as match,
+        generate_subscripts(matches, 1) as rank,
+    from _nearest
+)
+
+select
+    image_id,
+    match.other_id as neighbor_id,
+    rank,
+    match.distance,
+from _ranked
+order by image_id, rank;

@@ -1,0 +1,35 @@
+-- Near duplicates in different splits: images that training has practically seen.
+-- Grain: one row per pair, nearest first; image_a < image_b.
+-- Parameters: rel (image_id, split, label), neighbors (such as <run>_neighbors), max_distance := 0.05
+-- Edges: an image without a split leaks nowhere; equal bytes are found without neighbors, by the view duplicates.
+-- Source: Barz & Denzler (2020), Do We Train on Test Data? Purging CIFAR of Near-Duplicates, J. Imaging 6:41
+create or replace macro leaks(rel, neighbors, max_distance := 0.05) as table
+with _pairs as (
+    select
+        image_a,
+        image_b,
+        distance,
+    from near_duplicates(neighbors, max_distance := max_distance)
+),
+
+_images as (
+    select
+        image_id,
+        split,
+        label,
+    from query_table(rel)
+)
+
+select
+    _pairs.image_a,
+    _pairs.image_b,
+    _a.split as split_a,
+    _b.split as split_b,
+    _a.label as label_a,
+    _b.label as label_b,
+    _pairs.distance,
+from _pairs
+inner join _images as _a on _pairs.image_a = _a.image_id
+inner join _images as _b on _pairs.image_b = _b.image_id
+where _a.split <> _b.split
+order by _pairs.distance, _pairs.image_a, _pairs.image_b;

@@ -1,0 +1,40 @@
+-- Selective prediction: the error rate when only the most confident images are answered.
+-- Grain: one row.
+-- Parameters: rel, target_accuracy := 0.99
+-- Edges: NULL label, pred or confidence is left out; ties are one step; NaN: both areas NaN; target as threshold_for.
+-- Source: Geifman et al. (2019), Bias-Reduced Uncertainty Estimation, ICLR; eaurc is aurc less that of a perfect order
+create or replace macro selective_risk(rel, target_accuracy := 0.99) as table
+with _sums as (
+    select
+        count(*) as n,
+        coalesce(max(wrong), 0)::bigint as n_wrong,
+        count(threshold) < count(*) as has_nan,
+        avg(wrong / nullif(kept, 0)) as aurc,
+    from _coverage_steps(rel)
+),
+
+_ranks as (
+    select
+        n - n_wrong as right_n,
+        unnest(range(1, n_wrong + 1)) as rank_wrong,
+    from _sums
+),
+
+-- All mistakes last: the k-th wrong answer comes after n - n_wrong right ones and k - 1 wrong ones.
+_perfect as (
+    select sum(rank_wrong / (right_n + rank_wrong)) as area
+    from _ranks
+)
+
+select
+    _sums.n,
+    case when _sums.has_nan then 'nan'::double else _sums.aurc end as aurc,
+    case
+        when _sums.has_nan then 'nan'::double
+        else _sums.aurc - coalesce(_perfect.area, 0) / nullif(_sums.n, 0)
+    end as eaurc,
+    target.coverage as coverage_at_target,
+    target.threshold as threshold_at_target,
+from _sums
+cross join _perfect
+cross join threshold_for(rel, target_accuracy := target_accuracy) as target;

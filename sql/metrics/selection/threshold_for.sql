@@ -1,0 +1,27 @@
+-- The lowest confidence from which on answers reach a target accuracy by the lower end of their Wilson interval.
+-- Grain: one row.
+-- Parameters: rel, target_accuracy := 0.99, level := 0.95
+-- Edges: as at_threshold; never reached: threshold NULL, 0 answered; chosen here, so confirm it on other images there.
+-- Source: Geifman & El-Yaniv (2017), Selective Classification for Deep Neural Networks, NeurIPS; Wilson (1927)
+create or replace macro threshold_for(rel, target_accuracy := 0.99, level := 0.95) as table
+-- That the lower end reaches the target is the score test of the target, of which Wilson's interval is the inverse.
+with _passed as (
+    select min(steps.threshold)::double as threshold
+    from _coverage_steps(rel) as steps
+    cross join (select _norm_ppf((1 + level) / 2) as quantile) as normal
+    where target_accuracy < 1
+        and steps.kept - steps.wrong - target_accuracy * steps.kept
+        >= normal.quantile * sqrt(steps.kept * target_accuracy * (1 - target_accuracy))
+)
+
+select
+    _passed.threshold,
+    answered.n,
+    answered.n_answered,
+    answered.n_abstained,
+    answered.coverage,
+    answered.accuracy,
+    answered.ci_low,
+    answered.ci_high,
+from at_threshold(rel, (select chosen.threshold from _passed as chosen), level := level) as answered
+cross join _passed;

@@ -1,0 +1,124 @@
+-- Checks of the data: rows that are inconsistent, copies, near copies, unreadable files.
+
+-- name: run_check
+-- Rows of the run that are inconsistent; without probs only the counts that need none.
+{% if not probs %}
+with answers as ( -- noqa: ST03
+    select
+        image_id,
+        label,
+        pred,
+        confidence,
+        null::float[] as probs,
+    from {{ ident(run) }}
+)
+
+{% endif %}
+select
+    n,
+    duplicate_images,
+    no_label,
+    no_prediction,
+    outside_classes,
+    no_confidence,
+{% if probs %}
+    no_probs,
+    other_length,
+    label_out_of_range,
+    nan_probs,
+    outside_0_1,
+    sum_not_1,
+    pred_not_argmax,
+    confidence_differs,
+{% endif %}
+from check_run({{ literal(run if probs else 'answers') }});
+
+
+-- name: database_problems
+-- Inconsistencies in this file, by kind of problem, with an example of the object.
+select
+    problem,
+    count(*) as n_objects,
+    sum(n) as n,
+    min(object) as example,
+from check_database
+group by problem
+order by n desc, problem;
+
+
+-- name: exact_copies
+-- Images of the run's data set with the same bytes as another one; copies counts those beyond the first.
+select
+    coalesce(sum(duplicates.n - 1), 0)::bigint as copies,
+    count(*) as kinds,
+    count(*) filter (where duplicates.splits_differ) as in_two_splits,
+    count(*) filter (where duplicates.labels_differ) as with_two_labels,
+from duplicates
+inner join runs on duplicates.dataset = runs.dataset
+where runs.run = {{ literal(run) }};
+
+
+-- name: has_neighbors
+-- How many images of a run have stored neighbors.
+select count(distinct image_id) as n
+from neighbors
+where run = {{ literal(run) }}
+    and embedding = 'activation';
+
+
+-- name: near_pairs
+-- Pairs of images that are nearly the same to the model (cosine distance), nearest first, at most $max_pairs.
+-- Equal bytes are left to exact_copies; n_found, n_leaks and n_labels count all pairs.
+with _pairs as (
+    select
+        near.image_a,
+        near.image_b,
+        near.distance,
+        images_a.uri as uri_a,
+        images_b.uri as uri_b,
+        images_a.split as split_a,
+        images_b.split as split_b,
+        coalesce(images_a.label_name, images_a.label::varchar) as label_a,
+        coalesce(images_b.label_name, images_b.label::varchar) as label_b,
+        greatest(images_a.width_px, images_a.height_px, images_b.width_px, images_b.height_px) as size_px,
+    from near_duplicates({{ literal(run ~ '_neighbors') }}) as near
+    inner join {{ ident(run) }} as images_a on near.image_a = images_a.image_id
+    inner join {{ ident(run) }} as images_b on near.image_b = images_b.image_id
+    where images_a.sha256 <> images_b.sha256
+)
+
+select
+    image_a,
+    image_b,
+    distance,
+    uri_a,
+    uri_b,
+    split_a,
+    split_b,
+    label_a,
+    label_b,
+    size_px,
+    count(*) over () as n_found,
+    count(*) filter (where split_a <> split_b) over () as n_leaks,
+    count(*) filter (where label_a <> label_b) over () as n_labels,
+from _pairs
+order by split_a is not distinct from split_b, label_a is not distinct from label_b, distance, image_a, image_b
+limit $max_pairs;
+
+
+-- name: unreadable
+-- Files that could not be read or computed, by stage and error, with an example.
+-- Errors of this run and of adding its data set; messages stay in the table errors.
+select
+    errors.stage,
+    errors.error,
+    count(*) as n,
+    min(coalesce(errors.uri, images.uri)) as example,
+from errors
+inner join runs on errors.dataset = runs.dataset and runs.run = {{ literal(run) }}
+left join images on errors.image_id = images.image_id
+where errors.run is null
+    or errors.run = {{ literal(run) }}
+group by errors.stage, errors.error
+order by n desc, errors.stage, errors.error
+limit 20;

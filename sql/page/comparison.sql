@@ -1,0 +1,122 @@
+-- The run against its baseline, on the images that both have predicted; every difference is run - baseline.
+
+-- name: run_pair
+-- Whether two runs can be compared, and how many labeled images each of them and both have predicted.
+-- n_cells is the number of cells that a paired bootstrap resamples.
+select
+    run,
+    baseline,
+    comparable,
+    reason,
+    n_both,
+    (select count(correct) from {{ ident(run) }}) as n,
+    (select count(correct) from {{ ident(baseline) }}) as baseline_n,
+    (
+        select count(distinct row(label, pred_run, pred_baseline))
+        from paired({{ literal(run) }}, {{ literal(baseline) }})
+    ) as n_cells,
+from comparable
+where run = {{ literal(run) }}
+    and baseline = {{ literal(baseline) }};
+
+
+-- name: paired_test
+-- The verdict on the difference in accuracy, and how many images each run alone gets right.
+select
+    verdict.sentence,
+    verdict.established,
+    verdict.n,
+    verdict.diff,
+    verdict.ci_low,
+    verdict.ci_high,
+    verdict.p_exact,
+    mcnemar.accuracy_run,
+    mcnemar.accuracy_baseline,
+    mcnemar.both_right,
+    mcnemar.run_only,
+    mcnemar.baseline_only,
+    mcnemar.both_wrong,
+from verdict({{ literal(run) }}, {{ literal(baseline) }}) as verdict
+cross join mcnemar({{ literal(run) }}, {{ literal(baseline) }}) as mcnemar;
+
+
+-- name: paired_differences
+-- Accuracy, balanced accuracy and macro F1 of both runs, and their differences with bootstrap intervals.
+select
+    metric,
+    value_run,
+    value_baseline,
+    diff,
+    ci_low,
+    ci_high,
+    p_two_sided,
+from paired_bootstrap({{ literal(run) }}, {{ literal(baseline) }}, n_resamples := $n_resamples);
+
+
+-- name: run_agreement
+-- How often both runs predict the same, and in which direction the others changed.
+select
+    n,
+    agreement,
+    churn,
+    negative_flips,
+    positive_flips,
+    wrong_differently,
+from agreement({{ literal(run) }}, {{ literal(baseline) }});
+
+
+-- name: class_differences
+-- Recall of every class in both runs, the largest difference first.
+-- p_holm corrects the exact test for the number of classes.
+select
+    compared.class,
+    coalesce(names.name, compared.class::varchar) as name,
+    compared.n,
+    compared.recall_run,
+    compared.recall_baseline,
+    compared.diff,
+    compared.ci_low,
+    compared.ci_high,
+    compared.run_only,
+    compared.baseline_only,
+    compared.p_value,
+    compared.p_holm,
+from compare_classes({{ literal(run) }}, {{ literal(baseline) }}) as compared
+left join class_names as names on names.run = {{ literal(run) }} and compared.class = names.class
+order by abs(compared.diff) desc, compared.n desc, compared.class;
+
+
+-- name: flipped_images
+-- Images that one run gets right and the other wrong, the most confident first, at most $max_images of each kind.
+-- won is true where the run is right; a confidence that is NULL or NaN comes last.
+with _flips as (
+    select
+        image_id,
+        correct_run as won,
+    from paired({{ literal(run) }}, {{ literal(baseline) }})
+    where correct_run <> correct_baseline
+)
+
+select
+    images.image_id,
+    _flips.won,
+    coalesce(images.label_name, images.label::varchar) as label_name,
+    coalesce(images.pred_name, case images.pred when -1 then '(outside)' else images.pred::varchar end) as pred_name,
+    coalesce(
+        before.pred_name, case before.pred when -1 then '(outside)' else before.pred::varchar end
+    ) as before_name,
+    images.confidence,
+    images.uri,
+    images.width_px,
+    images.height_px,
+from _flips
+inner join {{ ident(run) }} as images on _flips.image_id = images.image_id
+inner join {{ ident(baseline) }} as before on _flips.image_id = before.image_id
+qualify row_number() over (
+    partition by _flips.won
+    order by case when not isnan(images.confidence) then images.confidence end desc nulls last, images.image_id
+) <= $max_images
+order by
+    _flips.won,
+    case when not isnan(images.confidence) then images.confidence end desc nulls last,
+    images.image_id;

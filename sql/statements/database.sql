@@ -1,0 +1,174 @@
+-- The connection, the file behind it, and the catalogue of objects installed in it.
+
+-- name: settings
+-- Settings of every connection, beside those given at start: no progress bar.
+set enable_progress_bar = false;
+
+
+-- name: lock_down
+-- Settings of a safe connection: no other file, no network, no extension, and no way back.
+-- Several statements (the only query that has them), sent last: nothing can be set afterwards. See "Securing DuckDB" in DuckDB's documentation.
+set allowed_directories = [];
+set allow_community_extensions = false;
+set allow_persistent_secrets = false;
+set enable_external_access = false;
+set lock_configuration = true;
+
+
+-- name: spill
+-- Where DuckDB writes what does not fit in memory: beside the file, as for a file that is opened directly.
+set temp_directory = {{ literal(folder) }};
+
+
+-- name: database_name
+-- The name of the current database, which is the file without its ending.
+select current_database() as name;
+
+
+-- name: attach
+-- Put the file in the place of the primary database, so that every cursor starts in it.
+-- DuckDB 1.4 can read it, and several threads can scan its tables: hence version and row group size.
+attach or replace {{ literal(path) }} as {{ ident(alias) }}
+({% if read_only %}read_only{% else %}{% if new %}storage_version 'v1.4.0', {% endif %}row_group_size 16384{% endif %});
+
+
+-- name: begin_read_only
+-- Begin a transaction that cannot write; an insert or delete inside a WITH is refused too.
+begin transaction read only;
+
+
+-- name: read_only
+-- Whether the current database cannot be written.
+select readonly
+from duckdb_databases()
+where database_name = current_database();
+
+
+-- name: has_version_table
+-- Whether the current database was made by this package.
+select count(*) > 0 as ours
+from duckdb_tables()
+where database_name = current_database()
+    and table_name = 'schema_version';
+
+
+-- name: count_objects
+-- How many tables and views the current database holds; internal objects do not count.
+select
+    (select count(*) from duckdb_tables() where database_name = current_database() and not internal)
+    + (select count(*) from duckdb_views() where database_name = current_database() and not internal) as n;
+
+
+-- name: insert_version
+-- Version of the schema, digest of the catalogue and version of the package that made this file.
+insert into schema_version (version, catalogue, package)
+values (?, ?, ?);
+
+
+-- name: read_version
+-- Version of the schema and digest of the installed views and macros.
+select
+    version,
+    catalogue,
+from schema_version;
+
+
+-- name: update_catalogue
+-- The digest of the views and macros that are installed now.
+update schema_version
+set catalogue = ?;
+
+
+-- name: comment
+-- The comment of an object, which the view help reads: topic, summary, signature and example.
+comment on {{ kind }} {{ ident(name) }} is {{ literal(text) }};
+
+
+-- name: list_macros
+-- Names and types of the macros in the current database.
+select
+    function_name,
+    function_type,
+from duckdb_functions()
+where database_name = current_database()
+    and not internal
+    and function_type in ('macro', 'table_macro');
+
+
+-- name: drop_macro
+-- Drop one macro.
+drop macro {% if table %}table {% endif %}{{ ident(name) }};
+
+
+-- name: list_columns
+-- Columns of one relation: its schema, then its name.
+select column_name
+from duckdb_columns()
+where database_name = current_database()
+    and schema_name = ?
+    and table_name = ?;
+
+
+-- name: list_relations
+-- Names of the tables and views of this file.
+select table_name
+from information_schema.tables
+where table_catalog = current_database()
+    and table_schema = 'main';
+
+
+-- name: list_stored_tables
+-- Every table of this file with its schema; temporary tables are left out.
+select
+    schema_name,
+    table_name,
+from duckdb_tables()
+where database_name = current_database()
+    and not temporary
+order by schema_name, table_name;
+
+
+-- name: read_every_value
+-- A number that depends on every value of a table, so that every block of it is read and its checksum verified.
+-- NULL for an empty table.
+select bit_xor(hash(stored)) as folded
+from {{ ident(schema) }}.{{ ident(table) }} as stored;
+
+
+-- name: read_name_user
+-- What already has the name that a run would take: a table or view, a macro, or a keyword of SQL.
+-- Functions that were registered from Python do not count.
+select 'table or view' as kind
+from information_schema.tables
+where table_catalog = current_database()
+    and table_schema = 'main'
+    and lower(table_name) = $name
+union all
+select 'macro' as kind
+from duckdb_functions()
+where function_type in ('macro', 'table_macro')
+    and lower(function_name) = $name
+union all
+select 'keyword of SQL' as kind
+from duckdb_keywords()
+where keyword_category = 'reserved'
+    and keyword_name = $name
+limit 1;
+
+
+-- name: null_row
+-- One row of NULLs of the given types, to learn their Arrow types.
+select
+{% for name, type in columns %}
+    null::{{ type }} as {{ ident(name) }},
+{% endfor %};
+
+
+-- name: list_problems
+-- Inconsistencies in this file, one row per kind of problem and object.
+select
+    problem,
+    object,
+    n,
+from check_database
+order by problem, object;

@@ -1,0 +1,116 @@
+-- Calls of the metrics, on one relation or on two runs.
+
+-- name: metric
+-- Call one metric; the relation is the first value.
+-- values maps a parameter to SQL text, or to none if its value is bound.
+-- SQL text was parsed as one expression before and ends with a line break, which ends a comment too.
+from {{ ident(name) }}(
+    ?{% for parameter, text in values.items() %},
+    {{ ident(parameter) }} := {% if text is none %}?{% else %}{{ text }}{% endif %}
+{% endfor %}
+
+);
+
+
+-- name: list_metrics
+-- The metrics of this file in the order of help, with signature and example.
+select
+    name,
+    topic,
+    signature,
+    description,
+    example,
+from help
+where kind = 'metric';
+
+
+-- name: read_parameters
+-- The parameters of a metric, the relation first; no row if there is no metric of that name.
+select parameters
+from duckdb_functions()
+where function_type = 'table_macro'
+    and function_name = ?
+    and not internal
+order by database_name <> current_database()
+limit 1;
+
+
+-- name: rounded
+-- The rows of the relation `_shown` for people: floats with five significant digits, large ones whole.
+select
+    *{% if names %} replace (
+{% for name in names %}
+        case
+            when isfinite({{ ident(name) }}) and abs({{ ident(name) }}) < 1e5 then format('{:.5g}', {{ ident(name) }}::double)::double
+            when isfinite({{ ident(name) }}) then round({{ ident(name) }}::double)
+            else {{ ident(name) }}::double
+        end as {{ ident(name) }}{{ ',' if not loop.last }}
+{% endfor %}
+    ){% endif %}
+
+from _shown;
+
+
+-- name: relation_columns
+-- The columns of a relation that a metric can read, or of a list of them, and no rows.
+from query_table(?)
+limit 0;
+
+
+-- name: list_unknown_functions
+-- Which of the names called in a statement are not a function of DuckDB or of this file.
+-- Keywords and types that look like a call, such as `in (` or `values (`, do not count.
+with _called as (
+    select unnest(?::varchar []) as name
+)
+
+select name
+from _called
+where name not in (select function_name from duckdb_functions())
+    and name not in (select keyword_name from duckdb_keywords())
+    and name not in (select type_name from duckdb_types());
+
+
+-- name: read_comparable
+-- Whether two runs can be compared (view comparable); no row for a run and itself.
+select
+    reason,
+    n_both,
+from comparable
+where run = ?
+    and baseline = ?;
+
+
+-- name: create_compared
+-- The columns of one run that a comparison reads, read once.
+create or replace temp table {{ ident(name) }} as
+select
+    image_id,
+    label,
+    pred,
+    confidence,
+from {{ ident(run) }};
+
+
+-- name: compare
+-- Call one metric of two runs on the tables of create_compared, under the names of the runs.
+with
+{% for run, table in tables.items() %}
+{{ ident(run) }} as ( -- noqa: ST03
+    from {{ ident(table) }}
+){{ "," if not loop.last }}
+
+{% endfor %}
+from {{ ident(name) }}(
+{% for run in tables %}
+    {{ literal(run) }}{{ "," if not loop.last or values }}
+{% endfor %}
+{% for value in values %}
+    {{ ident(value) }} := ?{{ "," if not loop.last }}
+{% endfor %}
+);
+
+
+-- name: drop_compared
+-- Drop a table of create_compared.
+drop table if exists temp.{{ ident(name) }};

@@ -1,0 +1,171 @@
+-- Images: what a scan of a source (relation scanned) adds and changes.
+
+-- name: count_scanned
+-- How many scanned entries are new, changed, known and unreadable.
+-- Changed means other bytes, label, accepted, split or meta under a known uri, as in update_images.
+with _compared as (
+    select
+        scanned.message is not null as is_error,
+        images.uri is null as is_new,
+        (
+            images.sha256 <> scanned.sha256
+            or images.label is distinct from coalesce(scanned.label, images.label)
+            or images.accepted is distinct from coalesce(scanned.accepted, images.accepted)
+            or images.split is distinct from coalesce(scanned.split, images.split)
+            or images.meta is distinct from coalesce(scanned.meta, images.meta)
+        ) as differs,
+    from scanned
+    left join images on scanned.uri = images.uri and images.dataset = ?
+)
+
+select
+    count(*) filter (where not is_error and is_new) as n_added,
+    count(*) filter (where not is_error and not is_new and differs) as n_changed,
+    count(*) filter (where not is_error and not is_new and not differs) as n_unchanged,
+    count(*) filter (where is_error) as n_errors,
+from _compared;
+
+
+-- name: insert_images
+-- Add the images that were scanned and are not known.
+-- image_id continues after the largest one, in the order of the source.
+insert into images (
+    image_id, dataset, uri, sha256, n_bytes, format, width_px, height_px, split, label, accepted, meta
+)
+select
+    last_image.image_id + row_number() over (order by scanned.position) as image_id,
+    last_image.dataset,
+    scanned.uri,
+    scanned.sha256,
+    scanned.n_bytes,
+    scanned.format,
+    scanned.width_px,
+    scanned.height_px,
+    scanned.split,
+    scanned.label,
+    scanned.accepted,
+    scanned.meta,
+from scanned
+cross join (
+    select
+        coalesce(max(images.image_id), 0) as image_id,
+        ? as dataset,
+    from images
+) as last_image
+left join images on scanned.uri = images.uri and last_image.dataset = images.dataset
+where scanned.message is null
+    and images.uri is null;
+
+
+-- name: update_images
+-- Update known images whose bytes, label, accepted, split or meta differ from what was scanned.
+-- A scan without label, accepted, split or meta erases none; statistics describe the old bytes and go with them.
+update images
+set
+    sha256 = scanned.sha256,
+    n_bytes = scanned.n_bytes,
+    format = scanned.format,
+    width_px = scanned.width_px,
+    height_px = scanned.height_px,
+    label = coalesce(scanned.label, images.label),
+    accepted = coalesce(scanned.accepted, images.accepted),
+    split = coalesce(scanned.split, images.split),
+    meta = coalesce(scanned.meta, images.meta),
+    brightness = case when images.sha256 = scanned.sha256 then images.brightness end,
+    contrast = case when images.sha256 = scanned.sha256 then images.contrast end,
+    sharpness = case when images.sha256 = scanned.sha256 then images.sharpness end,
+    colorfulness = case when images.sha256 = scanned.sha256 then images.colorfulness end,
+    entropy = case when images.sha256 = scanned.sha256 then images.entropy end
+from scanned
+where images.dataset = ?
+    and images.uri = scanned.uri
+    and scanned.message is null
+    and (
+        images.sha256 <> scanned.sha256
+        or images.label is distinct from coalesce(scanned.label, images.label)
+        or images.accepted is distinct from coalesce(scanned.accepted, images.accepted)
+        or images.split is distinct from coalesce(scanned.split, images.split)
+        or images.meta is distinct from coalesce(scanned.meta, images.meta)
+    );
+
+
+-- name: insert_image_bytes
+-- Store the bytes that were scanned.
+insert into image_bytes (image_id, bytes)
+select
+    images.image_id,
+    scanned.bytes,
+from scanned
+inner join images on scanned.uri = images.uri
+where images.dataset = ?
+    and scanned.bytes is not null;
+
+
+-- name: delete_stale_bytes
+-- Delete the stored bytes of images that were scanned again with their bytes.
+delete from image_bytes
+where image_id in (
+    select images.image_id
+    from scanned
+    inner join images on scanned.uri = images.uri
+    where images.dataset = ?
+        and scanned.bytes is not null
+);
+
+
+-- name: insert_read_errors
+-- Record the entries that could not be read.
+-- run is NULL; image_id is that of a known image whose file has become unreadable.
+insert into errors (run, dataset, image_id, uri, stage, error, message)
+select
+    null as run,
+    parameters.dataset,
+    images.image_id,
+    scanned.uri,
+    'read' as stage,
+    'ImageError' as error,
+    scanned.message,
+from scanned
+cross join (select ? as dataset) as parameters
+left join images on scanned.uri = images.uri and parameters.dataset = images.dataset
+where scanned.message is not null;
+
+
+-- name: delete_read_errors
+-- Delete earlier read errors of the scanned entries; errors of runs stay.
+delete from errors
+where run is null
+    and dataset = ?
+    and uri in (select scanned.uri from scanned);
+
+
+-- name: count_images
+-- How many images the file has.
+select count(*) as n
+from images;
+
+
+-- name: describe_images
+-- Columns of images and their types.
+select
+    column_name,
+    data_type,
+from duckdb_columns()
+where database_name = current_database()
+    and schema_name = 'main'
+    and table_name = 'images';
+
+
+-- name: list_stored_images
+-- One block of images with hash and stored bytes, in the order of image_id; bytes is NULL for images by reference.
+-- Values: the last image_id of the block before, then the size of the block.
+select
+    images.image_id,
+    images.uri,
+    images.sha256,
+    image_bytes.bytes,
+from images
+left join image_bytes on images.image_id = image_bytes.image_id
+where images.image_id > ?
+order by images.image_id
+limit ?;

@@ -1,0 +1,257 @@
+-- The job of a run, in three temporary tables: _selected holds the images that were asked for; _pending those of them
+-- without an output or error for their present bytes; _answers what the function returned for one block of them.
+
+-- name: create_selected
+-- The images that a condition selects, evaluated once per run: a condition may change from call to call.
+create or replace temp table _selected as
+select
+    images.image_id,
+    images.sha256,
+    images.n_bytes,
+from images
+where images.dataset = $dataset
+{% if where %}
+    and (
+        {{ where }}
+    )
+{% endif %};
+
+
+-- name: count_selected
+-- How many images are selected.
+select count(*) as n
+from _selected;
+
+
+-- name: create_pending
+-- Selected images without an output or error of the run; an image whose bytes changed since is pending again.
+create or replace temp table _pending as
+select
+    _selected.image_id,
+    _selected.sha256,
+    _selected.n_bytes,
+from _selected
+anti join outputs.{{ ident(run) }} as done
+    on _selected.image_id = done.image_id and _selected.sha256 = done.sha256
+anti join (select errors.image_id, errors.sha256 from errors where errors.run = {{ literal(run) }}) as failed
+    on _selected.image_id = failed.image_id and _selected.sha256 = failed.sha256;
+
+
+-- name: preflight
+-- What a run would find: images selected, pending, distinct, labeled and unreadable, and the number of classes.
+with _pending as (
+    select _selected.image_id
+    from _selected
+{% if exists %}
+    anti join outputs.{{ ident(run) }} as done
+        on _selected.image_id = done.image_id and _selected.sha256 = done.sha256
+    anti join (select errors.image_id, errors.sha256 from errors where errors.run = {{ literal(run) }}) as failed
+        on _selected.image_id = failed.image_id and _selected.sha256 = failed.sha256
+{% endif %}
+)
+
+select
+    (select count(*) from _selected) as n_images,
+    (select count(*) from _pending) as n_pending,
+    (select count(distinct _selected.sha256) from _selected) as n_distinct,
+    (
+        select count(images.label)
+        from images
+        semi join _selected on images.image_id = _selected.image_id
+    ) as n_labeled,
+    (select count(*) from classes where classes.label_space = $label_space) as n_classes,
+    (select count(*) from errors where errors.run is null and errors.dataset = $dataset) as n_unreadable;
+
+
+-- name: read_first_images
+-- The first selected images with the columns that a function takes, to try it on.
+select
+    image_files.image,
+    struct_pack({% for name in inputs %}{{ ident(name) }} := images.{{ ident(name) }}{{ ', ' if not loop.last }}{% else %}nothing := null{% endfor %}) as given,
+from images
+inner join image_files on images.image_id = image_files.image_id
+where images.image_id in (
+    select _selected.image_id
+    from _selected
+    order by _selected.image_id
+    limit ?
+)
+order by images.image_id;
+
+
+-- name: list_representatives
+-- Pending images to compute, in order: one per distinct content without an output (shared), or all of them.
+select
+    min(_pending.image_id) as image_id,
+    any_value(n_bytes) as n_bytes,
+from _pending
+{% if shared %}
+where sha256 not in (select done.sha256 from outputs.{{ ident(run) }} as done)
+group by sha256
+{% else %}
+group by _pending.image_id
+{% endif %}
+order by image_id;
+
+
+-- name: delete_stale_outputs
+-- Delete outputs of pending images: they were for other bytes.
+delete from outputs.{{ ident(run) }}
+where image_id in (select _pending.image_id from _pending);
+
+
+-- name: delete_stale_errors
+-- Delete errors of a run about pending images: they were for other bytes.
+delete from errors
+where run = {{ literal(run) }}
+    and image_id in (select _pending.image_id from _pending);
+
+
+-- name: delete_selected_errors
+-- Delete errors of a run about the selected images, to try them again.
+delete from errors
+where run = {{ literal(run) }}
+    and image_id in (select _selected.image_id from _selected);
+
+
+-- name: copy_outputs
+-- Copy outputs to pending images from an image with the same bytes, so that nothing is computed twice.
+insert into outputs.{{ ident(run) }} (
+    image_id,
+    sha256{% for name in names %},
+    {{ ident(name) }}{% endfor %}
+
+)
+with _by_bytes as (
+    select
+        sha256,
+{% for name in names %}
+        any_value({{ ident(name) }}) as {{ ident(name) }},
+{% endfor %}
+    from outputs.{{ ident(run) }}
+    where sha256 in (select _pending.sha256 from _pending)
+    group by sha256
+)
+
+select
+    _pending.image_id,
+    _pending.sha256,
+{% for name in names %}
+    _by_bytes.{{ ident(name) }},
+{% endfor %}
+from _pending
+inner join _by_bytes on _pending.sha256 = _by_bytes.sha256;
+
+
+-- name: copy_errors
+-- Copy errors to pending images from an image with the same bytes.
+-- Errors of reading a file are not copied: another file with these bytes may be readable.
+insert into errors (run, dataset, image_id, uri, sha256, stage, error, message)
+select
+    failed.run,
+    failed.dataset,
+    _pending.image_id,
+    images.uri,
+    _pending.sha256,
+    failed.stage,
+    failed.error,
+    failed.message,
+from _pending
+inner join images on _pending.image_id = images.image_id
+inner join (
+    select
+        errors.run,
+        errors.dataset,
+        errors.sha256,
+        any_value(errors.stage) as stage,
+        any_value(errors.error) as error,
+        any_value(errors.message) as message,
+    from errors
+    where errors.run = {{ literal(run) }}
+        and errors.stage <> 'read'
+    group by errors.run, errors.dataset, errors.sha256
+) as failed on _pending.sha256 = failed.sha256;
+
+
+-- name: create_answers
+-- Call the function once per image of one block (relation block_images).
+create or replace temp table _answers as
+select
+    images.image_id,
+    images.dataset,
+    images.uri,
+    images.sha256,
+    {{ ident(function) }}(image_files.image{% if inputs %}, struct_pack(
+        {% for name in inputs %}{{ ident(name) }} := images.{{ ident(name) }}{{ ', ' if not loop.last }}{% endfor %}
+
+    ){% endif %}) as answer,
+from image_files
+inner join images on image_files.image_id = images.image_id
+where images.image_id in (select block_images.image_id from block_images);
+
+
+-- name: insert_outputs
+-- Store the answers of a block that have no error and were computed from the bytes that were added.
+insert into outputs.{{ ident(run) }} (
+    image_id,
+    sha256{% for name in names %},
+    {{ ident(name) }}{% endfor %}
+
+)
+select
+    image_id,
+    sha256,
+{% for name in names %}
+    answer.{{ ident(name) }},
+{% endfor %}
+from _answers
+where answer.error is null
+    and answer.sha256 = sha256;
+
+
+-- name: insert_run_errors
+-- Store the errors of a block; bytes that are not those that were added are an error of stage read.
+insert into errors (run, dataset, image_id, uri, sha256, stage, error, message)
+select
+    ? as run,
+    dataset,
+    image_id,
+    uri,
+    sha256,
+    coalesce(answer.error.stage, 'read') as stage,
+    coalesce(answer.error.error, 'ChangedImage') as error,
+    coalesce(answer.error.message, 'the file has other bytes than when it was added; add the images again') as message,
+from _answers
+where answer.error is not null
+    or answer.sha256 <> sha256;
+
+
+-- name: read_first_failure
+-- The first image of a block that failed.
+select
+    image_id,
+    uri,
+    coalesce(answer.error.stage, 'read') as stage,
+    coalesce(answer.error.error, 'ChangedImage') as error,
+    coalesce(answer.error.message, 'the file has other bytes than when it was added; add the images again') as message,
+from _answers
+where answer.error is not null
+    or answer.sha256 <> sha256
+order by image_id
+limit 1;
+
+
+-- name: count_answered
+-- How many of the selected images have an output of the run, and how many an error.
+select
+    (
+        select count(*)
+        from _selected
+        semi join outputs.{{ ident(run) }} as done on _selected.image_id = done.image_id
+    ) as n_ok,
+    (
+        select count(*)
+        from _selected
+        semi join (select errors.image_id from errors where errors.run = {{ literal(run) }}) as failed
+            on _selected.image_id = failed.image_id
+    ) as n_errors;

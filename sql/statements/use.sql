@@ -1,6 +1,0 @@
--- Make the evaluation file the current database.
--- Grain: no rows.
--- Parameters: alias
--- Edges: none
--- Source: this project
-use {{ ident(alias) }};

@@ -1,0 +1,51 @@
+"""Answers about images as Arrow arrays: SQL names of types, values at their rows, errors as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from .text import one_line
+
+IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+ERROR_TYPE = pa.struct([("stage", pa.string()), ("error", pa.string()), ("message", pa.string())])
+_SQL_NAMES = {
+    pa.int32(): "INTEGER",
+    pa.int64(): "BIGINT",
+    pa.float32(): "FLOAT",
+    pa.float64(): "DOUBLE",
+    pa.string(): "VARCHAR",
+    pa.bool_(): "BOOLEAN",
+}
+
+
+def sql_type(dtype: pa.DataType) -> str:
+    """The DuckDB name of an Arrow type of answers."""
+    if pa.types.is_struct(dtype):
+        return f"STRUCT({', '.join(f'{field.name} {sql_type(field.type)}' for field in dtype)})"
+    if pa.types.is_fixed_size_list(dtype):
+        return f"{sql_type(dtype.value_type)}[{dtype.list_size}]"
+    return _SQL_NAMES[dtype]
+
+
+def array_type(dtype: pa.DataType, shape: Iterable[int]) -> pa.DataType:
+    """Nested fixed-size lists: FLOAT[W][H][C] for shape (C, H, W)."""
+    for size in reversed(tuple(shape)):
+        dtype = pa.list_(dtype, size)
+    return dtype
+
+
+def describe_error(stage: str, error: Exception) -> dict[str, str]:
+    """What went wrong with one image, as a value of `ERROR_TYPE`."""
+    return {"stage": stage, "error": type(error).__name__, "message": one_line(error) or type(error).__name__}
+
+
+def spread(values: np.ndarray, good: Sequence[bool]) -> pa.Array:
+    """Rows of an array where `good` is true, NULL elsewhere."""
+    rows: pa.Array = pa.array(np.ascontiguousarray(values).reshape(-1))
+    for size in reversed(values.shape[1:]):
+        rows = pa.FixedSizeListArray.from_arrays(rows, size)
+    indices = np.cumsum(good) - 1
+    return rows.take(pa.array(indices, pa.int64(), mask=~np.asarray(good, bool)))

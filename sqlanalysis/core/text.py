@@ -1,0 +1,79 @@
+"""The one place that makes text safe: for a terminal, one line of a table, XML, CSV, a sentence, a file name."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+MAX_LINE = 500
+# Control and direction characters, lone surrogates, and what XML 1.0 forbids.
+_ODD = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
+_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_TURNING = {"R", "AL", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI", "FSI", "PDF", "PDI"}
+
+
+def for_terminal(text: str) -> str:
+    """Text without what a terminal would obey: control and direction characters are escaped, lines stay."""
+    return "".join(one if one.isprintable() or one in "\n\t" else ascii(one)[1:-1] for one in text)
+
+
+def one_line(value: object, most: int = MAX_LINE) -> str:
+    """Text on one line, cut when long, without what a terminal would obey or XML forbids.
+
+    Whatever `value` is: a `__str__` that raises is named instead.
+    """
+    try:
+        text = str(value)
+    except Exception as error:
+        text = f"{type(value).__name__} whose text raises {type(error).__name__}"
+    line = " ".join(text.split())
+    line = line if len(line) <= most else line[: most - 1] + "…"
+    return _ODD.sub(lambda odd: f"\\u{ord(odd[0]):04x}", line)
+
+
+def for_xml(text: str) -> str:
+    """Text in which characters that XML 1.0 forbids are replaced."""
+    return _NO_XML.sub("\ufffd", text)
+
+
+def csv_cell(value: object) -> object:
+    """A value for CSV; text that a spreadsheet would take for a formula gets an apostrophe."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
+def name_in_sentence(name: str, limit: int = 60) -> str:
+    """A name inside a sentence: cut when long, and kept from turning the sentence around it right to left."""
+    text = name if len(name) <= limit else name[:limit] + "…"
+    turns = any(unicodedata.bidirectional(character) in _TURNING for character in text)
+    return f"\u2068{text}\u2069" if turns else text
+
+
+def decodable(name: str) -> str:
+    r"""A file name as text: bytes of it that are not UTF-8 become \udcNN."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def cut_middle(text: str, limit: int) -> str:
+    """A name for a chart: on one line, cut in the middle to `limit` columns, without what XML forbids.
+
+    vl-convert ends the whole process on a character that XML forbids, and fails when Vega cuts an emoji in two.
+    """
+    line = " ".join(for_xml(text).split())
+    if width(line) <= limit:
+        return line
+    head = _fit(line, limit // 2)
+    return f"{head}…{_fit(line[::-1], limit // 2 - 1)[::-1]}"
+
+
+def width(text: str) -> int:
+    """Columns that a text takes: wide characters take two."""
+    return sum(1 + (unicodedata.east_asian_width(character) in "WF") for character in text)
+
+
+def _fit(text: str, limit: int) -> str:
+    text = text[:limit]
+    while width(text) > limit:
+        text = text[:-1]
+    return text

@@ -1,0 +1,262 @@
+"""Open or create an evaluation file.
+
+The file is the primary database of its instance, so that every cursor of every client starts in it. But only ATTACH
+takes the storage version (any DuckDB from 1.4 on opens the file) and the row group size (several threads share one
+table): an empty placeholder of the same name is opened first, then `attach or replace` puts the file in its place.
+`duckdb.connect(path)` alone would also share its instance with plain connections of the user's, and DuckDB 2.0 crashes
+when a Python function of ours is called there after our connection was closed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import re
+import tempfile
+import time
+import warnings
+import weakref
+from pathlib import Path
+
+import duckdb
+
+from ..errors import NotFoundError, QueryError, SchemaError
+from . import catalogue, functions, templates, torn
+from .statements import fetch, is_new, is_read_only
+
+_MEMORY = ":memory:"
+_RESERVED_STEMS = {"outputs", "information_schema", "pg_catalog"}
+# Given at start, because what SET says of Python variables does not reach cursors.
+_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "python_enable_replacements": False,
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+}
+_MAGIC = b"DUCK"  # at byte 8 of every DuckDB file
+_NETWORK = ("nfs", "cifs", "smb", "fuse.sshfs", "afs", "ceph", "9p", "lustre", "gpfs")
+# One connection per file and process: functions registered on a connection must not outlive it, yet would be seen by
+# every other connection of the same instance (DuckDB 2.0 crashes when they are called after it was collected).
+_open: weakref.WeakValueDictionary[object, duckdb.DuckDBPyConnection] = weakref.WeakValueDictionary()
+_inodes: dict[Path, tuple[int, int] | None] = {}
+_safe: set[Path] = set()
+
+
+@atexit.register
+def _close_all() -> None:
+    for con in list(_open.values()):
+        con.close()
+
+
+def connect(
+    path: str | Path = _MEMORY,
+    *,
+    read_only: bool = False,
+    create: bool = True,
+    safe: bool = False,
+    wait: float = 0.0,
+) -> duckdb.DuckDBPyConnection:
+    """Open an evaluation file, or create it, with every table, view, macro and function installed.
+
+    Args:
+        path: the DuckDB file; `":memory:"` keeps everything in memory.
+        read_only: open without writing, next to other readers.
+        create: make the file when it does not exist.
+        safe: for a file from someone else, or SQL from someone else: statements can reach no other file, no network
+            and no extension, image functions read embedded bytes only, and no setting can be changed any more.
+        wait: seconds to wait for another process to release the file.
+
+    Returns:
+        A plain DuckDB connection whose current database is the file; the same one while it is open in this process.
+
+    Raises:
+        NotFoundError: no file at `path`, or no folder to put it in.
+        SchemaError: not a DuckDB file, not one of ours, or another schema version.
+        QueryError: another process holds the file; the message names path and process.
+    """
+    if str(path) == _MEMORY:
+        con = duckdb.connect(_MEMORY, config=_CONFIG)
+        _configure(con)
+        catalogue.install(con)
+        _open[object()] = con
+        return con
+    file = Path(path).expanduser().resolve()
+    known = _known(file)
+    if known is not None:
+        open_as, wanted = (is_read_only(known), file in _safe), (read_only, safe)
+        if open_as != wanted:
+            mode = ("reading only" if open_as[0] else "writing") + (", safe" if open_as[1] else ", not safe") * safe
+            raise QueryError(f"{file} is open for {mode} in this process; close that connection first")
+        return known
+    _check_path(file, create=create and not read_only)
+    con = _open_in_time(file, read_only, wait)
+    try:
+        _configure(con)
+        if is_new(con):
+            if read_only:
+                raise SchemaError(f"{file} is empty; run `sqlanalysis init {file}` first")
+            catalogue.install(con)
+        else:
+            catalogue.check_version(con, file)
+            if not read_only:
+                catalogue.refresh(con)
+        _register_missing(con, file)
+        if safe:
+            _lock_down(con)
+    except BaseException:
+        con.close()
+        raise
+    _open[file], _inodes[file] = con, _inode(file)
+    (_safe.add if safe else _safe.discard)(file)
+    return con
+
+
+def _lock_down(con: duckdb.DuckDBPyConnection) -> None:
+    functions.register_image_functions(con, follow_paths=False)
+    for statement in con.extract_statements(templates.render("lock_down")):
+        con.execute(statement)
+
+
+def _open_in_time(file: Path, read_only: bool, wait: float) -> duckdb.DuckDBPyConnection:
+    """Open the file; while another process holds it, try again for so many seconds."""
+    deadline = time.monotonic() + wait
+    while True:
+        try:
+            return _open_file(file, read_only)
+        except QueryError as error:
+            if "is held by process" not in str(error) or time.monotonic() >= deadline:
+                raise
+            time.sleep(0.1)
+
+
+def _open_file(file: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
+    """An instance whose primary database is the file, under the name that DuckDB itself gives it."""
+    with tempfile.TemporaryDirectory(prefix="sqlanalysis-", ignore_cleanup_errors=True) as folder:
+        placeholder = Path(folder) / file.name
+        if read_only:
+            placeholder.write_bytes(_empty_file())
+        con = duckdb.connect(str(placeholder), read_only=read_only, config=_CONFIG)
+        try:
+            _take_place(con, file, read_only)
+        except BaseException:
+            con.close()
+            raise
+        return con
+
+
+@functools.cache
+def _empty_file() -> bytes:
+    """An empty DuckDB file: an instance that only reads cannot start without one."""
+    with tempfile.TemporaryDirectory(prefix="sqlanalysis-") as folder:
+        empty = Path(folder) / "empty.duckdb"
+        duckdb.connect(str(empty)).close()
+        return empty.read_bytes()
+
+
+def _take_place(con: duckdb.DuckDBPyConnection, file: Path, read_only: bool) -> None:
+    alias = con.execute(templates.render("database_name")).fetchall()[0][0]
+    new = not file.exists()
+    try:
+        con.execute(templates.render("spill", folder=f"{file}.tmp"))
+        con.execute(templates.render("attach", path=str(file), alias=alias, read_only=read_only, new=new))
+    except duckdb.Error as error:
+        raise _refusal(error, file) from error
+
+
+def _known(file: Path) -> duckdb.DuckDBPyConnection | None:
+    """The open connection to this very file; one to a file that is gone, or was replaced, is closed."""
+    con = _open.get(file)
+    if con is None:
+        return None
+    try:
+        fetch(con, "count_objects")
+    except QueryError:
+        return None
+    if _inodes.get(file) == _inode(file):
+        return con
+    con.close()
+    return None
+
+
+def _inode(file: Path) -> tuple[int, int] | None:
+    return (file.stat().st_dev, file.stat().st_ino) if file.exists() else None
+
+
+def _register_missing(con: duckdb.DuckDBPyConnection, file: Path) -> None:
+    try:
+        deferred = fetch(con, "list_deferred")
+    except QueryError as error:
+        raise SchemaError(f"{file} was made by an older sqlanalysis; run `sqlanalysis init {file}` once") from error
+    for name, of, sql_type, source in deferred:
+        functions.register_missing(con, name, of, sql_type, source)
+
+
+def _check_path(file: Path, *, create: bool) -> None:
+    if file.is_dir():
+        raise NotFoundError(f"{file} is a folder; name a file, such as {file / 'evaluation.duckdb'}")
+    if not file.exists() and not create:
+        raise NotFoundError(f"no file {file}; make it with `sqlanalysis init {file}`")
+    if not file.parent.is_dir():
+        raise NotFoundError(f"no folder {file.parent}; create it first")
+    if file.stem.lower() in _RESERVED_STEMS:
+        raise SchemaError(
+            f"a file cannot be called {file.name}: DuckDB would take {file.stem!r} for a schema; rename it"
+        )
+    if file.exists() and file.stat().st_size and _magic(file) != _MAGIC:
+        raise SchemaError(f"{file} is not a DuckDB file; give another path")
+    filesystem = _network_filesystem(file)
+    if filesystem:
+        warnings.warn(
+            f"{file} lies on a network file system ({filesystem}), where locks may not hold: let one process use it at a "
+            "time, or work on a local copy",
+            stacklevel=3,
+        )
+
+
+def _network_filesystem(file: Path, mounts: Path = Path("/proc/mounts")) -> str | None:
+    """The type of network file system that a path lies on, where the system lists its mounts; else None."""
+    if not mounts.is_file():
+        return None
+    rows = [line.split() for line in mounts.read_text(errors="replace").splitlines()]
+    above = {str(file), *map(str, file.parents)}
+    found = [(len(row[1]), row[2]) for row in rows if row[1].replace("\\040", " ") in above]
+    filesystem = max(found)[1] if found else ""
+    return filesystem if filesystem.startswith(_NETWORK) else None
+
+
+def _magic(file: Path) -> bytes:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(12)[8:]
+    except OSError as error:
+        raise QueryError(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _configure(con: duckdb.DuckDBPyConnection) -> None:
+    for statement in con.extract_statements(templates.render("settings")):
+        con.execute(statement)
+    functions.register_image_functions(con)
+
+
+def _refusal(error: duckdb.Error, file: Path) -> SchemaError | QueryError:
+    text = str(error)
+    held = re.search(r"lock is held in (.*?) ?\(PID (\d+)\)", text)
+    if held:
+        return QueryError(f"{file} is held by process {held[2]} ({held[1]}); close it there, or work on a copy")
+    if "Unique file handle conflict" in text:
+        return QueryError(f"{file} is already open in this process, by a plain DuckDB connection; close it first")
+    if "replaying WAL" in text:
+        return SchemaError(
+            f"{file}: its write-ahead log {file}.wal is damaged; `sqlanalysis recover {file}` moves the log aside and "
+            f"says what is missing: {text.splitlines()[0]}"
+        )
+    if "Corrupt" in text and torn.was_checkpointing(Path(f"{file}.wal")):
+        return SchemaError(
+            f"{file} was left within a checkpoint; `sqlanalysis recover {file}` repairs it: {text.splitlines()[0]}"
+        )
+    if "Corrupt" in text:
+        return SchemaError(f"{file} is damaged, go back to a copy: {text.splitlines()[0]}")
+    if "not a valid DuckDB" in text:
+        return SchemaError(f"{file} is not a DuckDB file; give another path")
+    if "newer" in text or "version" in text.lower():
+        return SchemaError(f"{file} was written by another DuckDB: {text.splitlines()[0]}")
+    return QueryError(f"{file} cannot be opened: {text.splitlines()[0]}")

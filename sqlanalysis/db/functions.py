@@ -1,0 +1,138 @@
+"""Python functions as SQL functions over images: thin adapters that never raise for one bad row.
+
+An image is STRUCT(bytes BLOB, path VARCHAR), the shape of `image_files.image` and of Hugging Face Parquet files.
+Registered functions live with the connection, never in the file: any other client can still open it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+from duckdb.func import ARROW, NATIVE, SPECIAL, PythonUDFType
+
+from ..core import decode
+from ..errors import ImageError, SchemaError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+IMAGE_TYPE = "STRUCT(bytes BLOB, path VARCHAR)"
+STATISTICS = tuple(field.name for field in fields(decode.Statistics))
+
+
+def register(
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    function: Callable[..., Any],
+    returns: str,
+    udf_type: PythonUDFType,
+    takes: Sequence[str] = (IMAGE_TYPE,),
+) -> None:
+    """Install `name(image)` on a connection, in place of an earlier one of that name.
+
+    Args:
+        con: the connection that keeps the function; register on no short-lived cursor.
+        name: SQL name.
+        function: with udf_type ARROW, maps an Arrow array of at most 2,048 images to one of as many answers and is
+            called from several threads at once; with udf_type NATIVE, maps one image to one answer.
+        returns: SQL type of one answer.
+        udf_type: ARROW or NATIVE.
+        takes: SQL types of the arguments.
+    """
+    unregister(con, name)
+    con.create_function(
+        name,
+        function,
+        [duckdb.dtype(one) for one in takes],
+        duckdb.dtype(returns),
+        type=udf_type,
+        null_handling=SPECIAL,
+    )
+
+
+def unregister(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Remove a registered function, if there is one of that name."""
+    try:
+        con.remove_function(name)
+    except duckdb.InvalidInputException:
+        return
+
+
+def register_image_functions(con: duckdb.DuckDBPyConnection, *, follow_paths: bool = True) -> None:
+    """Install `image_size`, `thumbnail` and `image_statistics`, each of one image.
+
+    STRUCT(width, height) and WebP bytes are NULL when unreadable; STRUCT(brightness, …, sha256, error) says why it is.
+    Without `follow_paths` an image whose bytes are not in the file is unreadable.
+    """
+    register(con, "image_size", _or_null(_size, follow_paths), "STRUCT(width INTEGER, height INTEGER)", NATIVE)
+    register(con, "thumbnail", _or_null(decode.thumbnail, follow_paths), "BLOB", NATIVE)
+    error = "STRUCT(stage VARCHAR, error VARCHAR, message VARCHAR)"
+    numbers = ", ".join(f"{name} FLOAT" for name in STATISTICS)
+    returns = f"STRUCT({numbers}, sha256 VARCHAR, error {error})"
+    register(con, "image_statistics", lambda column: _statistics(column, follow_paths), returns, ARROW)
+
+
+def register_missing(con: duckdb.DuckDBPyConnection, name: str, of: str, sql_type: str, source: str) -> None:
+    """Install a stand-in for a deferred column that the file knows of: it says what to register."""
+
+    def refuse(_image: Any) -> Any:
+        raise SchemaError(
+            f"the deferred column {name!r} is not registered in this process; call defer(con, {name!r}, transform"
+            f"{f', of={of!r}' if of != 'image' else ''}) with the transform {source}"
+        )
+
+    register(con, name, refuse, sql_type, NATIVE)
+
+
+def _size(image: dict[str, Any]) -> dict[str, int]:
+    facts = decode.inspect(decode.read(image["bytes"], image["path"]))
+    return {"width": facts.width_px, "height": facts.height_px}
+
+
+def _statistics(column: pa.ChunkedArray, follow_paths: bool) -> pa.Array:
+    import pyarrow as pa
+
+    from ..core.arrow import ERROR_TYPE
+
+    numbers = [(name, pa.float32()) for name in STATISTICS]
+    dtype = pa.struct([*numbers, ("sha256", pa.string()), ("error", ERROR_TYPE)])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        measured = pool.map(_measure, column.to_pylist(), itertools.repeat(follow_paths))
+        return pa.array(list(measured), dtype)
+
+
+def _measure(image: dict[str, Any] | None, follow_paths: bool) -> dict[str, Any] | None:
+    """Statistics of one image, the hash of the bytes they are of, or the error and its stage."""
+    from ..core.arrow import describe_error
+
+    if image is None:
+        return None
+    found: dict[str, Any] = {}
+    stage = "read"
+    try:
+        data = decode.read(image["bytes"], image["path"] if follow_paths else None)
+        found["sha256"] = hashlib.sha256(data).hexdigest()
+        stage = "decode"
+        found |= vars(decode.measure(decode.decode(data)))
+    except Exception as error:
+        found["error"] = describe_error(stage, error)
+    return found
+
+
+def _or_null(function: Callable[[dict[str, Any]], Any], follow_paths: bool) -> Callable[[dict[str, Any] | None], Any]:
+    def call(image: dict[str, Any] | None) -> Any:
+        if image is None:
+            return None
+        try:
+            return function(image if follow_paths else {**image, "path": None})
+        except ImageError:
+            return None
+
+    return call

@@ -1,0 +1,62 @@
+"""The activations of a run, read once for neighbors, projection and clusters."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import duckdb
+import numpy as np
+
+from ..db.statements import fetch
+from ..db.templates import render
+from ..errors import SchemaError
+from ..runs import run as runs
+
+
+@dataclass(frozen=True)
+class Points:
+    """Activations of a run: `ids` (n,), ascending, and `vectors` (n, m); `n_left_out` images are not among them."""
+
+    ids: np.ndarray
+    vectors: np.ndarray
+    n_left_out: int = 0
+
+    def finite(self) -> Points:
+        """Those without NaN and infinity."""
+        return self._only(np.isfinite(self.vectors).all(axis=1))
+
+    def directed(self) -> Points:
+        """Those that have a direction: finite and not zero."""
+        return self._only(np.isfinite(self.vectors).all(axis=1) & self.vectors.any(axis=1))
+
+    def _only(self, kept: np.ndarray) -> Points:
+        return Points(self.ids[kept], self.vectors[kept], self.n_left_out + int((~kept).sum()))
+
+    @cached_property
+    def digest(self) -> str:
+        """Changes with every image and every bit of an activation."""
+        found = hashlib.sha256(np.ascontiguousarray(self.ids).data)
+        found.update(np.ascontiguousarray(self.vectors).data)
+        return found.hexdigest()
+
+
+def read_points(con: duckdb.DuckDBPyConnection, run: str) -> Points:
+    """The activations of a run.
+
+    Raises:
+        NotFoundError: no such run.
+        SchemaError: it has none.
+    """
+    found = runs.require(con, run)
+    columns = {row[0] for row in fetch(con, "list_columns", ["main", run])}
+    if "activation" not in columns:
+        hint = "predict again with a layer (load_model(…, layer='layer4'), --layer layer4) under another run name"
+        raise SchemaError(f"run {run!r} of model {found.model} has no activations; {hint}")
+    table = con.sql(render("read_activations", run=run)).to_arrow_table()
+    given = table.filter(table["activation"].is_valid())
+    if not given.num_rows:
+        raise SchemaError(f"run {run!r} has no image with an activation yet; see `from errors where run = '{run}'`")
+    vectors = given["activation"].combine_chunks().flatten().to_numpy().reshape(given.num_rows, -1)
+    return Points(given["image_id"].to_numpy(), vectors, table.num_rows - given.num_rows)

@@ -1,0 +1,243 @@
+"""Expectations for CI: queries whose rows are violations, ready ones of `sql/expectations` and the user's own files."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..core.files import write_whole
+from ..core.results import Result
+from ..core.text import one_line
+from ..db import statements, templates
+from ..errors import ArgumentError, NotFoundError, QueryError, SchemaError, near_matches
+from ..runs import run as runs
+from .junit import Expectation, to_junit
+
+SHOWN = 5  # violations kept of each expectation
+_ALWAYS = ("sound_run", "whole_run", "sound_database")
+_BATCH = 8192  # rows held at once while violations are counted
+_SEVERITIES = {"error": "fail", "warn": "warn"}
+_KEY = re.compile(rf"(severity|{'|'.join(templates.HEADER[1:])}):\s*(.*)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, repr=False)
+class Checked(Result):
+    """What was checked, and how it came out; `passed` when nothing failed and everything could be run."""
+
+    run: str | None
+    results: tuple[Expectation, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every expectation holds; warnings do not count."""
+        return all(result.status in ("pass", "warn") for result in self.results)
+
+
+def check(
+    con: duckdb.DuckDBPyConnection,
+    expectations: str | Path | Iterable[str | Path] = (),
+    *,
+    run: str | None = None,
+    min_accuracy: float | None = None,
+    baseline: str | None = None,
+    allow_drop: float = 0.0,
+    max_errors: float | None = None,
+    max_ece: float | None = None,
+    junit: str | Path | None = None,
+) -> Checked:
+    """Check a run against expectations: the gate of a CI job. Reads the file, writes only `junit`.
+
+    Always checked are that the run is sound (`sound_run`), and as warnings that all its images count (`whole_run`) and
+    that the tables of the file fit together (`sound_database`). `render_sql("min_accuracy")` shows a ready expectation.
+
+    Args:
+        con: from `connect`; reading only is enough.
+        expectations: files of SQL, or folders of them (`*.sql`). Each holds one query whose rows are violations; when
+            it has a boolean column `violated`, rows where that is false are not violations. A column `message` is shown. The
+            comment at its top says what is expected, and in a line `-- severity: warn` that it only warns. `$run` and
+            `$baseline` stand for names, as in `from accuracy($run)`, the other options of this function for numbers.
+        run: a run, or another relation with the columns of one; the newest finished run when None.
+        min_accuracy: share that the lower end of the 95 % Wilson interval must reach.
+        baseline: a run that this one must not be worse than: it fails when the two do not compare (view `comparable`),
+            or when a drop of accuracy is established by `verdict`: paired 95 % interval and McNemar's exact test.
+        allow_drop: share of accuracy that may be lost against the baseline; only a drop beyond it fails.
+        max_errors: how many images may have failed: a share of them when below 1, else a count.
+        max_ece: largest expected calibration error, in 15 bins. Its upward bias at small n is reported, not subtracted.
+        junit: an XML file to write in the format of JUnit.
+
+    Returns:
+        `Checked`: run, passed, and one `Expectation` each: status, number of violations, message, first rows.
+
+    Raises:
+        ArgumentError: a bound that is not a number or out of range, or a run as its own baseline.
+        NotFoundError: no such file, folder, run or baseline (names near matches), or nothing to check.
+        SchemaError: an existing `junit` file that is not XML.
+        QueryError: a transaction is open on this connection.
+    """
+    bounds = {"min_accuracy": min_accuracy, "allow_drop": allow_drop, "max_errors": max_errors, "max_ece": max_ece}
+    _check_bounds(bounds, baseline)
+    report = None if junit is None else _check_report(Path(junit).expanduser())
+    files = _files(expectations)
+    asked = [name for name in ("min_accuracy", "max_errors", "max_ece") if bounds[name] is not None]
+    asked += ["no_regression"] * (baseline is not None)
+    with statements.transaction(con):
+        run = _choose(con, run, baseline)
+    if run is None and (asked or not files):
+        raise NotFoundError("no finished run with predictions to check; name one (run=), or predict first")
+    ready = [*(_ALWAYS if run is not None else _ALWAYS[-1:]), *asked]
+    given = {key: value for key, value in {"run": run, "baseline": baseline, **bounds}.items() if value is not None}
+    results = [_evaluate(con, name, templates.render(name), given) for name in ready]
+    results += [_evaluate(con, name, file, given) for name, file in files.items()]
+    checked = Checked(run, tuple(results))
+    if report is not None:
+        write_whole(report, to_junit(checked.run, checked.results))
+    return checked
+
+
+def _check_bounds(bounds: dict[str, float | None], baseline: str | None) -> None:
+    for name, value in bounds.items():
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ArgumentError(f"{name} is a number, not {value!r}")
+        if name == "max_errors":
+            if not value >= 0 or (value > 1 and value % 1 != 0):
+                raise ArgumentError(f"max_errors is a count, or a share below 1, not {value}")
+        elif not 0 <= value <= 1:
+            raise ArgumentError(f"{name} is a share from 0 to 1, such as 0.9 for 90 %, not {value}")
+    if bounds["allow_drop"] and baseline is None:
+        raise ArgumentError("allow_drop says what may be lost against a baseline; name one (baseline=)")
+
+
+def _check_report(file: Path) -> Path:
+    if not file.parent.is_dir():
+        raise NotFoundError(f"no folder {file.parent}; create it first")
+    if file.is_dir() or (file.exists() and not file.read_bytes()[:64].lstrip().startswith(b"<")):
+        raise SchemaError(f"{file} exists and is not XML; give another path")
+    return file
+
+
+def _files(expectations: str | Path | Iterable[str | Path]) -> dict[str, Path]:
+    """Every file of the user's, by the name it is shown with."""
+    found: dict[str, Path] = {}
+    for one in [expectations] if isinstance(expectations, str | Path) else expectations:
+        path = Path(one).expanduser()
+        inside = sorted(file for file in path.rglob("*.sql") if file.is_file()) if path.is_dir() else [path]
+        if not inside:
+            raise NotFoundError(f"no .sql file in {path}")
+        if not path.exists():
+            raise NotFoundError(f"no file or folder {path}")
+        found |= {str(file): file for file in inside}
+    return found
+
+
+def _choose(con: duckdb.DuckDBPyConnection, run: str | None, baseline: str | None) -> str | None:
+    """The run to check: the one named, or the newest finished one."""
+    known = [row[0] for row in statements.fetch(con, "list_relations")]
+    for name in (run, baseline):
+        if name is not None and name not in known:
+            raise NotFoundError(f"no run {name!r}{near_matches(name, runs.known(con))}")
+    if run is None:
+        rows = statements.fetch(con, "read_newest_run", {"baseline": baseline})
+        return str(rows[0][0]) if rows else None
+    if run == baseline:
+        raise ArgumentError(f"run {run!r} cannot be its own baseline; name another")
+    return run
+
+
+def _evaluate(con: duckdb.DuckDBPyConnection, name: str, query: str | Path, given: dict[str, Any]) -> Expectation:
+    started = time.perf_counter()
+    name, meaning = one_line(name), ""
+    try:
+        text = query.read_text(encoding="utf-8-sig") if isinstance(query, Path) else query
+        meaning, severity = _comment(text)
+        n, columns, rows = _violations(con, text, given)
+    except (duckdb.Error, QueryError, OSError, UnicodeDecodeError) as error:
+        return Expectation(name, meaning, "error", one_line(error), None, seconds=time.perf_counter() - started)
+    facts = dict(zip(columns, rows[0], strict=True)).get("message") if rows else None
+    message = facts or meaning or ("rows that should not be" if n else "")
+    return Expectation(
+        name,
+        meaning,
+        _SEVERITIES[severity] if n else "pass",
+        one_line(message),
+        n,
+        columns,
+        rows if n else (),
+        time.perf_counter() - started,
+    )
+
+
+def _comment(text: str) -> tuple[str, str]:
+    """The meaning and the severity that the comment at the top of a query states."""
+    meaning: list[str] = []
+    keys: dict[str, str] = {}
+    for line in text.splitlines():
+        if line.strip() and not line.lstrip().startswith("--"):
+            break
+        words = line.strip().lstrip("-").strip()
+        key = _KEY.fullmatch(words)
+        if key:
+            keys[key[1].lower()] = key[2].strip().lower()
+        elif not keys.keys() - {"severity"}:
+            meaning.append(words)
+    severity = keys.get("severity", "error")
+    if severity not in _SEVERITIES:
+        raise QueryError(f"severity is {' or '.join(_SEVERITIES)}, not {severity!r}")
+    return one_line(" ".join(meaning)), severity
+
+
+def _violations(
+    con: duckdb.DuckDBPyConnection, text: str, given: dict[str, Any]
+) -> tuple[int, tuple[str, ...], tuple[tuple[Any, ...], ...]]:
+    """How many rows of a query are violations, its columns, and the first of them; its first row when there is none."""
+    parsed = con.extract_statements(text)
+    kinds = [statement.type.name for statement in parsed]
+    if kinds != ["SELECT"]:
+        raise QueryError(f"an expectation is one SELECT, this is {', '.join(kinds) or 'empty'}")
+    wanted = parsed[0].named_parameters
+    unknown = sorted(wanted - given.keys())
+    if unknown:
+        raise QueryError(f"${unknown[0]} is not given; there are: {', '.join('$' + name for name in given)}")
+    rows: list[tuple[Any, ...]] = []
+    first: list[tuple[Any, ...]] = []
+    n = 0
+    statements.execute(con, "begin_read_only")  # a SELECT may hold an INSERT in its WITH
+    try:
+        relation = con.sql(parsed[0], params={name: given[name] for name in wanted} or None)
+        with relation.to_arrow_reader(_BATCH) as reader:
+            for batch in reader:
+                bad = _bad(batch)
+                n += bad.num_rows
+                rows += _plain(bad.slice(0, SHOWN - len(rows)))
+                first = first or _plain(batch.slice(0, 1))
+    finally:
+        con.rollback()
+    return n, tuple(relation.columns), tuple(rows or first)
+
+
+def _bad(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The violations among the rows: all, or those whose column `violated` is not false; NULL is no proof."""
+    column = batch.schema.get_field_index("violated")
+    if column < 0 or not pa.types.is_boolean(batch.schema.field(column).type):
+        return batch
+    return batch.filter(pc.fill_null(batch.column(column), True))
+
+
+def _plain(batch: pa.RecordBatch) -> list[tuple[Any, ...]]:
+    """Rows as Python values."""
+    columns = []
+    for column in batch.columns:
+        try:
+            columns.append(column.to_pylist())
+        except (OverflowError, ValueError):  # such as the date 'infinity'
+            columns.append(["beyond Python's calendar"] * batch.num_rows)
+    return list(zip(*columns, strict=True))

@@ -1,0 +1,307 @@
+"""Images in, Arrow out: decode, transform and forward in workers that share nothing, with errors as data.
+
+On a CPU every worker takes a micro-batch from bytes to probabilities with one intra-op thread, so all cores stay busy
+without waiting for each other. On a GPU the workers decode, and one batch at a time goes through the device.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any
+
+import pyarrow as pa
+import torch
+from torch import Tensor
+
+from ..core import decode
+from ..core.arrow import ERROR_TYPE, spread
+from ..core.classes import OUTSIDE, ClassMap
+from ..core.faults import point
+from ..core.interrupts import Interruptible
+from ..errors import ImageError, InferenceError
+from . import device as devices
+from . import hooks, stages
+from .fuse import fast_copy
+from .model import Model
+from .stages import STAGES, Item
+from .transforms import split_transform
+
+CPU_BATCH, DECODE_BATCH = 8, 8
+Submit = Callable[..., Future[Any]]
+
+
+class Engine(Interruptible):
+    """Run a model over Arrow arrays of images; callable as an Arrow UDF, from several threads at once.
+
+    The module given stays as it is: a copy runs, with batch norm folded into convolutions and channels_last. An image
+    has the same answer regardless of its neighbors: every pass is of `batch_size` images, and each has its own index.
+
+    Args:
+        model: what to run.
+        class_map: turns the model's outputs into classes of a data set; None keeps the outputs.
+        batch_size: images per forward pass; default 8 on CPU (measured fastest for one thread), and on CUDA the power
+            of two beyond which throughput stops growing. Halved for good when memory runs out.
+        device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1", …
+        advance: called with the number of images finished, for progress.
+        dtype: "fp32"; "bf16"; or "fp16", on CUDA only; the type of convolutions and matrix products.
+        compile: run the module through `torch.compile`, which takes many seconds first.
+
+    Raises:
+        ArgumentError: no such device or dtype.
+        InferenceError: no CUDA here, or the module cannot be compiled.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        class_map: ClassMap | None = None,
+        *,
+        batch_size: int | None = None,
+        device: str = "auto",
+        advance: Callable[[int], None] | None = None,
+        dtype: str = "fp32",
+        compile: bool = False,  # noqa: A002 - torch's own word
+    ) -> None:
+        super().__init__()
+        self.model, self.class_map, self.advance = model, class_map, advance or (lambda _n: None)
+        self.device, self.dtype = devices.find(device), dtype
+        self._dtype = devices.find_dtype(dtype, self.device)
+        self._cuda = self.device.type == "cuda"
+        self.seconds = dict.fromkeys(STAGES, 0.0)
+        self.output_type = output_type(model, class_map)
+        self._lock = threading.Lock()
+        self._kept, self._stack = threading.local(), ExitStack()
+        self._forward_lock: AbstractContextManager[Any] = threading.Lock() if self._cuda else nullcontext()
+        self._stream: Any = torch.cuda.Stream(self.device) if self._cuda else None  # type: ignore[no-untyped-call]
+        self._threads = torch.get_num_threads()
+        self._pixels = split_transform(model.transform)
+        self._module: Callable[[Tensor], Tensor] = fast_copy(model, self._dtype).to(self.device)
+        self._stack.enter_context(hooks.keep_output(self._module, model.layer, self._keep))
+        self._plan = self._staged if self._cuda else self._share_nothing
+        self._pool = ThreadPoolExecutor(
+            devices.count_cores(), "infer", initializer=None if self._cuda else devices.use_one_thread
+        )
+        self.batch_size = batch_size or CPU_BATCH
+        if compile:
+            self._compile()
+        if self._cuda and batch_size is None:
+            self.batch_size = devices.find_batch_size(self._try_size)
+
+    def close(self) -> None:
+        """Release the workers and the hook; the model stays usable."""
+        self._pool.shutdown(cancel_futures=True)
+        self._stack.close()
+        torch.set_num_threads(self._threads)
+
+    def __call__(self, column: pa.ChunkedArray) -> pa.Array:
+        """Answers for an Arrow array of STRUCT(bytes, path), in order; NULL for a NULL image."""
+        futures: list[Future[Any]] = []
+
+        def submit(function: Callable[..., Any], *given: Any) -> Future[Any]:
+            futures.append(self._pool.submit(function, *given))
+            return futures[-1]
+
+        try:
+            parts = [future.result() for future in self._plan(column, submit)]
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+        return pa.concat_arrays(parts) if parts else pa.array([], self.output_type)
+
+    def _share_nothing(self, column: pa.ChunkedArray, submit: Submit) -> list[Future[pa.Array]]:
+        """CPU: every worker takes its batches from bytes to answers."""
+
+        def run(rows: pa.ChunkedArray) -> pa.Array:
+            items = self._decode(rows)
+            self._forward(items)
+            return self._conclude(items)
+
+        size = self.batch_size
+        return [submit(run, column.slice(start, size)) for start in range(0, len(column), size)]
+
+    def _staged(self, column: pa.ChunkedArray, submit: Submit) -> list[Future[pa.Array]]:
+        """CUDA: workers decode, the calling thread feeds the device, workers turn tensors into rows."""
+        starts = range(0, len(column), DECODE_BATCH)
+        decoded = [submit(self._decode, column.slice(start, DECODE_BATCH)) for start in starts]
+        parts: list[Future[pa.Array]] = []
+        waiting: list[Item] = []
+        for future in decoded:
+            waiting += future.result()
+            while len(waiting) >= self.batch_size or (future is decoded[-1] and waiting):
+                batch, waiting = waiting[: self.batch_size], waiting[self.batch_size :]
+                self._forward(batch)
+                parts.append(submit(self._conclude, batch))
+        return parts
+
+    def _keep(self, activation: Tensor) -> None:
+        self._kept.value = activation
+
+    def _spent(self, seconds: dict[str, float]) -> None:
+        with self._lock:
+            for stage, value in seconds.items():
+                self.seconds[stage] += value
+
+    def _decode(self, rows: pa.ChunkedArray) -> list[Item]:
+        point("batch")
+        if self.interrupted:
+            raise InferenceError("interrupted")
+        seconds = dict.fromkeys(STAGES[:3], 0.0)
+        items = self.each_in_time(
+            lambda row: stages.load(row, self._to_tensor, seconds),
+            rows.to_pylist(),
+            lambda _row: stages.too_slow(),
+            decode.MAX_SECONDS,
+            devices.use_one_thread,
+        )
+        self._spent(seconds)
+        return items
+
+    def _to_tensor(self, picture: Any) -> Tensor:
+        tensor = self._pixels.load(picture)
+        if tuple(tensor.shape) != self.model.input_shape:
+            raise ImageError(f"shape {tuple(tensor.shape)}, expected {self.model.input_shape}")
+        return tensor
+
+    def _forward(self, items: list[Item]) -> None:
+        """Fill in logits and activations; out of memory halves the batch size for good, down to one image."""
+        start, first = time.perf_counter(), 0
+        while first < len(items):
+            size = self.batch_size
+            batch = items[first : first + size]
+            try:
+                self._answer(batch, size)
+            except torch.OutOfMemoryError:
+                self._halve(size)
+                continue
+            first += size
+        self._spent({"forward": time.perf_counter() - start})
+
+    def _halve(self, size: int) -> None:
+        with self._lock:
+            self.batch_size = min(self.batch_size, size // 2)
+        if self._cuda:
+            torch.cuda.empty_cache()
+
+    def _answer(self, batch: list[Item], size: int) -> None:
+        """Passes of always `size` images, each at its own index: an answer does not depend on its neighbors.
+
+        Raises:
+            torch.OutOfMemoryError: a batch of more than one image does not fit.
+        """
+
+        def answer(indices: Sequence[int]) -> None:
+            logits, activations = self._pass({index: batch[index].inputs for index in indices}, size)
+            if tuple(logits.shape) != (size, self.model.n_outputs):
+                raise InferenceError(f"logits of shape {tuple(logits.shape)}, expected {(size, self.model.n_outputs)}")
+            for index in indices:
+                kept = {} if activations is None else {"activation": activations[index]}
+                outputs = batch[index].outputs = {"logits": logits[index], **kept}
+                if not all(value.isfinite().all() for value in outputs.values()):
+                    batch[index].fail("forward", InferenceError("the output is NaN or infinite"))
+
+        ready = [index for index, item in enumerate(batch) if item.inputs is not None]
+        stages.bisect(batch, ready, answer, lambda error: isinstance(error, torch.OutOfMemoryError) and size > 1)
+
+    def _pass(self, tensors: dict[int, Tensor], size: int) -> tuple[Tensor, Tensor | None]:
+        """Logits and activations of `size` images, those of `tensors` at their indices and blanks elsewhere."""
+        point("forward")
+        shape = (size, *self.model.input_shape)
+        layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
+        batch = torch.empty(shape, dtype=self._pixels.dtype, memory_format=layout, pin_memory=self._cuda).zero_()
+        for index, tensor in tensors.items():
+            batch[index] = tensor
+        with torch.inference_mode(), self._forward_lock, self._on_device():
+            logits = self._module(self._pixels.finish(batch.to(self.device, non_blocking=True))).float().cpu()
+            return logits, self._kept.value.float().cpu() if self.model.layer else None
+
+    @contextmanager
+    def _on_device(self) -> Iterator[None]:
+        """The dtype; on CUDA also the stream of this engine, and products of fp32 that are not rounded to TF32."""
+        with ExitStack() as stack:
+            if self._dtype != torch.float32:
+                stack.enter_context(torch.autocast(self.device.type, self._dtype))
+            if self._cuda:
+                stack.enter_context(torch.cuda.stream(self._stream))
+                stack.enter_context(torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False))
+            yield
+
+    def _try_size(self, size: int) -> None:
+        """One pass over blank images; answers are on the host when it returns."""
+        self._pass({}, size)
+
+    def _compile(self) -> None:
+        """Compile in a worker, where the number of threads is the one that inference will have.
+
+        Raises:
+            InferenceError: what torch.compile says.
+        """
+        try:
+            self._module = torch.compile(self._module)
+            self._pool.submit(self._try_size, self.batch_size).result()
+        except Exception as error:
+            first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+            self.close()
+            raise InferenceError(
+                f"torch.compile fails on {self.model.name}: {first}; run it without compile"
+            ) from error
+
+    def _conclude(self, items: list[Item]) -> pa.Array:
+        self.advance(len(items))
+        good = [item.is_answered for item in items]
+        outputs = [item.outputs for item in items if item.is_answered and item.outputs is not None]
+        columns: dict[str, pa.Array] = {}
+        if outputs:
+            scored = score(torch.stack([one["logits"] for one in outputs]), self.class_map)
+            if self.model.layer:
+                scored["activation"] = torch.stack([one["activation"] for one in outputs])
+            columns = {name: spread(values.numpy(), good) for name, values in scored.items()}
+        columns["sha256"] = pa.array([item.sha256 for item in items], pa.string())
+        columns["error"] = pa.array([item.error for item in items], ERROR_TYPE)
+        arrays = [
+            columns[field.name].cast(field.type) if field.name in columns else pa.nulls(len(good), field.type)
+            for field in self.output_type
+        ]
+        missing = pa.array([item.missing for item in items])
+        return pa.StructArray.from_arrays(arrays, fields=list(self.output_type), mask=missing)
+
+
+def score(logits: Tensor, class_map: ClassMap | None) -> dict[str, Tensor]:
+    """Predictions from logits (B, n): pred, confidence, probs, and with a class map raw_pred, raw_confidence, inside.
+
+    restricted: probabilities of the outputs of each class are summed and renormalized over the classes.
+    open: arg-max over all outputs, -1 when it belongs to no class; probs are the sums, not renormalized.
+    Ties go to the lower index.
+    """
+    probs = logits.double().softmax(1)
+    raw_confidence, raw_pred = probs.max(1).values, probs.argmax(1)
+    if class_map is None:
+        return {"pred": raw_pred, "confidence": raw_confidence, "probs": probs}
+    to_class = torch.tensor(class_map.to_class)
+    spread = torch.zeros(len(to_class), class_map.n_classes, dtype=probs.dtype)
+    mapped = (to_class != OUTSIDE).nonzero().squeeze(1)
+    spread[mapped, to_class[mapped]] = 1
+    inside_logits = logits.double()[:, mapped]
+    within = (
+        (inside_logits.softmax(1) @ spread[mapped]) if len(mapped) else torch.zeros(len(logits), class_map.n_classes)
+    )
+    inside = probs[:, mapped].sum(1)
+    raw = {"raw_pred": raw_pred, "raw_confidence": raw_confidence, "inside": inside}
+    if class_map.policy == "open":
+        return {"pred": to_class[raw_pred], "confidence": raw_confidence, "probs": probs @ spread, **raw}
+    return {"pred": within.argmax(1), "confidence": within.max(1).values, "probs": within, **raw}
+
+
+def output_type(model: Model, class_map: ClassMap | None) -> pa.StructType:
+    """Arrow type of one answer."""
+    width = class_map.n_classes if class_map else model.n_outputs
+    fields = [("pred", pa.int32()), ("confidence", pa.float32()), ("probs", pa.list_(pa.float32(), width))]
+    if class_map is not None:
+        fields += [("raw_pred", pa.int32()), ("raw_confidence", pa.float32()), ("inside", pa.float32())]
+    if model.n_activations is not None:
+        fields.append(("activation", pa.list_(pa.float32(), model.n_activations)))
+    return pa.struct([*fields, ("sha256", pa.string()), ("error", ERROR_TYPE)])

@@ -1,0 +1,114 @@
+"""Weights and architectures: torchvision's names, local files, state dicts."""
+
+from __future__ import annotations
+
+import hashlib
+import urllib.error
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..core.classes import Classes, imagenet1k
+from ..errors import InferenceError, NotFoundError, near_matches
+from .transforms import Transform
+
+_WRAPPERS = ("state_dict", "model_state_dict", "model")
+
+
+def known_models() -> list[str]:
+    """Names of torchvision's classification models."""
+    from torchvision import models
+
+    names: list[str] = models.list_models(module=models)
+    return names
+
+
+def from_torchvision(
+    name: str, weights: str | Path | None, classes: Classes | None, trust_pickle: bool
+) -> tuple[nn.Module, Transform, Classes | None, str]:
+    from torchvision import models
+
+    if name not in known_models():
+        raise NotFoundError(f"no model {name!r} in torchvision{near_matches(name, known_models())}")
+    enum = models.get_model_weights(name)
+    transform: Transform = enum.DEFAULT.transforms()
+    size = {} if classes is None or len(classes) == len(imagenet1k()) else {"num_classes": len(classes)}
+    if weights is None:
+        return models.get_model(name, weights=None, **size), transform, None, "random"
+    if str(weights) in enum.__members__:
+        chosen = enum[str(weights)]
+        try:
+            module = models.get_model(name, weights=chosen)
+        except (urllib.error.URLError, OSError) as error:
+            raise InferenceError(f"cannot download {chosen}: {error}; give weights= a local file") from None
+        return module, chosen.transforms(), _categories(chosen), chosen.name
+    file = Path(weights).expanduser()
+    if not file.is_file():
+        members = ", ".join(enum.__members__)
+        raise NotFoundError(f"no weights {weights!r} for {name}; give one of {members}, or a file that exists")
+    official = next((one for one in enum if one.url.rpartition("/")[2] == file.name), None)
+    if official is None:
+        module = models.get_model(name, weights=None, **size)
+        load_state(module, file, trust_pickle)
+        return module, transform, None, str(file)
+    inputs = {"transform_input": True} if name in ("googlenet", "inception_v3") else {}  # as torchvision loads them
+    module = models.get_model(name, weights=None, **inputs)
+    load_state(module, file, trust_pickle)
+    return module, official.transforms(), _categories(official), str(file)
+
+
+def _categories(weights: Any) -> Classes | None:
+    names = tuple(weights.meta["categories"] or ())
+    return imagenet1k() if names == imagenet1k().names else (Classes(names) if names else None)
+
+
+def load_state(module: nn.Module, file: Path, trust_pickle: bool) -> None:
+    if not file.is_file():
+        raise NotFoundError(f"no weights file {file}")
+    state = _read_state(file, trust_pickle)
+    for wrapper in _WRAPPERS:
+        if isinstance(state.get(wrapper), dict):
+            state = state[wrapper]
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    try:
+        module.load_state_dict(state)
+    except (RuntimeError, AttributeError) as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:3]]
+        raise InferenceError(
+            f"{file} does not fit {type(module).__name__}: {'; '.join(lines)[:300]}; "
+            "is it another architecture, or another number of classes (classes=)?"
+        ) from error
+
+
+def _read_state(file: Path, trust_pickle: bool) -> dict[str, Any]:
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return dict(load_file(file))
+        state = torch.load(file, map_location="cpu", weights_only=not trust_pickle)
+    except Exception as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        advice = (
+            "" if trust_pickle else "; a file that you made yourself can be read with trust_pickle (--trust-pickle)"
+        )
+        raise InferenceError(
+            f"{file} does not hold a plain state dict (safetensors, or .pth of tensors): {first[:200]}{advice}"
+        ) from error
+    if isinstance(state, nn.Module):
+        return dict(state.state_dict())
+    if not isinstance(state, dict):
+        raise InferenceError(f"{file} holds a {type(state).__name__}, not a state dict")
+    return state
+
+
+def hash_weights(module: nn.Module) -> str:
+    """SHA-256 over name, type, shape and bytes of every tensor of the state dict, whatever file it came from."""
+    digest = hashlib.sha256()
+    for key, value in sorted(module.state_dict().items()):
+        if isinstance(value, Tensor):
+            digest.update(f"{key} {value.dtype} {tuple(value.shape)}\n".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,124 @@
+"""Models: a network, its weights, its transform, its classes, and the layer whose output is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..core.classes import Classes, load_classes, numbered
+from ..errors import InferenceError
+from .hooks import find_layer, keep_output
+from .loading import from_torchvision, hash_weights, load_state
+from .transforms import Transform
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network ready to predict; made by `load_model`.
+
+    Attributes:
+        name: SQL name of the function and default name of the run.
+        module: the network in eval mode; maps (B, *input_shape) to logits (B, n_outputs).
+        transform: maps an RGB PIL image to a float tensor of `input_shape`.
+        classes: names of the outputs, in order.
+        layer: name of the sub-module whose pooled output is the activation, or None.
+        weights: where the weights came from: an enum name, a path, "random" or "module".
+        weights_sha256: hash of names, types, shapes and values of the state dict.
+        input_shape: (C, H, W).
+        n_activations: width of the activation, None without a layer.
+        trusted_pickle: whether loading the weights was allowed to run code of their file.
+    """
+
+    name: str
+    module: nn.Module
+    transform: Transform
+    classes: Classes
+    layer: str | None
+    weights: str
+    weights_sha256: str
+    input_shape: tuple[int, ...]
+    n_activations: int | None
+    trusted_pickle: bool = False
+
+    @property
+    def n_outputs(self) -> int:
+        """Width of the output."""
+        return len(self.classes)
+
+
+def load_model(
+    model: str | nn.Module,
+    weights: str | Path | None = "DEFAULT",
+    *,
+    layer: str | None = None,
+    transform: Transform | None = None,
+    classes: Classes | Sequence[str] | str | Path | int | None = None,
+    name: str | None = None,
+    trust_pickle: bool = False,
+) -> Model:
+    """Load a classification model, check it with one dummy image, and know what it is.
+
+    Args:
+        model: a name of `torchvision.models.list_models()`, or any `nn.Module` mapping (B, C, H, W) to logits (B, n).
+        weights: for a name: an enum name such as "DEFAULT" or "IMAGENET1K_V1" (downloaded once), a file
+            (`.safetensors`, or a `.pth` state dict, read with `weights_only=True`), or None for random weights.
+            A module keeps its own weights, unless a file is given.
+        layer: sub-module whose output becomes the activation: (B, C, H, W) and (B, H, W, C) are averaged over H and W,
+            (B, T, C) gives the class token where the module has one, else the mean over T.
+        transform: maps an RGB PIL image to a (C, H, W) float tensor; default is that of the torchvision weights.
+        classes: names of the outputs: a list, a file, "imagenet1k", or how many; default is what the weights say.
+        name: SQL name; default is the model's, or the module's class in lower case.
+        trust_pickle: read a weights file that holds more than tensors, such as a whole pickled module, which runs
+            whatever code is in it. Only for files you made yourself; runs record it.
+
+    Returns:
+        The model in eval mode, on the CPU.
+
+    Raises:
+        NotFoundError: unknown model, weights or layer; names near matches.
+        InferenceError: weights that do not fit or cannot be downloaded, or a forward pass that fails.
+    """
+    given = load_classes(classes) if classes is not None else None
+    if isinstance(model, str):
+        module, default_transform, found, origin = from_torchvision(model, weights, given, trust_pickle)
+        transform, sql_name = transform or default_transform, name or model
+    else:
+        origin, found, sql_name = "module", None, name or type(model).__name__.lower()
+        module = model
+        if weights not in (None, "DEFAULT"):
+            load_state(module, Path(str(weights)), trust_pickle)
+            origin = str(weights)
+    if transform is None:
+        raise InferenceError("a module needs transform=, a function from an RGB PIL image to a (C, H, W) float tensor")
+    module = module.cpu().eval()
+    if layer is not None:
+        find_layer(module, layer)
+    shape, n_outputs, n_activations = _probe(module, transform, layer)
+    names = given or found or numbered(n_outputs)
+    if len(names) != n_outputs:
+        raise InferenceError(f"{sql_name} has {n_outputs} outputs, but classes= names {len(names)}")
+    digest = hash_weights(module)
+    return Model(sql_name, module, transform, names, layer, origin, digest, shape, n_activations, trust_pickle)
+
+
+def _probe(module: nn.Module, transform: Transform, layer: str | None) -> tuple[tuple[int, ...], int, int | None]:
+    """Shapes of input, output and activation, from one gray image."""
+    from PIL import Image
+
+    kept: list[Tensor] = []
+    try:
+        tensor = transform(Image.new("RGB", (256, 256), (128, 128, 128)))
+        with torch.inference_mode(), keep_output(module, layer, kept.append):
+            output = module(tensor.unsqueeze(0))
+    except Exception as error:
+        raise InferenceError(f"the model fails on a gray 256 x 256 image: {type(error).__name__}: {error}") from error
+    if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[0] != 1:
+        found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise InferenceError(f"a model gives logits of shape (B, n), this one gives {found} for B = 1")
+    if layer is not None and not kept:
+        raise InferenceError(f"layer {layer!r} takes no part in the forward pass; choose another")
+    return tuple(tensor.shape), output.shape[1], kept[0].shape[1] if kept else None

@@ -1,0 +1,167 @@
+"""Charts of calibration, differences and slices, drawn as those of `bars`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .drawing import distinct, name_axis, padding
+
+Row = dict[str, Any]
+
+_SHARE: Row = {"type": "quantitative", "scale": {"domain": [0, 1]}, "axis": {"format": ".0%", "tickCount": 5}}
+_WIDTH = 420
+
+
+def reliability(rows: Sequence[Row]) -> Row:
+    """Accuracy against mean confidence, one point a bin, with intervals and the line of perfect calibration."""
+    x = {**_SHARE, "title": "mean confidence of the bin"}
+    y = {**_SHARE, "title": "accuracy"}
+    return {
+        "width": _WIDTH,
+        "height": 240,
+        "data": {"values": list(rows)},
+        "layer": [
+            {
+                "data": {"values": [{"at": 0}, {"at": 1}]},
+                "mark": {"type": "line", "color": "var(--muted)", "strokeDash": [4, 4], "strokeWidth": 1.2},
+                "encoding": {"x": {"field": "at", **x}, "y": {"field": "at", **y}},
+            },
+            {
+                "mark": {"type": "line", "color": "var(--accent)", "strokeWidth": 1.2, "opacity": 0.5},
+                "encoding": {"x": {"field": "confidence", **x}, "y": {"field": "accuracy", **y}},
+            },
+            {
+                "mark": {"type": "rule", "color": "var(--accent)", "strokeWidth": 2, "strokeCap": "round"},
+                "encoding": {
+                    "x": {"field": "confidence", **x},
+                    "y": {"field": "ci_low", **y},
+                    "y2": {"field": "ci_high"},
+                },
+            },
+            {
+                "mark": {"type": "point", "color": "var(--accent)", "filled": True, "opacity": 1},
+                "encoding": {
+                    "x": {"field": "confidence", **x},
+                    "y": {"field": "accuracy", **y},
+                    "size": {
+                        "field": "n",
+                        "type": "quantitative",
+                        "scale": {"type": "sqrt", "range": [12, 180]},
+                        "legend": None,
+                    },
+                },
+            },
+        ],
+    }
+
+
+def histogram(rows: Sequence[Row]) -> Row:
+    """How many right and wrong answers at each confidence: bars on either side of zero, wrong ones below."""
+    values = [
+        {"low": row["low"] + 0.004, "high": row["low"] + 0.046, "n": sign * row[field], "hue": hue}
+        for row in rows
+        for field, sign, hue in (("n_right", 1, "var(--accent)"), ("n_wrong", -1, "var(--wrong)"))
+        if row[field]
+    ]
+    count = {
+        "type": "quantitative",
+        "title": "images (square-root scale)",
+        "scale": {"type": "sqrt", "nice": False},
+        "axis": {"tickCount": 6, "labelExpr": "format(abs(datum.value), ',')", "labelOverlap": True},
+    }
+    return {
+        "width": _WIDTH,
+        "height": 240,
+        "data": {"values": values},
+        "mark": {"type": "bar"},
+        "encoding": {
+            "x": {"field": "low", **_SHARE, "title": "confidence"},
+            "x2": {"field": "high"},
+            "y": {"field": "n", **count},
+            "y2": {"datum": 0},
+            "color": {"field": "hue", "type": "nominal", "scale": None},
+        },
+    }
+
+
+def risk(rows: Sequence[Row]) -> Row:
+    """The error rate of the most confident images against how many of them are answered."""
+    y = {
+        "field": "risk",
+        "type": "quantitative",
+        "title": "error rate of those",
+        "scale": {"zero": True, "nice": True},
+        "axis": {"format": "~%", "tickCount": 5},
+    }
+    return {
+        "width": _WIDTH,
+        "height": 240,
+        "data": {"values": [{"coverage": row["coverage"], "risk": row["risk"]} for row in rows]},
+        "mark": {"type": "line", "color": "var(--wrong)", "strokeWidth": 2, "interpolate": "step-before"},
+        "encoding": {"x": {"field": "coverage", **_SHARE, "title": "share of images answered"}, "y": y},
+    }
+
+
+def differences(rows: Sequence[Row], title: str) -> Row:
+    """Differences with intervals around zero: field `name`, `diff`, `ci_low`, `ci_high`."""
+    x = {
+        "type": "quantitative",
+        "title": title,
+        "axis": {"labelExpr": "format(datum.value * 100, '+~f')", "tickCount": 5},
+    }
+    zero: Row = {
+        "data": {"values": [{"at": 0}]},
+        "mark": {"type": "rule", "color": "var(--muted)", "strokeDash": [4, 4]},
+        "encoding": {"x": {"field": "at", **x}},
+    }
+    hues = [
+        "var(--accent)" if row["ci_low"] > 0 else "var(--wrong)" if row["ci_high"] < 0 else "var(--muted)"
+        for row in rows
+    ]
+    return _ranges(rows, hues, "diff", x, zero)
+
+
+def error_rates(rows: Sequence[Row], overall: float) -> Row:
+    """Error rates of slices with intervals, against the error rate over all."""
+    x = {
+        "type": "quantitative",
+        "title": "error rate (line: 95% interval; dashed: all images)",
+        "scale": {"zero": True},
+        "axis": {"format": "~%", "tickCount": 5},
+    }
+    base: Row = {
+        "data": {"values": [{"at": overall}]},
+        "mark": {"type": "rule", "color": "var(--muted)", "strokeDash": [4, 4]},
+        "encoding": {"x": {"field": "at", **x}},
+    }
+    return _ranges(rows, ["var(--wrong)" if row["worse"] else "var(--accent)" for row in rows], "error_rate", x, base)
+
+
+def _ranges(rows: Sequence[Row], hues: Sequence[str], middle: str, x: Row, line: Row) -> Row:
+    short = distinct([row["name"] for row in rows], 30)
+    order = list(short.values())
+    kept = ("ci_low", "ci_high", middle)
+    values = [
+        {"name": short[row["name"]], "hue": hue, **{key: row[key] for key in kept}}
+        for row, hue in zip(rows, hues, strict=True)
+    ]
+    hue = {"field": "hue", "type": "nominal", "scale": None}
+    y = name_axis("name", order)
+    return {
+        "width": 300,
+        "height": {"step": 24},
+        "padding": padding(order),
+        "data": {"values": values},
+        "layer": [
+            line,
+            {
+                "mark": {"type": "rule", "strokeWidth": 2, "strokeCap": "round"},
+                "encoding": {"y": y, "x": {"field": "ci_low", **x}, "x2": {"field": "ci_high"}, "color": hue},
+            },
+            {
+                "mark": {"type": "point", "filled": True, "size": 60, "opacity": 1},
+                "encoding": {"y": y, "x": {"field": middle, **x}, "color": hue},
+            },
+        ],
+    }

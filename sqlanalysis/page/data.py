@@ -1,0 +1,238 @@
+"""The data inside a page: rows and thumbnails as Arrow in base64, and the way back from a page to tables.
+
+Every image is a row of small numbers, 10 to 20 bytes in the file; confidences are the run's own 32-bit numbers, so that
+what the page counts is what the macros count. Thumbnails fill what is left of the page's size, mistakes first.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import gzip
+import html
+import json
+import os
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..core import decode, progress
+from ..db import statements, templates
+from ..errors import ImageError, NotFoundError, QueryError, SchemaError
+
+MAX_ROWS = 1_000_000
+FIXED_MB = 1.0
+_CHUNK = 512
+_SMALLEST = 100  # bytes; nearly all thumbnails are larger, so this bounds how many are listed
+_BLOCK = r'<script type="{kind}" id="{name}">(.*?)</script>'
+KINDS = {"facts": "application/json", "rows": "application/vnd.apache.arrow.stream+gzip;base64"}
+KINDS["thumbnails"] = "application/vnd.apache.arrow.stream;base64"
+
+
+@dataclass(frozen=True)
+class Pack:
+    """What a page holds besides its text: facts for JSON, and two tables as base64."""
+
+    facts: dict[str, Any]
+    rows: str
+    thumbnails: str
+    n_thumbnails: int
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """The type of each data block."""
+        return KINDS
+
+
+def pack(
+    con: duckdb.DuckDBPyConnection,
+    run: str,
+    others: Sequence[str],
+    folder: str | None,
+    max_mb: float,
+    shown: int = 0,
+) -> Pack:
+    """The rows of a run, and as many thumbnails as `max_mb` leaves room for beside `shown` bytes of other images.
+
+    File names are told from below `folder` on; without one none is.
+
+    Raises:
+        SchemaError: the rows alone need more.
+    """
+    n, columns = _shape(con, run)
+    names: dict[str, Any] = {"run": run, "sampled": n > MAX_ROWS}
+    values: dict[str, Any] = {"folder": folder or ""} | ({"max_rows": MAX_ROWS} if names["sampled"] else {})
+    table = _rows_of(con, values, **names, others=others, placed="x" in columns, redacted=folder is None)
+    rows = _rows(table)
+    need = FIXED_MB + (len(rows) + shown) / 1e6
+    left = max_mb - need
+    if left < 0:
+        raise SchemaError(
+            f"a page of {table.num_rows:,} images needs {need:.1f} MB, more than {max_mb:g}; "
+            f"raise max_mb (--max-mb), or report a run over fewer images"
+        )
+    facts = {
+        "run": run,
+        "n": table.num_rows,
+        "total": n,
+        "classes": [name for _, name in statements.fetch(con, "page_classes", run=run)],
+        "labeled": any(label >= 0 for label in table["label"].unique().to_pylist()),
+    }
+    facts |= _extent(con, run) if "x" in columns else {"extent": None}
+    small = _thumbnails(con, left * 1e6 * 3 / 4, table.num_rows, names, values, probs="probs" in columns)
+    return Pack(facts, rows, _base64(_stream(small)), small.num_rows)
+
+
+def _rows_of(con: duckdb.DuckDBPyConnection, values: dict[str, Any], **names: Any) -> pa.Table:
+    try:
+        return con.sql(templates.render("page_rows", **names), params=values).to_arrow_table()
+    except duckdb.Error as error:
+        raise QueryError(f"page_rows: {str(error).strip()}") from error
+
+
+def _shape(con: duckdb.DuckDBPyConnection, run: str) -> tuple[int, set[str]]:
+    counts = statements.fetch(con, "run_counts", run=run)
+    return counts[0][0], {name for (name,) in statements.fetch(con, "run_columns", run=run)}
+
+
+def _extent(con: duckdb.DuckDBPyConnection, run: str) -> dict[str, Any]:
+    """The corner and the unit of the coordinates, and how far they reach: 65,534 along the longer side."""
+    left, low, width, height = statements.fetch(con, "page_bounds", run=run)[0]
+    if left is None:
+        return {"extent": None}
+    span = max(width, height) or 1.0
+    extent = [max(1, round(side / span * 65534)) for side in (width, height)]
+    return {"left": left, "low": low, "span": max(width, height), "extent": extent}
+
+
+def _rows(table: pa.Table) -> str:
+    """The narrowest integers that hold the numbers, compressed."""
+    columns = {}
+    for name in table.column_names:
+        column = table[name].combine_chunks()
+        if pa.types.is_integer(column.type) and name not in ("x", "y", "differ"):
+            low, high = (pc.min_max(column)[end].as_py() or 0 for end in ("min", "max"))
+            fits = (kind for kind in (pa.int8(), pa.int16(), pa.int32()) if _holds(kind, low, high))
+            column = column.cast(next(fits, pa.int64()))
+        columns[name] = column
+    return _base64(gzip.compress(_stream(pa.table(columns)), 6, mtime=0))
+
+
+def _holds(kind: pa.DataType, low: int, high: int) -> bool:
+    top = 1 << (kind.bit_width - 1)
+    return bool(-top <= low and high < top)
+
+
+def _stream(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return bytes(sink.getvalue())
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _thumbnails(
+    con: duckdb.DuckDBPyConnection, room: float, n: int, names: dict[str, Any], values: dict[str, Any], *, probs: bool
+) -> pa.Table:
+    """Thumbnails in order of need until `room` bytes are full: columns row (in the page's rows) and image."""
+    limits = {"max_images": min(n, int(room / _SMALLEST))} | {
+        name: value for name, value in values.items() if name == "max_rows"
+    }
+    wanted = statements.fetch(con, "thumbnail_order", limits, **names, probs=probs)
+    small: dict[int, bytes] = {}
+    start, size = 0, _CHUNK
+    with progress.track("thumbnails", len(wanted)) as advance, ThreadPoolExecutor(os.cpu_count() or 2) as pool:
+        while room > _CHUNK and start < len(wanted):
+            batch = sorted(wanted[start : start + size])
+            made = [pair for at in range(0, len(batch), _CHUNK) for pair in _made(con, pool, batch[at : at + _CHUNK])]
+            advance(len(batch))
+            if not made:  # the files are elsewhere now
+                break
+            for row, picture in made:
+                if len(picture) + 8 <= room:
+                    room -= len(picture) + 8
+                    small[row] = picture
+            start, mean = start + size, sum(len(picture) for _, picture in made) / len(made)
+            size = max(16, int(0.95 * room / (mean + 8)))
+    return pa.table({"row": pa.array(list(small), pa.uint32()), "image": pa.array(list(small.values()), pa.binary())})
+
+
+def _made(
+    con: duckdb.DuckDBPyConnection, pool: ThreadPoolExecutor, chunk: list[tuple[int, int]]
+) -> list[tuple[int, bytes]]:
+    """Row of the page and thumbnail of the images of a chunk, in order of id, that can be read."""
+    ids = [image_id for image_id, _ in chunk]
+    values = {"ids": ids, "low": ids[0], "high": ids[-1]}
+    stored = dict(statements.fetch(con, "thumbnail_images", values))
+    pictures = pool.map(_small, (stored.get(image_id) for image_id in ids))
+    return [(row, picture) for (_, row), picture in zip(chunk, pictures, strict=True) if picture]
+
+
+def _small(image: dict[str, Any] | None) -> bytes | None:
+    try:
+        return decode.thumbnail(image or {"bytes": None, "path": None})
+    except ImageError:
+        return None
+
+
+def read_report(con: duckdb.DuckDBPyConnection, path: str | Path, table: str = "page") -> duckdb.DuckDBPyRelation:
+    """Turn a page that `report` wrote back into tables of this connection.
+
+        read_report(con, "report.html", table="old")
+        con.sql("from accuracy('old')")
+
+    Args:
+        con: any DuckDB connection; with one from `connect` the metrics can be called on the table.
+        path: the HTML file.
+        table: name of the temporary table to make, one row per image of the page: image_id, uri (below the data set's
+            folder), label, label_name, pred, pred_name, confidence, correct, x, y (to 1/65,534 of the map's width),
+            and thumbnail (WebP, NULL where the page has none). A temporary table of that name is replaced.
+
+    Returns:
+        The rows of that table, in order of image_id.
+
+    Raises:
+        NotFoundError: no such file.
+        SchemaError: the file is not a page of this package, or it is damaged.
+    """
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise NotFoundError(f"no file {file}")
+    text = file.read_text(encoding="utf-8", errors="replace")
+    find = functools.partial(_find, text, file)
+    try:
+        facts = json.loads(find("facts"))
+        rows = pa.ipc.open_stream(gzip.decompress(base64.b64decode(find("rows")))).read_all()
+        small = pa.ipc.open_stream(base64.b64decode(find("thumbnails"))).read_all()
+    except (ValueError, OSError, EOFError, pa.ArrowException) as error:
+        raise SchemaError(f"{file}: the data of the page is damaged: {error}") from error
+    rows = rows.append_column("position", pa.array(np.arange(rows.num_rows)))
+    views = {"_page_rows": rows, "_page_thumbnails": small}
+    views["_page_classes"] = pa.table({"class": range(len(facts["classes"])), "name": facts["classes"]})
+    views["_page_facts"] = pa.table({name: [facts.get(name)] for name in ("left", "low", "span")})
+    for name, rows_of in views.items():
+        con.register(name, rows_of)
+    try:
+        statements.execute(con, "read_page", name=table)
+    finally:
+        for name in views:
+            con.unregister(name)
+    return con.table(f"temp.{table}")
+
+
+def _find(text: str, file: Path, name: str) -> str:
+    found = re.search(_BLOCK.format(kind=re.escape(KINDS[name]), name=name), text, re.DOTALL)
+    if found is None:
+        raise SchemaError(f"{file} is not a page of `sqlanalysis report`: it has no block {name!r}")
+    return html.unescape(found[1])

@@ -1,0 +1,141 @@
+"""What a notebook shows: a written page in a frame, and rows of images as a table with thumbnails."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+
+from ..core import decode
+from ..errors import ImageError, SchemaError
+
+if TYPE_CHECKING:
+    import duckdb
+
+    _Path = Path
+else:
+    _Path = type(Path())  # Python 3.11 makes no subclass of Path itself
+
+THUMBNAIL_PX = 96
+MAX_TEXT = 200
+MAX_FRAME = 30_000_000  # characters of a page that a notebook takes in
+_PARTS = Path(__file__).parent / "page"
+
+
+class Page(_Path):
+    """The path of a written page; the last line of a notebook's cell shows the page itself."""
+
+    def _repr_html_(self) -> str | None:
+        """The page in a frame that runs its script, but reaches neither the notebook nor the network."""
+        if not self.is_file():
+            return None
+        return (
+            _environment()
+            .get_template("frame.html.j2")
+            .render(
+                name=self.name,
+                path=str(self),
+                page=self.read_text(encoding="utf-8") if self.stat().st_size <= MAX_FRAME else None,
+            )
+        )
+
+    def with_segments(self, *segments: Any) -> Path:
+        """Paths made from this one (`parent`, `/`) are plain ones."""
+        return Path(*segments)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of a relation, as a notebook shows them; `html` is the same text."""
+
+    html: str
+    n_shown: int
+    more: bool
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        return f"Rows(n_shown={self.n_shown}, more={self.more}); a notebook shows them as a table with thumbnails"
+
+
+def show(relation: duckdb.DuckDBPyRelation, limit: int = 50, *, size: int = THUMBNAIL_PX) -> Rows:
+    """Show the rows of a relation in a notebook, with a small picture in every image column.
+
+        show(con.sql("select image, label from image_files limit 20"))
+
+    Only small copies made from pixels enter the notebook, never whole images; texts are escaped, long ones cut.
+
+    Args:
+        relation: such as `con.sql(…)`; columns of type STRUCT(bytes BLOB, path VARCHAR) are images.
+        limit: how many rows to show; the table says when there are more.
+        size: pixels of the longer side of a picture, at most 256.
+
+    Returns:
+        An object that a notebook shows as a table; its text is `.html`.
+
+    Raises:
+        SchemaError: a limit below 1, or a size outside 1 to 256.
+    """
+    if limit < 1 or not 1 <= size <= 256:
+        raise SchemaError(f"limit is at least 1 and size 1 to 256 pixels, not {limit} and {size}")
+    rows = relation.limit(limit + 1).fetchall()
+    shown = rows[:limit]
+    pictures = [_is_image(str(kind)) for kind in relation.types]
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        cells = list(pool.map(lambda row: _cells(row, pictures, size), shown))
+    html = (
+        _environment()
+        .get_template("rows.html.j2")
+        .render(columns=relation.columns, rows=cells, n=len(shown), more=len(rows) > limit)
+    )
+    return Rows(html, len(shown), len(rows) > limit)
+
+
+def _is_image(kind: str) -> bool:
+    return kind.replace('"', "").replace(" ", "").upper() == "STRUCT(BYTESBLOB,PATHVARCHAR)"
+
+
+def _cells(row: Sequence[Any], pictures: Sequence[bool], size: int) -> list[dict[str, str | None]]:
+    return [
+        _picture(value, size) if is_image else {"text": _text(value)}
+        for value, is_image in zip(row, pictures, strict=True)
+    ]
+
+
+def _picture(image: dict[str, Any] | None, size: int) -> dict[str, str | None]:
+    if image is None:
+        return {"text": ""}
+    try:
+        source = "data:image/webp;base64," + base64.b64encode(decode.thumbnail(image, size, 70)).decode()
+    except ImageError as error:
+        return {"text": _text(f"no image: {error}")}
+    return {"source": source, "text": (image["path"] or "").replace("\\", "/").rpartition("/")[2]}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, bytes | bytearray):
+        return f"{len(value):,} bytes"
+    if isinstance(value, list | tuple) and len(value) > 6:
+        return f"[{', '.join(map(_text, value[:4]))}, … {len(value):,} values]"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_text, value))}]"
+    text = "" if value is None else str(value)
+    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "…"
+
+
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_PARTS),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )

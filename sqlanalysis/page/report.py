@@ -1,0 +1,198 @@
+"""One HTML file that shows what runs got right and wrong: queries of `sql/page` in, page out.
+
+The page loads nothing, runs under a content policy that names the hashes of its own style and script, and is complete
+without JavaScript. Every number on it comes from a query that the page shows.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import importlib.metadata
+import webbrowser
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import jinja2
+from markupsafe import Markup
+
+from ..core.files import write_whole
+from ..errors import NotFoundError, SchemaError, near_matches
+from . import data, words
+from .draft import Draft
+from .notebook import Page
+from .sections import calibration, checks, classes, comparison, confusion, key_figures, mistakes, predictions, slices
+from .sections import map as map_section
+
+MAX_POINTS = 5000
+MAX_RUNS = 50
+_FILTERS = ("count", "decimal", "interval", "p_value", "percent")
+_PARTS = Path(__file__).parent
+_STATIC = _PARTS / "static"
+_LIBRARIES = ("sqlanalysis", "duckdb", "vl-convert-python", "pillow", "jinja2")
+Row = dict[str, Any]
+
+
+def report(
+    con: duckdb.DuckDBPyConnection,
+    path: str | Path,
+    runs: str | Iterable[str] | None = None,
+    *,
+    title: str | None = None,
+    max_images: int = 24,
+    max_mb: float = 25,
+    redact_paths: bool = False,
+    open: bool = False,  # noqa: A002 - the word that users know
+) -> Page:
+    """Write one self-contained HTML page about a run: key figures, worst mistakes, map, classes, confusion.
+
+    Reads views and macros of the file, and the images it shows; writes only `path`, whole or not at all.
+
+    Args:
+        con: a connection from `connect`.
+        path: the HTML file to write; an existing page there is replaced.
+        runs: names of runs; the first is the subject of the page, the others stand beside it. None takes every
+            finished run, the newest first.
+        title: heading of the page; "RUN on DATASET" when None.
+        max_images: how many images to show of each kind of mistake.
+        max_mb: about how large the page may be, in megabytes; thumbnails fill what its rows leave.
+        redact_paths: name no file, not even below the folder of the data set.
+        open: show the page in the browser when it is written.
+
+    Returns:
+        The path of the page; a notebook shows the page itself in a frame.
+
+    Raises:
+        NotFoundError: no such run (names near matches), no finished run at all, or no folder to write to.
+        SchemaError: the run has no predictions, `path` is not a page, or the rows need more than `max_mb`.
+        QueryError: DuckDB refused a query of the page.
+    """
+    file = _check_path(Path(path).expanduser())
+    draft = Draft(con, max_images=max_images, redacted=redact_paths)
+    names = _choose(draft, runs)
+    page = _page(draft, names, title, max_mb, rank="newest" if runs is None else "first")
+    write_whole(file, page)
+    if open:
+        webbrowser.open(file.resolve().as_uri())
+    return Page(file)
+
+
+def _check_path(file: Path) -> Path:
+    if file.is_dir():
+        raise NotFoundError(f"{file} is a folder; name a file, such as {file / 'report.html'}")
+    if not file.parent.is_dir():
+        raise NotFoundError(f"no folder {file.parent}; create it first")
+    if file.exists() and not file.read_bytes()[:64].lstrip().lower().startswith(b"<!doctype html"):
+        raise SchemaError(f"{file} exists and is not a page; give another path")
+    return file
+
+
+def _choose(draft: Draft, runs: str | Iterable[str] | None) -> list[str]:
+    rows = draft.ask("run_list").rows
+    known = {row["run"]: row["status"] for row in rows}
+    bare = {row["run"] for row in rows if not row["has_predictions"]}
+    if runs is None:
+        finished = [run for run, status in known.items() if status == "finished" and run not in bare]
+        if not finished:
+            other = f"; name one that has begun: {', '.join(known)}" if known else ""
+            raise NotFoundError(f"no finished run to report; make one with `sqlanalysis predict DB MODEL`{other}")
+        return finished
+    names = list(dict.fromkeys([runs] if isinstance(runs, str) else runs))
+    if not names:
+        raise NotFoundError("an empty list of runs; name one, or leave `runs` out for all")
+    for name in names:
+        if name not in known:
+            raise NotFoundError(f"no run {name!r}{near_matches(name, known)}")
+        if name in bare:
+            raise SchemaError(f"run {name!r} has no pred and confidence; report a run of predict, or one that has them")
+    return names
+
+
+def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, rank: str) -> str:
+    draft.run, draft.baseline = runs[0], runs[1] if len(runs) > 1 else None
+    lineage, counts = draft.ask("lineage").row, dict(draft.ask("run_counts").row)
+    draft.folder = folder = words.shared_folder(lineage)
+    draft.probs = any(row["name"] == "probs" for row in draft.ask("run_columns").rows)
+    counts["n_classes"] = lineage["n_classes"] or 0
+    figures = key_figures.key_figures(draft, counts)
+    key = figures["key"]
+    labeled = bool(key["n"])
+    class_rows = draft.ask("class_table").rows if labeled else []
+    accuracies = draft.ask("run_accuracy", runs=runs[:MAX_RUNS]).rows
+    errors, listed = draft.ask("run_errors").rows, draft.ask("run_list").rows
+    points = draft.ask("map_points", {"max_points": MAX_POINTS}).rows
+    compared = comparison.compare(draft) if labeled else None
+    several = key_figures.runs(draft, accuracies, len(runs)) if labeled and len(runs) > 1 else None
+    still_map = map_section.map_of(points, counts, labeled=labeled)
+    checked = checks.data_checks(draft, class_rows)
+    parts = (
+        _labeled_sections(draft, counts, key, class_rows)
+        if labeled
+        else {"predictions": predictions.predictions(draft)}
+    )
+    draft.develop(progress=True)
+    shown = sum(len(row.get("source") or "") for row in draft.shown)
+    packed = data.pack(draft.con, draft.run, runs[1:MAX_RUNS], None if draft.redacted else folder, max_mb, shown)
+    context: Row = {
+        **figures,
+        **parts,
+        "answers": draft.answers,
+        "run": draft.run,
+        "baseline": draft.baseline,
+        "title": title or f"{draft.run} on {lineage['dataset']}",
+        "subtitle": words.subtitle(lineage, counts, len(runs), rank),
+        "facts": words.facts(lineage, counts, folder),
+        "warnings": words.warnings(lineage, counts, errors, class_rows, folder) + words.differing(accuracies, listed),
+        "cards": words.cards(counts, key, class_rows, figures["top"], figures["error"], compared),
+        "advice": words.advice(key, compared),
+        "runs": several,
+        "map": still_map,
+        "comparison": compared,
+        "checks": checked,
+        "reproduce": words.reproduction(lineage, draft.run, draft.baseline, folder),
+        "pack": packed,
+    }
+    return _render(context)
+
+
+def _labeled_sections(draft: Draft, counts: Row, key: Row, class_rows: Sequence[Row]) -> Row:
+    """The sections that only a run with labels has."""
+    return {
+        "mistakes": mistakes.mistakes(draft, key),
+        "classes": classes.per_class(draft),
+        "confusion": confusion.confusion(draft, counts["n_classes"] or len(class_rows)),
+        "calibration": calibration.calibration(draft, key),
+        "slices": slices.slices(draft, key),
+    }
+
+
+def _render(context: Row) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_PARTS),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update({name: getattr(words, name) for name in _FILTERS})
+    css = "".join((_STATIC / name).read_text(encoding="utf-8") for name in ("page.css", "map.css"))
+    script = (_STATIC / "app.js").read_text(encoding="utf-8")
+    policy = (
+        f"default-src 'none'; img-src data: blob:; style-src '{_hash(css)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return environment.get_template("page.html.j2").render(
+        context,
+        css=Markup(css),  # noqa: S704 - our own file
+        script=Markup(script),  # noqa: S704 - our own file
+        policy=Markup(policy),  # noqa: S704 - holds hashes only
+        versions={name: importlib.metadata.version(name) for name in _LIBRARIES},
+        written=words.moment(datetime.datetime.now(datetime.UTC)),
+    )
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()

@@ -1,0 +1,87 @@
+"""The section about confidence: is it accuracy, and what if the model answers only when it is sure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..charts import curves
+from ..charts.drawing import draw
+from ..draft import Draft, Table
+from ..words import count, decimal, interval, percent
+
+Row = dict[str, Any]
+
+TARGETS = (0.9, 0.95, 0.99, 0.999, 1.0)
+
+
+def calibration(draft: Draft, key: Row) -> Row | None:
+    """Reliability, confidences, risk and coverage; None when no labeled image has a confidence."""
+    error = draft.ask("confidence_error").row
+    bins = [row for row in draft.ask("reliability_bins").rows if row["bin"] is not None]
+    if not bins:
+        return None
+    target = next(target for target in TARGETS if target > min(key["accuracy"], 0.9999))
+    less = draft.ask("answering_less", {"target": target}).row
+    kept, curve = draft.ask("thresholds").rows, draft.ask("risk_curve").rows
+    return {
+        "summary": _summary(error, bins),
+        "coverage": _coverage(less, target),
+        "reliability": draw(curves.reliability(bins)),
+        "histogram": draw(curves.histogram(draft.ask("confidence_histogram").rows)),
+        "risk": draw(curves.risk(curve)),
+        "bins": _bins(bins),
+        "thresholds": _thresholds(kept),
+        "curve": _curve(curve),
+    }
+
+
+def _bins(bins: Sequence[Row]) -> Table:
+    heads = ["confidence", "n", "mean", "accuracy", "95% interval"]
+    rows = []
+    for row in bins:
+        ends = f"{row['conf_min']:.3f}–{row['conf_max']:.3f}"
+        rows.append([ends, count(row["n"]), decimal(row["confidence"]), percent(row["accuracy"]), interval(row)])
+    return Table("Bins of confidence", heads, rows)
+
+
+def _thresholds(kept: Sequence[Row]) -> Table:
+    heads = ["threshold", "images answered", "coverage", "accuracy", "95% interval"]
+    rows = []
+    for row in kept:
+        shares = [percent(row["coverage"]), percent(row["accuracy"]), interval(row)]
+        rows.append([f"{row['threshold']:.2f}", count(row["kept"]), *shares])
+    return Table("What stays above a threshold of confidence", heads, rows)
+
+
+def _curve(curve: Sequence[Row]) -> Table:
+    heads = ["threshold", "images answered", "coverage", "error rate"]
+    rows = []
+    for row in curve:
+        rows.append([f"{row['threshold']:.4f}", count(row["kept"]), percent(row["coverage"]), percent(row["risk"])])
+    return Table("Risk and coverage", heads, rows)
+
+
+def _summary(error: Row, bins: Sequence[Row]) -> str:
+    n = sum(row["n"] for row in bins)
+    over = sum(row["n"] * row["gap"] for row in bins) / n
+    which = "more sure than right (overconfident)" if over > 0 else "less sure than right (underconfident)"
+    whole = f"On the whole the model is {which} by {abs(over) * 100:.1f} points."
+    if n < error["n"]:
+        lost = count(error["n"] - n)
+        return f"The confidence of {lost} images is NaN; the other {count(n)} stand here. {whole}"
+    size = f"{count(n)} images, {len(bins)} of 15 bins hold any"
+    return f"Confidence is {decimal(error['ece'])} from accuracy on average (ECE; {size}). {whole}"
+
+
+def _coverage(less: Row, target: float) -> str:
+    if less["threshold"] is None:
+        return (
+            f"No threshold of confidence makes {percent(target)} of the answers right beyond chance: the lower end of "
+            "the interval stays below."
+        )
+    return (
+        f"To be right on {percent(target)} of the answers by the lower end of the interval, answer "
+        f"{percent(less['coverage'])} of the images: those with a confidence of at least {less['threshold']:.3f}. "
+        "Confirm it on other images."
+    )

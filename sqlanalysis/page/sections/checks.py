@@ -1,0 +1,135 @@
+"""Checks of the data: rows that do not fit, copies, near copies, leaks, small classes, files that failed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import words
+from ..draft import Draft, Table
+from ..words import count
+
+Row = dict[str, Any]
+
+MAX_PAIRS = 8
+PROBLEMS = {
+    "duplicate_images": "images more than once in the run",
+    "no_label": "images without a label",
+    "no_prediction": "images without a prediction",
+    "outside_classes": "predictions outside the classes",
+    "no_confidence": "predictions without a confidence",
+    "no_probs": "images without probabilities",
+    "other_length": "probabilities of another length than the others",
+    "label_out_of_range": "labels beyond the probabilities",
+    "nan_probs": "probabilities with NaN",
+    "outside_0_1": "probabilities below 0 or above 1",
+    "sum_not_1": "probabilities that do not sum to 1",
+    "pred_not_argmax": "predictions that are not the most probable class",
+    "confidence_differs": "confidences that are not the probability of the prediction",
+}
+
+
+def data_checks(draft: Draft, classes: list[Row]) -> Row:
+    """Rows that do not fit, copies, near copies, leaks, small classes, unreadable files."""
+    checked, problems = draft.ask("run_check").row, draft.ask("database_problems").rows
+    copies, errors = draft.ask("exact_copies").row, draft.ask("unreadable").rows
+    neighbors = draft.ask("has_neighbors").row["n"]
+    pairs = draft.ask("near_pairs", {"max_pairs": MAX_PAIRS}).rows if neighbors else []
+    near = pairs[0] if pairs else {"n_found": 0, "n_leaks": 0, "n_labels": 0}
+    small = [row for row in classes if row["n"] < words.SMALL_CLASS]
+    lines = [[name, checked[column]] for column, name in PROBLEMS.items() if column in checked]
+    lines += [
+        ["images with the same bytes as another", copies["copies"]],
+        ["contents in more than one split", copies["in_two_splits"]],
+        ["contents with more than one label", copies["with_two_labels"]],
+        [f"classes with fewer than {words.SMALL_CLASS} labeled images", len(small)],
+        ["files that could not be read or computed", sum(row["n"] for row in errors)],
+    ]
+    if neighbors:
+        lines += [
+            ["pairs that are nearly the same", near["n_found"]],
+            ["of them in different splits", near["n_leaks"]],
+            ["of them with different labels", near["n_labels"]],
+        ]
+    found = [(name, n) for name, n in lines if n]
+    return {
+        "summary": _check_words(found, len(lines)),
+        "table": Table("Checks", ["check", "found"], [[name, count(n)] for name, n in lines]),
+        "neighbors": neighbors,
+        "pairs": _pairs(draft, pairs),
+        "small": _small(small),
+        "problems": _problems(problems),
+        "errors": _errors(draft, errors),
+        "advice": _advice(copies["copies"] + near["n_found"], len(small), len(found)),
+    }
+
+
+def _check_words(found: list[tuple[str, int]], n: int) -> str:
+    if not found:
+        return f"All {n} checks pass."
+    return f"{len(found)} of {n} checks found something: {', '.join(f'{name} ({count(m)})' for name, m in found)}."
+
+
+def _advice(n_copies: int, n_small: int, n_found: int) -> str:
+    if n_copies:
+        return (
+            "remove copies from the test split, above all copies of training images, and settle the label of those "
+            "that have two; then predict again, which computes only what is new."
+        )
+    if n_small:
+        return "add images to the small classes, or read their figures with their intervals."
+    if n_found:
+        return "look at what was found before you trust the figures; the SQL below counts it."
+    return "nothing to clean; look here again when images are added."
+
+
+def _pairs(draft: Draft, pairs: list[Row]) -> Row | None:
+    if not pairs:
+        return None
+    shown = []
+    for pair in pairs:
+        both = [
+            {
+                "image_id": pair[f"image_{side}"],
+                "label_name": pair[f"label_{side}"],
+                "uri": pair[f"uri_{side}"],
+                "split": pair[f"split_{side}"],
+                "width_px": pair["size_px"],
+                "height_px": pair["size_px"],
+            }
+            for side in "ab"
+        ]
+        shown.append({"distance": pair["distance"], "images": draft.pictures(both)})
+    rows = [
+        [
+            f"{pair['image_a']} and {pair['image_b']}",
+            pair["label_a"] or "–",
+            pair["label_b"] or "–",
+            pair["split_a"] or "–",
+            pair["split_b"] or "–",
+            f"{pair['distance']:.4f}",
+        ]
+        for pair in pairs
+    ]
+    heads = ["images", "label", "label", "split", "split", "cosine distance"]
+    return {
+        "shown": shown,
+        "n": pairs[0]["n_found"],
+        "table": Table("Nearly equal images", heads, rows, (1, 2, 3, 4)),
+    }
+
+
+def _small(small: list[Row]) -> Table | None:
+    rows = [[row["name"], count(row["n"])] for row in sorted(small, key=lambda row: row["n"])[:100]]
+    first = ", the first 100" if len(small) > 100 else ""
+    return Table(f"Classes with few labeled images{first}", ["class", "n"], rows) if rows else None
+
+
+def _problems(problems: list[Row]) -> Table | None:
+    rows = [[row["problem"], count(row["n_objects"]), count(row["n"]), row["example"]] for row in problems]
+    heads = ["problem of the whole file", "objects", "n", "example"]
+    return Table("Problems of the whole file", heads, rows, (3,)) if rows else None
+
+
+def _errors(draft: Draft, errors: list[Row]) -> Table | None:
+    rows = [[row["stage"], row["error"], count(row["n"]), draft.place(row["example"] or "") or "–"] for row in errors]
+    return Table("Files that failed", ["stage", "error", "n", "example"], rows, (1, 3)) if rows else None

@@ -1,0 +1,53 @@
+"""Recall and precision of every class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...core.text import name_in_sentence
+from ..charts import bars
+from ..charts.drawing import draw
+from ..draft import Draft, Table
+from ..words import count, decimal, interval, percent
+
+Row = dict[str, Any]
+
+DRAWN_CLASSES = 30
+TABLE_CLASSES = 1000
+
+
+def per_class(draft: Draft) -> Row:
+    """Recall and precision of the lowest classes as a chart, of all as a table."""
+    rows = draft.ask("class_table").rows
+    shown = [row for row in rows if row["n"]][:DRAWN_CLASSES]
+    low = shown[0]
+    summary = (
+        f"Lowest recall: {name_in_sentence(low['name'])} with {percent(low['recall'])} of {count(low['n'])} images."
+    )
+    if len(shown) < len(rows):
+        summary += f" Drawn are the lowest {len(shown)} of {count(len(rows))} classes."
+    heads = ["class", "index", "n", "predicted", "correct", "recall", "95% interval", "precision", "F1"]
+    texts = [
+        [
+            row["name"],
+            str(row["class"]),
+            count(row["n"]),
+            count(row["predicted"]),
+            count(row["correct"]),
+            percent(row["recall"]),
+            interval(row, "recall_low", "recall_high"),
+            percent(row["precision"]),
+            decimal(row["f1"]),
+        ]
+        for row in rows[:TABLE_CLASSES]
+    ]
+    first = f" (the lowest {count(TABLE_CLASSES)})" if len(rows) > TABLE_CLASSES else ""
+    table = Table(f"{count(len(rows))} classes, lowest recall first{first}", heads, texts)
+    chart = draw(bars.class_recall(shown))
+    return {
+        "summary": summary,
+        "chart": chart,
+        "choices": [{"label": row["class"]} for row in shown],
+        "table": table,
+        "n": len(rows),
+    }

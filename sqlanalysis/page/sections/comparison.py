@@ -1,0 +1,130 @@
+"""The section that sets the run against a baseline: paired differences, classes, flipped images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...core.text import name_in_sentence
+from ..charts import curves
+from ..charts.drawing import draw
+from ..draft import Draft, Table
+from ..words import count, p_value, percent, points, points_interval
+from .key_figures import affordable_resamples
+
+Row = dict[str, Any]
+
+DRAWN_CLASSES = 20
+LISTED_CLASSES = 100
+NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "f1_macro": "macro F1"}
+
+
+def compare(draft: Draft) -> Row | None:
+    """Everything about run and baseline; only `reason` when they do not compare, None without a baseline."""
+    if draft.baseline is None:
+        return None
+    pair = draft.ask("run_pair").row
+    if not pair["comparable"]:
+        return {"reason": pair["reason"], "baseline": draft.baseline}
+    test = draft.ask("paired_test").row
+    drawn = affordable_resamples(pair["n_cells"])
+    paired = draft.ask("paired_differences", {"n_resamples": drawn}).rows if drawn else []
+    # One interval and one p of the difference in accuracy: those of the verdict.
+    values = {"value_run": test["accuracy_run"], "value_baseline": test["accuracy_baseline"]}
+    metrics = [
+        {**test, "metric": "accuracy", "p_two_sided": test["p_exact"], **values},
+        *(row for row in paired if row["metric"] != "accuracy"),
+    ]
+    agreement, classes = draft.ask("run_agreement").row, draft.ask("class_differences").rows
+    return {
+        "reason": "",
+        "baseline": draft.baseline,
+        "verdict": f"{test['sentence']}.",
+        "n_resamples": drawn,
+        "metrics": {row["metric"]: row for row in metrics},
+        "chart": draw(
+            curves.differences(
+                [{**row, "name": NAMES[row["metric"]]} for row in metrics], "difference in points of 100"
+            )
+        ),
+        "differences": _differences(metrics, draft),
+        "wins": _wins(test, draft),
+        "test": test,
+        "agreement": agreement,
+        **_classes(classes, draft),
+        **_flips(draft),
+    }
+
+
+def _differences(metrics: list[Row], draft: Draft) -> Table:
+    heads = ["score", draft.baseline or "", draft.run, "difference (points)", "95% interval", "p"]
+    rows = [
+        [
+            NAMES[row["metric"]],
+            percent(row["value_baseline"]),
+            percent(row["value_run"]),
+            points(row["diff"]),
+            points_interval(row),
+            p_value(row["p_two_sided"]),
+        ]
+        for row in metrics
+    ]
+    return Table("Scores of both runs on the images that both answered", heads, rows)
+
+
+def _wins(test: Row, draft: Draft) -> Table:
+    heads = ["", f"{draft.run} right", f"{draft.run} wrong"]
+    rows = [
+        [f"{draft.baseline} right", count(test["both_right"]), count(test["baseline_only"])],
+        [f"{draft.baseline} wrong", count(test["run_only"]), count(test["both_wrong"])],
+    ]
+    return Table("Images by which run is right", heads, rows)
+
+
+def _classes(classes: list[Row], draft: Draft) -> Row:
+    shown = sorted(classes[:DRAWN_CLASSES], key=lambda row: row["diff"])
+    sure = [row for row in classes if row["p_holm"] < 0.05]
+    summary = f"For none of {count(len(classes))} classes is a difference in recall established."
+    if sure:
+        named = ", ".join(f"{name_in_sentence(row['name'])} ({points(row['diff'])})" for row in sure[:5])
+        more = f" and {len(sure) - 5} more" if len(sure) > 5 else ""
+        summary = (
+            f"Established for {count(len(sure))} of {count(len(classes))} classes, in points of recall: {named}{more}."
+        )
+    rows = [
+        [
+            row["name"],
+            count(row["n"]),
+            percent(row["recall_baseline"]),
+            percent(row["recall_run"]),
+            points(row["diff"]),
+            points_interval(row),
+            count(row["baseline_only"]),
+            count(row["run_only"]),
+            p_value(row["p_holm"]),
+        ]
+        for row in classes[:LISTED_CLASSES]
+    ]
+    heads = ["class", "n", f"recall of {draft.baseline}", f"of {draft.run}", "difference (points)", "95% interval"]
+    heads += ["lost", "won", "p, corrected"]
+    first = f", the {LISTED_CLASSES} largest of {len(classes):,}" if len(classes) > LISTED_CLASSES else ""
+    return {
+        "class_summary": summary,
+        "n_drawn": len(shown),
+        "n_classes": len(classes),
+        "class_chart": draw(curves.differences(shown, "difference in recall, points of 100")),
+        "class_table": Table(f"Differences of classes{first}", heads, rows),
+    }
+
+
+def _flips(draft: Draft) -> Row:
+    rows = draft.ask("flipped_images", {"max_images": max(draft.max_images // 2, 1)}).rows
+    texts = [
+        [str(row["image_id"]), row["label_name"], row["before_name"], row["pred_name"], percent(row["confidence"])]
+        for row in rows
+    ]
+    heads = ["image", "label", f"{draft.baseline} says", f"{draft.run} says", "probability"]
+    return {
+        "lost": draft.pictures([{**row, "correct": False} for row in rows if not row["won"]]),
+        "won": draft.pictures([{**row, "correct": True} for row in rows if row["won"]]),
+        "flip_table": Table("Flipped images", heads, texts, (1, 2, 3)) if rows else None,
+    }

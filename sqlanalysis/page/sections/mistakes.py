@@ -1,0 +1,42 @@
+"""Three grids of images: confident mistakes, suspected label errors, least confident answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..draft import Draft, Table
+from ..words import percent
+
+Row = dict[str, Any]
+
+
+def mistakes(draft: Draft, key: Row) -> Row:
+    """Three grids: confident mistakes, suspected label errors, least confident answers."""
+    limit = {"max_images": draft.max_images}
+    worst = draft.ask("confident_mistakes", limit).rows
+    suspects = draft.ask("suspected_labels", limit).rows if draft.probs else []
+    unsure = draft.ask("least_confident", limit).rows
+    heads = ["image", "label", "prediction", "probability", "of the label"]
+    listed = {"Confident mistakes": worst, "Suspected label errors": suspects, "Least confident answers": unsure}
+    return {
+        "n_suspects": suspects[0]["n_found"] if suspects else 0,
+        "probs": draft.probs,
+        "worst": draft.pictures(worst),
+        "suspects": draft.pictures(suspects),
+        "unsure": draft.pictures(unsure),
+        "tables": [Table(caption, heads, _image_rows(rows), (1, 2)) for caption, rows in listed.items() if rows],
+    }
+
+
+def _image_rows(rows: Sequence[Row]) -> list[list[str]]:
+    return [
+        [
+            str(row["image_id"]),
+            row["label_name"] or "–",
+            row["pred_name"] or "–",
+            percent(row["confidence"]),
+            percent(row["p_label"]),
+        ]
+        for row in rows
+    ]

@@ -1,0 +1,241 @@
+"""Deferred columns, and any batched function over images: `defer`, `to_tensor`, `map_batches`."""
+
+from __future__ import annotations
+
+import json
+import re
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import torch
+from duckdb.func import ARROW
+from torch import Tensor
+
+from ..core import arrow, progress
+from ..data.label_spaces import resolve_dataset
+from ..db import functions
+from ..db.statements import execute, fetch, is_read_only, transaction
+from ..db.templates import render
+from ..errors import InferenceError, NotFoundError, SchemaError, near_matches
+from ..models.mapper import DeferredColumn, Mapper
+from ..models.transforms import describe_transform
+from . import job
+from . import run as runs
+from .job import Done, Work
+from .run import Run, Spec
+
+IMAGE = "image"
+_columns: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, dict[str, DeferredColumn]] = weakref.WeakKeyDictionary()
+
+
+def defer(
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    transform: Callable[[Any], Any],
+    *,
+    of: str = IMAGE,
+    shape: Sequence[int] | None = None,
+) -> str:
+    """Make a deferred column: the SQL function `name(image)`, computed only for the rows that a query asks for.
+
+    Nothing is decoded now, and nothing later that a WHERE or LIMIT removes. The definition is kept in the file, so that
+    another process says what to register.
+
+    Args:
+        con: from `connect`; the function lives as long as it does.
+        name: SQL name, an identifier; a deferred column of that name is replaced.
+        transform: from an RGB PIL image (or from the value of `of`) to a tensor or array.
+        of: "image", or another deferred column, which this one builds on.
+        shape: of one value; default is found with one gray image.
+
+    Returns:
+        The name. Values are FLOAT[…] arrays of the shape; NULL where an image cannot be read or transformed.
+
+    Raises:
+        ArgumentError: the name is not an identifier.
+        SchemaError: the name is taken.
+        NotFoundError: no deferred column `of` is registered here.
+        InferenceError: the transform fails on a gray image.
+    """
+    known = _columns.setdefault(con, {})
+    if name not in known and name not in [row[0] for row in fetch(con, "list_deferred")]:
+        runs.check_name(con, name)
+    function = transform
+    if of != IMAGE:
+        if of not in known:
+            raise NotFoundError(f"no deferred column {of!r} is registered here{near_matches(of, known)}")
+        earlier = known[of].function
+
+        def function(image: Any) -> Any:
+            return transform(earlier(image))
+
+    column = DeferredColumn(
+        name, of, function, _shape(name, function, shape), json.dumps(describe_transform(transform, probe=False))
+    )
+    sql_type = arrow.sql_type(arrow.array_type(pa.float32(), column.shape))
+    functions.register(con, name, column, sql_type, ARROW)
+    known[name] = column
+    if not is_read_only(con):
+        with transaction(con):
+            execute(con, "delete_deferred", [name])
+            execute(con, "insert_deferred", [name, of, sql_type, column.source])
+    return name
+
+
+def _shape(name: str, function: Callable[[Any], Any], shape: Sequence[int] | None) -> tuple[int, ...]:
+    from PIL import Image
+
+    if shape is not None:
+        return tuple(shape)
+    try:
+        return tuple(torch.as_tensor(function(Image.new("RGB", (256, 256), (128, 128, 128)))).shape)
+    except Exception as error:
+        raise InferenceError(
+            f"column {name}: the transform fails on a gray 256 x 256 image: {type(error).__name__}: {error}; "
+            "give shape= when it needs real images"
+        ) from error
+
+
+def to_tensor(relation: duckdb.DuckDBPyRelation, column: str | None = None) -> Tensor:
+    """The rows of an array column as one tensor.
+
+        to_tensor(con.sql("select input(image) from image_files limit 3"))
+
+    Args:
+        relation: rows with an array column of numbers.
+        column: its name; default the only column of the relation.
+
+    Returns:
+        A tensor (n, *shape) of the column's type; n = 0 keeps the shape.
+
+    Raises:
+        NotFoundError: no such column, or several and none named.
+        SchemaError: the column is not a fixed-size array, or a row is NULL (its image cannot be read).
+    """
+    if column is None and len(relation.columns) == 1:
+        column = relation.columns[0]
+    if column not in relation.columns:
+        raise NotFoundError(f"no column {column!r}; name one of {', '.join(relation.columns)}")
+    array = relation.to_arrow_table()[column].combine_chunks()
+    if array.null_count:
+        row = int(np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))[0])
+        raise SchemaError(f"row {row} of {column!r} is NULL: its image cannot be read; leave such rows out")
+    shape = [len(array)]
+    while pa.types.is_fixed_size_list(array.type):
+        shape.append(array.type.list_size)
+        array = array.flatten()
+    if pa.types.is_list(array.type) or not (pa.types.is_floating(array.type) or pa.types.is_integer(array.type)):
+        raise SchemaError(f"column {column!r} is not an array of fixed size; cast it, such as {column}::float[3]")
+    return torch.from_numpy(array.to_numpy(zero_copy_only=False).copy()).reshape(shape)
+
+
+@dataclass(frozen=True, repr=False)
+class Mapped(Done):
+    """What `map_batches` did."""
+
+
+def map_batches(
+    con: duckdb.DuckDBPyConnection,
+    function: Callable[..., Any],
+    run: str,
+    inputs: str | Sequence[str] = "input",
+    *,
+    batch_size: int = 32,
+    outputs: Mapping[str, str] | None = None,
+    dataset: str | None = None,
+    where: str | None = None,
+    overwrite: bool = False,
+    retry_errors: bool = False,
+    strict: bool = False,
+    show_progress: bool = True,
+) -> Mapped:
+    """Call a function on batches of images and keep what it returns: the tutorial's `map`, resumable.
+
+    Args:
+        con: from `connect`, writable.
+        function: takes one argument per input and returns an array (B, …) or a dict of them; called by one thread.
+        run: name of the run: table `outputs.<run>`, view `<run>`, row in `runs`. With outputs `pred` (class indices
+            of the data set), `confidence`, `probs` and `activation` it is like a run of `predict`, for every metric.
+        inputs: deferred columns (float tensors (B, *shape), decoded and transformed in workers beside the function) and
+            plain columns of `images` (arrays (B,)), by name, in the order of the arguments.
+        batch_size: images per call.
+        outputs: name and SQL type of each output, such as {"pred": "INTEGER", "probs": "FLOAT[10]"}; default is learned
+            from one extra call on the first batch. One array alone is the column `output`.
+        dataset, where: which images, as in `predict`.
+        overwrite, retry_errors, strict: as in `predict`.
+        show_progress: draw a progress bar on a terminal.
+
+    Returns:
+        Counts and seconds.
+
+    Raises:
+        NotFoundError: an input is neither a registered deferred column nor a column of `images`.
+        SchemaError: an output has the name of a column of the view, or the run exists and is other work.
+        InferenceError: the function fails on the first batch, or rows are not accounted for.
+    """
+    names = [inputs] if isinstance(inputs, str) else list(inputs)
+    known = _columns.get(con, {})
+    plain = [row[0] for row in fetch(con, "describe_images")]
+    for name in names:
+        if name not in known and name not in plain:
+            raise NotFoundError(f"no input {name!r}{near_matches(name, [*known, *plain])}; defer() makes one")
+    dataset, space = resolve_dataset(con, dataset)
+    plain_inputs = [name for name in names if name not in known]
+    deferred = {name: known[name] for name in names if name in known}
+    n_selected = job.select(con, dataset, where)
+    wanted = Run(
+        run=run,
+        dataset=dataset,
+        model=getattr(function, "__qualname__", type(function).__name__),
+        label_space=space,
+        class_policy="identity",
+        transform=_describe(function, list(deferred.values()), plain_inputs),
+        batch_size=batch_size,
+        packages=job.packages(),
+        selection=where,
+    )
+    spec = Spec(wanted)
+    runs.check_spec(con, spec, overwrite=overwrite)
+    with progress.track(f"mapping {run}", n_selected, enabled=show_progress) as advance:
+        mapper = Mapper(function, names, deferred, batch_size, advance)
+        try:
+            _learn(con, mapper, outputs, plain_inputs)
+            work = Work(spec, plain_inputs, overwrite=overwrite, retry_errors=retry_errors, strict=strict)
+            done = job.perform(con, work, mapper)
+        finally:
+            mapper.close()
+    return Mapped(**vars(done))
+
+
+def _describe(function: Callable[..., Any], columns: list[DeferredColumn], plain: list[str]) -> str:
+    steps = {column.name: json.loads(column.source) for column in columns}
+    described = {"function": describe_transform(function, probe=False), "deferred": steps, "plain": plain}
+    return json.dumps(described, sort_keys=True)
+
+
+def _learn(
+    con: duckdb.DuckDBPyConnection,
+    mapper: Mapper,
+    outputs: Mapping[str, str] | None,
+    plain: list[str],
+) -> None:
+    """Names and types of the outputs: as given, or from the first batch of images."""
+    if outputs is not None:
+        row = con.sql(render("null_row", columns=list(outputs.items()))).to_arrow_table()
+        mapper.expect({name: row.schema.field(name).type for name in outputs})
+    else:
+        pictures, given = job.first_images(con, mapper.batch_size, plain)
+        if not len(pictures):
+            raise NotFoundError("no image is selected, so the outputs are unknown; give outputs=, or another where=")
+        mapper.learn(pictures, given)
+    found = [one.name for one in mapper.output_type if one.name not in ("sha256", "error")]
+    wrong = [name for name in found if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in runs.VIEW_COLUMNS]
+    if wrong:
+        raise SchemaError(
+            f"output {wrong[0]!r} is not an identifier, or a column of every run has that name; call it something else"
+        )

@@ -1,0 +1,190 @@
+"""Runs derived from the stored probabilities of others, as views: ensembles, temperatures. No second forward pass."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from ..core.results import Result
+from ..db.statements import fetch, transaction
+from ..errors import ArgumentError, QueryError, SchemaError
+from . import run as runs
+from .run import Run, Spec
+
+BOUNDS = (0.01, 100.0)  # of a fitted temperature
+
+
+@dataclass(frozen=True)
+class Member:
+    """A run that another is derived from; `fit_on` is the condition its temperature was fitted on, "true" for all images."""
+
+    run: str
+    weight: float = 1.0
+    temperature: float = 1.0
+    fit_on: str | None = None
+
+
+@dataclass(frozen=True, repr=False)
+class Derived(Result):
+    """A run derived from others: n_images were asked of a member, n_errors of them lack an answer of one."""
+
+    run: str
+    members: tuple[Member, ...]
+    n_images: int
+    n_ok: int
+    n_errors: int
+
+
+def ensemble(
+    con: duckdb.DuckDBPyConnection,
+    members: Sequence[str],
+    run: str,
+    *,
+    weights: Sequence[float] | None = None,
+    overwrite: bool = False,
+) -> Derived:
+    """Make a run of the mean of other runs' probabilities; it is a view, so nothing is stored or computed twice.
+
+        ensemble(con, ["resnet18", "resnet50"], "pair")
+        metric(con, "mcnemar", "pair", baseline="resnet50")
+
+    Args:
+        con: from `connect`, writable.
+        members: two or more runs with probabilities over the same classes of the same data set. They may be derived
+            runs themselves. Images predicted later by all of them appear in the ensemble, too.
+        run: name of the new run, an identifier.
+        weights: one positive number per member; default equal. Only their ratios count.
+        overwrite: drop an earlier run of that name first.
+
+    Returns:
+        Members with weights that sum to 1, and counts. An image that not every member has answered is an error of the
+        run. Writes `runs`, `errors`, the views `outputs.<run>` and `<run>`; activations stay with the members.
+
+    Raises:
+        ArgumentError: fewer than two members, weights that are not positive, or a name that is not an identifier.
+        NotFoundError: no such run.
+        SchemaError: the name is taken, or the members do not go together; the message says why.
+    """
+    if isinstance(members, str) or len(set(members)) < max(2, len(members)):
+        raise ArgumentError(f"an ensemble is made of two or more different runs, not of {members!r}")
+    shares = [1.0] * len(members) if weights is None else [float(weight) for weight in weights]
+    if len(shares) != len(members) or not all(0 < share < math.inf for share in shares):
+        raise ArgumentError(f"weights are {len(members)} positive numbers, one per member, not {weights!r}")
+    parts = tuple(Member(name, share / sum(shares)) for name, share in zip(members, shares, strict=True))
+    with transaction(con):
+        sources = [runs.require(con, name) for name in members]
+        columns = _common_columns(con, sources)
+        policies = {source.class_policy for source in sources}
+        first = sources[0]
+        wanted = Run(
+            run=run,
+            dataset=first.dataset,
+            model="ensemble",
+            weights=", ".join(members),
+            model_label_space=first.label_space,
+            label_space=first.label_space,
+            class_policy=policies.pop() if len(policies) == 1 else "restricted",
+        )
+        return _open(con, wanted, parts, columns, overwrite)
+
+
+def temperature_scale(
+    con: duckdb.DuckDBPyConnection,
+    source: str,
+    run: str,
+    *,
+    temperature: float | None = None,
+    fit_on: str | None = None,
+    overwrite: bool = False,
+) -> Derived:
+    """Make a run of another run's probabilities at a temperature: softmax(ln p / temperature); it is a view.
+
+        temperature_scale(con, "resnet18", "calibrated", fit_on="split = 'val'")
+        metric(con, "calibration_error", "calibrated")
+
+    Predictions stay the same, only confidence changes: it is softer above 1, sharper below.
+
+    Args:
+        con: from `connect`, writable.
+        source: a run with probabilities.
+        run: name of the new run, an identifier.
+        temperature: a positive number; None fits the one with the least log loss (the metric `fit_temperature`).
+        fit_on: SQL condition over the columns of `source`: the labeled images to fit on; None takes all, and then
+            what is measured on the same images is a little too good.
+        overwrite: drop an earlier run of that name first.
+
+    Returns:
+        The source with its temperature, and counts. Writes `runs`, and the views `outputs.<run>` and `<run>`, which
+        have the activations of the source.
+
+    Raises:
+        ArgumentError: a temperature that is not positive, or given beside `fit_on`.
+        NotFoundError: no such run.
+        SchemaError: the name is taken, the source has no probabilities of its classes, or no temperature fits.
+        QueryError: `fit_on` is not a condition over the columns of the source.
+    """
+    if temperature is not None and (fit_on is not None or not 0 < temperature < math.inf):
+        raise ArgumentError(f"temperature is a positive number, or fitted on images (fit_on), not {temperature!r}")
+    with transaction(con):
+        found = runs.require(con, source)
+        columns = _common_columns(con, [found])
+        if temperature is None:
+            part = Member(source, 1.0, _fit(con, source, fit_on), fit_on or "true")
+        else:
+            part = Member(source, 1.0, float(temperature))
+        return _open(con, dataclasses.replace(found, run=run), (part,), columns, overwrite)
+
+
+def _common_columns(con: duckdb.DuckDBPyConnection, sources: Sequence[Run]) -> list[tuple[str, str]]:
+    """Columns of the first source's outputs, once it is sure that the probabilities of all go together."""
+    types = [dict(fetch(con, "list_output_types", [source.run])) for source in sources]
+    first = sources[0]
+    for source, own in zip(sources, types, strict=True):
+        if "probs" not in own or "pred" not in own:
+            raise SchemaError(f"run {source.run!r} has no probabilities; add or predict it with probs")
+        if source.class_policy == "open":
+            raise SchemaError(
+                f"run {source.run!r} has policy open: its answers outside the data set are not in its probabilities; "
+                "predict with policy restricted under another name"
+            )
+        for field in ("dataset", "label_space"):
+            here, there = getattr(first, field), getattr(source, field)
+            if here != there:
+                raise SchemaError(f"{first.run!r} and {source.run!r} differ in {field}: {here} and {there}")
+        if own["probs"] != types[0]["probs"]:
+            widths = f"{types[0]['probs']} and {own['probs']}"
+            raise SchemaError(f"{first.run!r} and {source.run!r} have different probabilities: {widths}")
+    return [(name, dtype) for name, dtype in types[0].items() if name not in ("image_id", "sha256")]
+
+
+def _fit(con: duckdb.DuckDBPyConnection, source: str, fit_on: str | None) -> float:
+    try:
+        n, temperature = fetch(con, "read_temperature", run=source, where=fit_on)[0]
+    except QueryError as error:
+        raise QueryError(
+            f"fit_on={fit_on!r} is not a condition over the columns of {source!r}: {error.__cause__ or error}"
+        ) from error
+    if not n or math.isnan(temperature) or not BOUNDS[0] * 1.001 < temperature < BOUNDS[1] * 0.999:
+        why = "all are right, or no better than chance" if n else "it needs labeled images"
+        where = f" where {fit_on}" if fit_on else ""
+        raise SchemaError(f"no temperature fits the {n} images of {source!r}{where}: {why}; give temperature=")
+    return float(f"{temperature:.6g}")  # the same in every run of it
+
+
+def _open(
+    con: duckdb.DuckDBPyConnection,
+    wanted: Run,
+    members: tuple[Member, ...],
+    columns: list[tuple[str, str]],
+    overwrite: bool,
+) -> Derived:
+    listed = json.dumps([dataclasses.asdict(member) for member in members])
+    runs.open_run(con, Spec(dataclasses.replace(wanted, members=listed)), columns, overwrite=overwrite)
+    runs.close_run(con, wanted.run, "finished", {})
+    n_images, n_ok, n_errors = fetch(con, "read_run_size", [wanted.run])[0]
+    return Derived(wanted.run, members, n_images, n_ok, n_errors)

@@ -1,0 +1,258 @@
+"""The work of a run: which images, what is pending of them, answers in committed blocks, resumed after a crash.
+
+The state of a job lies in three temporary tables of the connection, which the queries of `sql/statements/job.sql` read:
+
+    _selected  image_id, sha256, n_bytes                  the images that the run is about
+    _pending   image_id, sha256, n_bytes                  those of them without an output or error for these very bytes
+    _answers   image_id, dataset, uri, sha256, answer     the block at hand; answer has the fields sha256 and error
+
+`select` makes the first; `perform` makes the others again and again until nothing is pending. What a block answered is
+committed as a whole: outputs, errors and counts together. So a crash costs at most the block at hand, and the same call
+resumes the run.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import duckdb
+import pyarrow as pa
+from duckdb.func import ARROW
+
+from ..core import arrow
+from ..core.faults import point
+from ..core.interrupts import Stoppable, interruptible
+from ..core.results import Result
+from ..data.label_spaces import save_classes
+from ..db import functions
+from ..db.statements import execute, fetch, registered, transaction
+from ..errors import InferenceError, QueryError
+from . import run as runs
+from .run import Run, Spec
+
+BLOCK_SECONDS = 5.0  # what a crash may cost
+BLOCK_IMAGES = (64, 16_384)
+BLOCK_BYTES = 256 * 1024 * 1024
+PACKAGES = ("sqlanalysis", "duckdb", "torch", "torchvision", "pillow")
+
+
+class Engine(Stoppable, Protocol):
+    """Answers for an Arrow array of images: what a job needs of whatever computes."""
+
+    output_type: pa.StructType
+    seconds: dict[str, float]
+
+    def __call__(self, *columns: pa.ChunkedArray) -> pa.Array:
+        """One answer, STRUCT(…, sha256, error), for every image."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What to write down, and how to go about it.
+
+    Attributes:
+        spec: the run, its class map and the classes that come with it.
+        inputs: columns of `images` that the engine gets beside the image; with any, equal bytes are not shared.
+        overwrite: drop an earlier run of that name first.
+        retry_errors: try images again that have an error in this run.
+        strict: raise at the first block with an error, after committing what succeeded.
+    """
+
+    spec: Spec
+    inputs: Sequence[str] = ()
+    overwrite: bool = False
+    retry_errors: bool = False
+    strict: bool = False
+
+
+@dataclass(frozen=True, repr=False)
+class Done(Result):
+    """What became of the images selected: n_images = n_ok + n_errors.
+
+    `n_computed` were computed in this call; the others had been answered before, or share bytes with one that was.
+    `seconds` are of this call: per stage summed over workers, `total` by the clock.
+    """
+
+    run: str
+    n_images: int
+    n_ok: int
+    n_errors: int
+    n_computed: int
+    seconds: dict[str, float]
+
+    @property
+    def images_per_second(self) -> float:
+        """Images computed in this call, by the clock."""
+        return self.n_computed / self.seconds["total"] if self.n_computed else 0.0
+
+
+class Pace:
+    """How many images the next block takes: about `BLOCK_SECONDS` of work, judged by the block before."""
+
+    def __init__(self) -> None:
+        self.size = BLOCK_IMAGES[0]
+
+    def cut(self, waiting: Sequence[tuple[int, int]]) -> list[int]:
+        """The ids of the next block, from (image_id, n_bytes) in order; at least one, and about 256 MB at most."""
+        block: list[int] = []
+        held = 0
+        for image_id, n_bytes in waiting[: self.size]:
+            held += n_bytes
+            if block and held > BLOCK_BYTES:
+                break
+            block.append(image_id)
+        return block
+
+    def learn(self, n_images: int, seconds: float) -> None:
+        """Note how long a block took."""
+        self.size = max(BLOCK_IMAGES[0], min(BLOCK_IMAGES[1], int(n_images / seconds * BLOCK_SECONDS)))
+
+
+def select(con: duckdb.DuckDBPyConnection, dataset: str, where: str | None) -> int:
+    """Settle which images the next `perform` is about; gives their number.
+
+    Raises:
+        QueryError: `where` is not a condition over `images`.
+    """
+    try:
+        execute(con, "create_selected", {"dataset": dataset}, where=where).fetchall()
+    except QueryError as error:
+        raise QueryError(f"where={where!r} is not a condition over `images`: {error.__cause__ or error}") from error
+    n: int = fetch(con, "count_selected")[0][0]
+    return n
+
+
+def first_images(
+    con: duckdb.DuckDBPyConnection, n: int, inputs: Sequence[str] = ()
+) -> tuple[pa.ChunkedArray, pa.ChunkedArray | None]:
+    """The first n selected images as STRUCT(bytes, path), and these columns of theirs as STRUCT, None without any."""
+    rows = fetch(con, "read_first_images", [n], inputs=inputs)
+    pictures = pa.chunked_array([pa.array([row[0] for row in rows], arrow.IMAGE_TYPE)])
+    return pictures, pa.chunked_array([pa.array([row[1] for row in rows])]) if inputs else None
+
+
+def packages() -> str:
+    """Versions of what computes, as JSON."""
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return json.dumps({"python": platform.python_version(), **versions})
+
+
+def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
+    """Open the run, answer what is pending of the images of `select` in committed blocks, account for every image.
+
+    Raises:
+        SchemaError: the run exists and differs.
+        InferenceError: images are not accounted for, or `strict` and one failed.
+        KeyboardInterrupt: Ctrl-C; what was committed stays.
+    """
+    start, n_computed, status, run = time.perf_counter(), 0, "failed", work.spec.run
+    types = {field.name: arrow.sql_type(field.type) for field in engine.output_type}
+    columns = [(name, dtype) for name, dtype in types.items() if name not in ("sha256", "error")]
+    names = [name for name, _ in columns]
+    _open(con, work, columns)
+    pace = Pace()
+    try:
+        with _function(con, run.run, work, engine) as function, interruptible(engine):
+            while waiting := _pending(con, work, names):
+                while waiting:
+                    block, began = pace.cut(waiting), time.perf_counter()
+                    _answer(con, work, engine, function, names, block)
+                    pace.learn(len(block), time.perf_counter() - began)
+                    n_computed += len(block)
+                    waiting = waiting[len(block) :]
+        n_images, n_ok, n_errors = _account(con, run)
+        status = "finished"
+    except BaseException as error:
+        if not engine.interrupted:
+            raise
+        status = "interrupted"
+        raise KeyboardInterrupt from error
+    finally:
+        seconds = {**engine.seconds, "total": time.perf_counter() - start}
+        with transaction(con):
+            runs.close_run(con, run.run, status, seconds)
+    return Done(run.run, n_images, n_ok, n_errors, n_computed, seconds)
+
+
+def _open(con: duckdb.DuckDBPyConnection, work: Work, columns: Sequence[tuple[str, str]]) -> None:
+    run = work.spec.run
+    with transaction(con):
+        runs.open_run(con, work.spec, columns, overwrite=work.overwrite)
+        if work.spec.new_classes is not None and run.model_label_space is not None:
+            save_classes(con, run.model_label_space, work.spec.new_classes)
+        selection = runs.require(con, run.run).selection
+        execute(con, "update_run_size", [run.dataset], run=run.run, where=selection)
+        if work.retry_errors:
+            execute(con, "delete_selected_errors", run=run.run)
+
+
+def _pending(con: duckdb.DuckDBPyConnection, work: Work, names: list[str]) -> list[tuple[int, int]]:
+    """(image_id, n_bytes) of the images to compute; of those with equal bytes one, the others get its answer."""
+    run, shared = work.spec.run.run, not work.inputs
+    with transaction(con):
+        execute(con, "create_pending", run=run)
+        execute(con, "delete_stale_outputs", run=run)
+        execute(con, "delete_stale_errors", run=run)
+        if shared:
+            execute(con, "copy_outputs", run=run, names=names)
+            execute(con, "copy_errors", run=run)
+            execute(con, "create_pending", run=run)
+    return fetch(con, "list_representatives", run=run, shared=shared)
+
+
+def _answer(
+    con: duckdb.DuckDBPyConnection, work: Work, engine: Engine, function: str, names: list[str], block: list[int]
+) -> None:
+    """Compute one block and commit it: outputs, errors and counts together, or nothing of it."""
+    run = work.spec.run.run
+    with registered(con, "block_images", pa.table({"image_id": pa.array(block, pa.int64())})):
+        execute(con, "create_answers", function=function, inputs=work.inputs).fetchall()
+    start = time.perf_counter()
+    with transaction(con):
+        execute(con, "insert_outputs", run=run, names=names)
+        point("insert")
+        if not work.strict:
+            execute(con, "insert_run_errors", [run])
+        execute(con, "update_run_counts", run=run)
+    engine.seconds["write"] = engine.seconds.get("write", 0.0) + time.perf_counter() - start
+    failed = fetch(con, "read_first_failure") if work.strict else []
+    if failed:
+        raise InferenceError("image {}, {}: {}: {}: {}".format(*failed[0]))
+
+
+@contextmanager
+def _function(con: duckdb.DuckDBPyConnection, run: str, work: Work, engine: Engine) -> Iterator[str]:
+    """The engine as a SQL function, while the job lasts."""
+    takes = [functions.IMAGE_TYPE]
+    if work.inputs:
+        types = dict(fetch(con, "describe_images"))
+        takes.append(f"STRUCT({', '.join(f'{name} {types[name]}' for name in work.inputs)})")
+    name = f"_answer_{run}"
+    function = engine if work.inputs else lambda column: engine(column)  # DuckDB counts the parameters
+    functions.register(con, name, function, arrow.sql_type(engine.output_type), ARROW, takes)
+    try:
+        yield name
+    finally:
+        functions.unregister(con, name)
+
+
+def _account(con: duckdb.DuckDBPyConnection, run: Run) -> tuple[int, int, int]:
+    """n_images, n_ok and n_errors of the selection.
+
+    Raises:
+        InferenceError: they do not add up.
+    """
+    n_images = fetch(con, "count_selected")[0][0]
+    n_ok, n_errors = fetch(con, "count_answered", run=run.run)[0]
+    if n_ok + n_errors != n_images:
+        raise InferenceError(
+            f"run {run.run!r}: {n_images} images selected, but {n_ok} outputs and {n_errors} errors; run it again"
+        )
+    return n_images, n_ok, n_errors

@@ -1,0 +1,338 @@
+"""Run a model over images: `predict`, and a model as a SQL function."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, overload
+
+import duckdb
+import pyarrow as pa
+from duckdb.func import ARROW
+
+from ..core import arrow, progress
+from ..core.classes import OUTSIDE, Classes, ClassMap, imagenet1k, map_classes
+from ..core.results import Result
+from ..data.label_spaces import read_classes, resolve_dataset
+from ..db import functions
+from ..db.statements import fetch
+from ..errors import ArgumentError, SchemaError
+from ..models.engine import Engine
+from ..models.model import Model
+from ..models.transforms import describe_transform
+from . import job
+from . import run as runs
+from .job import Done, Work
+from .run import Run, Spec
+
+POLICIES = ("auto", "restricted", "open", "identity")
+SAMPLE = 64  # images that a dry run tries
+AGREEMENT_SAMPLE = 32  # images on which another dtype is compared with fp32
+
+
+@dataclass(frozen=True, repr=False)
+class Predicted(Done):
+    """What `predict` did, and the class policy it used."""
+
+    class_policy: str
+
+
+@dataclass(frozen=True, repr=False)
+class DryRun(Result):
+    """What `predict` would do, from counts and a sample; nothing was written.
+
+    `n_distinct` images have different bytes, `n_unreadable` files could not be added to the data set. Of `n_sampled`
+    images that went through the model `n_failed` had an error. `seconds` and `megabytes` are estimates for the pending
+    images at the sample's rate.
+    """
+
+    n_images: int
+    n_pending: int
+    n_distinct: int
+    n_labeled: int
+    n_classes: int
+    n_unreadable: int
+    class_policy: str
+    n_sampled: int
+    n_failed: int
+    images_per_second: float
+    seconds: float
+    megabytes: float
+
+
+def register_model(
+    con: duckdb.DuckDBPyConnection,
+    model: Model,
+    *,
+    name: str | None = None,
+    batch_size: int | None = None,
+    device: str = "auto",
+    dtype: str = "fp32",
+    compile: bool = False,  # noqa: A002 - torch's own word
+) -> str:
+    """Install a model as a SQL function: `select image_id, resnet18(image).pred from image_files limit 5`.
+
+    Args:
+        con: from `connect`; the function lives as long as it does.
+        model: from `load_model`.
+        name: SQL name, default the model's.
+        batch_size: images per forward pass.
+        device: "auto", "cpu", "cuda", …
+        dtype: "fp32", "bf16", or on CUDA "fp16".
+        compile: run the module through `torch.compile`.
+
+    Returns:
+        The SQL name. The function maps STRUCT(bytes, path) to STRUCT(pred INTEGER, confidence FLOAT, probs FLOAT[n],
+        activation FLOAT[m] when the model has a layer, sha256 VARCHAR, error STRUCT(stage, error, message)), in the
+        model's own classes. An image that fails has an error and NULL elsewhere.
+
+    Raises:
+        ArgumentError: not a model, or no such device or dtype.
+    """
+    _check(model, batch_size)
+    engine = Engine(model, batch_size=batch_size, device=device, dtype=dtype, compile=compile)
+    functions.register(con, name or model.name, engine, arrow.sql_type(engine.output_type), ARROW)
+    return name or model.name
+
+
+@overload
+def predict(
+    con: duckdb.DuckDBPyConnection,
+    model: Model,
+    run: str | None = None,
+    *,
+    dataset: str | None = None,
+    where: str | None = None,
+    policy: str = "auto",
+    class_map: str | Path | None = None,
+    batch_size: int | None = None,
+    device: str = "auto",
+    dtype: str = "fp32",
+    compile: bool = False,
+    overwrite: bool = False,
+    retry_errors: bool = False,
+    strict: bool = False,
+    dry_run: Literal[False] = False,
+    show_progress: bool = True,
+) -> Predicted: ...
+
+
+@overload
+def predict(
+    con: duckdb.DuckDBPyConnection,
+    model: Model,
+    run: str | None = None,
+    *,
+    dataset: str | None = None,
+    where: str | None = None,
+    policy: str = "auto",
+    class_map: str | Path | None = None,
+    batch_size: int | None = None,
+    device: str = "auto",
+    dtype: str = "fp32",
+    compile: bool = False,
+    overwrite: bool = False,
+    retry_errors: bool = False,
+    strict: bool = False,
+    dry_run: Literal[True],
+    show_progress: bool = True,
+) -> DryRun: ...
+
+
+def predict(
+    con: duckdb.DuckDBPyConnection,
+    model: Model,
+    run: str | None = None,
+    *,
+    dataset: str | None = None,
+    where: str | None = None,
+    policy: str = "auto",
+    class_map: str | Path | None = None,
+    batch_size: int | None = None,
+    device: str = "auto",
+    dtype: str = "fp32",
+    compile: bool = False,  # noqa: A002 - torch's own word
+    overwrite: bool = False,
+    retry_errors: bool = False,
+    strict: bool = False,
+    dry_run: bool = False,
+    show_progress: bool = True,
+) -> Predicted | DryRun:
+    """Run a model over images; writes `outputs.<run>`, `errors`, `runs`, and the view `<run>`.
+
+    Work is committed in blocks of about five seconds: what was committed survives a crash, and the same call resumes
+    the run. Images of equal bytes are computed once. A call that is refused has written nothing.
+
+    Args:
+        con: from `connect`, writable.
+        model: from `load_model`.
+        run: name of the run, an identifier; default the model's name.
+        dataset: which data set; default the only one.
+        where: SQL condition over the columns of `images`, such as "split = 'val'".
+        policy: how outputs become classes of the data set. "identity": output i is class i. "restricted": probabilities
+            of the outputs of each class are summed and renormalized. "open": arg-max over all outputs, pred -1 outside.
+            "auto": identity when the classes agree (or the model's have no names and are as many), else restricted.
+        class_map: CSV with columns from_class,to_class; default maps by WordNet id or by name.
+        batch_size: images per forward pass; default 8 a worker on CPU, found by trying on CUDA.
+        device: "auto", "cpu", "cuda", …
+        dtype: "fp32", the reference; "bf16", faster where the CPU has it; or on CUDA "fp16". `runs.dtype_agreement`
+            says how far the answers are from fp32 on the first 32 images.
+        compile: run the module through `torch.compile`: faster on large runs, after many seconds of compiling.
+        overwrite: start the run from scratch, dropping what it holds.
+        retry_errors: try images again that have an error in this run.
+        strict: raise when an image fails, after committing those of its block that did not.
+        dry_run: only report what would be done, and how long it would take, from a sample of 64 images; reads only.
+        show_progress: draw a progress bar on a terminal.
+
+    Returns:
+        Counts and seconds; with `dry_run` a `DryRun`.
+
+    Raises:
+        ArgumentError: not a model, or an unknown policy, device or dtype.
+        NotFoundError: no such data set.
+        SchemaError: the name is taken, the run exists with other weights or settings, or classes cannot be mapped.
+        QueryError: the condition is not valid SQL.
+        InferenceError: rows are not accounted for, there is no such device here, or compiling fails.
+    """
+    _check(model, batch_size)
+    if policy not in POLICIES:
+        raise ArgumentError(f"no policy {policy!r}; give one of {', '.join(POLICIES)}")
+    dataset, space = resolve_dataset(con, dataset)
+    n_selected = job.select(con, dataset, where)
+    mapping, used_policy = _class_map(con, model, space, policy, class_map)
+    wanted = Run(
+        run=run or model.name,
+        dataset=dataset,
+        model=model.name,
+        weights=model.weights,
+        weights_sha256=model.weights_sha256,
+        label_space=space,
+        class_policy=used_policy,
+        layer=model.layer,
+        transform=json.dumps(describe_transform(model.transform), sort_keys=True),
+        dtype=dtype,
+        packages=job.packages(),
+        selection=where,
+        trusted_pickle=model.trusted_pickle,
+    )
+    spec = _with_model_classes(con, wanted, model, mapping)
+    runs.check_spec(con, spec, overwrite=overwrite)
+    if dry_run:
+        engine = Engine(model, mapping, batch_size=batch_size, device=device, dtype=dtype, compile=compile)
+        return _try(con, engine, spec, space)
+    with progress.track(f"predicting {wanted.run}", n_selected, enabled=show_progress) as advance:
+        engine = Engine(
+            model, mapping, batch_size=batch_size, device=device, advance=advance, dtype=dtype, compile=compile
+        )
+        try:
+            agreement = _agreement(con, model, mapping, engine, device)
+            wanted = dataclasses.replace(
+                spec.run, device=str(engine.device), batch_size=engine.batch_size, dtype_agreement=agreement
+            )
+            spec = dataclasses.replace(spec, run=wanted)
+            work = Work(spec, overwrite=overwrite, retry_errors=retry_errors, strict=strict)
+            done = job.perform(con, work, engine)
+        finally:
+            engine.close()
+    return Predicted(**vars(done), class_policy=used_policy)
+
+
+def _try(con: duckdb.DuckDBPyConnection, engine: Engine, spec: Spec, space: str | None) -> DryRun:
+    """What the job would do, with the rate of a sample; closes the engine."""
+    name = spec.run.run
+    values = {"dataset": spec.run.dataset, "label_space": space}
+    counts = fetch(con, "preflight", values, run=name, exists=name in runs.known(con))[0]
+    pictures, _ = job.first_images(con, SAMPLE)
+    try:
+        engine(pictures.slice(0, engine.batch_size))  # the first batch is slower: memory, choice of kernels
+        start = time.perf_counter()
+        answers = engine(pictures).to_pylist()
+        rate = len(pictures) / (time.perf_counter() - start) if len(pictures) else 0.0
+    finally:
+        engine.close()
+    n_images, n_pending, n_distinct, n_labeled, n_classes, n_unreadable = counts
+    width = sum(one.type.list_size for one in engine.output_type if pa.types.is_fixed_size_list(one.type))
+    return DryRun(
+        n_images=n_images,
+        n_pending=n_pending,
+        n_distinct=n_distinct,
+        n_labeled=n_labeled,
+        n_classes=n_classes,
+        n_unreadable=n_unreadable,
+        class_policy=spec.run.class_policy,
+        n_sampled=len(pictures),
+        n_failed=sum(answer["error"] is not None for answer in answers),
+        images_per_second=rate,
+        seconds=n_pending / rate if rate else 0.0,
+        megabytes=n_pending * (4 * width + 100) / 1e6,
+    )
+
+
+def _agreement(
+    con: duckdb.DuckDBPyConnection, model: Model, mapping: ClassMap | None, engine: Engine, device: str
+) -> str | None:
+    """How far another dtype is from fp32 on the first images: share of equal predictions, largest difference."""
+    if engine.dtype == "fp32":
+        return None
+    pictures, _ = job.first_images(con, AGREEMENT_SAMPLE)
+    reference = Engine(model, mapping, device=device)
+    try:
+        pairs = zip(engine(pictures).to_pylist(), reference(pictures).to_pylist(), strict=True)
+        both = [(a, b) for a, b in pairs if a["error"] is None and b["error"] is None]
+    finally:
+        reference.close()
+    if not both:
+        return None
+    equal = sum(a["pred"] == b["pred"] for a, b in both) / len(both)
+    furthest = max(abs(p - q) for a, b in both for p, q in zip(a["probs"], b["probs"], strict=True))
+    return json.dumps({"n": len(both), "top1_equal": equal, "max_abs_dp": furthest})
+
+
+def _check(model: Model, batch_size: int | None) -> None:
+    if not isinstance(model, Model):
+        raise ArgumentError(f"a model comes from load_model(…), not {type(model).__name__} {model!r}")
+    if batch_size is not None and batch_size < 1:
+        raise ArgumentError(f"batch_size is 1 or more, or None, not {batch_size}")
+
+
+def _class_map(
+    con: duckdb.DuckDBPyConnection, model: Model, space: str | None, policy: str, path: str | Path | None
+) -> tuple[ClassMap | None, str]:
+    """The map from the model's outputs to the data set's classes, and the policy that was chosen."""
+    if space is None:
+        if policy not in ("auto", "identity") or path is not None:
+            raise SchemaError(f"policy {policy!r} needs a labeled data set; this one has no classes")
+        return None, "identity"
+    target = read_classes(con, space)
+    equal = model.classes.names == target.names or (not model.classes.named and len(model.classes) == len(target))
+    if policy == "identity" and len(model.classes) != len(target):
+        raise SchemaError(f"policy identity needs as many outputs as classes: {len(model.classes)} and {len(target)}")
+    if policy == "identity" or (policy == "auto" and equal and path is None):
+        return None, "identity"
+    chosen = "restricted" if policy == "auto" else policy
+    return map_classes(model.classes, target, chosen, path), chosen
+
+
+def _with_model_classes(con: duckdb.DuckDBPyConnection, wanted: Run, model: Model, mapping: ClassMap | None) -> Spec:
+    """The run with the label space of the model's own classes, where these differ from the data set's."""
+    if mapping is None and wanted.label_space is not None:
+        return Spec(dataclasses.replace(wanted, model_label_space=wanted.label_space))
+    name, new_classes = _model_label_space(con, model, wanted.run)
+    pairs = [pair for pair in enumerate(mapping.to_class) if pair[1] != OUTSIDE] if mapping else []
+    wanted = dataclasses.replace(wanted, model_label_space=name, label_space=wanted.label_space or name)
+    return Spec(wanted, pairs, new_classes)
+
+
+def _model_label_space(con: duckdb.DuckDBPyConnection, model: Model, run: str) -> tuple[str, Classes | None]:
+    """The label space that holds the model's own classes; with the classes when it is still to be written."""
+    base = "imagenet1k" if model.classes == imagenet1k() else model.name
+    for name in (base, f"{base}_classes", f"{run}_classes"):
+        found = read_classes(con, name)
+        if found.names == model.classes.names:
+            return name, None
+        if not found.names:
+            return name, model.classes
+    raise SchemaError(f"label space {run}_classes exists with other classes; give another run=")

@@ -1,0 +1,245 @@
+"""A run: its row in `runs`, its table `outputs.<run>`, its view `<run>`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import duckdb
+
+from ..core.classes import Classes
+from ..db.catalogue import recreate_run_views
+from ..db.statements import execute, fetch, transaction
+from ..errors import ArgumentError, NotFoundError, SchemaError, near_matches
+
+# Columns of a run's view, whose names no output may have.
+VIEW_COLUMNS = {
+    *("image_id", "dataset", "uri", "split", "label", "label_name", "accepted", "pred_name", "raw_pred_name"),
+    *("correct", "correct_accepted", "x", "y", "sha256", "n_bytes", "format", "width_px", "height_px", "aspect"),
+    *("meta", "error", "cluster", "brightness", "contrast", "sharpness", "colorfulness", "entropy"),
+}
+MAX_NAME = 63
+_OF_A_RUN = (
+    *("errors", "projections", "projection_specs", "clusters", "cluster_specs"),
+    *("neighbors", "neighbor_specs", "class_map", "runs"),
+)
+IDENTITY = ("dataset", "weights_sha256", "transform", "layer", "class_policy", "label_space", "dtype", "members")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What made the outputs of a run; the fields of `IDENTITY` decide whether two runs are the same work."""
+
+    run: str
+    dataset: str
+    model: str
+    weights: str | None = None
+    weights_sha256: str | None = None
+    model_label_space: str | None = None
+    label_space: str | None = None
+    class_policy: str = "identity"
+    layer: str | None = None
+    transform: str | None = None
+    dtype: str | None = None
+    device: str | None = None
+    batch_size: int | None = None
+    packages: str | None = None
+    selection: str | None = None
+    dtype_agreement: str | None = None
+    trusted_pickle: bool | None = None
+    members: str | None = None  # JSON, of a derived run: run, weight, temperature, fit_on
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A run that is wanted, and what is written with it.
+
+    Attributes:
+        run: its row.
+        class_map: (model output, class) pairs of a mapped run.
+        new_classes: classes of `run.model_label_space`, when there is no such label space yet.
+    """
+
+    run: Run
+    class_map: Sequence[tuple[int, int]] = ()
+    new_classes: Classes | None = None
+
+
+def check_name(con: duckdb.DuckDBPyConnection, run: str) -> None:
+    """Refuse a run name that is not a plain SQL identifier or that another object of the file has.
+
+    Raises:
+        ArgumentError: not an identifier, or too long.
+        SchemaError: the name is taken.
+    """
+    if not isinstance(run, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", run):
+        near = re.sub(r"\W+", "_", str(run).lower()).strip("_")
+        hint = f", such as {near!r}" if re.fullmatch(r"[a-z][a-z0-9_]*", near) else ""
+        raise ArgumentError(f"run name {run!r} is not an identifier; use lower-case letters, digits and _{hint}")
+    if len(run) > MAX_NAME:
+        raise ArgumentError(f"run name {run[:20]}… has {len(run)} characters; {MAX_NAME} are enough")
+    kind = fetch(con, "read_name_user", {"name": run})
+    if kind:
+        raise SchemaError(f"run name {run!r} is taken by a {kind[0][0]}; give another run=")
+
+
+def known(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """Names of all runs, oldest first."""
+    return [row[0] for row in fetch(con, "list_runs")]
+
+
+def require(con: duckdb.DuckDBPyConnection, run: str) -> Run:
+    """The run of that name.
+
+    Raises:
+        NotFoundError: there is none; names near matches.
+    """
+    rows = fetch(con, "read_run", [run])
+    if not rows:
+        raise NotFoundError(f"no run {run!r}{near_matches(run, known(con))}")
+    return Run(*rows[0])
+
+
+def check_spec(con: duckdb.DuckDBPyConnection, spec: Spec, *, overwrite: bool = False) -> bool:
+    """Refuse a run that cannot be opened; writes nothing.
+
+    Returns:
+        True when an earlier run of this name would be resumed.
+
+    Raises:
+        ArgumentError: the name is not an identifier.
+        SchemaError: the name is taken by something else, or by a run of other work; the message names differences.
+    """
+    name = spec.run.run
+    if name not in known(con):
+        check_name(con, name)
+        return False
+    if overwrite:
+        _refuse_dependents(con, name)
+        return False
+    _refuse_other_work(con, spec)
+    return True
+
+
+def open_run(
+    con: duckdb.DuckDBPyConnection, spec: Spec, columns: Sequence[tuple[str, str]], *, overwrite: bool = False
+) -> bool:
+    """Make the row, table and view of a run, or resume the one there is, when it is the same work.
+
+    Args:
+        con: inside a transaction.
+        spec: what is about to run.
+        columns: name and SQL type of each output column.
+        overwrite: drop an earlier run of that name first.
+
+    Returns:
+        True when an earlier run is resumed.
+
+    Raises:
+        ArgumentError, SchemaError: as `check_spec`.
+    """
+    run = spec.run
+    if check_spec(con, spec, overwrite=overwrite):
+        selection = _either(require(con, run.run).selection, run.selection)
+        execute(con, "reopen_run", [selection, run.run])
+        return True
+    if run.run in known(con):
+        drop(con, run.run)
+    execute(con, "insert_run", [getattr(run, field.name) for field in fields(run)])
+    if spec.class_map:
+        execute(con, "insert_class_map", [run.run, *map(list, zip(*spec.class_map, strict=True))])
+    if run.members is None:
+        execute(con, "create_outputs", run=run.run, columns=columns)
+    else:
+        execute(con, "create_derived", run=run.run, members=json.loads(run.members), columns=columns)
+    recreate_run_views(con, [run.run])
+    return False
+
+
+def _either(first: str | None, second: str | None) -> str | None:
+    """A condition that selects what either does; None selects everything."""
+    if first is None or second is None or first == second:
+        return None if first is None or second is None else first
+    return f"({first}\n) or ({second}\n)"
+
+
+def _refuse_other_work(con: duckdb.DuckDBPyConnection, spec: Spec) -> None:
+    wanted, earlier = spec.run, require(con, spec.run.run)
+    pairs = {field: (getattr(earlier, field), getattr(wanted, field)) for field in IDENTITY}
+    differences = [f"{field} {_short(old)} → {_short(new)}" for field, (old, new) in pairs.items() if old != new]
+    if list(spec.class_map) != fetch(con, "read_class_map", [wanted.run]):
+        differences.append("class map")
+    if differences:
+        raise SchemaError(
+            f"run {wanted.run!r} exists and differs: {'; '.join(differences)}; give another run=, or overwrite=True"
+        )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:12] + "…"
+
+
+def _refuse_dependents(con: duckdb.DuckDBPyConnection, run: str) -> None:
+    dependents = [row[0] for row in fetch(con, "list_dependents", [run])]
+    if dependents:
+        raise SchemaError(f"run {run!r} is a member of {', '.join(map(repr, dependents))}; drop_run that first")
+
+
+def drop_run(con: duckdb.DuckDBPyConnection, run: str) -> None:
+    """Delete a run: its outputs, view, errors, projections, clusters, neighbors, class map and row in `runs`.
+
+    Args:
+        con: from `connect`, writable.
+        run: its name.
+
+    Returns:
+        Nothing; the space in the file is used again.
+
+    Raises:
+        NotFoundError: no such run.
+        SchemaError: other runs are derived from it (`ensemble`, `temperature_scale`); drop those first.
+    """
+    with transaction(con):
+        require(con, run)
+        drop(con, run)
+
+
+def drop(con: duckdb.DuckDBPyConnection, run: str) -> None:
+    """Delete a run, inside a transaction.
+
+    Raises:
+        SchemaError: other runs are derived from it.
+    """
+    _refuse_dependents(con, run)
+    if fetch(con, "read_neighbor_spec", [run]):
+        execute(con, "drop_run_view", run=f"{run}_neighbors")
+    execute(con, "drop_run_view", run=run)
+    execute(con, "drop_outputs" if require(con, run).members is None else "drop_derived", run=run)
+    for table in _OF_A_RUN:
+        execute(con, "delete_run_rows", [run], table=table)
+    recreate_run_views(con, [])
+
+
+def close_run(con: duckdb.DuckDBPyConnection, run: str, status: str, seconds: dict[str, float]) -> None:
+    """Write status, counts, end and seconds of a run; seconds add to those of earlier parts of it."""
+    earlier = json.loads(fetch(con, "read_run_seconds", [run])[0][0] or "{}")
+    total = {stage: round(earlier.get(stage, 0.0) + seconds.get(stage, 0.0), 3) for stage in {**earlier, **seconds}}
+    count(con, run)
+    execute(con, "update_run", [status, json.dumps(total), run])
+
+
+def count(con: duckdb.DuckDBPyConnection, run: str) -> None:
+    """Count the outputs and errors of a run, and of the runs that are derived from it."""
+    members = require(con, run).members
+    if members is not None:
+        execute(con, "delete_run_rows", [run], table="errors")
+        execute(con, "insert_member_errors", run=run, members=json.loads(members))
+    execute(con, "update_run_counts", run=run)
+    if members is not None:
+        execute(con, "update_run_total", [run])
+    for dependent in fetch(con, "list_dependents", [run]):
+        count(con, dependent[0])

@@ -1,0 +1,134 @@
+"""Classes and the maps between them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sqlanalysis.core.classes import Classes, Space, from_keys, imagenet1k, load_classes, map_classes, numbered
+from sqlanalysis.errors import NotFoundError, SchemaError
+
+
+def test_imagenet_list_is_that_of_torchvision() -> None:
+    from torchvision.models import ResNet18_Weights
+
+    classes = imagenet1k()
+    assert list(classes.names) == ResNet18_Weights.DEFAULT.meta["categories"]
+    assert list(classes.wnids) == sorted(classes.wnids)
+
+
+def test_imagenet_ids_agree_with_those_torchvision_ships_for_imagenette() -> None:
+    from torchvision.datasets import Imagenette
+
+    names = dict(zip(imagenet1k().wnids, imagenet1k().names, strict=True))
+    for wnid, known in Imagenette._WNID_TO_CLASS.items():
+        assert names[wnid].casefold() in {name.casefold() for name in known}
+
+
+def test_folder_names_that_are_wordnet_ids_get_readable_names() -> None:
+    assert from_keys(["n01440764", "n99999999", "mine"]) == Classes(
+        ("tench", "n99999999", "mine"), ("n01440764", "n99999999", None)
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "matched_by"),
+    [
+        (from_keys(["n01440764", "n02102040"]), "wnid"),
+        (Classes(("Tench", "English_springer")), "name"),
+    ],
+    ids=["by wordnet id", "by name whatever case and underscores"],
+)
+def test_automatic_map(target: Classes, matched_by: str) -> None:
+    found = map_classes(imagenet1k(), target)
+    assert (found.to_class[0], found.to_class[217], found.matched_by) == (0, 1, matched_by)
+    assert sum(number >= 0 for number in found.to_class) == 2
+
+
+def test_automatic_map_refuses_to_guess() -> None:
+    with pytest.raises(SchemaError, match=r"no output for fish.*class_map"):
+        map_classes(imagenet1k(), Classes(("tench", "fish")))
+    with pytest.raises(SchemaError, match="no output for a"):
+        map_classes(Classes(("A", "a", "b")), Classes(("a", "b")))
+
+
+def test_map_from_csv_takes_names_ids_and_indices(tmp_path: Path) -> None:
+    file = tmp_path / "map.csv"
+    file.write_text("from_class,to_class\ntench,fish\nn01443537,fish\n217,1\n")
+    found = map_classes(imagenet1k(), Classes(("fish", "dog")), "open", file)
+    assert [found.to_class[i] for i in (0, 1, 2, 217)] == [0, 0, -1, 1]
+    assert (found.policy, found.matched_by) == ("open", "csv")
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ("a,b\n1,2\n", SchemaError, "needs the columns from_class,to_class"),
+        ("from_class,to_class\ntenhc,fish\n", NotFoundError, "did you mean tench"),
+        ("from_class,to_class\n", SchemaError, "maps no class"),
+        ("from_class,to_class\ntench\n", SchemaError, "a line with one value"),
+        ("from_class,to_class\ntench,fish\n0,dog\n", SchemaError, "maps 'tench' to 'fish' and 'dog'; keep one"),
+    ],
+    ids=["no columns", "misspelled", "empty", "half a line", "twice"],
+)
+def test_bad_map(tmp_path: Path, text: str, error: type[Exception], message: str) -> None:
+    file = tmp_path / "map.csv"
+    file.write_text(text)
+    with pytest.raises(error, match=message):
+        map_classes(imagenet1k(), Classes(("fish", "dog")), "restricted", file)
+
+
+def test_load_classes(tmp_path: Path) -> None:
+    text, table = tmp_path / "names.txt", tmp_path / "names.csv"
+    text.write_text("cat\ndog\n\n")
+    table.write_text("class,name,wnid\n1,dog,n02084071\n0,cat,\n")
+    assert load_classes(text) == Classes(("cat", "dog"))
+    assert load_classes(table) == Classes(("cat", "dog"), (None, "n02084071"))
+    assert load_classes(["x", "y"]) == Classes(("x", "y"))
+    assert load_classes(3) == numbered(3)
+    assert load_classes("imagenet1k") is imagenet1k()
+    with pytest.raises(NotFoundError, match="no class file"):
+        load_classes(tmp_path / "missing.csv")
+    with pytest.raises(SchemaError, match="these repeat: a"):
+        load_classes(["a", "a"])
+    table.write_text("id\n1\n")
+    with pytest.raises(SchemaError, match="no column `name`"):
+        load_classes(table)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"class,name\n1,a\n2,b\n", "`class` must hold each of 0 … 1 once"),
+        (b"class,name\n0,a\n0,b\n", "`class` must hold each of 0 … 1 once"),
+        (b"class,name\nx,a\n", "`class` must hold each of 0 … 0 once"),
+        (b"class,name\n0\n", "a line without a name"),
+        ("name\nMöwe\n".encode("latin-1"), "is not UTF-8; save it"),
+    ],
+)
+def test_bad_class_file(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "names.csv").write_bytes(data)
+    with pytest.raises(SchemaError, match=message):
+        load_classes(tmp_path / "names.csv")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path) -> None:
+    (tmp_path / "names.csv").write_text("name\nMöwe\n", encoding="utf-8-sig")
+    assert load_classes(tmp_path / "names.csv").names == ("Möwe",)
+
+
+def test_many_names_are_checked_quickly() -> None:
+    names = [str(number) for number in range(60_000)]
+    assert len(Classes(tuple(names))) == 60_000
+    with pytest.raises(SchemaError, match="these repeat: 7"):
+        Classes((*names, "7"))
+
+
+def test_space_takes_numbers_and_text_keys_as_they_come() -> None:
+    space = Space("digits", numbered(3))
+    space.use(from_keys(["0", "1", "2", "none"]), ["0", "1", "2", "none"], ordered=False)
+    assert [space.resolve(label) for label in ("2", "none", 3, None)] == [2, 3, 3, None]
+    space = Space("birds", Classes(("tench", "gull"), ("n01440764", None)))
+    space.use(Classes(("gull", "Schleie"), (None, "n01440764")))
+    assert ([space.resolve(label) for label in (0, 1, "gull")], space.names) == ([1, 0, 1], ["tench", "gull"])

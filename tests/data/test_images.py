@@ -1,0 +1,348 @@
+"""Images in, from every kind of source, twice, and when something is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+from torchvision.datasets import ImageFolder
+
+from sqlanalysis import add_images
+from sqlanalysis.core.decode import encode
+from sqlanalysis.errors import ImageError, NotFoundError, SchemaError
+
+from ..support.datasets import counts, label_names, names_of
+
+
+def test_folder_is_read_as_torchvision_reads_it(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
+    assert counts(add_images(con, photos, dataset="pets")) == (18, 0, 0, 0)
+    reference = ImageFolder(photos)
+    rows = con.sql("select uri, label, width_px, height_px, sha256, n_bytes, format, split from images").fetchall()
+    assert [row[:2] for row in rows] == reference.samples
+    for uri, _, width, height, digest, size, kind, split in rows:
+        data = Path(uri).read_bytes()
+        assert (digest, size) == (hashlib.sha256(data).hexdigest(), len(data))
+        with Image.open(uri) as image:
+            assert image.size == (width, height)
+        assert (kind, split) == ("JPEG", None)
+    assert con.sql("select name from classes order by class").fetchall() == [(name,) for name in reference.classes]
+    assert con.sql("from label_spaces").fetchall() == [("pets", 3)]
+    assert con.sql("select count(*) from image_bytes").fetchall() == [(0,)]
+    assert con.sql("from check_database").fetchall() == []
+
+
+def test_adding_again_adds_nothing_and_notices_what_changed(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path
+) -> None:
+    root = shutil.copytree(photos, tmp_path / "pets")
+    add_images(con, root)
+    before = con.sql("select image_id, uri from images order by all").fetchall()
+    shutil.copy(root / "dog" / "0.jpg", root / "cat" / "0.jpg")
+    Image.new("RGB", (9, 9)).save(root / "owl" / "new.png")
+    assert counts(add_images(con, root)) == (1, 1, 17, 0)
+    after = con.sql("select image_id, uri from images order by all").fetchall()
+    assert after[:18] == before
+    assert after[18] == (19, str(root / "owl" / "new.png"))
+    assert con.sql("select problem, n from check_database").fetchall() == [("same bytes with two labels", 2)]
+
+
+def test_splits_above_the_classes(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
+    for split, names in (("train", ("cat", "dog", "owl")), ("val", ("dog",))):
+        for name in names:
+            shutil.copytree(photos / name, tmp_path / "set" / split / name)
+    add_images(con, tmp_path / "set")
+    found = con.sql("select split, label, count(*) from images group by all order by all").fetchall()
+    assert found == [("train", 0, 6), ("train", 1, 6), ("train", 2, 6), ("val", 1, 6)]
+
+
+def test_flat_folder_and_glob_have_no_labels(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
+    assert counts(add_images(con, photos / "cat", split="val")) == (6, 0, 0, 0)
+    assert counts(add_images(con, str(photos / "*" / "0.jpg"), dataset="firsts")) == (3, 0, 0, 0)
+    assert con.sql("select count(label), count(split) from images").fetchall() == [(0, 6)]
+    assert con.sql("select count(label_space) from datasets").fetchall() == [(0,)]
+
+
+def test_manifest(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
+    shutil.copytree(photos, tmp_path / "pets")
+    lines = [
+        "file,class,split,camera",
+        "pets/cat/0.jpg,cat,val,a",
+        "pets/dog/0.jpg,dog,train,b",
+        "pets/owl/0.jpg,,val,c",
+    ]
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    assert counts(add_images(con, tmp_path / "list.csv")) == (3, 0, 0, 0)
+    rows = con.sql("select parse_filename(parse_path(uri)[-2]), label, split, meta ->> 'camera' from images").fetchall()
+    assert rows == [("cat", 0, "val", "a"), ("dog", 1, "train", "b"), ("owl", None, "val", "c")]
+    with pytest.raises(SchemaError, match=r"no column 'where' \(path=\); it has file, class, split, camera"):
+        add_images(con, tmp_path / "list.csv", path="where")
+    with pytest.raises(SchemaError, match=r"no column 'breed' \(label=\)"):
+        add_images(con, tmp_path / "list.csv", label="breed")
+    (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(SchemaError, match=r"no path column; name it \(path=\): a, b"):
+        add_images(con, tmp_path / "bad.csv")
+
+
+@pytest.mark.parametrize("kind", ["frame", "old frame", "arrow", "relation"])
+def test_tables_are_manifests(
+    con: duckdb.DuckDBPyConnection, photos: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos)
+    frame = pd.DataFrame(
+        {
+            "Path": ["cat/0.jpg", "dog/0.jpg", "owl/0.jpg"],
+            "Label": [0.0, np.nan, 2.0],
+            "Split": [1, 2, 2],
+            "n": [4, 5, 6],
+        }
+    )
+    table = pa.Table.from_pandas(frame)
+    con.register("given", table)
+    source = {"frame": frame, "old frame": frame[frame.n > 0].set_index("n", drop=False).rename_axis(None)}
+    source |= {"arrow": table, "relation": con.table("given")}
+    assert counts(add_images(con, source[kind], dataset="pets")) == (3, 0, 0, 0)
+    rows = con.sql("select label, split, meta::varchar from images order by uri").fetchall()
+    assert rows == [(0, "1", '{"n": 4}'), (None, "2", '{"n": 5}'), (2, "2", '{"n": 6}')]
+    assert names_of(con, "pets") == ["0", "1", "2"]
+    assert con.sql("select count(*) from image_files where image_size(image).width > 0").fetchall() == [(3,)]
+
+
+def test_columns_of_a_manifest_in_any_case(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"File_Name,LABEL,Split,Where\n{photos}/cat/0.jpg,true,7,{photos}/dog/0.jpg\n")
+    add_images(con, tmp_path / "list.csv")
+    add_images(con, tmp_path / "list.csv", path="where", dataset="other")
+    rows = con.sql("select label, split, parse_path(uri)[-2] from images order by dataset").fetchall()
+    assert rows == [(1, "7", "cat"), (1, "7", "dog")]
+
+
+def test_lists_of_paths(con: duckdb.DuckDBPyConnection, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(photos)
+    assert counts(add_images(con, ["cat/0.jpg", photos / "dog" / "0.jpg", "cat/9.jpg"])) == (2, 0, 0, 1)
+    assert counts(add_images(con, [("cat/0.jpg", "cat"), (photos / "dog" / "0.jpg", "dog")])) == (0, 2, 0, 0)
+    assert label_names(con) == [("cat", "cat"), ("dog", "dog")]
+    assert con.sql("select count(*) from image_bytes").fetchall() == [(0,)]
+
+
+@pytest.mark.parametrize("source", [None, 3, {"a": 1}, b"x"])
+def test_what_is_no_source(con: duckdb.DuckDBPyConnection, source: object) -> None:
+    with pytest.raises(SchemaError, match="images come from a folder, .*, not from"):
+        add_images(con, source)
+
+
+def test_files_that_are_no_tables(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    (tmp_path / "list.parquet").write_text("no parquet")
+    with pytest.raises(SchemaError, match="list.parquet cannot be read as parquet: "):
+        add_images(con, tmp_path / "list.parquet")
+    with pytest.raises(SchemaError, match="this DataFrame cannot be read as a table: "):
+        add_images(con, pd.DataFrame({"path": ["a", 1]}))
+    assert con.sql("from datasets").fetchall() == []
+
+
+def test_repeats_in_a_manifest_are_counted(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
+    cat, dog, owl = (f"{photos}/{name}/0.jpg" for name in ("cat", "dog", "owl"))
+    rows = [f"{cat},cat,a,1", f"{dog},dog,a,1", f"{cat},cat,a,1", f"{cat},dog,a,1", f"{dog},dog,b,1", f"{owl},owl,a,1"]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,split,n", *rows, f"{owl},owl,a,2"]))
+    assert counts(add_images(con, tmp_path / "list.csv")) == (3, 0, 1, 3)
+    assert counts(add_images(con, tmp_path / "list.csv")) == (0, 0, 4, 3)
+    messages = con.sql("select stage, message from errors order by uri").fetchall()
+    assert messages == [
+        ("read", f"stands in the source twice, with {what}; the first counts")
+        for what in ("label 'cat' and 'dog'", "split 'a' and 'b'", "other columns that differ")
+    ]
+    assert con.sql(
+        "select name, split, meta ->> 'n' from images join classes on label = class order by uri"
+    ).fetchall() == [(name, "a", "1") for name in ("cat", "dog", "owl")]
+    assert counts(add_images(con, [photos / "cat" / "1.jpg"] * 300, dataset="one")) == (1, 0, 299, 0)
+
+
+@pytest.mark.parametrize("column", ["label", "split", "n"])
+def test_other_facts_are_changes(con: duckdb.DuckDBPyConnection, photos: Path, column: str) -> None:
+    frame = pd.DataFrame({"path": [str(photos / "cat" / "0.jpg")], "label": ["cat"], "split": ["a"], "n": ["x"]})
+    add_images(con, frame)
+    assert counts(add_images(con, frame)) == (0, 0, 1, 0)
+    assert counts(add_images(con, frame.assign(**{column: "new"}))) == (0, 1, 0, 0)
+    assert counts(add_images(con, frame[["path"]])) == (0, 0, 1, 0)
+
+
+def test_dot_folders_and_loops_are_skipped(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
+    root = shutil.copytree(photos, tmp_path / "pets")
+    shutil.copytree(root / "cat", root / ".ipynb_checkpoints")
+    shutil.copytree(root / "cat", root / "dog" / ".cache")
+    (root / "cat" / "back").symlink_to(root)
+    (root / "zoo").symlink_to(root)
+    (root / "self").symlink_to(root / "self")
+    (root / "none").mkdir()
+    (root / "puss").symlink_to(root / "cat")
+    assert counts(add_images(con, root)) == (24, 0, 0, 0)
+    assert names_of(con, "pets") == ["cat", "dog", "none", "owl", "puss"]
+
+
+def test_folders_beside_the_splits_are_ignored(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
+    shutil.copytree(photos, tmp_path / "set" / "train")
+    shutil.copytree(photos / "dog", tmp_path / "set" / "Val" / "dog")
+    shutil.copytree(photos / "dog", tmp_path / "set" / "annotations")
+    assert counts(add_images(con, tmp_path / "set")) == (24, 0, 0, 0)
+    assert names_of(con, "set") == ["cat", "dog", "owl"]
+    vehicles = tmp_path / "vehicles"
+    shutil.copytree(photos / "cat", vehicles / "car")
+    shutil.copytree(photos / "dog", vehicles / "train")
+    add_images(con, vehicles)
+    assert names_of(con, "vehicles") == ["car", "train"]
+
+
+def test_a_folder_called_like_a_split_is_one(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
+    shutil.copytree(photos, tmp_path / "pets" / "train")
+    shutil.copytree(photos / "owl", tmp_path / "pets" / "val" / "owl")
+    for name in ("train", "val"):
+        assert add_images(con, tmp_path / "pets" / name).dataset == "pets"
+    found = con.sql("select dataset, split, label, count(*) from images group by all order by all").fetchall()
+    assert found == [("pets", "train", 0, 6), ("pets", "train", 1, 6), ("pets", "train", 2, 6), ("pets", "val", 2, 6)]
+    add_images(con, tmp_path / "pets" / "val", dataset="other")
+    assert add_images(con, tmp_path / "pets" / "val", split="held out").n_changed == 6
+    found = con.sql("select distinct dataset, split from images order by all").fetchall()
+    assert found == [("other", None), ("pets", "held out"), ("pets", "train")]
+
+
+def test_places_that_cannot_be_read(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "list.csv").write_text("path\nx.jpg\n")
+    scandir = os.scandir
+
+    def refuse(path: str | os.PathLike[str], *_: object, **__: object) -> object:
+        if str(path).endswith(("owl", "list.csv")):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    for folder in (photos, photos / "owl"):
+        with pytest.raises(NotFoundError, match="owl cannot be read: Permission denied"):
+            add_images(con, folder, dataset="x")
+    monkeypatch.setattr("pyarrow.csv.read_csv", refuse)
+    with pytest.raises(NotFoundError, match="list.csv cannot be read: Permission denied"):
+        add_images(con, tmp_path / "list.csv")
+
+
+def test_a_refused_source_leaves_no_data_set(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
+    for wrong in ([(photos / "cat" / "0.jpg", -1)], [np.zeros((2, 2))]):
+        with pytest.raises((SchemaError, ImageError)):
+            add_images(con, wrong, dataset="x")
+    assert counts(add_images(con, [], dataset="x")) == (0, 0, 0, 0)
+    assert con.sql("from datasets").fetchall() == []
+
+
+def test_hugging_face_parquet(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
+    files = sorted(photos.glob("*/0.jpg"))
+    images = [{"bytes": file.read_bytes(), "path": file.name} for file in files[:2]] + [
+        {"bytes": None, "path": str(files[2])}
+    ]
+    features = {
+        "info": {"features": {"image": {"_type": "Image"}, "label": {"names": ["x", "y", "z"], "_type": "ClassLabel"}}}
+    }
+    table = pa.table({"image": images, "label": [2, 0, 1], "note": ["p", "q", "r"]})
+    pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(features)}), tmp_path / "hf.parquet")
+    assert counts(add_images(con, tmp_path / "hf.parquet")) == (3, 0, 0, 0)
+    rows = con.sql("select label, meta ->> 'note', width_px from images order by image_id").fetchall()
+    assert rows == [(2, "p", 240), (0, "q", 280), (1, "r", 320)]
+    assert con.sql("select count(*) from image_bytes").fetchall() == [(2,)]
+    assert con.sql("select name from classes order by class").fetchall() == [("x",), ("y",), ("z",)]
+    sizes = con.sql("select image_size(image).width from image_files order by image_id").fetchall()
+    assert sizes == [(240,), (280,), (320,)]
+
+
+def test_pictures_from_python(con: duckdb.DuckDBPyConnection) -> None:
+    array = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    pictures = [(array, 1), (Image.fromarray(array), 1), (array[..., 0], "late")]
+    assert counts(add_images(con, pictures, dataset="made", classes=["a", "b"])) == (3, 0, 0, 0)
+    assert counts(add_images(con, pictures, dataset="made")) == (0, 0, 3, 0)
+    rows = con.sql("select label, thumbnail(image) is not null from image_files order by image_id").fetchall()
+    assert rows == [(1, True), (1, True), (2, True)]
+    with pytest.raises(ImageError, match="picture 1: an image array is uint8"):
+        add_images(con, [array, array.astype(float)], dataset="made")
+
+
+def test_torchvision_data_set(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
+    add_images(con, ImageFolder(photos), dataset="pets")
+    assert con.sql("select count(*), count(distinct label) from images").fetchall() == [(18, 3)]
+    assert con.sql("select name from classes order by class").fetchall() == [("cat",), ("dog",), ("owl",)]
+
+
+def test_embed_keeps_the_very_bytes(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
+    add_images(con, photos)
+    assert counts(add_images(con, photos, store_bytes=True)) == (0, 0, 18, 0)
+    for path, data in con.sql("select image.path, image.bytes from image_files").fetchall():
+        assert Path(path).read_bytes() == data
+
+
+def test_unreadable_files_are_rows_until_they_can_be_read(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path
+) -> None:
+    root = shutil.copytree(photos, tmp_path / "pets")
+    (root / "cat" / "text.jpg").write_text("no image")
+    (root / "dog" / "empty.png").touch()
+    (root / "owl" / "broken.jpg").symlink_to("nowhere")
+    (root / "owl" / "notes.txt").write_text("ignored")
+    assert counts(add_images(con, root)) == (18, 0, 0, 3)
+    assert counts(add_images(con, root)) == (0, 0, 18, 3)
+    rows = con.sql("select parse_filename(uri), stage, message from errors where run is null order by uri").fetchall()
+    assert [row[:2] for row in rows] == [("text.jpg", "read"), ("empty.png", "read"), ("broken.jpg", "read")]
+    assert [word in row[2] for word, row in zip(("formats", "empty", "No such file"), rows, strict=True)] == [True] * 3
+    shutil.copy(root / "cat" / "0.jpg", root / "dog" / "empty.png")
+    assert counts(add_images(con, root)) == (1, 0, 18, 2)
+    assert con.sql("select count(*) from errors").fetchall() == [(2,)]
+
+
+def test_secrets_in_addresses_are_not_stored(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("path\nhttps://user:hunter2@host/x.jpg?X-Amz-Signature=hunter2\n")
+    assert counts(add_images(con, tmp_path / "list.csv")) == (0, 0, 0, 1)
+    assert "hunter2" not in str(con.sql("from errors").fetchall())
+
+
+@pytest.mark.parametrize("name", ["o'brien.jpg", '"><img src=x>.jpg', "new\nline.jpg", "--help.jpg", "*.jpg", "é‮.jpg"])
+def test_hostile_names_come_through(con: duckdb.DuckDBPyConnection, tmp_path: Path, name: str) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / name.replace("/", "_")).write_bytes(encode(np.zeros((2, 2), np.uint8)))
+    add_images(con, tmp_path)
+    assert con.sql("select image_size(image).width, image.path from image_files").fetchall() == [
+        (2, str(tmp_path / "a" / name))
+    ]
+
+
+def test_wrong_places(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(NotFoundError, match=r"no file or folder .*photo; did you mean photos"):
+        add_images(con, tmp_path / "photo")
+    with pytest.raises(NotFoundError, match=r"no image below .*looked for \.jpg"):
+        add_images(con, tmp_path / "photos")
+    with pytest.raises(NotFoundError, match="no image matches"):
+        add_images(con, str(tmp_path / "*.jpg"))
+    assert con.sql("from datasets").fetchall() == []
+
+
+def test_memory_is_flat_in_the_number_of_files(tmp_path: Path) -> None:
+    root = tmp_path / "many" / "a"
+    root.mkdir(parents=True)
+    data = encode(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    (root / "0.png").write_bytes(data)
+    for number in range(1, 20_000):
+        os.link(root / "0.png", root / f"{number}.png")
+    code = (
+        "import sys, resource, sqlanalysis as s; con = s.connect(sys.argv[1]); base = resource.getrusage(0).ru_maxrss;"
+        "print(s.add_images(con, sys.argv[2]).n_added, (resource.getrusage(0).ru_maxrss - base) // 1024)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "x.duckdb"), str(root.parent)]
+    n_added, megabytes = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
+    assert n_added == 20_000
+    assert megabytes < 300

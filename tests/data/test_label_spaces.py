@@ -1,0 +1,138 @@
+"""Classes of a data set: where their names and order come from, and what is refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sqlanalysis import add_images, add_predictions
+from sqlanalysis.errors import SchemaError
+
+from ..support.datasets import counts, hugging_face, label_names, names_of
+
+
+def test_manifest_with_ids_and_names(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
+    table = pa.table(
+        {"where": [str(photos / n / "0.jpg") for n in ("cat", "dog")], "wnid": ["n02", "n01"], "name": ["cat", "dog"]}
+    )
+    pq.write_table(table, tmp_path / "list.parquet")
+    add_images(con, tmp_path / "list.parquet", path="where")
+    assert con.sql("select class, name from classes order by class").fetchall() == [(0, "dog"), (1, "cat")]
+    assert con.sql("select label, meta from images order by image_id").fetchall() == [(1, None), (0, None)]
+
+
+def test_integer_labels(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"path,label\n{photos}/cat/0.jpg,2\n{photos}/dog/0.jpg,0\n")
+    add_images(con, tmp_path / "list.csv", dataset="numbers")
+    add_images(con, tmp_path / "list.csv", dataset="named", classes=["a", "b", "c"])
+    names = con.sql("select label_space, name from classes order by label_space, class").fetchall()
+    assert names == [
+        ("named", "a"),
+        ("named", "b"),
+        ("named", "c"),
+        ("numbers", "0"),
+        ("numbers", "1"),
+        ("numbers", "2"),
+    ]
+    (tmp_path / "list.csv").write_text(f"path,label\n{photos}/cat/0.jpg,-1\n")
+    with pytest.raises(SchemaError, match="negative"):
+        add_images(con, tmp_path / "list.csv", dataset="negative")
+    assert con.sql("select dataset from datasets order by all").fetchall() == [("named",), ("numbers",)]
+
+
+def test_each_source_has_its_own_order_of_classes(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
+    for name in ("cat", "dog", "owl"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        shutil.copy(photos / name / "0.jpg", tmp_path / "pets" / name)
+    add_images(con, tmp_path / "pets")
+    pairs = [(photos / name / "1.jpg", number) for number, name in enumerate(("owl", "cat", "dog"))]
+    add_images(con, pairs, dataset="pets", classes=["owl", "cat", "dog"])
+    add_images(con, hugging_face(tmp_path, photos, ["dog", "owl", "cat"]), dataset="pets")
+    rows = con.sql("select meta ->> 'is', name from images join classes on label = class where meta is not null")
+    assert all(a == b for a, b in rows.fetchall())
+    assert all(a == b for a, b in label_names(con) if a in ("cat", "dog", "owl"))
+    assert con.sql("select count(*), count(label) from images").fetchall() == [(9, 9)]
+    assert names_of(con, "pets") == ["cat", "dog", "owl"]
+
+
+def test_late_class_names_replace_numbers(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
+    pairs = [(photos / name / "0.jpg", number) for number, name in enumerate(("owl", "cat", "dog"))]
+    add_images(con, pairs, dataset="pets")
+    assert names_of(con, "pets") == ["0", "1", "2"]
+    for classes in (["owl", "cat"], ["owl", "cat", "dog", "fox"]):
+        with pytest.raises(
+            SchemaError, match=r"the 3 classes of 'pets' are only numbered, and this source names [24]: ow"
+        ):
+            add_images(con, pairs, dataset="pets", classes=classes)
+    with pytest.raises(
+        SchemaError, match="only numbered, and this source names 3: cat, dog, owl; give classes= 3 names"
+    ):
+        add_images(con, photos, dataset="pets")
+    assert counts(add_images(con, pairs, dataset="pets", classes=["owl", "cat", "dog"])) == (0, 0, 3, 0)
+    assert names_of(con, "pets") == ["owl", "cat", "dog"]
+    add_images(con, photos, dataset="pets")
+    assert all(a == b for a, b in label_names(con))
+    assert con.sql("from label_spaces").fetchall() == [("pets", 3)]
+    assert con.sql("select problem from check_database").fetchall() == []
+
+
+def test_numbers_that_a_run_uses_keep_their_names(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
+    pairs = [(photos / "cat" / "0.jpg", 0), (photos / "dog" / "0.jpg", 1)]
+    add_images(con, pairs, dataset="pets")
+    add_predictions(con, pd.DataFrame({"image_id": [1], "pred": [0]}), "mine")
+    with pytest.raises(SchemaError, match="only numbered, and run 'mine' already uses them so"):
+        add_images(con, pairs, dataset="pets", classes=["cat", "dog"])
+    assert names_of(con, "pets") == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("label", "classes", "message"),
+    [
+        (5, ["a", "b"], "label 5, but 2 classes"),
+        (-2, ["a", "b"], "label -2, but 2 classes"),
+        (2_000_000_000, None, "label 2000000000 would make more than 100000 classes"),
+        (1.5, None, "label 1.5 is neither text nor a whole number"),
+        ([0, 1], None, r"label \[0, 1\] is neither"),
+    ],
+)
+def test_labels_that_fit_no_class(
+    con: duckdb.DuckDBPyConnection, photos: Path, label: object, classes: list[str] | None, message: str
+) -> None:
+    with pytest.raises(SchemaError, match=message):
+        add_images(con, [(photos / "cat" / "0.jpg", label)], dataset="x", classes=classes)
+    assert con.sql("from datasets").fetchall() == []
+    with pytest.raises(SchemaError, match=message):
+        add_images(con, pa.table({"path": [str(photos / "cat" / "0.jpg")], "label": [label]}), classes=classes)
+
+
+def test_a_number_outside_named_classes_is_refused(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
+    add_images(con, photos, dataset="pets")
+    with pytest.raises(SchemaError, match="label 3, but 'pets' has 3 classes: cat, dog, owl; labels are 0-based"):
+        add_images(con, [(photos / "cat" / "0.jpg", 3)], dataset="pets")
+
+
+def test_minus_one_is_unlabeled_where_classes_have_names(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
+    pairs = [(photos / "cat" / "0.jpg", -1), (photos / "dog" / "0.jpg", 1)]
+    add_images(con, pairs, dataset="pets", classes=["cat", "dog"])
+    assert label_names(con) == [("cat", None), ("dog", "dog")]
+    frame = pd.DataFrame({"path": [path for path, _ in pairs], "label": [-1, 1]}).astype({"path": str})
+    add_images(con, frame, dataset="frame", classes=["cat", "dog"])
+    assert con.sql("select label from images where dataset = 'frame' order by uri").fetchall() == [(None,), (1,)]
+
+
+def test_new_classes_are_refused_once_a_run_uses_the_space(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path
+) -> None:
+    root = shutil.copytree(photos, tmp_path / "pets")
+    add_images(con, root)
+    add_predictions(con, pd.DataFrame({"image_id": [1], "pred": [0]}), "mine")
+    shutil.copytree(root / "cat", root / "fox")
+    with pytest.raises(SchemaError, match="class 'fox' is new to label space 'pets', which run 'mine' already uses"):
+        add_images(con, root)
+    assert con.sql("select count(*) from images").fetchall() == [(18,)]

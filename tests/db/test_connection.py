@@ -1,0 +1,244 @@
+"""connect: what it installs, who can open the file, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+import sqlanalysis
+from sqlanalysis.db import statements, templates
+from sqlanalysis.errors import NotFoundError, QueryError, SchemaError
+
+
+def test_everything_is_installed_and_explained(con: duckdb.DuckDBPyConnection) -> None:
+    names = {row[0] for row in con.sql("from help").fetchall()}
+    for folder in templates.INSTALLED:
+        assert set(templates.installed(folder)) - {"outputs"} <= names
+    assert con.sql("select version from schema_version").fetchall() == [(statements.SCHEMA_VERSION,)]
+    assert con.sql("from check_database").fetchall() == []
+    assert con.sql("from predictions").fetchall() == []
+    assert "predictions" in names
+
+
+def test_file_opens_in_the_shell(tmp_path: Path, shell: str) -> None:
+    file = tmp_path / "my file.duckdb"
+    with sqlanalysis.connect(file) as con:
+        expected = con.sql("select name, kind from help").fetchall()
+    command = [shell, "-json", str(file), "-c", "select name, kind from help"]
+    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert [(row["name"], row["kind"]) for row in found] == expected
+
+
+def test_row_groups_are_small(tmp_path: Path) -> None:
+    with sqlanalysis.connect(tmp_path / "x.duckdb") as con:
+        con.execute("create table many as select range as i from range(40000)")
+        groups = con.sql("select max(row_group_id) from pragma_storage_info('many')").fetchall()
+    assert groups == [(2,)]
+
+
+def test_same_connection_while_open(tmp_path: Path) -> None:
+    con = sqlanalysis.connect(tmp_path / "x.duckdb")
+    assert sqlanalysis.connect(tmp_path / "x.duckdb") is con
+    con.close()
+    with sqlanalysis.connect(tmp_path / "x.duckdb") as again:
+        assert again is not con
+        assert again.sql("select count(*) from images").fetchall() == [(0,)]
+
+
+@pytest.mark.parametrize("name", ["a-b", "select", "images", "ünïcode 'quoted'"])
+def test_awkward_file_names(tmp_path: Path, name: str) -> None:
+    for _ in range(2):
+        with sqlanalysis.connect(tmp_path / f"{name}.duckdb") as con:
+            assert con.sql("select count(*) from images").fetchall() == [(0,)]
+
+
+@pytest.mark.parametrize("name", ["main", "temp", "outputs"])
+def test_names_of_schemas_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(SchemaError, match=f"a file cannot be called {name}.duckdb"):
+        sqlanalysis.connect(tmp_path / f"{name}.duckdb")
+
+
+def test_a_file_that_was_deleted_or_replaced_is_opened_afresh(tmp_path: Path) -> None:
+    file = tmp_path / "x.duckdb"
+    con = sqlanalysis.connect(file)
+    con.execute("create table mine as select 1 as x")
+    file.unlink()
+    with sqlanalysis.connect(file) as again:
+        assert again is not con
+        assert again.sql("select count(*) from duckdb_tables() where table_name = 'mine'").fetchall() == [(0,)]
+    assert file.exists()
+    with pytest.raises(duckdb.ConnectionException):
+        con.execute("select 1")
+
+
+def test_another_mode_is_refused_while_open(tmp_path: Path) -> None:
+    file = tmp_path / "x.duckdb"
+    with sqlanalysis.connect(file), pytest.raises(QueryError, match="is open for writing in this process"):
+        sqlanalysis.connect(file, read_only=True)
+    with sqlanalysis.connect(file, read_only=True), pytest.raises(QueryError, match="is open for reading only"):
+        sqlanalysis.connect(file)
+
+
+def test_an_older_file_says_to_run_init(tmp_path: Path) -> None:
+    file = tmp_path / "x.duckdb"
+    with sqlanalysis.connect(file) as con:
+        con.execute("drop table deferred_columns")
+        con.execute("update schema_version set catalogue = 'older'")
+    with pytest.raises(SchemaError, match="was made by an older sqlanalysis; run `sqlanalysis init"):
+        sqlanalysis.connect(file, read_only=True)
+    sqlanalysis.connect(file).close()
+    sqlanalysis.connect(file, read_only=True).close()
+
+
+def test_users_own_transaction(con: duckdb.DuckDBPyConnection) -> None:
+    con.begin()
+    with (
+        pytest.raises(QueryError, match="a transaction is open on this connection; commit or roll back first"),
+        statements.transaction(con),
+    ):
+        pass
+    con.rollback()
+
+
+def test_file_that_plain_duckdb_holds_in_this_process(tmp_path: Path) -> None:
+    file = tmp_path / "x.duckdb"
+    sqlanalysis.connect(file).close()
+    with duckdb.connect(str(file)), pytest.raises(QueryError, match="already open in this process"):
+        sqlanalysis.connect(file)
+
+
+def test_read_only(tmp_path: Path) -> None:
+    file = tmp_path / "x.duckdb"
+    with pytest.raises(NotFoundError, match=r"no file .*sqlanalysis init"):
+        sqlanalysis.connect(file, read_only=True)
+    sqlanalysis.connect(file).close()
+    with sqlanalysis.connect(file, read_only=True) as con, pytest.raises(duckdb.Error, match="read-only"):
+        con.execute("drop table images")
+
+
+def test_held_by_another_process(tmp_path: Path) -> None:
+    file = tmp_path / "x.duckdb"
+    code = "import sys, sqlanalysis; con = sqlanalysis.connect(sys.argv[1]); print('open', flush=True); input()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    try:
+        with pytest.raises(QueryError, match=rf"{re.escape(str(file))} is held by process {holder.pid} "):
+            sqlanalysis.connect(file)
+    finally:
+        holder.communicate("\n")
+    sqlanalysis.connect(file).close()
+
+
+def test_files_that_are_not_ours(tmp_path: Path) -> None:
+    text, other, folder = tmp_path / "text.duckdb", tmp_path / "other.duckdb", tmp_path / "folder"
+    text.write_text("hello" * 1000)
+    with duckdb.connect(str(other)) as con:
+        con.execute("create table mine as select 1 as x")
+    folder.mkdir()
+    table = tmp_path / "table.csv"
+    table.write_text("a,b,c,d\n1,2,3,4\n")
+    for path, error, message in [
+        (text, SchemaError, "is no DuckDB file"),
+        (table, SchemaError, "is no DuckDB file"),
+        (other, SchemaError, "is a DuckDB file of something else"),
+        (folder, NotFoundError, "is a folder; name a file"),
+        (tmp_path / "no" / "x.duckdb", NotFoundError, "no folder"),
+    ]:
+        with pytest.raises(error, match=message):
+            sqlanalysis.connect(path)
+    with duckdb.connect(str(other)) as con:
+        assert con.sql("from mine").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize(("version", "advice"), [(99, "upgrade sqlanalysis"), (0, "open it with the sqlanalysis")])
+def test_other_schema_version(tmp_path: Path, version: int, advice: str) -> None:
+    file = tmp_path / "x.duckdb"
+    with sqlanalysis.connect(file) as con:
+        con.execute("update schema_version set version = ?", [version])
+    with pytest.raises(SchemaError, match=f"has schema version {version}, this is version 1; {advice}"):
+        sqlanalysis.connect(file)
+
+
+def test_old_macros_are_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "x.duckdb"
+    with sqlanalysis.connect(file) as con:
+        con.execute("create or replace macro accuracy(rel) as table select 'old' as accuracy")
+        con.execute("create macro gone() as 1")
+        con.execute("create schema if not exists outputs; create table outputs.mine (image_id bigint, sha256 varchar)")
+        con.execute(
+            "alter table outputs.mine add column pred integer; alter table outputs.mine add column confidence float"
+        )
+        con.execute("insert into runs (run, dataset, model, class_policy, status) values ('mine', 'x', 'x', 'x', 'x')")
+        con.execute("create view mine as select 'old' as x")
+        con.execute("update schema_version set catalogue = 'old'")
+    with sqlanalysis.connect(file) as con:
+        assert con.sql("select n from accuracy('predictions')").fetchall() == [(0,)]
+        assert con.sql("from mine").columns[:2] == ["image_id", "dataset"]
+        assert con.sql("select description is null from help where name = 'accuracy'").fetchall() == [(False,)]
+        assert con.sql("select count(*) from duckdb_functions() where function_name = 'gone'").fetchall() == [(0,)]
+
+
+def test_transaction_is_all_or_nothing(con: duckdb.DuckDBPyConnection) -> None:
+    def fail() -> None:
+        with statements.transaction(con):
+            statements.execute(con, "statements/insert_label_space", ["x", 1])
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert con.sql("from label_spaces").fetchall() == []
+
+
+def test_execute_takes_one_statement_and_says_which_failed(con: duckdb.DuckDBPyConnection) -> None:
+    with pytest.raises(QueryError, match="statements/create_selected"):
+        statements.execute(con, "statements/create_selected", {"dataset": "x"}, where="nope = 1")
+    with pytest.raises(QueryError, match="renders to 2 statements"):
+        statements.execute(con, "statements/create_selected", {"dataset": "x"}, where="true); select (1")
+
+
+def test_python_variables_are_not_tables(con: duckdb.DuckDBPyConnection) -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame({"x": [1]})
+    with pytest.raises(duckdb.CatalogException, match="frame"):
+        con.execute("from frame").fetchall()
+    assert len(frame) == 1
+
+
+@pytest.mark.parametrize("error", [duckdb.InterruptException("stop"), RuntimeError("Query interrupted")])
+def test_an_interrupted_query_is_a_keyboard_interrupt(error: Exception) -> None:
+    class Busy:
+        def extract_statements(self, sql: str) -> list[object]:
+            return [object()]
+
+        def execute(self, *_: object) -> None:
+            raise error
+
+    with pytest.raises(KeyboardInterrupt):
+        statements.fetch(Busy(), "statements/count_objects")
+    with pytest.raises(RuntimeError, match="another"), statements.interrupts():
+        raise RuntimeError("another")
+
+
+def test_image_functions(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
+    path = str(photos / "cat" / "0.jpg")
+    row = con.execute(
+        "select image_size(image), thumbnail(image)[:4] from (select {'bytes': null::blob, 'path': ?} as image)", [path]
+    ).fetchall()
+    assert row == [({"width": 240, "height": 200}, b"RIFF")]
+    nothing = con.execute("select image_size({'bytes': null::blob, 'path': '/none'}), thumbnail(null)").fetchall()
+    assert nothing == [(None, None)]
+
+
+def test_duckdb_draws_no_progress_bar_of_its_own(con: duckdb.DuckDBPyConnection) -> None:
+    found = con.sql("select name, value from duckdb_settings() where name = 'enable_progress_bar'").fetchall()
+    assert found == [("enable_progress_bar", "false")]

@@ -1,0 +1,251 @@
+"""What is comparable, and `compare` in Python, on the command line and in the shell."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+
+import sqlanalysis
+from sqlanalysis import compare
+from sqlanalysis.db import statements
+from sqlanalysis.errors import NotFoundError, QueryError, SchemaError
+
+from ..support import report_files
+from .test_metrics_oracle import rows
+
+
+def add_runs(con: duckdb.DuckDBPyConnection, **signals: float) -> None:
+    """600 images of ten classes with one finished run per signal: the stronger, the better."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 600)
+    noise = rng.normal(size=(600, 10))
+    report_files.add_images(con, "digits", list("0123456789"), [b"%d" % i for i in range(600)], labels.tolist())
+    for run, signal in signals.items():
+        logits = noise + 0.5 * rng.normal(size=(600, 10)) + signal * (labels[:, None] == np.arange(10))
+        probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        report_files.add_run(con, run, "digits", probs.astype("float32"), n_ok=600)
+
+
+@pytest.fixture
+def two(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """A file with two finished runs."""
+    add_runs(con, weak=3.0, strong=3.5)
+    return con
+
+
+def pair(con: duckdb.DuckDBPyConnection) -> tuple[Any, ...]:
+    sql = "from comparable where run = 'strong' and baseline = 'weak'"
+    (row,) = con.execute(sql).fetchall()
+    return row[2:]
+
+
+def test_comparable_is_one_row_per_ordered_pair(con: duckdb.DuckDBPyConnection) -> None:
+    assert con.execute("from comparable").fetchall() == []
+    names = ("first", "second", "third")
+    add_runs(con, **dict.fromkeys(names, 2.0))
+    found = con.execute("from comparable").fetchall()
+    assert sorted(row[:2] for row in found) == [(b, a) for b in names for a in names if a != b]
+    assert {row[2:] for row in found} == {(True, None, 600)}
+    con.execute("delete from runs where run <> 'first'")
+    assert con.execute("from comparable").fetchall() == []
+
+OTHER_SPACE = "update runs set label_space = 'letters' where run = 'strong'"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "n_both"),
+    [
+        ("delete from outputs.weak where image_id < 3", "images only strong answered: 3", 597),
+        (
+            "update outputs.strong set pred = null where image_id in (5, 6)",
+            "images only weak answered: 2",
+            598,
+        ),
+        (
+            "update outputs.weak set sha256 = 'old' where image_id = 7",
+            "answers of weak for other bytes than the images have now: 1; images only strong answered: 1",
+            599,
+        ),
+        (
+            "update runs set status = 'interrupted' where run = 'weak'",
+            "weak is interrupted, not finished",
+            600,
+        ),
+        (
+            "update runs set class_policy = 'open' where run = 'strong'",
+            "other class policy: open and identity",
+            600,
+        ),
+        (
+            OTHER_SPACE,
+            "no labeled image that both have answered; other label space: letters and digits_classes",
+            0,
+        ),
+        ("update images set label = null", "no labeled image that both have answered", 0),
+    ],
+    ids=["missing", "no prediction", "other bytes", "unfinished", "policy", "space", "no labels"],
+)
+def test_what_is_not_comparable(two: duckdb.DuckDBPyConnection, change: str, reason: str, n_both: int) -> None:
+    assert pair(two) == (True, None, 600)
+    two.execute(change)
+    if "delete" in change:
+        two.execute("update runs set n_ok = 597 where run = 'weak'")
+    assert pair(two) == (False, reason, n_both)
+    with pytest.raises(SchemaError, match=re.escape(reason)) as refused:
+        compare(two, "strong", "weak")
+    way = f"force=True, --force compares the {n_both} images" if n_both else "not even by force"
+    assert way in str(refused.value)
+    if n_both:
+        assert compare(two, "strong", "weak", force=True).n == n_both
+    else:
+        with pytest.raises(SchemaError, match="not even by force"):
+            compare(two, "strong", "weak", force=True)
+
+
+def test_other_data_sets_and_runs_without_predictions(two: duckdb.DuckDBPyConnection) -> None:
+    report_files.add_named(two, ["cat", "dog"])
+    sql = "select reason from comparable where run = ? and baseline = 'weak'"
+    (reason,) = two.execute(sql, ["noisy"]).fetchall()[0]
+    assert reason.startswith("other images: named and digits; ")
+    assert "other label space: named_classes and digits_classes" in reason
+    two.execute(
+        "insert into runs (run, dataset, model, class_policy, status) values ('light', 'digits', 'f', 'identity', 'finished')"
+    )
+    two.execute("create table outputs.light (image_id bigint, sha256 varchar, mean float)")
+    statements.recreate_run_views(two, ["light"])
+    (reason,) = two.execute(sql, ["light"]).fetchall()[0]
+    assert reason.startswith("light has no predictions; ")
+    with pytest.raises(SchemaError, match=r"light has no predictions; .* \(not even by force"):
+        compare(two, "light", "weak", force=True)
+
+
+def test_compare_is_the_macros(two: duckdb.DuckDBPyConnection) -> None:
+    found = compare(two, "strong", "weak", level=0.9, seed=3)
+    calls = {
+        "scores": "paired_bootstrap({}, level := 0.9, seed := 3)",
+        "mcnemar": "mcnemar({}, level := 0.9)",
+        "agreement": "agreement({})",
+        "classes": "compare_classes({}, level := 0.9)",
+        "flips": "flips({})",
+    }
+    for name, call in calls.items():
+        expected = two.sql("from " + call.format("'weak', 'strong'"))
+        relation = getattr(found, name)
+        assert relation.columns == expected.columns
+        assert len(relation.df()) == len(relation)
+        for one, other in zip(relation.fetchall(), expected.fetchall(), strict=True):
+            assert one == pytest.approx(other, abs=1e-12)
+    (row,) = rows(two, "from verdict('strong', 'weak', level := 0.9)")
+    assert (found.sentence, found.n, found.established) == (row["sentence"], row["n"], row["established"])
+    assert (found.run, found.baseline, str(found)) == ("strong", "weak", found.sentence)
+    assert found.sentence.startswith("strong is better than weak by ")
+    assert repr(found) == (
+        f"Comparison(run='strong', baseline='weak', n=600, sentence={found.sentence!r}, established=True)"
+    )
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.n = 1  # type: ignore[misc]
+    assert (
+        two.execute("select table_name from duckdb_tables() where table_name like '\\_comp%' escape '\\'").fetchall()
+        == []
+    )
+
+
+def test_compare_the_other_way_round(two: duckdb.DuckDBPyConnection) -> None:
+    one = compare(two, "strong", "weak")
+    other = compare(two, "weak", "strong")
+    expected = one.sentence.replace("strong is better than weak", "weak is worse than strong")
+    assert other.sentence == expected != one.sentence
+    gaps = {row[0]: row[3] for row in one.scores.fetchall()}
+    assert {row[0]: -row[3] for row in other.scores.fetchall()} == pytest.approx(gaps)
+
+
+def test_refusals(two: duckdb.DuckDBPyConnection) -> None:
+    with pytest.raises(NotFoundError, match="no run 'wek'; did you mean weak"):
+        compare(two, "strong", "wek")
+    with pytest.raises(NotFoundError, match="no run 'x'"):
+        compare(two, "x", "weak")
+    with pytest.raises(SchemaError, match="'weak' is its own baseline"):
+        compare(two, "weak", "weak", force=True)
+    for level in (0, 1, 95, math.nan):
+        with pytest.raises(QueryError, match="is not between 0 and 1; give a share, such as 0.95"):
+            compare(two, "strong", "weak", level=level)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("compare") / "digits.duckdb"
+    with sqlanalysis.connect(path) as con:
+        add_runs(con, weak=3.0, strong=3.5)
+    return path
+
+
+def command(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "sqlanalysis", "compare", *map(str, arguments)]
+    done = subprocess.run(line, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def test_command_line(file: Path) -> None:
+    with sqlanalysis.connect(file, read_only=True) as con:
+        found = compare(con, "strong", "weak", level=0.9)
+        expected = {name: value.fetchall() for name, value in vars(found).items() if hasattr(value, "fetchall")}
+    arguments = [file, "strong", "weak", "--level", 0.9]
+    shown = command(*arguments).stdout
+    assert shown.splitlines()[:2] == [found.sentence, "a = weak, b = strong, diff = b - a"]
+    positions = [
+        shown.index(f"\n{name}")
+        for name in ("scores\n", "mcnemar\n", "agreement\n", "classes\n", "flips, the first 20 of 50 rows\n")
+    ]
+    assert positions == sorted(positions)
+    decoded = json.loads(command(*arguments, "--format", "json").stdout)
+    assert (decoded["sentence"], decoded["n"], decoded["established"]) == (found.sentence, 600, True)
+    for name, table in expected.items():
+        for one, other in zip(decoded[name], table, strict=True):
+            assert tuple(one.values()) == pytest.approx(other, abs=1e-12)
+    lines = command(*arguments, "--format", "csv").stdout.splitlines()
+    assert lines[0] == f"# {found.sentence}"
+    classes = list(csv.DictReader(lines[lines.index("# classes") + 1 : lines.index("# flips") - 1]))
+    assert [int(row["class"]) for row in classes] == [row[0] for row in expected["classes"]]
+    assert "no run 'nope'" in command(file, "nope", "weak", code=1).stderr
+
+
+def test_force_on_the_command_line(file: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "open.duckdb"
+    copy.write_bytes(file.read_bytes())
+    with sqlanalysis.connect(copy) as con:
+        con.execute("update runs set class_policy = 'open' where run = 'weak'")
+    refused = command(copy, "strong", "weak", code=1)
+    assert "other class policy: identity and open (force=True, --force compares the 600 images" in refused.stderr
+    assert refused.stdout == ""
+    assert "n = 600" in command(copy, "strong", "weak", "--force").stdout
+
+
+def test_the_shell_says_the_same(file: Path, shell: str) -> None:
+    with sqlanalysis.connect(file, read_only=True) as con:
+        found = compare(con, "strong", "weak")
+        counts = rows(con, "from mcnemar('strong', 'weak')")[0]
+    sql = (
+        "select v.*, c.n_both, c.comparable, c.reason from verdict('strong', 'weak') as v "
+        "cross join comparable as c where c.run = 'strong'"
+    )
+    done = subprocess.run(
+        [shell, "-readonly", "-json", str(file), "-c", sql], capture_output=True, text=True, check=True
+    )
+    (row,) = json.loads(done.stdout)
+    assert row["sentence"] == found.sentence
+    assert row["established"] is row["comparable"] is True
+    assert (row["n"], row["n_both"], row["reason"]) == (600, 600, None)
+    for name in ("diff", "ci_low", "ci_high", "p_exact"):
+        assert row[name] == pytest.approx(counts[name], abs=1e-12)

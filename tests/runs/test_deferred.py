@@ -1,0 +1,305 @@
+"""Deferred columns and batched functions: the tutorial's steps, lazily, with the same numbers as a plain loop."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torchvision.transforms import functional
+
+import sqlanalysis
+from sqlanalysis import add_images, defer, map_batches, metric, predict, to_tensor
+from sqlanalysis.errors import InferenceError, NotFoundError, SchemaError
+from sqlanalysis.models.model import Model
+
+from ..support.runs import to_64
+
+
+@pytest.fixture
+def pets(con: duckdb.DuckDBPyConnection, photos: Path) -> duckdb.DuckDBPyConnection:
+    add_images(con, photos, dataset="pets")
+    return con
+
+
+BAD = [-1, -1]  # ids that a function stumbles over; global, so that it is no part of the function
+
+
+def loop(paths: list[str]) -> torch.Tensor:
+    """Transformed images as a plain loop gives them."""
+    tensors = []
+    for path in paths:
+        with Image.open(path) as image:
+            tensors.append(to_64(image.convert("RGB")))
+    return torch.stack(tensors)
+
+
+def test_deferred_column_is_a_tensor(pets: duckdb.DuckDBPyConnection) -> None:
+    assert defer(pets, "input", to_64) == "input"
+    found = to_tensor(pets.sql("select input(image) from image_files order by image_id limit 3"))
+    assert (found.shape, found.dtype) == ((3, 3, 64, 64), torch.float32)
+    paths = [row[0] for row in pets.sql("select uri from images order by image_id limit 3").fetchall()]
+    assert torch.equal(found, loop(paths))
+    assert [str(t) for t in pets.sql("select input(image) from image_files").types] == ["FLOAT[64][64][3]"]
+
+
+def test_nothing_runs_that_is_not_asked_for(pets: duckdb.DuckDBPyConnection) -> None:
+    calls = []
+
+    def counted(image: Image.Image) -> torch.Tensor:
+        calls.append(image.size)
+        return to_64(image)
+
+    defer(pets, "input", counted, shape=(3, 64, 64))
+    assert calls == []
+    pets.sql("select input(image) from image_files where label = 1 limit 2").fetchall()
+    assert 2 <= len(calls) <= 6
+    defer(pets, "other", counted)
+    assert calls[-1] == (256, 256)
+
+
+def test_chain(pets: duckdb.DuckDBPyConnection) -> None:
+    defer(pets, "input", to_64)
+    defer(pets, "gray", lambda tensor: tensor.mean(0), of="input")
+    defer(pets, "brightness", lambda tensor: tensor.mean().reshape(1), of="gray")
+    sql = (
+        "select input(image) as a, gray(image) as b, brightness(image) as c from image_files order by image_id limit 2"
+    )
+    a, b, c = (to_tensor(pets.sql(sql), column) for column in "abc")
+    assert (b.shape, c.shape) == ((2, 64, 64), (2, 1))
+    assert torch.equal(b, a.mean(1))
+    assert torch.allclose(c[:, 0], a.mean((1, 2, 3)))
+    with pytest.raises(NotFoundError, match="no deferred column 'gray' is registered here; did you mean gray"):
+        defer(pets, "more", lambda tensor: tensor, of="gray")
+
+
+def test_unreadable_images_are_null_and_to_tensor_says_so(pets: duckdb.DuckDBPyConnection) -> None:
+    defer(pets, "input", to_64)
+    sql = "select input(image) from (values ({'bytes': null::blob, 'path': '/none.jpg'})) t(image)"
+    assert pets.sql(sql).fetchall() == [(None,)]
+    with pytest.raises(SchemaError, match="row 0 of .* is NULL: its image cannot be read"):
+        to_tensor(pets.sql(sql))
+
+
+def test_to_tensor(con: duckdb.DuckDBPyConnection) -> None:
+    rows = con.sql("select [i, i + 1]::integer[2] as a, i as b, [i]::integer[] as c from range(3) t(i)")
+    assert torch.equal(to_tensor(rows, "a"), torch.tensor([[0, 1], [1, 2], [2, 3]], dtype=torch.int32))
+    assert torch.equal(to_tensor(rows, "b"), torch.arange(3))
+    assert to_tensor(con.sql("select [1, 2]::float[2] as a where false")).shape == (0, 2)
+    with pytest.raises(NotFoundError, match="name one of a, b, c"):
+        to_tensor(rows)
+    with pytest.raises(SchemaError, match=r"no array of fixed size; cast it, such as c::float\[3\]"):
+        to_tensor(rows, "c")
+    with pytest.raises(SchemaError, match="no array of fixed size"):
+        to_tensor(con.sql("select 'x' as a"))
+
+
+def test_another_process_says_what_to_register(tmp_path: Path, photos: Path) -> None:
+    file = tmp_path / "x.duckdb"
+    with sqlanalysis.connect(file) as con:
+        add_images(con, photos)
+        defer(con, "input", to_64)
+    code = "import sys, sqlanalysis; sqlanalysis.connect(sys.argv[1]).sql('select input(image) from image_files').fetchall()"
+    done = subprocess.run([sys.executable, "-c", code, file], capture_output=True, text=True)
+    assert (
+        "the deferred column 'input' is not registered in this process; call defer(con, 'input', transform)"
+        in done.stderr
+    )
+    assert "to_64" in done.stderr
+    with sqlanalysis.connect(file) as con:
+        defer(con, "input", to_64)
+        assert to_tensor(con.sql("select input(image) from image_files limit 1")).shape == (1, 3, 64, 64)
+        assert con.sql("select count(*) from deferred_columns").fetchall() == [(1,)]
+
+
+def test_wrong_columns(pets: duckdb.DuckDBPyConnection) -> None:
+    with pytest.raises(SchemaError, match="no identifier"):
+        defer(pets, "My Input", to_64)
+    with pytest.raises(SchemaError, match="taken by a table or view"):
+        defer(pets, "images", to_64)
+    with pytest.raises(InferenceError, match=r"column input: the transform fails on a gray .*give shape="):
+        defer(pets, "input", lambda image: 1 / 0)
+
+
+def test_the_tutorial(pets: duckdb.DuckDBPyConnection, tiny_net: nn.Module, tiny_model: Model) -> None:
+    """A hook for activations, softmax, arg-max: as in the tutorial, unchanged; the numbers are those of `predict`."""
+    kept = {}
+    hook = tiny_net.get_submodule("3").register_forward_hook(lambda _m, _i, output: kept.update(value=output))
+    defer(pets, "input", to_64)
+
+    def predict_batch(batch: torch.Tensor) -> dict[str, torch.Tensor]:
+        with torch.inference_mode():
+            probs = torch.softmax(tiny_net(batch), dim=-1)
+        activation = kept["value"].mean(dim=[-1, -2])
+        return {"pred": probs.argmax(-1), "confidence": probs.max(-1).values, "probs": probs, "activation": activation}
+
+    done = map_batches(pets, predict_batch, inputs="input", into="tutorial", batch_size=4)
+    hook.remove()
+    assert (done.n_images, done.n_ok, done.n_errors, done.n_computed) == (18, 18, 0, 18)
+    predict(pets, tiny_model)
+    rows = pets.sql("select t.pred, p.pred, t.probs, p.probs, t.activation, p.activation, t.correct, p.correct "
+                    "from tutorial t join tiny p using (image_id)").fetchall()  # fmt: skip
+    for a, b, probs, expected, activation, reference, x, y in rows:
+        assert (a, x) == (b, y)
+        assert np.allclose(probs, expected, atol=1e-6)
+        assert np.allclose(activation, reference, atol=1e-5)
+    assert metric(pets, "accuracy", "tutorial").fetchall() == metric(pets, "accuracy", "tiny").fetchall()
+    assert {row[0] for row in pets.sql("select run from predictions").fetchall()} == {"tutorial", "tiny"}
+    types = pets.sql("select pred, probs, activation from tutorial").types
+    assert [str(t) for t in types] == ["BIGINT", "FLOAT[3]", "FLOAT[16]"]
+
+
+def test_plain_columns_and_kinds_of_outputs(pets: duckdb.DuckDBPyConnection) -> None:
+    defer(pets, "input", to_64)
+
+    def facts(batch: torch.Tensor, label: np.ndarray, width: np.ndarray, uri: np.ndarray) -> dict[str, object]:
+        assert batch.shape == (len(label), 3, 64, 64)
+        return {
+            "mean": batch.mean((1, 2, 3)), "twice": label * 2, "wide": width > 250, "name": [Path(u).name for u in uri],
+            "corners": batch[:, 0, ::63, ::63], "share": width / 7,
+        }  # fmt: skip
+
+    done = map_batches(pets, facts, "facts", ["input", "label", "width_px", "uri"], batch_size=5)
+    assert done.n_ok == 18
+    view = pets.sql("select mean, twice, wide, name, corners, share from facts")
+    assert [str(t) for t in view.types] == ["FLOAT", "BIGINT", "BOOLEAN", "VARCHAR", "FLOAT[2][2]", "DOUBLE"]
+    for twice, wide, name, label, width, uri in pets.sql(
+        "select twice, wide, name, label, width_px, uri from facts"
+    ).fetchall():
+        assert (twice, wide, name) == (2 * label, width > 250, Path(uri).name)
+
+
+def test_one_array_is_the_column_output(pets: duckdb.DuckDBPyConnection) -> None:
+    defer(pets, "input", to_64)
+    map_batches(pets, lambda batch: batch.mean((2, 3)), "means", "input")
+    found = to_tensor(pets.sql("select output from means order by image_id"))
+    paths = [row[0] for row in pets.sql("select uri from images order by image_id").fetchall()]
+    assert torch.allclose(found, loop(paths).mean((2, 3)))
+
+
+def test_given_outputs_need_no_extra_call(pets: duckdb.DuckDBPyConnection) -> None:
+    calls = []
+
+    def count(label: np.ndarray) -> np.ndarray:
+        calls.append(len(label))
+        return label
+
+    map_batches(pets, count, "given", "label", batch_size=10, outputs={"output": "FLOAT"})
+    assert sum(calls) == 18
+    assert [str(t) for t in pets.sql("select output from given").types] == ["FLOAT"]
+
+
+def test_resume_and_identity(pets: duckdb.DuckDBPyConnection) -> None:
+    defer(pets, "input", to_64)
+
+    def mean(batch: torch.Tensor) -> torch.Tensor:
+        return batch.mean((1, 2, 3))
+
+    assert map_batches(pets, mean, "means", "input", where="label = 0").n_computed == 6
+    assert map_batches(pets, mean, "means", "input").n_computed == 12
+    assert map_batches(pets, mean, "means", "input").n_computed == 0
+    with pytest.raises(SchemaError, match="run 'means' exists and differs: transform"):
+        map_batches(pets, lambda batch: batch.sum((1, 2, 3)), "means", "input")
+    defer(pets, "input", lambda image: functional.to_tensor(image.resize((8, 8))))
+    with pytest.raises(SchemaError, match="run 'means' exists and differs: transform"):
+        map_batches(pets, mean, "means", "input")
+    assert map_batches(pets, mean, "means", "input", overwrite=True).n_computed == 18
+
+
+def test_errors_are_rows_and_neighbors_live(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
+    root = shutil.copytree(photos, tmp_path / "pets")
+    add_images(con, root)
+    (root / "cat" / "1.jpg").unlink()
+    defer(con, "input", to_64)
+    BAD[:] = [
+        row[0]
+        for row in con.sql(
+            "select image_id from images where uri like '%dog/2.jpg' or uri like '%owl/3.jpg'"
+        ).fetchall()
+    ]
+
+    def touchy(batch: torch.Tensor, ids: np.ndarray) -> np.ndarray:
+        if BAD[0] in ids:
+            raise ValueError("not this one")
+        return np.where(ids == BAD[1], np.nan, ids.astype(float))
+
+    done = map_batches(con, touchy, "touchy", ["input", "image_id"], batch_size=6, outputs={"output": "DOUBLE"})
+    assert (done.n_ok, done.n_errors) == (15, 3)
+    rows = con.sql("select parse_filename(uri), stage, error from errors order by uri").fetchall()
+    assert rows == [
+        ("1.jpg", "read", "ImageError"),
+        ("2.jpg", "forward", "ValueError"),
+        ("3.jpg", "forward", "InferenceError"),
+    ]
+    assert con.sql("select bool_and(output = image_id) from touchy").fetchall() == [(True,)]
+    assert map_batches(con, touchy, "touchy", ["input", "image_id"], outputs={"output": "DOUBLE"}).n_computed == 0
+    shutil.copy(photos / "cat" / "1.jpg", root / "cat" / "1.jpg")
+    BAD[:] = [-1, -1]
+    retried = map_batches(con, touchy, "touchy", ["input", "image_id"], outputs={"output": "DOUBLE"}, retry_errors=True)
+    assert (retried.n_ok, retried.n_errors, retried.n_computed) == (18, 0, 3)
+
+
+def test_strict_raises_and_keeps_what_succeeded(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path, tiny_model: Model
+) -> None:
+    root = shutil.copytree(photos, tmp_path / "pets")
+    add_images(con, root)
+    (root / "cat" / "1.jpg").unlink()
+    with pytest.raises(InferenceError, match=r"image 2, .*cat/1.jpg: read: ImageError: .*No such file"):
+        predict(con, tiny_model, strict=True)
+    assert con.sql("select n_images, n_ok, n_errors, status from runs").fetchall() == [(18, 17, 0, "failed")]
+    done = predict(con, tiny_model)
+    assert (done.n_ok, done.n_errors, done.n_computed) == (17, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda batch: batch.mean(), r"output 'output' has shape \(\); the first axis must be the batch, here 2"),
+        (lambda batch: {"pred": [None] * len(batch)}, "output 'pred' is of type object"),
+        (lambda batch: {"label": batch.mean((1, 2, 3))}, "output 'label' bears a name of the view"),
+        (lambda batch: {"My Out": batch.mean((1, 2, 3))}, "output 'My Out' bears a name of the view or no identifier"),
+        (lambda batch: 1 / 0, "the function fails on the first batch: ZeroDivisionError"),
+    ],
+    ids=["no batch axis", "objects", "taken", "no identifier", "raises"],
+)
+def test_wrong_functions(pets: duckdb.DuckDBPyConnection, function: object, message: str) -> None:
+    defer(pets, "input", to_64)
+    with pytest.raises((InferenceError, SchemaError), match=message):
+        map_batches(pets, function, "wrong", "input", batch_size=2)  # type: ignore[arg-type]
+    assert pets.sql("from runs").fetchall() == []
+
+
+def test_outputs_that_change_are_errors(pets: duckdb.DuckDBPyConnection) -> None:
+    def moody(label: np.ndarray) -> np.ndarray:
+        return np.zeros((len(label), 4 if 2 in label else 3), np.float32)
+
+    done = map_batches(pets, moody, "moody", "label", batch_size=9)
+    assert (done.n_ok, done.n_errors) == (12, 6)
+    assert "expected fixed_size_list" in pets.sql("select any_value(message) from errors").fetchall()[0][0]
+
+
+def test_wrong_inputs(pets: duckdb.DuckDBPyConnection) -> None:
+    with pytest.raises(NotFoundError, match="no input 'lable'; did you mean label"):
+        map_batches(pets, lambda x: x, "x", "lable")
+    with pytest.raises(NotFoundError, match="no image is selected"):
+        map_batches(pets, lambda x: x, "x", "label", where="label = 9")
+
+
+def test_runs_without_predictions_are_left_out_of_the_report(
+    pets: duckdb.DuckDBPyConnection, tiny_model: Model, tmp_path: Path
+) -> None:
+    map_batches(pets, lambda label: label * 2, "twice", "label")
+    with pytest.raises(NotFoundError, match="no finished run to report"):
+        sqlanalysis.report(pets, tmp_path / "page.html")
+    with pytest.raises(SchemaError, match="run 'twice' has no pred and confidence"):
+        sqlanalysis.report(pets, tmp_path / "page.html", runs=["twice"])
+    predict(pets, tiny_model)
+    assert "tiny" in sqlanalysis.report(pets, tmp_path / "page.html").read_text()

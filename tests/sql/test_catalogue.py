@@ -1,0 +1,302 @@
+"""The catalogue keeps its contract: names, signatures, columns, headers, comments, and what `help` shows."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import duckdb
+import pytest
+
+import sqlanalysis
+from sqlanalysis.db import templates
+
+from ..support.edge_cases import CALLS, EDGES, SCALAR_CALLS, load
+
+# The contract: parameters of every public macro, defaults included, and the columns of those that give rows, in order.
+SCALARS = {
+    "argmax": "xs",
+    "bucket": "x, width",
+    "wilson_high": "k, n, level",
+    "wilson_low": "k, n, level",
+}
+_SLICES = "feature value n n_wrong error_rate ci_low ci_high lift diff excess_errors p_value p_holm p_bh"
+TABLES = {
+    "accuracy": ("rel, level := 0.95", "n correct accuracy ci_low ci_high"),
+    "accuracy_accepted": ("rel, level := 0.95", "n correct accuracy ci_low ci_high n_empty"),
+    "accuracy_anytime": ("rel, level := 0.95", "n correct accuracy ci_low ci_high"),
+    "accuracy_by": ("rel, expr, level := 0.95", "slice n correct accuracy ci_low ci_high"),
+    "agreement": ("rel, baseline", "n agreement churn negative_flips positive_flips wrong_differently kappa"),
+    "at_threshold": ("rel, threshold, level := 0.95", "n n_answered n_abstained coverage accuracy ci_low ci_high"),
+    "auc": ("rel", "classes n roc_auc_macro roc_auc_weighted map_macro map_weighted"),
+    "auc_per_class": ("rel", "class positives roc_auc average_precision"),
+    "bootstrap_ci": ("rel, n_resamples := 1000, level := 0.95, seed := 0", "metric estimate std_error ci_low ci_high"),
+    "calibration_curve": (
+        "rel, n_bins := 15, strategy := 'uniform'",
+        "bin n conf_min conf_max confidence accuracy gap ci_low ci_high",
+    ),
+    "calibration_error": ("rel, n_bins := 15, strategy := 'uniform'", "n ece mce rmsce mean_gap"),
+    "calibration_error_per_class": ("rel, n_bins := 15", "class n ece mce base_rate"),
+    "check_run": (
+        "rel, tolerance := 1e-3",
+        "n duplicate_images no_label no_prediction outside_classes no_probs other_length label_out_of_range nan_probs "
+        "outside_0_1 sum_not_1 pred_not_argmax confidence_differs no_confidence",
+    ),
+    "class_purity": ("rel, neighbors, k := 10", "class n purity knn_accuracy isolated"),
+    "compare_classes": (
+        "rel, baseline, level := 0.95",
+        "class n recall_run recall_baseline diff ci_low ci_high run_only baseline_only p_value p_holm p_bh",
+    ),
+    "confident_joint": ("rel", "label true_class raw calibrated"),
+    "confident_thresholds": ("rel", "class n threshold"),
+    "confusion_dense": ("rel, n_classes := 0", "label pred n recall_share precision_share"),
+    "confusion_matrix": ("rel", "label pred n"),
+    "drift": ("rel_ref, rel_cur", "feature measure value n_ref n_cur p_value p_holm verdict"),
+    "duplicate_groups": ("neighbors, max_distance := 0.05", "group_id image_id group_size"),
+    "fit_temperature": (
+        "rel, eps := 1.1754944e-38",
+        "n temperature log_loss_before log_loss_after ece_before ece_after",
+    ),
+    "flips": (
+        "rel, baseline, max_rows := 50",
+        "image_id label pred_run pred_baseline correct_run correct_baseline confidence_run",
+    ),
+    "knn_graph": ("rel, k := 10", "image_id neighbor_id rank distance"),
+    "knn_outliers": ("neighbors, k := 10", "image_id mean_distance kth_distance percentile"),
+    "ks_test": ("rel_ref, rel_cur, expr", "d n_ref n_cur p_value"),
+    "label_issues": ("rel", "image_id label pred suggested self_confidence confidence margin"),
+    "label_quality": ("rel", "image_id label pred self_confidence normalized_margin"),
+    "leaks": (
+        "rel, neighbors, max_distance := 0.05",
+        "image_a image_b split_a split_b label_a label_b distance",
+    ),
+    "mcnemar": (
+        "rel, baseline, level := 0.95",
+        "n both_right run_only baseline_only both_wrong accuracy_run accuracy_baseline diff ci_low ci_high p_exact "
+        "p_mid p_chi2",
+    ),
+    "mcnemar_anytime": (
+        "rel, baseline, level := 0.95",
+        "n run_only baseline_only diff share_run share_low share_high p_value",
+    ),
+    "mmd": ("rel_ref, rel_cur, sample_n := 500, gamma := null, seed := 0", "mmd2 gamma n_ref n_cur p_value"),
+    "near_duplicates": ("neighbors, max_distance := 0.05", "image_a image_b distance"),
+    "neighbor_agreement": ("rel, neighbors, k := 10", "image_id label neighbors purity neighbor_label"),
+    "paired": ("rel, baseline", "image_id label pred_run pred_baseline correct_run correct_baseline"),
+    "paired_bootstrap": (
+        "rel, baseline, n_resamples := 1000, level := 0.95, seed := 0",
+        "metric value_run value_baseline diff ci_low ci_high p_two_sided",
+    ),
+    "per_class": (
+        "rel, zero_division := 0.0",
+        "class support predicted tp precision recall f1 jaccard recall_low recall_high",
+    ),
+    "pr_curve": ("rel, cls, max_points := 200", "threshold precision recall fpr called"),
+    "predictive_entropy": ("rel", "n mean_entropy mean_entropy_right mean_entropy_wrong"),
+    "proper_scores": ("rel, eps := 1.1920929e-07", "n log_loss brier mean_p_label mean_confidence accuracy"),
+    "psi_category": (
+        "rel_ref, rel_cur, expr, floor_share := 1e-4",
+        "psi js_distance total_variation categories n_ref n_cur p_value",
+    ),
+    "psi_numeric": ("rel_ref, rel_cur, expr, bins := 10, floor_share := 1e-4", "psi bins n_ref n_cur"),
+    "risk_coverage": ("rel, max_points := 100", "coverage risk threshold kept"),
+    "scores": (
+        "rel, zero_division := 0.0",
+        "n accuracy balanced_accuracy precision_macro recall_macro f1_macro jaccard_macro precision_weighted "
+        "recall_weighted f1_weighted f1_micro cohen_kappa mcc",
+    ),
+    "scores_by": (
+        "rel, expr",
+        "slice n accuracy ci_low ci_high balanced_accuracy precision_macro recall_macro f1_macro cohen_kappa mcc",
+    ),
+    "selective_risk": ("rel, target_accuracy := 0.99", "n aurc eaurc coverage_at_target threshold_at_target"),
+    "similar_to": ("rel, query_id, k := 10", "image_id distance"),
+    "slice_pairs": ("rel, cols, min_n := 20", _SLICES),
+    "slices": ("rel, cols, min_n := 20", _SLICES),
+    "summary": ("rel", "metric value"),
+    "threshold_for": (
+        "rel, target_accuracy := 0.99, level := 0.95",
+        "threshold n n_answered n_abstained coverage accuracy ci_low ci_high",
+    ),
+    "top_confusions": ("rel, max_rows := 20", "label pred n share_of_label"),
+    "topk_accuracy": ("rel, ks := [1, 3, 5], level := 0.95", "k n correct accuracy ci_low ci_high"),
+    "verdict": ("rel, baseline, level := 0.95", "sentence n diff ci_low ci_high p_exact established"),
+    "weighted_accuracy": ("rel, weight, level := 0.95", "n sum_weights effective_n accuracy ci_low ci_high"),
+    # The columns of the relation itself, here those of support/edge_cases.py.
+    "with_temperature": (
+        "rel, t, eps := 1.1754944e-38",
+        "image_id label pred confidence probs activation x y split neighbor_id rank distance accepted",
+    ),
+    "worst_mistakes": ("rel, max_rows := 50", "image_id label pred confidence p_label"),
+    "worst_slices": (
+        "rel, cols, min_n := 20, bins := 4, max_rows := 20, alpha := 0.05",
+        f"{_SLICES} exemplars",
+    ),
+}
+TOPICS = [
+    "accuracy", "classes", "probabilities", "calibration", "selection", "comparison", "slices", "labels", "embeddings",
+    "drift", "statistics",
+]  # fmt: skip
+INDEX = templates.index()
+OBJECTS = [name for name, one in INDEX.items() if one.kind in ("tables", "views", "metrics", "lib")]
+HEADED = [name for name, one in INDEX.items() if one.kind in templates.PLAIN]
+MACROS = [name for name, one in INDEX.items() if one.kind in ("metrics", "lib")]
+
+
+def signature(name: str) -> tuple[str, str, str]:
+    """Name, parameter list and kind of body of a macro, from its file."""
+    match = re.search(r"create or replace macro (\w+)\((.*?)\) as( table)?\b", INDEX[name].text, re.DOTALL)
+    assert match is not None, f"{name} creates no macro"
+    return match[1], " ".join(match[2].split()), (match[3] or "").strip()
+
+
+def parameters(name: str) -> list[str]:
+    text = re.sub(r"\[[^\]]*\]", "", signature(name)[1])
+    return [part.partition(":=")[0].strip() for part in text.split(",")]
+
+
+# Files and names
+
+
+def test_names_are_unique_over_all_files() -> None:
+    names: list[str] = []
+    for file in templates.root().rglob("*.sql"):
+        queries = re.findall(r"^-- name: (\w+)$", file.read_text(), re.M)
+        assert bool(queries) == (file.parent.name in ("statements", "page")), file
+        names += queries or [file.stem]
+    assert [name for name, n in Counter(names).items() if n > 1] == []
+    assert set(names) == set(INDEX)
+
+
+def test_every_public_macro_is_in_the_contract() -> None:
+    public = {name for name, one in INDEX.items() if one.kind == "metrics"}
+    assert public == {*TABLES, *SCALARS} == {*CALLS, *SCALAR_CALLS}
+    assert {INDEX[name].topic for name in public} == set(TOPICS)
+    assert all(INDEX[name].folder.count("/") == 1 for name in public)
+
+
+def test_internal_macros_start_with_an_underscore() -> None:
+    assert all(name.startswith("_") == (INDEX[name].kind == "lib") for name in OBJECTS)
+
+
+@pytest.mark.parametrize("name", HEADED)
+def test_header(name: str) -> None:
+    lines = INDEX[name].text.splitlines()
+    header = templates.header(name)
+    assert all(vars(header).values())
+    assert all(len(line) <= 120 for line in lines[:5])
+    assert re.match(r"(?!--)|-- severity: ", lines[5]), "the header is five lines"
+
+
+@pytest.mark.parametrize("name", [name for name, one in INDEX.items() if one.kind in ("statements", "page")])
+def test_a_named_query_says_what_it_is_for(name: str) -> None:
+    first, *_ = INDEX[name].text.splitlines()
+    assert re.match(r"-- \S.{10,}", first)
+    assert "Source: this project" not in INDEX[name].text
+
+
+@pytest.mark.parametrize("name", MACROS)
+def test_file_holds_one_macro_of_its_name(name: str) -> None:
+    assert signature(name)[0] == name
+    assert len(duckdb.extract_statements(INDEX[name].text)) == 1
+
+
+@pytest.mark.parametrize("name", MACROS)
+def test_ctes_cannot_capture_a_relation(name: str) -> None:
+    text = re.sub(r"--[^\n]*", "", INDEX[name].text)
+    ctes = re.findall(r"(?:\bwith(?: recursive)?|\),)\s+(\w+)(?:\([^)]*\))?\s+as\s+(?:(?:not )?materialized\s+)?\(\s*\n", text)
+    assert all(cte.startswith("_") for cte in ctes), ctes
+    lambdas = re.findall(r"lambda\s+(\w+)", text)
+    assert all(variable.startswith("_") for variable in lambdas), lambdas
+
+
+@pytest.mark.parametrize("name", MACROS)
+def test_parameters_shadow_no_column(name: str) -> None:
+    contract = {"image_id", "label", "pred", "confidence", "probs", "activation"}
+    if name in ("_p_of",):  # a scalar over one column of that very name
+        contract -= {"probs"}
+    assert not contract & set(parameters(name))
+    if signature(name)[2]:
+        assert parameters(name)[0] in ("rel", "rel_ref", "neighbors")
+        text = re.sub(r"--[^\n]*|'[^']*'", "", INDEX[name].text).partition("as table")[2]
+        made = set(re.findall(r"\bas (\w+)", text)) - {"table"}
+        assert not made & set(parameters(name)) - {"k", "gamma", "neighbors"}, "a column has the name of a parameter"
+
+
+# What is installed
+
+
+@pytest.mark.parametrize("name", SCALARS)
+def test_scalars_of_the_contract(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    found = con.execute("select topic, signature from help where name = ?", [name]).fetchall()
+    assert found == [("statistics", f"{name}({SCALARS[name]})")]
+    con.execute(f"select {SCALAR_CALLS[name]}").fetchall()
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_of_the_contract(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    assert signature(name)[1] == TABLES[name][0]
+    found = con.execute("select topic, signature from help where name = ?", [name]).fetchall()
+    assert found == [(INDEX[name].topic, f"{name}({TABLES[name][0]})")]
+    load(con, EDGES["ties"], "example")
+    result = con.execute("from " + CALLS[name].format("example"))
+    assert [column[0] for column in result.description] == TABLES[name][1].split()
+    result.fetchall()
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_what_help_says(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    found = con.execute("select description, example from help where name = ?", [name]).fetchall()
+    if name == "outputs" or name.startswith("_"):  # a schema, which takes no comment; internal
+        assert found == []
+        return
+    ((description, example),) = found
+    assert description == templates.header(name).summary
+    assert name in example
+
+
+def test_help_opens_with_what_a_newcomer_needs(con: duckdb.DuckDBPyConnection) -> None:
+    found = con.sql("from help")
+    assert found.columns == ["topic", "name", "kind", "signature", "description", "example"]
+    rows = found.fetchall()
+    first = [row[1] for row in rows[:12]]
+    assert first[0] == "help"
+    assert {"images", "runs", "accuracy"} <= set(first)
+    topics = list(dict.fromkeys(row[0] for row in rows))
+    assert [topic for topic in topics if topic in TOPICS] == TOPICS, "topics in the order of the README"
+    assert all(topics.index(topic) == i for i, topic in enumerate(topics)), "a topic in one piece"
+    assert not any(row[1].startswith("_") for row in rows)
+
+
+def test_help_lists_what_the_user_made(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("create macro mine(rel) as table select count(*) as n from query_table(rel)").fetchall()
+    con.execute("create table my_table as select 1 as x").fetchall()
+    con.execute("create view my_view as from my_table").fetchall()
+    con.execute("comment on view my_view is 'as I see it'").fetchall()
+    found = con.execute("select name, description from help where topic = 'yours' order by name").fetchall()
+    assert found == [("mine", None), ("my_table", None), ("my_view", "as I see it")]
+
+
+def test_examples_of_help_run(con: duckdb.DuckDBPyConnection) -> None:
+    load(con, EDGES["ties"], "my_run")
+    load(con, EDGES["ties"], "old_run")
+    load(con, EDGES["ties"], "my_run_neighbors")
+    con.execute("create or replace view wide as select *, 'jpeg' as format, 9 as n_bytes, 640 as width_px from my_run").fetchall()
+    con.execute("create or replace view old_wide as select *, 'jpeg' as format, 9 as n_bytes, 640 as width_px from old_run")
+    for name, example in con.execute("select name, example from help where topic <> 'yours'").fetchall():
+        example = example.replace("'my_run'", "'wide'").replace("'old_run'", "'old_wide'")
+        if example.startswith("select"):
+            example = example + " from wide"
+        assert con.execute(example).fetchall() is not None, name
+
+
+def test_list_metrics_is_the_public_macros() -> None:
+    """Without a file, too."""
+    names = [row[0] for row in sqlanalysis.list_metrics().fetchall()]
+    assert sorted(names) == sorted(TABLES)
+
+
+def test_macros_recreate_in_order() -> None:
+    order = [one.name for one in templates.installed(*templates.MACROS)]
+    assert sorted(order) == sorted(MACROS)
+    assert order.index("_norm_ppf") < order.index("wilson_low") < order.index("accuracy") < order.index("summary")

@@ -1,0 +1,359 @@
+"""Two runs over the same images: tests, intervals, bootstraps, classes, flips, the sentence."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy import special, stats
+from sklearn import metrics as sk
+
+from ..support.edge_cases import Case, load
+from ..support.oracle import (
+    CASES,
+    agresti_min,
+    both,
+    other_run,
+    quietly,
+    rows,
+    same,
+    uniform_mixture,
+)
+
+
+def test_mcnemar(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
+    second = other_run(example)
+    y, a, b = both(example, second)
+    first, other = load(shared, example), load(shared, second, "run_b")
+    pairs = rows(shared, f"from paired('{other}', '{first}') order by image_id")
+    assert [(row["label"], row["pred_baseline"], row["pred_run"]) for row in pairs] == list(zip(y, a, b, strict=True))
+    assert all(row["correct_baseline"] == (row["label"] == row["pred_baseline"]) for row in pairs)
+    (found,) = rows(shared, f"from mcnemar('{other}', '{first}', level := 0.9)")
+    won, lost, n = int(((b == y) & (a != y)).sum()), int(((a == y) & (b != y)).sum()), len(y)
+    assert (found["n"], found["baseline_only"], found["run_only"]) == (n, lost, won)
+    assert found["both_right"] + found["both_wrong"] == n - won - lost
+    low, total = min(won, lost), won + lost
+    twice = 2 * stats.binom.cdf(low, total, 0.5)
+    same(found["p_exact"], min(1.0, twice), 1e-12)
+    same(found["p_mid"], twice - stats.binom.pmf(low, total, 0.5), 1e-12)
+    same(found["p_chi2"], float(stats.chi2.sf((abs(won - lost) - 1) ** 2 / total, 1)) if total else 1.0)
+    if not n:
+        assert found["diff"] is found["ci_low"] is None
+        return
+    same(found["accuracy_baseline"], float((a == y).mean()))
+    same(found["accuracy_run"], float((b == y).mean()))
+    same(found["diff"], (won - lost) / n)
+    low, high = agresti_min(won, lost, n, 0.9)
+    same(found["ci_low"], low)
+    same(found["ci_high"], high)
+
+
+def test_mcnemar_of_statsmodels(shared: duckdb.DuckDBPyConnection) -> None:
+    tables = pytest.importorskip("statsmodels.stats.contingency_tables")
+    first, other = load(shared, CASES["ten"]), load(shared, other_run(CASES["ten"]), "run_b")
+    (found,) = rows(shared, f"from mcnemar('{other}', '{first}')")
+    cells = [[found["both_right"], found["baseline_only"]], [found["run_only"], found["both_wrong"]]]
+    same(found["p_exact"], tables.mcnemar(cells, exact=True).pvalue)
+    same(found["p_chi2"], tables.mcnemar(cells, exact=False).pvalue)
+
+
+def test_agreement(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
+    second = other_run(example)
+    y, a, b = both(example, second)
+    (found,) = rows(shared, f"from agreement('{load(shared, second, 'run_b')}', '{load(shared, example)}')")
+    assert found["n"] == len(y)
+    if not len(y):
+        assert found["agreement"] is found["kappa"] is None
+        return
+    same(found["agreement"], float((a == b).mean()))
+    same(found["churn"], float((a != b).mean()))
+    same(found["negative_flips"], float(((a == y) & (b != y)).mean()))
+    same(found["positive_flips"], float(((a != y) & (b == y)).mean()))
+    same(found["wrong_differently"], float(((a != y) & (b != y) & (a != b)).mean()))
+    same(found["kappa"], float(quietly(sk.cohen_kappa_score, a, b)))
+
+
+def macro_scores(y: np.ndarray, p: np.ndarray) -> list[float]:
+    f1 = sk.f1_score(y, p, average="macro", zero_division=0)
+    return [
+        float((y == p).mean()),
+        sk.balanced_accuracy_score(y, p),
+        f1,
+        sk.cohen_kappa_score(y, p),
+        sk.matthews_corrcoef(y, p),
+    ]
+
+
+@pytest.mark.parametrize("name", ["ten", "digits", "binary"])
+def test_bootstrap(shared: duckdb.DuckDBPyConnection, digits: Case, name: str) -> None:
+    example = digits if name == "digits" else CASES[name]
+    second = other_run(example)
+    y, a, b = both(example, second)
+    first, other = load(shared, Case(*(one[: len(y)] for one in vars(example).values()))), load(shared, second, "run_b")
+    rng = np.random.default_rng(0)
+    resamples = [rng.integers(0, len(y), len(y)) for _ in range(300)]
+    of_a = np.array([macro_scores(y[one], a[one]) for one in resamples])
+    of_b = np.array([macro_scores(y[one], b[one]) for one in resamples])
+    found = rows(shared, f"from bootstrap_ci('{first}')")
+    assert [row["metric"] for row in found] == ["accuracy", "balanced_accuracy", "f1_macro", "cohen_kappa", "mcc"]
+    compared = rows(shared, f"from paired_bootstrap('{other}', '{first}')")
+    assert [row["metric"] for row in compared] == ["accuracy", "balanced_accuracy", "f1_macro"]
+    for index, row in enumerate(found):
+        same(row["estimate"], macro_scores(y, a)[index])
+        spread = of_a[:, index].std()
+        assert row["std_error"] == pytest.approx(spread, rel=0.2)
+        assert row["ci_low"] == pytest.approx(np.quantile(of_a[:, index], 0.025), abs=0.5 * spread)
+        assert row["ci_high"] == pytest.approx(np.quantile(of_a[:, index], 0.975), abs=0.5 * spread)
+    for index, row in enumerate(compared):
+        same(row["value_baseline"], macro_scores(y, a)[index])
+        same(row["value_run"], macro_scores(y, b)[index])
+        same(row["diff"], row["value_run"] - row["value_baseline"])
+        gaps = of_b[:, index] - of_a[:, index]
+        assert row["ci_low"] == pytest.approx(np.quantile(gaps, 0.025), abs=0.5 * gaps.std())
+        assert row["ci_high"] == pytest.approx(np.quantile(gaps, 0.975), abs=0.5 * gaps.std())
+    (same_run, *_) = rows(shared, f"from paired_bootstrap('{first}', '{first}', n_resamples := 99)")
+    assert (same_run["diff"], same_run["ci_low"], same_run["p_two_sided"]) == (0, 0, 1)
+
+
+def test_bootstrap_of_replicates(shared: duckdb.DuckDBPyConnection) -> None:
+    """A replicate is the scores of the drawn cells; the seed decides, the threads do not."""
+    name = load(shared, CASES["outside"])
+    found = rows(shared, f"from _bootstrap_replicates('{name}', n_resamples := 30, seed := 3)")
+    cells = rows(
+        shared,
+        "select replicate, label, pred, _poisson_draw(n, _poisson_steps(n), "
+        "md5_number_lower(concat_ws(':', 3, replicate, label, pred))) as n "
+        f"from confusion_matrix('{name}'), range(30) t(replicate)",
+    )
+    for row in found:
+        drawn = [one for one in cells if one["replicate"] == row["replicate"]]
+        y = np.repeat([one["label"] for one in drawn], [one["n"] for one in drawn])
+        p = np.repeat([one["pred"] for one in drawn], [one["n"] for one in drawn])
+        assert row["n"] == len(y)
+        if len(y):
+            load(shared, Case(y.tolist(), p.tolist(), [[1.0]] * len(y), [1.0] * len(y)), "drawn")
+            (expected,) = rows(shared, "from scores('drawn')")
+            for metric in ("accuracy", "balanced_accuracy", "f1_macro", "cohen_kappa", "mcc"):
+                same(row[metric], expected[metric])
+    assert rows(shared, f"from _bootstrap_replicates('{name}', 30, 4)") != found
+
+
+def exact(baseline_only: int, run_only: int) -> float:
+    return float(stats.binomtest(run_only, baseline_only + run_only).pvalue) if baseline_only + run_only else 1.0
+
+
+def test_paired_interval(con: duckdb.DuckDBPyConnection) -> None:
+    for cell in [(0, 0, 1, 0.95), (0, 1, 1, 0.95), (41, 7, 899, 0.9), (3, 9, 12, 0.999), (5000, 4000, 1000000, 0.5)]:
+        low, high = con.execute("select _paired_low(?, ?, ?, ?), _paired_high(?, ?, ?, ?)", [*cell, *cell]).fetchall()[0]
+        expected = agresti_min(*cell)
+        same(low, expected[0])
+        same(high, expected[1])
+    for cell in [(0, 0, 0, 0.95), (None, 1, 2, 0.95), (1, 2, 9, 95)]:
+        found = con.execute("select _paired_low(?, ?, ?, ?), _paired_high(?, ?, ?, ?)", [*cell, *cell]).fetchall()[0]
+        assert found == (None, None)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_compare_classes(shared: duckdb.DuckDBPyConnection, name: str) -> None:
+    second = other_run(CASES[name])
+    y, a, b = both(CASES[name], second)
+    first, other = load(shared, CASES[name]), load(shared, second, "run_b")
+    found = rows(shared, f"from compare_classes('{other}', '{first}', level := 0.9)")
+    assert sorted(row["class"] for row in found) == sorted(set(y.tolist()))
+    assert [row["p_value"] for row in found] == sorted(row["p_value"] for row in found)
+    for row in found:
+        of = y == row["class"]
+        correct_baseline, correct_run = (a == y)[of], (b == y)[of]
+        counts = int((correct_baseline & ~correct_run).sum()), int((correct_run & ~correct_baseline).sum())
+        assert (row["n"], row["baseline_only"], row["run_only"]) == (of.sum(), *counts)
+        same(row["recall_baseline"], float(correct_baseline.mean()))
+        same(row["recall_run"], float(correct_run.mean()))
+        same(row["diff"], float(correct_run.mean() - correct_baseline.mean()))
+        low, high = agresti_min(*counts[::-1], int(of.sum()), 0.9)
+        same(row["ci_low"], low)
+        same(row["ci_high"], high)
+        same(row["p_value"], exact(*counts), 1e-12)
+
+
+def test_compare_classes_of_statsmodels(shared: duckdb.DuckDBPyConnection) -> None:
+    from statsmodels.stats.contingency_tables import mcnemar
+    from statsmodels.stats.multitest import multipletests
+
+    first, other = load(shared, CASES["ten"]), load(shared, other_run(CASES["ten"]), "run_b")
+    found = rows(shared, f"from compare_classes('{other}', '{first}')")
+    p = [mcnemar([[0, row["baseline_only"]], [row["run_only"], 0]], exact=True).pvalue for row in found]
+    assert [row["p_value"] for row in found] == pytest.approx(p, abs=1e-12)
+    for column, method in (("p_holm", "holm"), ("p_bh", "fdr_bh")):
+        expected = multipletests(p, method=method)[1]
+        assert [row[column] for row in found] == pytest.approx(expected, abs=1e-12)
+        assert 0 < min(expected) < max(expected)
+
+
+def flip_case() -> tuple[Case, Case]:
+    """Ten images: unchanged, lost (confidences with ties, NaN and NULL), won, wrong in another way."""
+    probs = [[0.5, 0.5]] * 10
+    first = Case([1] * 10, [1, 1, 1, 1, 1, 1, 1, 0, 0, 0], list(probs), [0.5] * 10)
+    confidence = [0.9, 0.2, 0.8, 0.8, math.nan, None, 0.1, 0.3, 0.6, 0.7]
+    return first, Case([1] * 10, [1, 0, 0, -1, 0, 0, None, 1, 1, 2], list(probs), confidence)
+
+
+def test_flips(shared: duckdb.DuckDBPyConnection) -> None:
+    first, second = flip_case()
+    load(shared, first), load(shared, second, "run_b", order=3)
+    found = rows(shared, "from flips('run_b', 'run_a')")
+    assert [row["image_id"] for row in found] == [2, 3, 1, 4, 5, 8, 7]
+    assert [(row["correct_baseline"], row["correct_run"]) for row in found] == [(True, False)] * 5 + [(False, True)] * 2
+    assert [row["pred_run"] for row in found] == [0, -1, 0, 0, 0, 1, 1]
+    assert [row["confidence_run"] for row in found][:3] == pytest.approx([0.8, 0.8, 0.2])
+    assert rows(shared, "from flips('run_b', 'run_a', max_rows := 3)") == found[:3]
+    shared.execute("create or replace temp view bare as select image_id, label, pred from run_b")
+    bare = rows(shared, "from flips('bare', 'run_a')")
+    assert [row["image_id"] for row in bare] == [1, 2, 3, 4, 5, 7, 8]
+    assert {row["confidence_run"] for row in bare} == {None}
+
+
+@pytest.mark.parametrize("name", ["ten", "digits_like", "empty", "null_label"])
+def test_flips_are_those_of_mcnemar(shared: duckdb.DuckDBPyConnection, name: str) -> None:
+    example = CASES.get(name, CASES["hundred"])
+    first, other = load(shared, example), load(shared, other_run(example), "run_b")
+    found = rows(shared, f"from flips('{other}', '{first}', max_rows := 10000)")
+    (counts,) = rows(shared, f"from mcnemar('{other}', '{first}')")
+    assert sum(row["correct_baseline"] for row in found) == counts["baseline_only"]
+    assert sum(row["correct_run"] for row in found) == counts["run_only"]
+
+
+def counted(con: duckdb.DuckDBPyConnection, baseline_only: int, run_only: int, n: int) -> None:
+    """Relations old and new with so many images that only one of them has right."""
+    con.execute(
+        f"create or replace temp table old as select i as image_id, 0 as label, (i < {run_only})::int as pred from range({n}) t(i)"
+    )
+    con.execute(
+        "create or replace temp table new as select i as image_id, 0 as label, "
+        f"(i >= {run_only} and i < {baseline_only + run_only})::int as pred from range({n}) t(i)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("baseline_only", "run_only", "n", "level", "sentence"),
+    [
+        (41, 7, 899, 0.95, "new is worse than old by 3.8 points of accuracy (95 % interval 2.3 to 5.3, n = 899)"),
+        (7, 41, 899, 0.9, "new is better than old by 3.8 points of accuracy (90 % interval 2.5 to 5.0, n = 899)"),
+        (0, 12, 30, 0.999, "new is better than old by 40.0 points of accuracy (99.9 % interval 7.5 to 67.5, n = 30)"),
+        # The interval alone would exclude 0, the exact test (p = 1/16) does not establish it.
+        (0, 5, 60, 0.95, "new against old: difference not established at this n (60 images; +8.3 points of accuracy, 95 % interval 0.0 to 15.5)"),
+        (5, 0, 60, 0.95, "new against old: difference not established at this n (60 images; −8.3 points of accuracy, 95 % interval −15.5 to 0.0)"),
+        # The exact test alone would establish it (p = 1/1024), the interval does not exclude 0.
+        (0, 11, 9999, 0.999, "new against old: difference not established at this n (9,999 images; +0.1 points of accuracy, 99.9 % interval 0.0 to 0.2)"),
+        (30, 32, 899, 0.95, "new against old: difference not established at this n (899 images; +0.2 points of accuracy, 95 % interval −1.5 to 1.9)"),
+        (0, 0, 7, 0.95, "new against old: difference not established at this n (7 images; 0.0 points of accuracy, 95 % interval −21.8 to 21.8)"),
+        # More decimals where one would say 0.0.
+        (400, 500, 300000, 0.95, "new is better than old by 0.03 points of accuracy (95 % interval 0.01 to 0.05, n = 300,000)"),
+        (1000, 1200, 20000, 0.95, "new is better than old by 1.0 points of accuracy (95 % interval 0.5 to 1.5, n = 20,000)"),
+        (0, 0, 0, 0.95, "new against old: nothing to compare, no labeled image that both have answered"),
+    ],
+)  # fmt: skip
+def test_verdict(
+    shared: duckdb.DuckDBPyConnection, baseline_only: int, run_only: int, n: int, level: float, sentence: str
+) -> None:
+    counted(shared, baseline_only, run_only, n)
+    (found,) = rows(shared, f"from verdict('new', 'old', level := {level})")
+    assert found["sentence"] == sentence
+    assert found["n"] == n
+    assert found["p_exact"] == pytest.approx(exact(baseline_only, run_only), rel=1e-9)
+    assert found["established"] == ("not established" not in sentence and n > 0)
+    if not n:
+        assert found["diff"] is found["ci_low"] is found["ci_high"] is None
+        return
+    low, high = agresti_min(run_only, baseline_only, n, level)
+    assert found["established"] == (exact(baseline_only, run_only) <= 1 - level and not low <= 0 <= high)
+    same(found["diff"], (run_only - baseline_only) / n)
+    same(found["ci_low"], low if found["established"] else min(low, 0))
+    same(found["ci_high"], high if found["established"] else max(high, 0))
+
+
+def test_sentence_and_interval_never_contradict_each_other(shared: duckdb.DuckDBPyConnection) -> None:
+    """As a reader sees them: the printed interval holds 0 exactly when the difference is not established."""
+    rng = np.random.default_rng(0)
+    seen = set()
+    for _ in range(60):
+        n = int(10 ** rng.uniform(0, 5))
+        baseline_only, run_only = sorted(rng.integers(0, 1 + min(n // 2, 40), 2).tolist(), key=lambda _: rng.random())
+        counted(shared, baseline_only, run_only, n)
+        level = float(rng.choice([0.5, 0.9, 0.95, 0.99, 0.999]))
+        (found,) = rows(shared, f"from verdict('new', 'old', level := {level})")
+        text = found["sentence"].replace("−", "-")
+        low, high = map(float, re.findall(r"interval (\S+) to ([\d.-]+)", text)[0])
+        assert low <= high
+        if found["established"]:
+            assert low > 0
+            assert ("better" in text) == (run_only > baseline_only)
+        else:
+            assert low <= 0 <= high
+        seen.add((found["established"], run_only > baseline_only))
+    assert len(seen) == 4
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
+def test_verdict_keeps_to_its_error_rate_exactly(con: duckdb.DuckDBPyConnection, level: float) -> None:
+    """The chance of calling one of two equal runs better, summed over every outcome, by the rule of the sentence."""
+    grid = con.execute(
+        "select n, a, b from (select unnest([5, 12, 40, 150]) as n), range(60) t(a), range(60) u(b) "
+        "where a + b <= n and _sign_test(a, b) <= 1 - ?::double "
+        "and (_paired_low(b, a, n, ?::double) > 0 or _paired_high(b, a, n, ?::double) < 0)",
+        [level] * 3,
+    ).fetchnumpy()
+    n, a, b = (np.asarray(column) for column in grid.values())
+    rates = [
+        stats.multinomial.pmf(np.stack([a, b, n - a - b], 1)[n == size], size, [share / 2, share / 2, 1 - share]).sum()
+        for size in (5, 12, 40, 150)
+        for share in (0.02, 0.1, 0.3)
+    ]
+    assert 0.2 * (1 - level) < max(rates) <= 1 - level
+
+
+def test_verdict_on_simulated_runs(shared: duckdb.DuckDBPyConnection) -> None:
+    """Of 100 pairs of equally good runs at most 1 in 20 is told apart; a planted difference is found every time."""
+    rng = np.random.default_rng(7)
+    n, pairs = 300, 100
+    hard = rng.random((pairs, n)) < 0.3
+    wrong = {name: hard & (rng.random((pairs, n)) < 0.5) for name in ("a", "b")}
+    wrong["c"] = wrong["a"] & (rng.random((pairs, n)) < 0.5)
+    drawn = {name: share.ravel().astype("int32") for name, share in wrong.items()}
+    ids = np.arange(pairs * n)
+    shared.register("_drawn", pa.table({"image_id": ids % n, "pair": ids // n, **drawn}))
+    shared.execute("create or replace temp table drawn as select *, 0 as label from _drawn")
+
+    def verdicts(other: str, count: int) -> list[dict[str, Any]]:
+        ctes = ", ".join(
+            f"run_{x} as (select image_id, label, {x} as pred from drawn where pair = {{0}})" for x in "abc"
+        )
+        sql = f"with {ctes} from verdict('run_{other}', 'run_a')"
+        return [rows(shared, sql.format(pair))[0] for pair in range(count)]
+
+    assert sum(found["established"] for found in verdicts("b", pairs)) <= 0.05 * pairs
+    assert all(found["established"] and "is better" in found["sentence"] for found in verdicts("c", 10))
+
+
+def test_mcnemar_anytime(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
+    rng = np.random.default_rng(3)
+    second = Case(
+        example.label,
+        [one if one is None or rng.random() < 0.8 else 0 for one in example.pred],
+        example.probs,
+        example.confidence,
+    )
+    first, other = load(shared, example), load(shared, second, "run_b")
+    (found,) = rows(shared, f"from mcnemar_anytime('{other}', '{first}', level := 0.9)")
+    (plain,) = rows(shared, f"from mcnemar('{other}', '{first}')")
+    a, b = plain["baseline_only"], plain["run_only"]
+    assert (found["n"], found["baseline_only"], found["run_only"]) == (plain["n"], a, b)
+    same(found["diff"], plain["diff"])
+    same(found["p_value"], min(1.0, float(np.exp(-special.betaln(b + 1, a + 1) - (a + b) * np.log(2)))), 1e-9)
+    low, high = uniform_mixture(b, a + b, 0.9) if a + b else (math.nan, math.nan)
+    same(found["share_low"], low, 1e-12)
+    same(found["share_high"], high, 1e-12)

@@ -1,0 +1,115 @@
+"""Confident learning: the same thresholds, joint, rows and order as cleanlab."""
+
+from __future__ import annotations
+
+import duckdb
+import numpy as np
+import pytest
+
+from ..support.edge_cases import Case, load, random_case
+from ..support.oracle import (
+    CASES,
+    quietly,
+    rows,
+    same,
+)
+
+CLEANLAB = {
+    "twenty_thousand": random_case(20_000, 10, 2),
+    "three_thousand": random_case(3000, 100, 3),
+    "hundred": CASES["hundred"],
+    "noise": random_case(500, 5, 4, signal=0.0),
+    "binary": CASES["binary"],
+    "ties": CASES["ties"],
+    "certain": CASES["certain"],
+}
+
+
+def whole_numbers(shares: np.ndarray, total: int) -> np.ndarray:
+    """The shares rounded (half to even), then those moved that were rounded most, so that they add up to `total`.
+
+    Of equal ones the higher go up and the lower go down.
+    """
+    whole = np.round(shares).astype(int)
+    order = np.argsort(shares - whole, kind="stable")
+    missing = total - whole.sum()
+    whole[order[::-1][: max(missing, 0)]] += 1
+    whole[order[: max(-missing, 0)]] -= 1
+    return whole
+
+
+def test_confident_learning(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
+    name = load(shared, example)
+    bars = rows(shared, f"from confident_thresholds('{name}')")
+    joint = rows(shared, f"from confident_joint('{name}')")
+    issues = rows(shared, f"from label_issues('{name}')")
+    quality = rows(shared, f"from label_quality('{name}')")
+    kept = [row for row in example.kept if not np.isnan(example.probs[row]).any()]
+    if not kept:
+        assert bars == joint == issues == quality == []
+        return
+    y = np.array([example.label[row] for row in kept])
+    proba = np.array([example.probs[row] for row in kept], dtype=np.float32).astype(np.float64)
+    classes = proba.shape[1]
+    expected = [proba[y == one, one].mean() if (y == one).any() else None for one in range(classes)]
+    for row, bar in zip(bars, expected, strict=True):
+        same(row["threshold"], bar)
+        assert row["n"] == (y == row["class"]).sum()
+    above = proba >= np.array([2 if bar is None else max(bar, 2e-6) for bar in expected]) - 1e-6
+    top = proba.argmax(axis=1)
+    guess = np.where(above.sum(axis=1) > 1, top, np.where(above.any(axis=1), above.argmax(axis=1), -1))
+    raw = np.array([[((y == i) & (guess == j)).sum() for j in range(classes)] for i in range(classes)])
+    np.fill_diagonal(raw, np.maximum(raw.diagonal(), 1))
+    cells = {(row["label"], row["true_class"]): row for row in joint}
+    for i in range(classes):
+        n = int((y == i).sum())
+        whole = whole_numbers(raw[i] / raw[i].sum() * n, n)
+        for j in range(classes):
+            if raw[i, j]:
+                cell = cells.pop((i, j))
+                assert (cell["raw"], cell["calibrated"]) == (raw[i, j], whole[j])
+    assert not cells
+    own = proba[np.arange(len(y)), y]
+    rest = proba.copy()
+    rest[np.arange(len(y)), y] = -np.inf
+    margin = own - rest.max(axis=1)
+    suspects = [one for one in np.lexsort((kept, own)) if guess[one] not in (-1, y[one]) and margin[one] < -1e-6]
+    assert [row["image_id"] for row in issues] == [kept[one] for one in suspects]
+    for row, one in zip(issues, suspects, strict=True):
+        assert row["suggested"] == guess[one]
+        same(row["self_confidence"], own[one])
+        same(row["confidence"], proba[one].max())
+        same(row["margin"], margin[one])
+    assert [row["image_id"] for row in quality] == [kept[one] for one in np.lexsort((kept, own))]
+    for row in quality:
+        same(row["normalized_margin"], (margin[kept.index(row["image_id"])] + 1) / 2)
+
+
+
+def by_cleanlab(example: Case) -> list[int]:
+    search = pytest.importorskip("cleanlab.filter")
+    proba = example.proba.astype(np.float64)
+    kwargs = {"filter_by": "confident_learning", "return_indices_ranked_by": "self_confidence", "n_jobs": 1}
+    return quietly(search.find_label_issues, example.y, proba, **kwargs).tolist()
+
+
+@pytest.mark.parametrize("name", [*CLEANLAB, "digits"])
+def test_label_issues_of_cleanlab(
+    shared: duckdb.DuckDBPyConnection, digits: Case, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same rows in the same order, once equal remainders have an order: the library's is that of an unstable sort."""
+    count = pytest.importorskip("cleanlab.count")
+    example = digits if name == "digits" else CLEANLAB[name]
+    table = load(shared, example)
+    y, proba = example.y, example.proba.astype(np.float64)
+    bars = [row["threshold"] for row in rows(shared, f"from confident_thresholds('{table}')")]
+    assert np.allclose(bars, count.get_confident_thresholds(y, proba), atol=2e-6 if name == "certain" else 1e-12)
+    unstable = np.argsort
+    monkeypatch.setattr(np, "argsort", lambda values, **kwargs: unstable(values, **{**kwargs, "kind": "stable"}))
+    issues = [row["image_id"] for row in rows(shared, f"from label_issues('{table}')")]
+    assert issues == by_cleanlab(example)
+    for column, calibrate in (("raw", False), ("calibrated", True)):
+        found = np.zeros((proba.shape[1],) * 2, dtype=int)
+        for row in rows(shared, f"from confident_joint('{table}')"):
+            found[row["label"], row["true_class"]] = row[column]
+        assert (found == count.compute_confident_joint(y, proba, calibrate=calibrate)).all()
