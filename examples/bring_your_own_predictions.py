@@ -1,27 +1,27 @@
-"""Evaluate predictions that something else made: accuracy, commonest mistakes, report. No torch is needed or loaded.
+"""Evaluate predictions made elsewhere: accuracy, most common mistakes, report. No torch is needed or loaded.
 
     python examples/bring_your_own_predictions.py [FOLDER PREDICTIONS]
 
 FOLDER has one folder of images per class. PREDICTIONS is a CSV or Parquet file with one row per image:
 
-    path        enough of the end of the image's path to tell it from the others, such as 7/0012.png
+    path        the end of the image's path, long enough to be unique, such as 7/0012.png
     pred        the predicted class: its name, or its 0-based index in the sorted folder names
     confidence  probability of that class (optional)
     probs       probabilities of all classes, such as [0.1, 0.7, 0.2] (optional)
 
-Without arguments, both are made here: scikit-learn's digits, read by a logistic regression.
-Writes own_predictions.duckdb and own_predictions.html into the current folder; an older file is replaced.
+Without arguments, both are made here: scikit-learn's digits, classified by a logistic regression.
+Writes own_predictions.duckdb and own_predictions.html to the current folder; older files are replaced.
 """
 
 import csv
 import sys
 from pathlib import Path
 
-import sqlanalysis as sa
+import sqlanalysis as sq
 
 
 def make_example():
-    """A folder of held-out digits, and a CSV of what a logistic regression says about them."""
+    """A folder of held-out digits, and a CSV of the answers of a logistic regression."""
     import numpy as np
     from PIL import Image
     from sklearn.datasets import load_digits
@@ -47,22 +47,22 @@ if len(sys.argv) not in (1, 3):
     sys.exit("usage: bring_your_own_predictions.py [FOLDER PREDICTIONS]")
 folder, predictions = sys.argv[1:] or make_example()
 
-# The images with their labels, then the predictions as a run. Rows that fit no image or no class are counted.
+# The images with their labels, then the predictions as a run. Rows that match no image or no class are counted.
 Path("own_predictions.duckdb").unlink(missing_ok=True)
-con = sa.connect("own_predictions.duckdb")
-print(sa.add_images(con, folder))
-done = sa.add_predictions(con, predictions, run="mine")
+con = sq.connect("own_predictions.duckdb")
+print(sq.add_images(con, folder))
+done = sq.add_predictions(con, predictions, run="mine")
 print(f"{done.n_ok} predictions, {done.n_errors} rows left out")
 if done.n_errors:
     con.sql("select uri, message from errors where run = 'mine' limit 5").show()
 
-[(n, correct, accuracy, low, high)] = sa.metric(con, "accuracy", "mine").fetchall()
+[(n, correct, accuracy, low, high)] = sq.metric(con, "accuracy", "mine").fetchall()
 print(f"accuracy {accuracy:.4f} ({correct} of {n}), 95 % interval {low:.4f} to {high:.4f}")
 
-print("commonest mistakes, by index of the class:")
-sa.metric(con, "top_confusions", "mine", limit_n=5).show()
+print("most common mistakes, by index of the class:")
+sq.metric(con, "top_confusions", "mine", max_rows=5).show()
 print("most confident mistakes, by name:")
 mistakes = con.sql("select uri, label_name, pred_name, confidence from mine where not correct")
 mistakes.order("confidence desc").limit(5).show()
 
-print("report:", sa.report(con, "own_predictions.html", runs="mine"))
+print("report:", sq.report(con, "own_predictions.html", runs="mine"))

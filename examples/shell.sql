@@ -1,4 +1,4 @@
--- Questions to ask a file of runs, in the plain DuckDB shell. Make the file first: sqlanalysis demo
+-- Queries for an evaluation file, in the plain DuckDB shell. Make the file first: sqlanalysis demo
 --
 --     duckdb demo/demo.duckdb < examples/shell.sql
 --
@@ -6,15 +6,15 @@
 -- Every answer comes from tables, views and macros in the file; neither Python nor torch is needed.
 
 -- What is in this file?
-from help;
+from help limit 20;
 
--- How good is a run, and how sure is that? Accuracy with its 95 % interval; then with its 90 % interval.
+-- How good is a run? Accuracy with its 95 % interval; then with its 90 % interval.
 from accuracy('digits_cnn');
 from accuracy('digits_cnn', level := 0.9);
 
 -- By slice: any expression over the columns of the run; several go into a struct.
 from accuracy_by('digits_cnn', label_name);
-from accuracy_by('digits_cnn', {'alike': label in (3, 8, 9), 'sure': confidence >= 0.9});
+from accuracy_by('digits_cnn', {'similar': label in (3, 8, 9), 'confident': confidence >= 0.9});
 
 -- A filter is a common table expression: every metric takes its name.
 with unsure as (from digits_cnn where confidence < 0.9)
@@ -24,7 +24,8 @@ from accuracy('unsure');
 from accuracy_by('predictions', run);
 from scores_by('predictions', run);
 
--- Where do the two runs differ?
+-- Is one run better than the other on the same images? One sentence; then where their answers differ.
+from verdict('digits_cnn', 'digits_mlp');
 select
     cnn.correct as cnn_correct,
     mlp.correct as mlp_correct,
@@ -37,21 +38,21 @@ order by all;
 -- Per class: precision, recall with its interval, F1.
 from per_class('digits_cnn');
 
--- Which label is taken for which class? With names from the table `classes`.
-from top_confusions('digits_mlp', limit_n := 5);
+-- Which classes are confused most often? With names from the view `class_names`.
+from top_confusions('digits_mlp', max_rows := 5);
 select
     labels.name as label_name,
     preds.name as pred_name,
     cells.n,
 from confusion_matrix('digits_mlp') as cells
-join classes as labels on labels.space = 'digits' and labels.class = cells.label
-join classes as preds on preds.space = 'digits' and preds.class = cells.pred
+join class_names as labels on labels.run = 'digits_mlp' and labels.class = cells.label
+join class_names as preds on preds.run = 'digits_mlp' and preds.class = cells.pred
 where cells.label <> cells.pred
 order by cells.n desc, label_name, pred_name
 limit 5;
 
 -- The most confident mistakes.
-from worst('digits_cnn', limit_n := 5);
+from worst_mistakes('digits_cnn', max_rows := 5);
 
 -- All averages at once, and all headline numbers as rows.
 from scores('digits_cnn');
@@ -74,7 +75,7 @@ from digits_cnn
 where not correct
 limit 5;
 
--- What made these numbers?
+-- How were these numbers made?
 select
     run,
     model,
@@ -96,7 +97,7 @@ select
 from errors
 group by all;
 
--- Which images look like the most confident mistake to the network? Nearest activations first.
+-- Which images are most similar to the most confident mistake? Nearest activations first.
 with mistake as (
     from digits_cnn
     where not correct

@@ -22,7 +22,7 @@ import typer
 
 from .core.text import csv_cell, for_terminal
 from .db import connection, statements, templates
-from .errors import SQLAnalysisError
+from .errors import NotFoundError, SQLAnalysisError
 
 if TYPE_CHECKING:
     import duckdb
@@ -51,6 +51,23 @@ class Format(StrEnum):
     table = "table"
     csv = "csv"
     json = "json"
+
+
+class Policy(StrEnum):
+    """How outputs become classes of the data set."""
+
+    auto = "auto"
+    restricted = "restricted"
+    open = "open"
+    identity = "identity"
+
+
+class Dtype(StrEnum):
+    """What convolutions and matrix products are computed in."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
 
 
 Database = Annotated[Path, typer.Argument(metavar="DB", help="The evaluation file.")]
@@ -171,13 +188,13 @@ def predict(
     weights: Weights = "DEFAULT",
     layer: Layer = None,
     classes: ModelClasses = None,
-    policy: Annotated[str, typer.Option(help="auto, restricted, open or identity.")] = "auto",
+    policy: Annotated[Policy, typer.Option(help="How outputs become classes of the data set.")] = Policy.auto,
     class_map: Annotated[Path | None, typer.Option(help="CSV with columns from_class,to_class.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Data set; default the only one.")] = None,
     where: Annotated[str | None, typer.Option(help="SQL condition over `images`.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images per forward pass.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
-    dtype: Annotated[str, typer.Option(help="fp32, bf16, or on CUDA fp16.")] = "fp32",
+    dtype: Annotated[Dtype, typer.Option(help="fp16 on CUDA only.")] = Dtype.fp32,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start the run from scratch.")] = False,
     retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Try images again that failed.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first block with an error.")] = False,
@@ -185,10 +202,11 @@ def predict(
     trust_pickle: Annotated[bool, typer.Option("--trust-pickle", help="Let the weights file run code.")] = False,
 ) -> None:
     """Run a model over the images, in committed blocks; after an interrupt the same command resumes."""
-    what: dict[str, Any] = {"dataset": dataset, "where": where, "policy": policy, "class_map": class_map}
-    how: dict[str, Any] = {"batch_size": batch_size, "device": device, "dtype": dtype, "overwrite": overwrite}
+    what: dict[str, Any] = {"dataset": dataset, "where": where, "policy": policy.value, "class_map": class_map}
+    how: dict[str, Any] = {"batch_size": batch_size, "device": device, "dtype": dtype.value, "overwrite": overwrite}
+    _say(f"predicting with {model}")
     with _open(db, create=False) as con:
-        _say(f"predicting with {model}: loading torch")
+        _check_before_torch(con, run, dataset, where, class_map, weights)
         loaded = _load_model(model, weights, layer, classes, trust_pickle)
         from .runs.predict import predict
 
@@ -207,6 +225,27 @@ def predict(
     )
     if done.n_errors:
         _say(f"see them: sqlanalysis query {db} \"from errors where run = '{done.run}'\"")
+
+
+def _check_before_torch(
+    con: duckdb.DuckDBPyConnection,
+    run: str | None,
+    dataset: str | None,
+    where: str | None,
+    class_map: Path | None,
+    weights: str,
+) -> None:
+    """Refuse what can be refused at once: loading torch takes seconds."""
+    from .data.label_spaces import resolve_dataset
+    from .runs import job
+    from .runs.run import check_name, known
+
+    job.select(con, resolve_dataset(con, dataset)[0], where)
+    if run is not None and run not in known(con):
+        check_name(con, run)
+    for file in (class_map, Path(weights) if Path(weights).suffix else None):
+        if file is not None and not file.expanduser().is_file():
+            raise NotFoundError(f"no file {file}")
 
 
 def _load_model(
@@ -231,7 +270,11 @@ def find_neighbors(
     k: Annotated[int, typer.Option(min=1, help="How many neighbors of each image.")] = 15,
 ) -> None:
     """Find the nearest images of every image, exactly; duplicates, leaks and outliers follow from them."""
+    from .runs.run import require
+
+    _say(f"finding the neighbors of {run}")
     with _open(db, create=False) as con:
+        require(con, run)
         from .embeddings.neighbors import find_neighbors
 
         done = find_neighbors(con, run, k)
@@ -250,7 +293,11 @@ def project(
     min_dist: Annotated[float, typer.Option(min=0.0, help="UMAP: least distance of points.")] = 0.1,
 ) -> None:
     """Put the images of a run on a plane; x and y appear in its view."""
+    from .runs.run import require
+
+    _say(f"projecting {run}")
     with _open(db, create=False) as con:
+        require(con, run)
         from .embeddings.projection import project
 
         done = project(con, run, method, seed=seed, n_neighbors=n_neighbors, min_dist=min_dist)
@@ -572,7 +619,7 @@ def demo(
     ),
 ) -> None:
     """Evaluate two small networks on scanned digits, end to end, without network."""
-    _say("demo: loading torch")
+    _say("demo: two networks on scanned digits")
     from .demo import demo
 
     done = demo(folder, say=_say)

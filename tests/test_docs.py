@@ -1,6 +1,6 @@
-"""The README is true: its tables are generated, its code runs, nothing public is missing from it.
+"""The documents are true: generated parts are fresh, code blocks run, links resolve, nothing public is missing.
 
-`python tests/test_docs.py` writes the generated tables anew.
+`python -m tests.support.documents` writes the generated parts.
 """
 
 from __future__ import annotations
@@ -9,106 +9,185 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
+import duckdb
+import pandas
 import pytest
 import torch
 import torchvision
 
-import sqlanalysis
+import sqlanalysis as sq
 from sqlanalysis import cli, errors
 from sqlanalysis.db import templates
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
+from .support import documents
+from .support.documents import ROOT
+
+DOCUMENTS = (
+    "README.md",
+    "examples/README.md",
+    "sql/README.md",
+    "sqlanalysis/README.md",
+    "tests/README.md",
+    ".github/CONTRIBUTING.md",
+    "CHANGELOG.md",
+)
+README, GUIDE, SQL = ((ROOT / name).read_text() for name in ("README.md", "examples/README.md", "sql/README.md"))
 
 
-def metrics_table() -> str:
-    lines = ["| metric | what it measures |", "|---|---|"]
-    for name in sorted(templates.installed("metrics")):
-        found = re.search(r"macro \w+\((.*?)\) as(\s+table)?", templates.source(f"metrics/{name}"), re.S)
-        assert found is not None
-        if found[2]:
-            parameters = " ".join(found[1].split())
-            lines.append(f"| `{name}({parameters})` | {templates.header(f'metrics/{name}').summary} |")
-    scalars = [f"`{n}`" for n in sorted(templates.installed("metrics")) if f"| `{n}(" not in "\n".join(lines)]
-    return "\n".join([*lines, "", f"Scalar functions beside them: {', '.join(scalars)}."])
+def test_readme_is_short() -> None:
+    assert len(README.encode()) <= 12_000
 
 
-def tables_table() -> str:
-    lines = ["| object | kind | what it holds | one row per |", "|---|---|---|---|"]
-    for folder in ("tables", "views"):
-        for name in sorted(templates.installed(folder)):
-            header = templates.header(f"{folder}/{name}")
-            grain = header.grain.rstrip(".").removeprefix("one row per ")
-            shown = "outputs.<run>" if name == "outputs" else name
-            lines.append(f"| `{shown}` | {folder[:-1]} | {header.summary} | {grain} |")
-    return "\n".join(lines)
+@pytest.mark.parametrize("document", documents.GENERATED)
+def test_generated_parts_are_fresh(document: str) -> None:
+    fresh = documents.generate(document)
+    assert fresh == (ROOT / document).read_text(), "run `python -m tests.support.documents`"
 
 
-def generated(text: str) -> str:
-    for marker, table in (("metrics", metrics_table()), ("tables", tables_table())):
-        start, end = f"<!-- {marker} -->", f"<!-- end of {marker} -->"
-        before, _, rest = text.partition(start)
-        text = f"{before}{start}\n{table}\n{end}{rest.partition(end)[2]}"
-    return text
+def test_every_meaning_belongs_to_a_column() -> None:
+    assert documents.unused_meanings() == set()
 
 
-def test_tables_are_fresh() -> None:
-    assert generated(README) == README, "run `python tests/test_docs.py`"
+def test_every_topic_has_a_title() -> None:
+    topics = {one.topic for one in templates.index().values() if one.kind == "metrics"}
+    assert topics == set(documents.TOPICS)
 
 
 def test_everything_public_is_mentioned() -> None:
-    verbs = [(c.name or c.callback.__name__).replace("_", "-") for c in cli.app.registered_commands]  # type: ignore[union-attr]
-    for verb in verbs:
+    for command in cli.app.registered_commands:
+        assert command.callback is not None
+        verb = (command.name or command.callback.__name__).replace("_", "-")
         assert f"`{verb} " in README or f"`{verb}`" in README, verb
-    for name in sqlanalysis.__all__:
-        assert f"`{name}(" in README, name
+    for name in sq.__all__:
+        assert f"`{name}(" in README if name.islower() else f"`{name}`" in README + GUIDE, name
     for name in vars(errors):
         if name.endswith("Error"):
-            assert f"`{name}`" in README, name
+            assert f"`{name}`" in GUIDE, name
+    for one in templates.index().values():
+        if one.kind in ("metrics", "tables", "views"):
+            assert f"`{one.name}(" in SQL or f"`{one.name}`" in SQL, one.name
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.S)
+def _anchors(document: Path) -> set[str]:
+    """The anchors that a page of GitHub gives to the headings of a document."""
+    text = re.sub(r"```.*?```", "", document.read_text(), flags=re.S)
+    headings = re.findall(r"^#+ (.*)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_resolve(document: str) -> None:
+    text = re.sub(r"```.*?```", "", (ROOT / document).read_text(), flags=re.S)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith(("http://", "https://")):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (ROOT / document).parent / path if path else ROOT / document
+        assert file.exists(), target
+        assert not anchor or anchor in _anchors(file), target
+
+
+def _blocks(text: str, language: str, containing: str = "") -> list[str]:
+    return [code for code in re.findall(rf"```{language}\n(.*?)```", text, re.S) if containing in code]
 
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory, photos: Path) -> Path:
-    """A folder with what the README's task needs: photos, weights, names."""
+    """A folder with what the README's task needs: photos, weights, names; and the results of the task in Python."""
     folder = tmp_path_factory.mktemp("readme")
     shutil.copytree(photos, folder / "photos")
     torch.manual_seed(0)
     torch.save(torchvision.models.resnet18(num_classes=3).state_dict(), folder / "weights.pth")
     (folder / "names.txt").write_text("cat\ndog\nowl\n")
+    (code,) = _blocks(README, "python", "sq.report")
+    (folder / "stdout").write_text(_python(folder, code))
     return folder
 
 
-def test_python_block_runs(workplace: Path) -> None:
-    code, more = blocks("python")
-    assert len([line for line in code.splitlines() if line.strip()]) <= 10
-    code = code.replace("con.close()\n", more)
-    done = subprocess.run([sys.executable, "-c", code], cwd=workplace, capture_output=True, text=True)
+def _python(folder: Path, code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "accuracy" in done.stdout
-    assert "avg(mean)" in done.stdout
+    return done.stdout
+
+
+def _shell(shell: str, folder: Path, sql: str, *file: str) -> str:
+    """What the DuckDB shell prints; it stops at the first error."""
+    done = subprocess.run([shell, "-bail", *file], cwd=folder, input=sql, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_the_task_in_python(workplace: Path) -> None:
+    (code,) = _blocks(README, "python", "sq.report")
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    assert "accuracy" in (workplace / "stdout").read_text()
     assert (workplace / "report.html").is_file()
 
 
-def test_sql_blocks_run_in_the_shell(workplace: Path, shell: str, tmp_path: Path) -> None:
-    task = next(block for block in blocks("sql") if "from accuracy('resnet18')" in block)
-    if not (workplace / "pets.duckdb").exists():
-        test_python_block_runs(workplace)
-    done = subprocess.run([shell, "-bail", "pets.duckdb"], cwd=workplace, input=task, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_command_line_block_runs(workplace: Path) -> None:
-    code = next(block for block in blocks("bash") if "sqlanalysis project" in block)
-    code = code.replace("pets.duckdb", "cli.duckdb").replace("sqlanalysis ", f"{sys.executable} -m sqlanalysis ")
+def test_the_task_on_the_command_line(workplace: Path) -> None:
+    (code,) = _blocks(README, "bash", "sqlanalysis project")
+    code = code.replace("pets.duckdb", "cli.duckdb").replace("report.html", "cli.html")
+    code = code.replace("sqlanalysis ", f"{sys.executable} -m sqlanalysis ")
     done = subprocess.run(["bash", "-euc", code], cwd=workplace, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "ci_low" in done.stdout
+
+
+def test_the_task_in_sql(workplace: Path, shell: str) -> None:
+    (code,) = _blocks(README, "sql", "from top_confusions")
+    assert "ci_low" in _shell(shell, workplace, code, "-readonly", "pets.duckdb")
+
+
+def test_clients_of_the_readme(workplace: Path) -> None:
+    (code,) = _blocks(README, "python", "pandas.read_sql")
+    calls = [line for line in code.splitlines() if line.startswith("pandas")]  # polars is not a dependency of the tests
+    con = sq.connect(workplace / "pets.duckdb", read_only=True)
+    try:
+        # pandas recommends SQLAlchemy for everything but SQLite; a DuckDB connection works.
+        with pytest.warns(UserWarning, match="SQLAlchemy"):
+            frame = eval(calls[0], {"pandas": pandas, "con": con})
+    finally:
+        con.close()
+    assert frame["n"].tolist() == [18]
+
+
+def test_two_files_side_by_side(workplace: Path, shell: str) -> None:
+    shutil.copy(workplace / "pets.duckdb", workplace / "b.duckdb")
+    expected = _shell(shell, workplace, "from accuracy('resnet18');", "-csv", "-readonly", "pets.duckdb")
+    (code,) = _blocks(README, "sql", "set search_path")
+    assert _shell(shell, workplace, code, "-csv") == expected
+    (code,) = _blocks(SQL, "sql", "set search_path")
+    code = code.replace("digits_cnn", "resnet18")
+    assert _shell(shell, workplace, code, "-csv") == expected
+    inside = [line for line in code.splitlines() if not line.startswith("set")]
+    assert _shell(shell, workplace, "\n".join(inside), "-csv", "-readonly", "pets.duckdb") == expected
+    inside = code.replace("'memory,b'", "'pets,b'")
+    assert _shell(shell, workplace, inside, "-csv", "-readonly", "pets.duckdb") == expected
+
+
+def test_the_guide(workplace: Path, shell: str, tmp_path: Path) -> None:
+    (code,) = _blocks(GUIDE, "python")
+    shutil.copy(workplace / "pets.duckdb", tmp_path / "pets.duckdb")
+    (tmp_path / "photos").symlink_to(workplace / "photos")
+    assert "avg(mean)" in _python(tmp_path, code)
+    (code,) = _blocks(GUIDE, "sql")
+    _python(tmp_path, "import sqlanalysis as sq; sq.measure_images(sq.connect('pets.duckdb'))")
+    assert "neighbor" in _shell(shell, tmp_path, code, "-readonly", "pets.duckdb")
+
+
+def test_calls_of_the_catalogue(tmp_path: Path, shell: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "sqlanalysis", "demo", tmp_path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for code in (*_blocks(README, "sql", "digits_mlp"), *_blocks(SQL, "sql", "digits_mlp")):
+        _shell(shell, tmp_path, code, "-readonly", "demo.duckdb")
+    # The examples of `help` with the runs of the demo: each must run as it is printed.
+    with duckdb.connect(tmp_path / "demo.duckdb", read_only=True) as con:
+        for one in templates.metrics():
+            query = one.example.replace("my_run", "digits_cnn").replace("old_run", "digits_mlp")
+            con.execute(query.replace(", split)", ", width_px)" if one.name == "ks_test" else ", split)")).fetchall()
 
 
 def test_changelog_names_the_version() -> None:
@@ -118,14 +197,17 @@ def test_changelog_names_the_version() -> None:
 
 
 def test_nothing_names_what_is_not_ours() -> None:
-    files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True).stdout.split()
+    files = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
     marks = ("/".join(["..", "shared"]), "/" + "work/", "find" + "-links")
-    for name in files:
+    suffixes = {".py", ".sql", ".md", ".toml", ".yml", ".yaml", ".html", ".j2", ".css", ".js", ".mjs", ""}
+    for name in files.stdout.splitlines():
         path = ROOT / name
-        if path.suffix in {".py", ".sql", ".md", ".toml", ".html", ".j2", ".css", ".js", ""} and path.is_file():
+        if path.suffix in suffixes and path.is_file():
             text = path.read_text(errors="ignore")
             assert not any(mark in text for mark in marks), name
 
 
-if __name__ == "__main__":
-    (ROOT / "README.md").write_text(generated(README))
+def test_commands_are_marked_for_ci() -> None:
+    for marker, word in (("demo command", "sqlanalysis demo"), ("test command", "pytest")):
+        (code,) = re.findall(rf"<!-- {marker} -->\n```bash\n(.*?)\n```", README)
+        assert word in code, textwrap.dedent(code)

@@ -25,7 +25,7 @@ _search as (
         with _powers as (
             select
                 step, beta, low, high, label_margin, margins,
-                list_transform(margins, lambda _z: exp(beta * _z)::float) as powers,
+                list_transform(margins, lambda _z: exp(beta * _z)) as powers,
             from _search
             cross join query_table(rel)
             where goes_on

@@ -1,4 +1,4 @@
--- Fisher's exact test, one-sided: how surprising so much larger a share k1 of n1 is, if both shares are equally likely.
+-- Fisher's exact test, one-sided: how often k1 of n1 or more by chance, if both have the same share.
 -- Grain: scalar.
 -- Parameters: k1, n1, k2, n2 (k successes of n, twice)
 -- Edges: no successes at all, or an empty side, give 1; NULL gives NULL.

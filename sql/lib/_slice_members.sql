@@ -5,12 +5,10 @@
 -- Source: definition
 create or replace macro _slice_members(rel, cols, bins) as table
 with _columns as (
-    select
-        struct_pack(image_id := image_id, confidence := confidence, is_wrong := not _correct(label, pred)) as _image,
+    select struct_pack(image_id := image_id, confidence := confidence, is_wrong := not _correct(label, pred)) as _image,
         columns(cols),
     from query_table(rel)
-    where label is not null
-        and pred is not null
+    where label is not null and pred is not null
 ),
 
 _values as (
@@ -44,10 +42,6 @@ _cuts as (
     from _values
 ),
 
-_listed as (
-    select list_value(*columns(*)) as features from _cuts
-),
-
 -- In the order of cols, so that a pair has the name that slice_pairs gives it.
 _features as (
     select
@@ -55,12 +49,11 @@ _features as (
         list_grade_up(list_transform(
             features, lambda _f: list_position(list_transform(cols, lambda _c: lower(_c)), lower(_f[1]))
         )) as positions,
-    from _listed
+    from (select list_value(*columns(*)) as features from _cuts) as _listed
 ),
 
 _zipped as (
-    select
-        _image,
+    select _image,
         list_select(list_zip(list_value(*columns(_values.* exclude (_image))), features), positions) as zipped,
     from _values
     cross join _features
@@ -82,9 +75,6 @@ _members as (
 )
 
 select
-    _image.image_id,
-    _image.confidence,
-    _image.is_wrong,
-    cells,
+    _image.image_id, _image.confidence, _image.is_wrong, cells,
     list_transform(cells, lambda _c: hash(_c.feature, _c.text, _c.n_below, _c.n_here > 1)) as codes,
 from _members;

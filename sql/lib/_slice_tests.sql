@@ -22,7 +22,7 @@ _weights as (
     select
         *,
         count(p_value) over () as tests,
-        tests / count(p_value) over (partition by depth) as share_of_depth,
+        tests / nullif(count(p_value) over (partition by depth), 0) as share_of_depth,
         share_of_depth / case when share_of_depth > 1 then 2 else 1 end as weight,
     from _tests
 ),

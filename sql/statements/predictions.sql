@@ -79,7 +79,7 @@ select
     coalesce(_matched.uri, _given.given_path) as uri,
     _matched.sha256,
     coalesce(_classified.class, argmax(_given.probs)) as pred,
-    coalesce(_given.given_confidence, _given.probs[pred + 1]) as confidence,
+    coalesce(_given.given_confidence, _p_of(_given.probs, pred)) as confidence,
     _given.probs,
     case
         when _matched.n_found = 0 then 'no image ' || coalesce(_given.given_path, _given.given_id::varchar, 'NULL')

@@ -412,7 +412,7 @@ select
     image_id,
     sha256,
     {{ 'pred' if single else 'list_position(probs, list_max(probs)) - 1' }}::integer as pred,
-    {{ 'coalesce(probs[pred + 1], confidence)' if single else 'list_max(probs)' }}::float as confidence,
+    {{ 'coalesce(_p_of(probs, pred), confidence)' if single else 'list_max(probs)' }}::float as confidence,
     probs,
 {% for name in own %}
     {{ ident(name) }},

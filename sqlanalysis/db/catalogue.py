@@ -60,7 +60,7 @@ def refresh(con: duckdb.DuckDBPyConnection) -> None:
         return
     ours = {one.name for one in templates.installed(*templates.MACROS)}
     with transaction(con):
-        # Replacing a macro that others use breaks EXPORT and IMPORT DATABASE (duckdb issue 20041): drop all, then create.
+        # Replacing a macro that others use breaks IMPORT DATABASE (duckdb issue 20041): drop all, then create.
         for name, kind in fetch(con, "list_macros"):
             if name in ours:
                 execute(con, "drop_macro", name=name, table=kind == "table_macro")

@@ -206,8 +206,8 @@ def _check_path(file: Path, *, create: bool) -> None:
     filesystem = _network_filesystem(file)
     if filesystem:
         warnings.warn(
-            f"{file} lies on a network file system ({filesystem}), where locks may not hold: let one process use it at a "
-            "time, or work on a local copy",
+            f"{file} lies on a network file system ({filesystem}), where locks may not hold: let one process use it at "
+            "a time, or work on a local copy",
             stacklevel=3,
         )
 

@@ -128,7 +128,8 @@ def _umap(vectors: np.ndarray, graph: Graph | None, seed: int, n_neighbors: int,
             n_neighbors=n_neighbors,
             min_dist=min_dist,
             metric="cosine",
-            disconnection_distance=np.inf,  # by default a point without a neighbor within 90 degrees gets no coordinates
+            # By default a point without a neighbor within 90 degrees gets no coordinates.
+            disconnection_distance=np.inf,
             init="spectral" if len(vectors) > SPECTRAL_MINIMUM else "random",
             random_state=seed,
             n_jobs=1,

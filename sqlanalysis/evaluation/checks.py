@@ -61,9 +61,10 @@ def check(
     Args:
         con: from `connect`; reading only is enough.
         expectations: files of SQL, or folders of them (`*.sql`). Each holds one query whose rows are violations; when
-            it has a boolean column `violated`, rows where that is false are not violations. A column `message` is shown. The
-            comment at its top says what is expected, and in a line `-- severity: warn` that it only warns. `$run` and
-            `$baseline` stand for names, as in `from accuracy($run)`, the other options of this function for numbers.
+            it has a boolean column `violated`, rows where that is false do not count. A column `message` is shown. The
+            comment at its top says what is expected, and in a line `-- severity: warn` that it only warns. `$run`
+            and `$baseline` stand for names, as in `from accuracy($run)`, the other options of this function for
+            numbers.
         run: a run, or another relation with the columns of one; the newest finished run when None.
         min_accuracy: share that the lower end of the 95 % Wilson interval must reach.
         baseline: a run that this one must not be worse than: it fails when the two do not compare (view `comparable`),

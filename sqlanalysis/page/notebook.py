@@ -24,7 +24,7 @@ else:
 THUMBNAIL_PX = 96
 MAX_TEXT = 200
 MAX_FRAME = 30_000_000  # characters of a page that a notebook takes in
-_PARTS = Path(__file__).parent / "page"
+_PARTS = Path(__file__).parent
 
 
 class Page(_Path):

@@ -21,7 +21,7 @@ BOUNDS = (0.01, 100.0)  # of a fitted temperature
 
 @dataclass(frozen=True)
 class Member:
-    """A run that another is derived from; `fit_on` is the condition its temperature was fitted on, "true" for all images."""
+    """A run that another is derived from; `fit_on`: where its temperature was fitted, "true" for all images."""
 
     run: str
     weight: float = 1.0

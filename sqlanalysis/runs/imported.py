@@ -70,7 +70,7 @@ def add_predictions(
         if run in runs.known(con):
             raise SchemaError(f"run {run!r} exists; give another run=")
         runs.open_run(con, Spec(wanted), kept)
-        values = {"dataset": dataset, "space": space, "size": size}
+        values = {"dataset": dataset, "label_space": space, "size": size}
         execute(con, "create_imported", values, **chosen, by_index=by_index)
         n_ok, n_errors, n_predicted = fetch(con, "count_imported")[0]
         if n_errors and not n_ok:

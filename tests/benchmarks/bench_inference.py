@@ -24,15 +24,15 @@ import numpy as np
 import pyarrow as pa
 import torch
 from PIL import Image
+from shared import find_photos, lists
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 import sqlanalysis
-from sqlanalysis import models
 from sqlanalysis.core import decode
+from sqlanalysis.models import fuse, transforms
 from sqlanalysis.models.model import Model
 
-SUFFIXES = {".jpg", ".jpeg", ".png"}
 LAYERS = {"resnet18": "avgpool", "resnet50": "avgpool", "mobilenet_v3_small": "avgpool", "densenet121": "features"}
 
 
@@ -95,25 +95,25 @@ class Bench:
         rows = {
             "path": [str(path) for path in self.paths],
             "pred": probs.argmax(1),
-            "probs": pa.FixedSizeListArray.from_arrays(probs.reshape(-1), probs.shape[1]),
-            "activation": pa.FixedSizeListArray.from_arrays(activations.reshape(-1), activations.shape[1]),
+            "probs": lists(probs),
+            "activation": lists(activations),
         }
         with duckdb.connect(self.file.with_suffix(".loop")) as con:
             con.register("rows", pa.table(rows))
             con.execute("create or replace table outputs as from rows")
         return probs
 
-    def predict(self, precision: str) -> None:
-        sqlanalysis.predict(self.con, self.model, f"run_{precision}", dtype=precision, overwrite=True)
+    def predict(self, dtype: str) -> None:
+        sqlanalysis.predict(self.con, self.model, f"run_{dtype}", dtype=dtype, overwrite=True)
 
-    def read(self, precision: str) -> np.ndarray:
-        rows = self.con.sql(f"select uri, probs from run_{precision}").fetchnumpy()
-        found = {Path(uri).name: probs for uri, probs in zip(rows["uri"], rows["probs"], strict=True)}
-        return np.stack([found[path.name] for path in self.paths])
+    def read(self, dtype: str) -> np.ndarray:
+        rows = self.con.sql(f"select uri, probs from run_{dtype}").fetchnumpy()
+        by_name = {Path(uri).name: probs for uri, probs in zip(rows["uri"], rows["probs"], strict=True)}
+        return np.stack([by_name[path.name] for path in self.paths])
 
     def forward_only(self, dtype: torch.dtype) -> None:
         """Ready micro-batches of 8 in workers that share nothing, through the module that predict runs."""
-        module = models.fast_copy(self.model, dtype)
+        module = fuse.fast_copy(self.model, dtype)
         batches = [part.contiguous(memory_format=torch.channels_last) for part in self.tensors.split(8)]
 
         def forward(number: int) -> None:
@@ -124,11 +124,11 @@ class Bench:
 
     def pixels_only(self) -> None:
         """Bytes to tensors, in workers that share nothing."""
-        pixels = models.split_transform(self.model.transform)
+        pixels = transforms.split_transform(self.model.transform)
 
         def load(number: int) -> None:
             files = self.paths[8 * number : 8 * number + 8]
-            pixels.finish(torch.stack([pixels.load(images.decode(images.read(None, str(path)))) for path in files]))
+            pixels.finish(torch.stack([pixels.load(decode.decode(decode.read(None, str(path)))) for path in files]))
 
         self._share_nothing(load, len(self.paths) // 8)
 
@@ -181,10 +181,10 @@ def print_table(
     for name in names:
         limit = names[5] if "bf16" in name else names[4]
         share = f"{ratio(name, limit):.2f}" if "predict" in name else ""
-        found, top, gap = probs[name], "", ""
-        if found is not None:
-            top = f"{(found.argmax(1) == reference.argmax(1)).mean():.1%}"
-            gap = f"{np.abs(found - reference).max():.1e}"
+        mine, top, gap = probs[name], "", ""
+        if mine is not None:
+            top = f"{(mine.argmax(1) == reference.argmax(1)).mean():.1%}"
+            gap = f"{np.abs(mine - reference).max():.1e}"
         print(
             f"| {name} | {median[name]:.1f} | {max(speeds[name]):.1f} | {ratio(name, names[0]):.2f} | {ratio(name, names[1]):.2f} "
             f"| {share} | {statistics.median(work[name]):.1f} | {top} | {gap} |"
@@ -198,7 +198,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--photos", type=int, default=256)
     given = parser.parse_args()
-    paths = sorted(path for path in given.folder.rglob("*") if path.suffix.lower() in SUFFIXES)[: given.photos]
+    paths = find_photos(given.folder, given.photos)
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(paths, make_model(given.model, paths), Path(folder))
         print(

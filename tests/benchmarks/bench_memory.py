@@ -63,14 +63,14 @@ def main() -> None:
         run(ADD, folder / "links.duckdb", folder / "links")
         (folder / "map.csv").write_text("from_class,to_class\ntench,tench\n")
         for n in dict.fromkeys(options.predict):
-            place = folder / f"set{n}" / "tench"
-            place.mkdir(parents=True)
+            label = folder / f"set{n}" / "tench"
+            label.mkdir(parents=True)
             for number in range(n):
                 small = Image.fromarray(random.integers(0, 256, (12, 16, 3), dtype=np.uint8)).resize((400, 300))
                 buffer = io.BytesIO()
                 small.save(buffer, "JPEG", quality=90)
-                (place / f"{number}.jpg").write_bytes(buffer.getvalue())
-            run(ADD, folder / f"{n}.duckdb", place.parent)
+                (label / f"{number}.jpg").write_bytes(buffer.getvalue())
+            run(ADD, folder / f"{n}.duckdb", label.parent)
             run(PREDICT, folder / f"{n}.duckdb", folder / "map.csv")
 
 

@@ -57,7 +57,12 @@ class Data:
         self.probs = torch.softmax(torch.from_numpy(logits), dim=1).numpy()
         self.probs64 = self.probs.astype(np.float64)
         other = torch.softmax(torch.from_numpy(logits + 0.5 * rng.normal(size=(n, classes))), dim=1).numpy()
-        self.p, self.c, self.p_other, self.c_other = self.probs.argmax(1), self.probs.max(1), other.argmax(1), other.max(1)
+        self.p, self.c, self.p_other, self.c_other = (
+            self.probs.argmax(1),
+            self.probs.max(1),
+            other.argmax(1),
+            other.max(1),
+        )
         self.right, self.right_other = self.y == self.p, self.y == self.p_other
         self.features = {"camera": rng.integers(0, 20, n), "batch": rng.integers(0, 200, n)}
         shared = {"image_id": self.id, "label": self.y.astype(np.int32), **self.features}
@@ -90,12 +95,12 @@ def tm_accuracy(d: Data) -> list[Any]:
 
 
 def tensors(*arrays: Array) -> list[torch.Tensor]:
-    return [torch.from_numpy(one) for one in arrays]
+    return [torch.from_numpy(array) for array in arrays]
 
 
 def accuracy_by(d: Data) -> list[Any]:
-    found = pd.DataFrame({"slice": d.id % 100, "right": d.right}).groupby("slice")["right"].agg(["sum", "count"])
-    k, n = found["sum"].to_numpy(), found["count"].to_numpy()
+    table = pd.DataFrame({"slice": d.id % 100, "right": d.right}).groupby("slice")["right"].agg(["sum", "count"])
+    k, n = table["sum"].to_numpy(), table["count"].to_numpy()
     return [k / n, *wilson(k, n)]
 
 
@@ -147,19 +152,19 @@ def sk_scores(y: Array, p: Array) -> list[Any]:
 
 
 def scores_by(d: Data) -> list[Any]:
-    found = []
-    for one in range(100):
-        y, p = d.y[d.id % 100 == one], d.p[d.id % 100 == one]
+    rows = []
+    for part in range(100):
+        y, p = d.y[d.id % 100 == part], d.p[d.id % 100 == part]
         f1 = sk.f1_score(y, p, average="macro")
-        found.append([sk.balanced_accuracy_score(y, p), f1, sk.cohen_kappa_score(y, p), sk.matthews_corrcoef(y, p)])
-    return list(np.array(found).T)
+        rows.append([sk.balanced_accuracy_score(y, p), f1, sk.cohen_kappa_score(y, p), sk.matthews_corrcoef(y, p)])
+    return list(np.array(rows).T)
 
 
 def summary(d: Data) -> list[Any]:
     return [[*accuracy(d), d.c.mean(dtype=np.float64), *scores(d)[1:]]]
 
 
-def worst(d: Data) -> list[Any]:
+def worst_mistakes(d: Data) -> list[Any]:
     wrong = np.flatnonzero(~d.right)
     return [wrong[np.lexsort((wrong, d.probs[wrong, d.y[wrong]], -d.c[wrong]))][:50]]
 
@@ -175,17 +180,17 @@ def check_run(d: Data) -> list[Any]:
     ]
 
 
-def probability_scores(d: Data) -> list[Any]:
+def proper_scores(d: Data) -> list[Any]:
     return [sk.log_loss(d.y, d.probs), sk.brier_score_loss(d.y, d.probs, scale_by_half=False)]
 
 
 def entropy(d: Data) -> list[Any]:
-    found = stats.entropy(d.probs64, axis=1)
-    return [found.mean(), found[d.right].mean(), found[~d.right].mean()]
+    values = stats.entropy(d.probs64, axis=1)
+    return [values.mean(), values[d.right].mean(), values[~d.right].mean()]
 
 
 def netcal(equal: bool) -> Callable[[Data], list[Any]]:
-    return lambda d: [one(15, equal_intervals=equal).measure(d.probs, d.y) for one in (ECE, MCE)]
+    return lambda d: [measure(15, equal_intervals=equal).measure(d.probs, d.y) for measure in (ECE, MCE)]
 
 
 def tm_calibration(d: Data) -> list[Any]:
@@ -193,33 +198,37 @@ def tm_calibration(d: Data) -> list[Any]:
     return [tm.multiclass_calibration_error(*tensors(d.probs, d.y), d.classes, 15, norm) for norm in norms]
 
 
-def reliability(strategy: str) -> Callable[[Data], list[Any]]:
+def calibration(strategy: str) -> Callable[[Data], list[Any]]:
     return lambda d: list(calibration_curve(d.right, d.c.astype(np.float64), n_bins=15, strategy=strategy))
 
 
 def classwise(d: Data) -> list[Any]:
-    found = []
-    for one in range(d.classes):
-        p = d.probs64[:, one]
+    rows = []
+    for label in range(d.classes):
+        p = d.probs64[:, label]
         bins = np.minimum((p * 15).astype(int), 14)
-        gap = np.bincount(bins, p, 15) - np.bincount(bins, d.y == one, 15)
-        found.append([abs(gap).sum() / d.n, (abs(gap) / np.maximum(np.bincount(bins, minlength=15), 1)).max()])
-    return list(np.array(found).T)
+        gap = np.bincount(bins, p, 15) - np.bincount(bins, d.y == label, 15)
+        rows.append([abs(gap).sum() / d.n, (abs(gap) / np.maximum(np.bincount(bins, minlength=15), 1)).max()])
+    return list(np.array(rows).T)
 
 
-def ranking_per_class(d: Data) -> list[Any]:
-    auc = sk.roc_auc_score(d.y, d.probs, multi_class="ovr", average=None)
-    return [auc, sk.average_precision_score(d.y, d.probs, average=None)]
+def auc_per_class(d: Data) -> list[Any]:
+    areas = sk.roc_auc_score(d.y, d.probs, multi_class="ovr", average=None)
+    return [areas, sk.average_precision_score(d.y, d.probs, average=None)]
 
 
-def ranking(d: Data) -> list[Any]:
+def auc(d: Data) -> list[Any]:
     weights = np.bincount(d.y)
-    return [mean for one in ranking_per_class(d) for mean in (one.mean(), np.average(one, weights=weights))]
+    return [mean for areas in auc_per_class(d) for mean in (areas.mean(), np.average(areas, weights=weights))]
 
 
-def tm_ranking(d: Data) -> list[Any]:
+def tm_auc(d: Data) -> list[Any]:
     functions = (tm.multiclass_auroc, tm.multiclass_average_precision)
-    return [one(*tensors(d.probs, d.y), d.classes, average=kind) for one in functions for kind in ("macro", "weighted")]
+    return [
+        area(*tensors(d.probs, d.y), d.classes, average=average)
+        for area in functions
+        for average in ("macro", "weighted")
+    ]
 
 
 def pr_curve(d: Data) -> list[Any]:
@@ -229,7 +238,7 @@ def pr_curve(d: Data) -> list[Any]:
 
 
 def steps(d: Data) -> tuple[Array, Array, Array]:
-    """Confidences from the highest on, images at least so confident, share of errors among them; ties are one step."""
+    """Confidences from the highest on, images at least as confident, share of wrong answers among them; ties are one step."""
     order = np.argsort(-d.c)
     c = d.c[order]
     last = np.flatnonzero(np.append(c[1:] != c[:-1], True))
@@ -328,12 +337,12 @@ def paired(d: Data) -> list[Any]:
 
 def resampled(d: Data, *runs: Array) -> Array:
     """Accuracy, balanced accuracy, macro F1, kappa and Matthews correlation of 1000 row resamples of each run."""
-    rng, found = np.random.default_rng(1), []
+    rng, rows_of_scores = np.random.default_rng(1), []
     cells = [d.y * d.classes + p for p in runs]
     for _ in range(1000):
         rows = rng.integers(0, d.n, d.n)
-        found.append([cell_scores(np.bincount(one[rows], minlength=d.classes**2), d.classes) for one in cells])
-    return np.array(found)
+        rows_of_scores.append([cell_scores(np.bincount(run[rows], minlength=d.classes**2), d.classes) for run in cells])
+    return np.array(rows_of_scores)
 
 
 def cell_scores(counts: Array, classes: int) -> list[float]:
@@ -346,8 +355,8 @@ def cell_scores(counts: Array, classes: int) -> list[float]:
 
 
 def bootstrap(d: Data) -> list[Any]:
-    found = resampled(d, d.p)[:, 0]
-    return [found.std(0, ddof=1), *np.quantile(found, [0.025, 0.975], axis=0)]
+    values = resampled(d, d.p)[:, 0]
+    return [values.std(0, ddof=1), *np.quantile(values, [0.025, 0.975], axis=0)]
 
 
 def paired_bootstrap(d: Data) -> list[Any]:
@@ -393,7 +402,7 @@ def slice_pairs(d: Data) -> list[Any]:
 
 def bare_slices(d: Data) -> list[Any]:
     groups = [counted(d, [name]) for name in d.features]
-    return [np.sort(np.concatenate([one["sum"] / one["count"] for one in groups]))]
+    return [np.sort(np.concatenate([group["sum"] / group["count"] for group in groups]))]
 
 
 def bare_pairs(d: Data) -> list[Any]:
@@ -444,13 +453,13 @@ def pairs(d: Data) -> pd.DataFrame:
 
 
 def near_duplicates(d: Data) -> list[Any]:
-    found = pairs(d).sort_values(["distance", "a", "b"])
-    return [found["a"], found["b"], found["distance"]]
+    near = pairs(d).sort_values(["distance", "a", "b"])
+    return [near["a"], near["b"], near["distance"]]
 
 
 def duplicate_groups(d: Data) -> list[Any]:
-    found = pairs(d)
-    graph = sparse.coo_array((np.ones(len(found)), (found["a"], found["b"])), shape=(d.n, d.n))
+    near = pairs(d)
+    graph = sparse.coo_array((np.ones(len(near)), (near["a"], near["b"])), shape=(d.n, d.n))
     group = sparse.csgraph.connected_components(graph, directed=False)[1]
     sizes = np.bincount(group)[group]
     return [np.sort(np.flatnonzero(sizes > 1)), np.sort(sizes[sizes > 1])]
@@ -470,10 +479,11 @@ def neighbor_agreement(d: Data) -> list[Any]:
 
 
 def class_purity(d: Data) -> list[Any]:
-    _, purity, vote = (one[np.argsort(order)] for order, *rest in [neighbor_agreement(d)] for one in (order, *rest))
+    images, *columns_by_purity = neighbor_agreement(d)
+    purity, vote = (values[np.argsort(images)] for values in columns_by_purity)
     frame = pd.DataFrame({"class": d.y, "purity": purity, "right": vote == d.y, "alone": purity == 0})
-    found = frame.groupby("class").agg({"purity": "mean", "right": "mean", "alone": "sum"}).sort_values("purity")
-    return [found["purity"], found["right"], found["alone"]]
+    table = frame.groupby("class").agg({"purity": "mean", "right": "mean", "alone": "sum"}).sort_values("purity")
+    return [table["purity"], table["right"], table["alone"]]
 
 
 def psi(p: Array, q: Array) -> float:
@@ -488,13 +498,13 @@ def psi_numeric(d: Data) -> list[Any]:
 
 
 def psi_category(d: Data) -> list[Any]:
-    p, q = (np.bincount(one, minlength=d.classes) / d.n for one in (d.p, d.p_other))
+    p, q = (np.bincount(preds, minlength=d.classes) / d.n for preds in (d.p, d.p_other))
     return [psi(p, q), jensenshannon(p, q), abs(p - q).sum() / 2]
 
 
 def ks(d: Data) -> list[Any]:
-    found = stats.ks_2samp(d.c, d.c_other, method="asymp")
-    return [found.statistic, found.pvalue]
+    test = stats.ks_2samp(d.c, d.c_other, method="asymp")
+    return [test.statistic, test.pvalue]
 
 
 def mmd(d: Data) -> list[Any]:
@@ -514,11 +524,12 @@ def columns(names: str) -> Callable[[Answer, list[Any]], float]:
 
     def compare(answer: Answer, expected: list[Any]) -> float:
         pairs = [
-            (np.ma.filled(found[name], np.nan), np.ravel(one))
-            for name, one in zip(names.split(), expected, strict=True)
+            (np.ma.filled(answer[name], np.nan), np.ravel(values))
+            for name, values in zip(names.split(), expected, strict=True)
         ]
-        assert all(len(one) == len(other) for one, other in pairs), [(len(one), len(other)) for one, other in pairs]
-        return max(float(np.max(np.abs(one.astype(float) - other), initial=0)) for one, other in pairs)
+        sizes = [(len(ours), len(theirs)) for ours, theirs in pairs]
+        assert all(ours == theirs for ours, theirs in sizes), sizes
+        return max(float(np.max(np.abs(ours.astype(float) - theirs), initial=0)) for ours, theirs in pairs)
 
     return compare
 
@@ -527,45 +538,47 @@ def by_image(names: str) -> Callable[[Answer, list[Any]], float]:
     """The same, in the order of image_id, where SQL promises none."""
 
     def compare(answer: Answer, expected: list[Any]) -> float:
-        order = np.argsort(found["image_id"])
-        return columns(names)({name: values[order] for name, values in found.items()}, expected)
+        order = np.argsort(answer["image_id"])
+        return columns(names)({name: values[order] for name, values in answer.items()}, expected)
 
     return compare
 
 
 def tail(start: int) -> Callable[[Answer, list[Any]], float]:
     """The values of a relation of names and values, from one row on."""
-    return lambda found, expected: columns("value")({"value": found["value"][start:]}, expected)
+    return lambda answer, expected: columns("value")({"value": answer["value"][start:]}, expected)
 
 
 def curve(names: str) -> Callable[[Answer, list[Any]], float]:
     """A curve at the thresholds that SQL gives; the reference has all of them, in rising order."""
 
     def compare(answer: Answer, expected: list[Any]) -> float:
-        place = np.searchsorted(expected[0], found["threshold"].astype(expected[0].dtype))
-        return columns(f"threshold {names}")(found, [one[place] for one in expected])
+        rows = np.searchsorted(expected[0], answer["threshold"].astype(expected[0].dtype))
+        return columns(f"threshold {names}")(answer, [values[rows] for values in expected])
 
     return compare
 
 
 def same_rows(answer: Answer, expected: list[Any]) -> str:
-    """How many images one side lists and the other does not; when none, how many are in another place."""
-    ours, theirs = found["image_id"], expected[0]
+    """How many images one side lists and the other does not; when none, how many are elsewhere."""
+    ours, theirs = answer["image_id"], expected[0]
     missing = len(np.setxor1d(ours, theirs))
     moved = int((ours != theirs).sum()) if not missing else 0
     return f"{missing} of {len(theirs)} rows" + (f", {moved} moved" if moved else "")
 
 
 def ends_by_metric(answer: Answer, expected: list[Any]) -> float:
-    return columns("ci_low ci_high")({name: found[name] for name in ("ci_low", "ci_high")}, expected)
+    return columns("ci_low ci_high")({name: answer[name] for name in ("ci_low", "ci_high")}, expected)
 
 
 def sorted_rates(answer: Answer, expected: list[Any]) -> float:
-    return columns("rate")({"rate": np.sort(found["error_rate"])}, expected)
+    return columns("rate")({"rate": np.sort(answer["error_rate"])}, expected)
 
 
 def sorted_groups(answer: Answer, expected: list[Any]) -> float:
-    return columns("image_id group_size")({name: np.sort(found[name]) for name in ("image_id", "group_size")}, expected)
+    return columns("image_id group_size")(
+        {name: np.sort(answer[name]) for name in ("image_id", "group_size")}, expected
+    )
 
 
 @dataclass(frozen=True)
@@ -617,19 +630,24 @@ ENTRIES = [
         columns("balanced_accuracy f1_macro cohen_kappa mcc"),
     ),
     Entry("summary('run')", "sklearn + statsmodels", summary, tail(3)),
-    Entry("worst_mistakes('run')", "numpy", worst, columns("image_id")),
+    Entry("worst_mistakes('run')", "numpy", worst_mistakes, columns("image_id")),
     Entry("check_run('run')", "numpy", check_run, columns(FAULTS)),
-    Entry("proper_scores('run')", "sklearn", probability_scores, columns("log_loss brier")),
+    Entry("proper_scores('run')", "sklearn", proper_scores, columns("log_loss brier")),
     Entry("predictive_entropy('run')", "scipy", entropy, columns("mean_entropy mean_entropy_right mean_entropy_wrong")),
     Entry("calibration_error('run')", "netcal", netcal(True), columns("ece mce")),
     Entry("calibration_error('run')", "torchmetrics", tm_calibration, columns("ece mce rmsce")),
     Entry("calibration_error('run', strategy := 'quantile')", "netcal", netcal(False), columns("ece mce")),
-    Entry("calibration_curve('run')", "sklearn", reliability("uniform"), columns("accuracy confidence")),
-    Entry("calibration_curve('run', strategy := 'quantile')", "sklearn", reliability("quantile"), columns("accuracy confidence")),
+    Entry("calibration_curve('run')", "sklearn", calibration("uniform"), columns("accuracy confidence")),
+    Entry(
+        "calibration_curve('run', strategy := 'quantile')",
+        "sklearn",
+        calibration("quantile"),
+        columns("accuracy confidence"),
+    ),
     Entry("calibration_error_per_class('run')", "numpy", classwise, columns("ece mce")),
-    Entry("auc('run')", "sklearn", ranking, columns(AREAS)),
-    Entry("auc('run')", "torchmetrics", tm_ranking, columns(AREAS)),
-    Entry("auc_per_class('run')", "sklearn", ranking_per_class, columns("roc_auc average_precision")),
+    Entry("auc('run')", "sklearn", auc, columns(AREAS)),
+    Entry("auc('run')", "torchmetrics", tm_auc, columns(AREAS)),
+    Entry("auc_per_class('run')", "sklearn", auc_per_class, columns("roc_auc average_precision")),
     Entry("pr_curve('run', 1)", "sklearn", pr_curve, curve("precision recall fpr")),
     Entry("risk_coverage('run')", "numpy", risk_coverage, curve("coverage risk")),
     Entry(
@@ -642,10 +660,13 @@ ENTRIES = [
     Entry("weighted_accuracy('run', 1 + image_id % 3)", "sklearn", weighted, columns("accuracy")),
     Entry("fit_temperature('run')", "scipy", temperature, columns("temperature")),
     Entry("fit_temperature('run')", "torch LBFGS", torch_temperature, columns("temperature")),
+    Entry("with_temperature('run', 1.5)", "torch", softened, columns("mean"), select="select avg(confidence) as mean "),
     Entry(
-        "with_temperature('run', 1.5)", "torch", softened, columns("mean"), select="select avg(confidence) as mean "
+        "paired('run', 'other')",
+        "pandas",
+        paired,
+        by_image("image_id label pred_run pred_baseline correct_run correct_baseline"),
     ),
-    Entry("paired('run', 'other')", "pandas", paired, by_image("image_id label pred_run pred_baseline correct_run correct_baseline")),
     Entry("mcnemar('run', 'other')", "pandas + statsmodels", merged_mcnemar, columns(MCNEMAR)),
     Entry("mcnemar('run', 'other')", "statsmodels, no join", mcnemar, columns(MCNEMAR)),
     Entry(
@@ -658,7 +679,12 @@ ENTRIES = [
     Entry("paired_bootstrap('run', 'other')", "numpy (Monte Carlo)", paired_bootstrap, ends_by_metric, 100_000),
     Entry("slices('run', ['camera', 'batch'], min_n := 1)", "pandas + scipy + statsmodels", slices, columns(TESTS)),
     Entry("slices('run', ['camera', 'batch'], min_n := 1)", "pandas, no tests", bare_slices, sorted_rates),
-    Entry("slice_pairs('run', ['camera', 'batch'], min_n := 1)", "pandas + scipy + statsmodels", slice_pairs, columns(TESTS)),
+    Entry(
+        "slice_pairs('run', ['camera', 'batch'], min_n := 1)",
+        "pandas + scipy + statsmodels",
+        slice_pairs,
+        columns(TESTS),
+    ),
     Entry("slice_pairs('run', ['camera', 'batch'], min_n := 1)", "pandas, no tests", bare_pairs, sorted_rates),
     Entry("confident_thresholds('run')", "cleanlab", thresholds, columns("threshold")),
     Entry("confident_joint('run')", "cleanlab", joint, columns("raw calibrated")),
@@ -706,18 +732,18 @@ class Row:
 def measure(con: duckdb.DuckDBPyConnection, entry: Entry, data: Data, turns: int) -> Row:
     ours, theirs = [], []
     for _ in range(turns):
-        seconds, found = timed(lambda: con.execute(f"{entry.select}from {entry.call}").fetchnumpy())
+        seconds, answer = timed(lambda: con.execute(f"{entry.select}from {entry.call}").fetchnumpy())
         ours.append(seconds)
         seconds, expected = timed(lambda: entry.library(data))
         theirs.append(seconds)
-    deviation = entry.compare(found, expected)
+    deviation = entry.compare(answer, expected)
     return Row(entry, data.n, deviation, statistics.median(ours), statistics.median(theirs))
 
 
 def run(rows: int, classes: int, turns: int, only: list[str]) -> list[Row]:
     """Measure the entries, size by size."""
     wanted = [entry for entry in ENTRIES if not only or entry.macro in only]
-    found = {}
+    rows_of = {}
     with tempfile.TemporaryDirectory() as folder:
         con = sqlanalysis.connect(Path(folder) / "bench.duckdb")
         for size in sorted({min(entry.rows or rows, rows) for entry in wanted}):
@@ -726,9 +752,9 @@ def run(rows: int, classes: int, turns: int, only: list[str]) -> list[Row]:
                 con.execute(f"create or replace view {half} as from run where image_id {test} {size // 2}").fetchall()
             for entry in wanted:
                 if min(entry.rows or rows, rows) == size:
-                    found[entry.call, entry.reference] = measure(con, entry, data, turns)
+                    rows_of[entry.call, entry.reference] = measure(con, entry, data, turns)
         con.close()
-    return [found[entry.call, entry.reference] for entry in wanted]
+    return [rows_of[entry.call, entry.reference] for entry in wanted]
 
 
 def show(rows: list[Row]) -> None:

@@ -9,19 +9,19 @@ import argparse
 import io
 import math
 import shutil
-import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
+from shared import timed
 
-sys.path.insert(0, str(Path(__file__).parents[2]))
 import sqlanalysis
-from tests import marionette, report_files, test_browser
+from sqlanalysis.db.catalogue import recreate_run_views
+from tests.support import chromium, marionette, report_files
+from tests.support.chromium import wait
 
 CLASSES = 20
 RING = [(round(170 * math.cos(t / 24 * math.tau)), round(170 * math.sin(t / 24 * math.tau))) for t in range(25)]
@@ -43,8 +43,10 @@ def fill(con: Any, n: int, pictures: int) -> None:
     points = (centers[labels] + random.normal(size=(n, 2))).astype("float32")
     con.execute("insert into label_spaces values ('bench_classes', ?)", [CLASSES])
     names = [f"class number {number}" for number in range(CLASSES)]
-    report_files.fill(con, "classes", {"space": ["bench_classes"] * CLASSES, "class": range(CLASSES), "name": names})
-    con.execute("insert into datasets (dataset, space) values ('bench', 'bench_classes')")
+    report_files.fill(
+        con, "classes", {"label_space": ["bench_classes"] * CLASSES, "class": range(CLASSES), "name": names}
+    )
+    con.execute("insert into datasets (dataset, label_space) values ('bench', 'bench_classes')")
     ids = np.arange(n)
     uris = [f"/data/val/n{3857828 + label * 131:08d}/ILSVRC2012_val_{i:08d}.JPEG" for i, label in enumerate(labels)]
     hashes = [f"{(i * 2654435761) % 2**32:08x}{i:056x}" for i in range(n)]
@@ -59,7 +61,7 @@ def fill(con: Any, n: int, pictures: int) -> None:
     con.execute("create table outputs.bench (image_id bigint, sha256 varchar, pred integer, confidence float)")
     outputs = {"image_id": ids, "sha256": hashes, "pred": pa.array(preds, pa.int32()), "confidence": confidence}
     report_files.fill(con, "outputs.bench", outputs)
-    sqlanalysis.db.connection.recreate_run_views(con, ["bench"])
+    recreate_run_views(con, ["bench"])
     report_files.add_projection(con, "bench", points)
 
 
@@ -70,21 +72,13 @@ def _picture(random: Any) -> bytes:
     return buffer.getvalue()
 
 
-def wait(ask: Any, seconds: float = 60) -> Any:
-    """The first answer that is true."""
-    end = time.monotonic() + seconds
-    while not (found := ask()) and time.monotonic() < end:
-        time.sleep(0.02)
-    return found
-
-
-def chromium(page: Path) -> dict[str, float]:
-    driver = test_browser.start()
+def in_chromium(page: Path) -> dict[str, float]:
+    driver = chromium.start()
     try:
-        test_browser.emulate(driver)
+        chromium.emulate(driver)
         driver.get(page.as_uri())
         figures = {"ready": wait(lambda: driver.execute_script(READY))}
-        test_browser.drag(driver, RING)
+        chromium.drag(driver, RING)
         figures["lasso"] = wait(lambda: driver.execute_script(LAST))[-1]
         figures["chosen"] = driver.execute_script(CHOSEN)
         for text in ("00012", "000123"):
@@ -96,7 +90,7 @@ def chromium(page: Path) -> dict[str, float]:
         driver.quit()
 
 
-def firefox(page: Path) -> dict[str, float]:
+def in_firefox(page: Path) -> dict[str, float]:
     folder = Path(tempfile.mkdtemp(prefix="firefox"))
     browser = marionette.Firefox(str(marionette.find()), folder)
     try:
@@ -124,21 +118,19 @@ def main() -> None:
     options = parser.parse_args()
     folder = options.keep or Path(tempfile.mkdtemp(prefix="bench_page"))
     folder.mkdir(exist_ok=True)
-    browsers = {"chromium": chromium} | ({"firefox": firefox} if marionette.find() else {})
+    browsers = {"chromium": in_chromium} | ({"firefox": in_firefox} if marionette.find() else {})
     print("points  thumbs  write s  MB  goal MB  browser  ready ms  lasso ms  search ms  selection")
     for n in options.points:
         con = sqlanalysis.connect()
         fill(con, n, min(n, options.pictures))
-        start = time.perf_counter()
-        page = sqlanalysis.report(con, folder / f"page_{n}.html", max_mb=60)
-        seconds = time.perf_counter() - start
+        seconds, page = timed(lambda con=con, n=n: sqlanalysis.report(con, folder / f"page_{n}.html", max_mb=60))
         sqlanalysis.read_report(con, page)
         thumbs = con.execute("select count(thumbnail) from page").fetchone()[0]
         con.close()
         goal = 0.65 + 19e-6 * n + 1.3e-3 * thumbs
         for name, measure in browsers.items():
-            found = measure(page)
-            figures = f"{found['ready']:.0f}  {found['lasso']:.0f}  {found['search']:.0f}  {found['chosen']}"
+            times = measure(page)
+            figures = f"{times['ready']:.0f}  {times['lasso']:.0f}  {times['search']:.0f}  {times['chosen']}"
             print(
                 f"{n}  {thumbs}  {seconds:.1f}  {page.stat().st_size / 1e6:.2f}  {goal:.2f}  {name}  {figures}",
                 flush=True,

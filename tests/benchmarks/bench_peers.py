@@ -17,7 +17,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from shared import find_photos, timed
 
 Route = Callable[[], np.ndarray]
 
@@ -62,8 +62,8 @@ def sqlanalysis_route(paths: list[str], name: str, weights: str, folder: Path) -
         with sqlanalysis.connect(folder / "bench.duckdb") as con:
             sqlanalysis.predict(con, model, "peer", overwrite=True)
             rows = con.sql("select uri, probs from peer").fetchnumpy()
-        found = {Path(uri).name: probs for uri, probs in zip(rows["uri"], rows["probs"], strict=True)}
-        return np.stack([found[Path(path).name] for path in paths])
+        by_name = {Path(uri).name: probs for uri, probs in zip(rows["uri"], rows["probs"], strict=True)}
+        return np.stack([by_name[Path(path).name] for path in paths])
 
     return run
 
@@ -73,7 +73,7 @@ def daft_route(paths: list[str], name: str, weights: str, _folder: Path) -> Rout
     from daft import DataType, col
     from daft.functions import decode_image, download
 
-    kind = DataType.struct(
+    answer = DataType.struct(
         {"probs": DataType.fixed_size_list(DataType.float32(), 1000), "act": DataType.list(DataType.float32())}
     )
 
@@ -82,7 +82,7 @@ def daft_route(paths: list[str], name: str, weights: str, _folder: Path) -> Rout
         def __init__(self) -> None:
             self.net = Net(name, weights)
 
-        @daft.method.batch(return_dtype=kind, batch_size=32)
+        @daft.method.batch(return_dtype=answer, batch_size=32)
         def __call__(self, images: daft.Series) -> list[dict[str, Any]]:
             probs, kept = self.net.run_images([Image.fromarray(np.asarray(image)) for image in images.to_pylist()])
             return [{"probs": p, "act": a.tolist()} for p, a in zip(probs, kept, strict=True)]
@@ -92,8 +92,8 @@ def daft_route(paths: list[str], name: str, weights: str, _folder: Path) -> Rout
     def run() -> np.ndarray:
         frame = daft.from_pydict({"path": paths}).with_column("image", decode_image(download(col("path")), mode="RGB"))
         table = frame.with_column("out", classify(col("image"))).exclude("image").to_arrow()
-        found = dict(zip(table["path"].to_pylist(), table["out"].to_pylist(), strict=True))
-        return np.array([found[path]["probs"] for path in paths], np.float32)
+        by_path = dict(zip(table["path"].to_pylist(), table["out"].to_pylist(), strict=True))
+        return np.array([by_path[path]["probs"] for path in paths], np.float32)
 
     return run
 
@@ -116,8 +116,8 @@ def ray_route(paths: list[str], name: str, weights: str, _folder: Path) -> Route
     def run() -> np.ndarray:
         data = ray.data.read_images(paths, mode="RGB", include_paths=True)
         data = data.map_batches(Classify, batch_size=32, compute=ray.data.ActorPoolStrategy(size=1))
-        found = {Path(row["path"]).name: row["probs"] for row in data.take_all()}
-        return np.stack([found[Path(path).name] for path in paths])
+        by_name = {Path(row["path"]).name: row["probs"] for row in data.take_all()}
+        return np.stack([by_name[Path(path).name] for path in paths])
 
     return run
 
@@ -155,10 +155,10 @@ def pixeltable_route(paths: list[str], name: str, weights: str, folder: Path) ->
 
     def run() -> np.ndarray:
         pxt.drop_table("peer", if_not_exists="ignore")
-        table = pxt.create_table("peer", {"place": pxt.Int, "image": pxt.Image})
+        table = pxt.create_table("peer", {"number": pxt.Int, "image": pxt.Image})
         table.add_computed_column(out=classify(table.image))
-        table.insert([{"place": place, "image": path} for place, path in enumerate(paths)])
-        rows = table.order_by(table.place).select(table.out).collect()
+        table.insert([{"number": number, "image": path} for number, path in enumerate(paths)])
+        rows = table.order_by(table.number).select(table.out).collect()
         return np.stack([row["out"][:1000] for row in rows])
 
     return run
@@ -179,9 +179,8 @@ def measure(paths: list[str], given: argparse.Namespace) -> None:
         route = PEERS[given.peer][1](paths, given.model, str(given.weights), Path(folder))
         seconds = []
         for _ in range(2):
-            start = time.perf_counter()
-            probs = route()
-            seconds.append(time.perf_counter() - start)
+            took, probs = timed(route)
+            seconds.append(took)
         np.savez(given.result, seconds=seconds, probs=probs)
 
 
@@ -201,9 +200,9 @@ def run(paths: list[str], given: argparse.Namespace) -> None:
                 command = [sys.executable, __file__, *sys.argv[1:], "--peer", name, "--result", str(result)]
                 done = subprocess.run(command, capture_output=True, text=True)
                 if result.exists():
-                    found = np.load(result)
-                    times.setdefault(name, []).append(tuple(found["seconds"]))
-                    probs[name] = found["probs"]
+                    kept = np.load(result)
+                    times.setdefault(name, []).append(tuple(kept["seconds"]))
+                    probs[name] = kept["probs"]
                 else:
                     notes[name] = f"failed: {done.stderr.strip()[-300:]}"
     print_table(paths, times, probs)
@@ -234,9 +233,7 @@ def main() -> None:
     parser.add_argument("--peer", help=argparse.SUPPRESS)
     parser.add_argument("--result", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    suffixes = {".jpg", ".jpeg", ".png"}
-    found = sorted(path for path in given.folder.resolve().rglob("*") if path.suffix.lower() in suffixes)
-    paths = [str(path) for path in found[: given.photos]]
+    paths = [str(path) for path in find_photos(given.folder, given.photos)]
     if given.peer:
         measure(paths, given)
     else:
@@ -244,6 +241,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    import bench_peers  # Pixeltable wants its functions in a module that is no script
+    import bench_peers  # Pixeltable wants its functions in a module that is not a script
 
     bench_peers.main()

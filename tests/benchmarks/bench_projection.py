@@ -14,19 +14,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import numpy as np
-import pandas as pd
-import pyarrow as pa
+from shared import lists, store, timed
 
 import sqlanalysis
-from sqlanalysis.db.connection import recreate_run_views
+from tests.support.runs import add_activations
 
 WIDTH, SEARCHED, MAPPED = 512, (4_000, 10_000, 20_000), (1_797, 4_000, 10_000)
 ROUTES = ("by hand, cosine", "by hand, Euclidean", "project")
@@ -37,28 +32,6 @@ def make(n: int, seed: int = 0) -> np.ndarray:
     random = np.random.default_rng(seed)
     centers = random.normal(size=(50, WIDTH))
     return np.maximum(centers[random.integers(0, 50, n)] + random.normal(size=(n, WIDTH)), 0).astype(np.float32)
-
-
-def store(con: duckdb.DuckDBPyConnection, vectors: np.ndarray) -> None:
-    """A run `made` with these activations, over as many one-pixel images."""
-    pictures = [np.array([[one % 256, one // 256]], np.uint8) for one in range(len(vectors))]
-    sqlanalysis.add_images(con, pictures, dataset="made", classes=["any"], show_progress=False)
-    ids = np.arange(1, len(vectors) + 1)
-    sqlanalysis.add_predictions(con, pd.DataFrame({"image_id": ids, "pred": 0}), "made")
-    con.register(
-        "given", pa.table({"image_id": ids, "activation": pa.FixedSizeListArray.from_arrays(vectors.ravel(), WIDTH)})
-    )
-    con.execute(f"alter table outputs.made add column activation float[{WIDTH}]").fetchall()
-    con.execute(
-        "update outputs.made set activation = given.activation from given where given.image_id = made.image_id"
-    ).fetchall()
-    recreate_run_views(con, ["made"])
-
-
-def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    start = time.perf_counter()
-    found = work()
-    return time.perf_counter() - start, found
 
 
 def search(rounds: int) -> None:
@@ -74,15 +47,12 @@ def search(rounds: int) -> None:
     print("|---|---|---|---|---|---|")
     for n in SEARCHED:
         vectors = make(n)
-        con = duckdb.connect()
-        for name in ("nearest_pairs", "knn_graph"):
-            con.execute(sqlanalysis.render_sql(name))
-        activation = pa.FixedSizeListArray.from_arrays(vectors.ravel(), WIDTH)
-        con.register("made", pa.table({"image_id": np.arange(n), "activation": activation}))
+        con = sqlanalysis.connect()
+        store(con, "made", {"image_id": np.arange(n), "activation": lists(vectors)})
         ours, theirs, macro = [], [], []
         for _ in range(rounds):
             model = NearestNeighbors(n_neighbors=15, algorithm="brute", metric="cosine")
-            seconds, (distances, _places) = timed(lambda model=model, vectors=vectors: model.fit(vectors).kneighbors())
+            seconds, (distances, _indices) = timed(lambda model=model, vectors=vectors: model.fit(vectors).kneighbors())
             theirs.append(seconds)
             seconds, graph = timed(lambda vectors=vectors: nearest(vectors, 15))
             ours.append(seconds)
@@ -98,16 +68,16 @@ def mapped(route: str, folder: Path) -> np.ndarray:
     """One map, as (n, 2)."""
     if route == "project":
         with sqlanalysis.connect(folder / "made.duckdb") as con:
-            con.execute("update neighbor_specs set digest = ''").fetchall()  # so that neighbors are found anew
+            con.execute("update neighbor_specs set digest = ''").fetchall()  # so that neighbors are searched again
             sqlanalysis.project(con, "made")
-            found = con.sql("select x, y from made order by image_id").fetchnumpy()
-        return np.stack([found["x"], found["y"]], axis=1)
+            columns = con.sql("select x, y from made order by image_id").fetchnumpy()
+        return np.stack([columns["x"], columns["y"]], axis=1)
     warnings.simplefilter("ignore")
     import umap
 
     metric = "cosine" if "cosine" in route else "euclidean"
-    places: np.ndarray = umap.UMAP(metric=metric, random_state=0).fit_transform(np.load(folder / "made.npy"))
-    return places
+    points: np.ndarray = umap.UMAP(metric=metric, random_state=0).fit_transform(np.load(folder / "made.npy"))
+    return points
 
 
 def maps(rounds: int) -> None:
@@ -120,7 +90,7 @@ def maps(rounds: int) -> None:
             folder, vectors = Path(name), make(n)
             np.save(folder / "made.npy", vectors)
             with sqlanalysis.connect(folder / "made.duckdb") as con:
-                store(con, vectors)
+                add_activations(con, vectors, "made", [0] * n)
             seconds: dict[str, list[float]] = {route: [] for route in ROUTES}
             for _ in range(rounds):
                 for route, times in seconds.items():
@@ -129,8 +99,8 @@ def maps(rounds: int) -> None:
             sample = np.random.default_rng(0).permutation(n)[:2_000]
             reference = statistics.median(seconds["by hand, cosine"])
             for route, times in seconds.items():
-                places = np.load(folder / f"{route}.npy")
-                trust = trustworthiness(vectors[sample], places[sample], n_neighbors=15, metric="cosine")
+                points = np.load(folder / f"{route}.npy")
+                trust = trustworthiness(vectors[sample], points[sample], n_neighbors=15, metric="cosine")
                 took = statistics.median(times)
                 print(f"| {n}, {route} | {took:.1f} | {reference / took:.2f} | {trust:.3f} |", flush=True)
 

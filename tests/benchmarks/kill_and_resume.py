@@ -1,4 +1,4 @@
-"""Kill a run at random moments, go on, and compare its tables with those of an undisturbed run.
+"""Kill a run at random moments, resume it, and compare its tables with those of an undisturbed run.
 
     python tests/benchmarks/kill_and_resume.py [--kills 50] [--images 2000]
 
@@ -24,14 +24,14 @@ CHILD = """
 import sys, torch, sqlanalysis
 from torch import nn
 from torchvision.transforms.functional import to_tensor
-from sqlanalysis import blocks
-blocks.BLOCK_SECONDS, blocks.BLOCK_IMAGES = 0.2, (16, 4096)
-answer = blocks._answer
+from sqlanalysis.runs import job
+job.BLOCK_SECONDS, job.BLOCK_IMAGES = 0.2, (16, 4096)
+answer = job._answer
 def announced(con, work, engine, function, names, block):
     print("start", len(block), flush=True)
     answer(con, work, engine, function, names, block)
     print("done", len(block), flush=True)
-blocks._answer = announced
+job._answer = announced
 torch.manual_seed(0)
 net = nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 4))
 con = sqlanalysis.connect(sys.argv[1])
@@ -47,10 +47,10 @@ def make(folder: Path, n: int) -> None:
     """A folder of n small images in four classes."""
     pixels = np.random.default_rng(0)
     for number in range(n):
-        place = folder / "images" / str(number % 4)
-        place.mkdir(parents=True, exist_ok=True)
+        label = folder / "images" / str(number % 4)
+        label.mkdir(parents=True, exist_ok=True)
         small = Image.fromarray(pixels.integers(0, 256, (16, 16, 3), dtype=np.uint8))
-        small.resize((128, 128)).save(place / f"{number}.png")
+        small.resize((128, 128)).save(label / f"{number}.png")
 
 
 def start(child: Path, file: Path) -> subprocess.Popen[str]:

@@ -17,10 +17,12 @@ from sklearn.metrics import silhouette_score
 import sqlanalysis
 from sqlanalysis import add_images, add_predictions, cluster, predict
 from sqlanalysis.cli import app
-from sqlanalysis.db.connection import recreate_run_views, transaction
+from sqlanalysis.db.catalogue import recreate_run_views
+from sqlanalysis.db.statements import transaction
 from sqlanalysis.embeddings import clustering
-from sqlanalysis.errors import NotFoundError, SchemaError
+from sqlanalysis.errors import ArgumentError, NotFoundError, SchemaError
 from sqlanalysis.models.model import Model
+from sqlanalysis.runs.run import drop
 
 DIGITS = load_digits().data[:300].astype(np.float32)
 
@@ -98,7 +100,7 @@ def test_images_left_out_and_few(con: duckdb.DuckDBPyConnection) -> None:
     done = cluster(con, "pixels")
     assert (done.k, done.n_images) == (2, 6)
     assert con.sql("select image_id from pixels where cluster is null order by 1").fetchall() == [(3,), (6,)]
-    with pytest.raises(SchemaError, match="run 'pixels' has 6 finite activations, so k is from 1 to that, not 7"):
+    with pytest.raises(ArgumentError, match="run 'pixels' has 6 finite activations, so k is from 1 to that, not 7"):
         cluster(con, "pixels", 7)
     assert cluster(con, "pixels", 6).silhouette is None
     assert cluster(con, "pixels", 1).silhouette is None
@@ -121,7 +123,7 @@ def test_wrong_use(digits: duckdb.DuckDBPyConnection) -> None:
     with pytest.raises(NotFoundError, match="no run 'pixel'; did you mean pixels"):
         cluster(digits, "pixel")
     for k in (0, -1, 301):
-        with pytest.raises(SchemaError, match=f"has 300 finite activations, so k is from 1 to that, not {k}"):
+        with pytest.raises(ArgumentError, match=f"has 300 finite activations, so k is from 1 to that, not {k}"):
             cluster(digits, "pixels", k)
     add_predictions(digits, pd.DataFrame({"image_id": [1], "pred": 0}), "bare")
     with pytest.raises(SchemaError, match=r"run 'bare' of model imported has no activations; predict again"):
@@ -134,7 +136,7 @@ def test_a_dropped_run_takes_its_clusters(digits: duckdb.DuckDBPyConnection) -> 
     fill(digits, DIGITS[:50], "other")
     cluster(digits, "other")
     with transaction(digits):
-        runs.drop(digits, "pixels")
+        drop(digits, "pixels")
     for table in ("clusters", "cluster_specs"):
         assert digits.sql(f"select distinct run from {table}").fetchall() == [("other",)]
     assert digits.sql("from check_database").fetchall() == []

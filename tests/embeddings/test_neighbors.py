@@ -17,7 +17,7 @@ from sklearn.neighbors import NearestNeighbors
 import sqlanalysis
 from sqlanalysis import add_predictions, find_neighbors, metric
 from sqlanalysis.embeddings.neighbors import nearest
-from sqlanalysis.errors import NotFoundError, SchemaError
+from sqlanalysis.errors import ArgumentError, NotFoundError, SchemaError
 
 from ..support.runs import add_activations
 
@@ -53,11 +53,11 @@ def test_equals_scikit_learn(vectors: np.ndarray, tile: int) -> None:
     k = min(10, len(points) - 1)
     found = nearest(points, k, tile)
     model = NearestNeighbors(n_neighbors=k, algorithm="brute", metric="cosine").fit(points.astype(np.float64))
-    distances, places = model.kneighbors()
+    distances, indices = model.kneighbors()
     assert np.abs(found.distances - distances).max() <= 6e-10  # half of the ninth decimal
     apart = np.diff(distances, axis=1, prepend=-1, append=9).clip(0) > 2e-9
     sure = apart[:, :-1] & apart[:, 1:]
-    assert np.array_equal(found.places[sure], places[sure])
+    assert np.array_equal(found.indices[sure], indices[sure])
 
 
 @pytest.mark.parametrize("tile", [50, 2048])
@@ -67,7 +67,7 @@ def test_equal_directions_tie_and_go_by_image(tile: int) -> None:
     points = (np.tile(directions, (4, 1)) * scales).astype(np.float32)
     found = nearest(points, 3, tile)
     expected = [[other for other in range(one % 60, 240, 60) if other != one] for one in range(240)]
-    assert found.places.tolist() == expected
+    assert found.indices.tolist() == expected
     assert found.distances.max() == 0
     same = nearest(np.ones((130, 3), np.float32), 4, tile)
     assert same.places[7].tolist() == [0, 1, 2, 3]
@@ -159,7 +159,7 @@ def test_each_run_has_its_own(con: duckdb.DuckDBPyConnection) -> None:
     assert metric(con, "near_duplicates", "mlp_neighbors").fetchall() == [(1, 2, 0.0)]
     assert metric(con, "duplicate_groups", "mlp_neighbors").fetchall() == [(1, 1, 2), (1, 2, 2)]
     assert len(metric(con, "knn_outliers", "cnn_neighbors").fetchall()) == 30
-    assert len(metric(con, "neighbor_agreement", "cnn", nbr="cnn_neighbors").fetchall()) == 30
+    assert len(metric(con, "neighbor_agreement", "cnn", neighbors="cnn_neighbors").fetchall()) == 30
     cte = "with n as (from neighbors where run = 'mlp') from near_duplicates('n')"
     assert con.sql(cte).fetchall() == [(1, 2, 0.0)]
     described = con.sql("select description from help where name = 'mlp_neighbors'").fetchall()
@@ -187,7 +187,7 @@ def test_wrong_use(con: duckdb.DuckDBPyConnection) -> None:
     add_activations(con, RANDOM.normal(size=(5, 3)))
     with pytest.raises(NotFoundError, match="no run 'pixel'; did you mean pixels"):
         find_neighbors(con, "pixel")
-    with pytest.raises(SchemaError, match="k is 1 or more, not 0"):
+    with pytest.raises(ArgumentError, match="k is 1 or more, not 0"):
         find_neighbors(con, "pixels", 0)
     add_predictions(con, pd.DataFrame({"image_id": [1], "pred": 0}), "bare")
     with pytest.raises(
@@ -202,7 +202,7 @@ def test_wrong_use(con: duckdb.DuckDBPyConnection) -> None:
     with pytest.raises(
         SchemaError, match="neighbor_agreement reads a column 'rank', which is not there: give it neighbors"
     ):
-        metric(con, "neighbor_agreement", "pixels", nbr="pixels")
+        metric(con, "neighbor_agreement", "pixels", neighbors="pixels")
 
 
 def test_command_line(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_command_line(tmp_path: Path) -> None:
     said = call("find-neighbors", file, "pixels", "--k", 4).stderr
     assert "pixels: 4 neighbors of 29 images found in" in said
     assert "1 images are left out: no activation, or a zero one" in said
-    assert "were there already" in call("find-neighbors", file, "pixels", "--k", 3).stderr
+    assert "already there" in call("find-neighbors", file, "pixels", "--k", 3).stderr
     shown = call("metric", file, "near_duplicates", "pixels_neighbors", "--format", "json").stdout
     assert json.loads(shown) == [{"image_a": 3, "image_b": 5, "distance": 0.0}]
 
@@ -248,7 +248,7 @@ def test_duplicates_and_leaks(con: duckdb.DuckDBPyConnection, tmp_path: Path, ph
     vectors[5] = vectors[3] + 0.01
     add_activations(con, vectors[order], "cnn")
     find_neighbors(con, "cnn")
-    leaks = metric(con, "leaks", "cnn", nbr="cnn_neighbors", max_distance=0.01).fetchall()
+    leaks = metric(con, "leaks", "cnn", neighbors="cnn_neighbors", max_distance=0.01).fetchall()
     pairs = {tuple(sorted((names[row[0]][0], names[row[1]][0]))): row[2:6] for row in leaks}
     assert set(pairs) == {("a", "c"), ("b", "c"), ("d", "f")}
     assert all(set(row[:2]) == {"train", "test"} for row in pairs.values())

@@ -12,7 +12,7 @@ from sklearn.manifold import trustworthiness
 
 from sqlanalysis import add_predictions, find_neighbors, project
 from sqlanalysis.embeddings import neighbors, projection
-from sqlanalysis.errors import NotFoundError, SchemaError
+from sqlanalysis.errors import ArgumentError, NotFoundError, SchemaError
 
 from ..support.runs import add_activations
 
@@ -127,12 +127,12 @@ def test_the_newest_projection_is_shown(digits: duckdb.DuckDBPyConnection) -> No
 
 
 def test_wrong_use(digits: duckdb.DuckDBPyConnection) -> None:
-    with pytest.raises(NotFoundError, match="no method 'tsne'; there are: pca, umap"):
+    with pytest.raises(ArgumentError, match="no method 'tsne'; there are: pca, umap"):
         project(digits, "pixels", "tsne")
     with pytest.raises(NotFoundError, match="no run 'pixel'; did you mean pixels"):
         project(digits, "pixel")
     for options in ({"n_neighbors": 1}, {"min_dist": 5.0}):
-        with pytest.raises(SchemaError, match="n_neighbors is 2 or more, min_dist from 0 to 1"):
+        with pytest.raises(ArgumentError, match="n_neighbors is 2 or more, min_dist from 0 to 1"):
             project(digits, "pixels", **options)  # type: ignore[arg-type]
     add_predictions(digits, pd.DataFrame({"image_id": [1], "pred": 0}), "bare")
     with pytest.raises(

@@ -21,8 +21,9 @@ from torchmetrics.classification import MulticlassCalibrationError
 
 import sqlanalysis
 from sqlanalysis.errors import NotFoundError, QueryError, SchemaError
-from sqlanalysis.evaluation.checks import Checked, Expectation, check
-from sqlanalysis.evaluation.metrics import checks
+from sqlanalysis.evaluation import checks
+from sqlanalysis.evaluation.checks import Checked, check
+from sqlanalysis.evaluation.junit import Expectation
 
 from ..support.report_files import HOSTILE, add_images, add_run
 from ..support.shells import cli as command

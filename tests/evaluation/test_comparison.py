@@ -18,11 +18,11 @@ import pytest
 
 import sqlanalysis
 from sqlanalysis import compare
-from sqlanalysis.db import statements
+from sqlanalysis.db import catalogue
 from sqlanalysis.errors import NotFoundError, QueryError, SchemaError
 
 from ..support import report_files
-from .test_metrics_oracle import rows
+from ..support.oracle import rows
 
 
 def add_runs(con: duckdb.DuckDBPyConnection, **signals: float) -> None:
@@ -123,7 +123,7 @@ def test_other_data_sets_and_runs_without_predictions(two: duckdb.DuckDBPyConnec
         "insert into runs (run, dataset, model, class_policy, status) values ('light', 'digits', 'f', 'identity', 'finished')"
     )
     two.execute("create table outputs.light (image_id bigint, sha256 varchar, mean float)")
-    statements.recreate_run_views(two, ["light"])
+    catalogue.recreate_run_views(two, ["light"])
     (reason,) = two.execute(sql, ["light"]).fetchall()[0]
     assert reason.startswith("light has no predictions; ")
     with pytest.raises(SchemaError, match=r"light has no predictions; .* \(not even by force"):

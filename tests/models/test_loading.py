@@ -16,7 +16,8 @@ from torch import nn
 from sqlanalysis import load_model
 from sqlanalysis.errors import InferenceError, NotFoundError
 from sqlanalysis.models.hooks import channel_widths, pool
-from sqlanalysis.models.model import describe_transform, hash_weights, known_models
+from sqlanalysis.models.loading import hash_weights, known_models
+from sqlanalysis.models.transforms import describe_transform
 
 from ..support.runs import to_64
 
@@ -64,9 +65,9 @@ def test_classes_give_the_width_of_the_head(state: Path) -> None:
         ("squeezenet1_2", None, NotFoundError, "no model 'squeezenet1_2' in torchvision; did you mean squeezenet1_"),
         ("squeezenet1_1", "IMAGENET1K_V9", NotFoundError, "give one of IMAGENET1K_V1, DEFAULT, or a file that exists"),
         ("squeezenet1_1", "short.pth", InferenceError, "does not fit SqueezeNet: Missing key"),
-        ("squeezenet1_1", "module.pth", InferenceError, "holds no plain state dict"),
-        ("squeezenet1_1", "evil.pth", InferenceError, "holds no plain state dict"),
-        ("squeezenet1_1", "text.pth", InferenceError, "holds no plain state dict"),
+        ("squeezenet1_1", "module.pth", InferenceError, "does not hold a plain state dict"),
+        ("squeezenet1_1", "evil.pth", InferenceError, "does not hold a plain state dict"),
+        ("squeezenet1_1", "text.pth", InferenceError, "does not hold a plain state dict"),
     ],
 )
 def test_what_cannot_be_loaded(

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import sqlanalysis
+from sqlanalysis.core.text import width
 from sqlanalysis.db.catalogue import recreate_run_views
 from sqlanalysis.errors import NotFoundError
 from sqlanalysis.page import data, report, words
@@ -74,6 +75,11 @@ class Page(HTMLParser):
             self.caption += data
         if {"th", "td"} & set(self.open):
             self.rows[-1][-1] += data
+
+    def records(self, caption: str) -> list[dict[str, str]]:
+        """The same rows, by the heads of their columns."""
+        (rows,) = [rows for name, rows in self.tables.items() if name.startswith(caption)]
+        return [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
 
     def table(self, caption: str) -> list[list[str]]:
         """Rows of the only table whose caption begins so, without its heads."""
@@ -172,8 +178,10 @@ def test_comparison_is_the_macros(digits: tuple[duckdb.DuckDBPyConnection, Page]
         f"select label, count(*), avg(correct_run::int), avg(correct_baseline::int) from paired({PAIR}) group by 1"
     ).fetchall()
     names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-    known = {names[label]: [f"{n:,}", f"{run:.1%}", f"{base:.1%}"] for label, n, run, base in classes}
-    assert {row[0]: row[1:4] for row in page.table("Differences of classes")} == known
+    known = {names[label]: (f"{n:,}", f"{run:.1%}", f"{base:.1%}") for label, n, run, base in classes}
+    columns = ("n", "of digits_logreg", "recall of digits_bayes")
+    rows = page.records("Differences of classes")
+    assert {row["class"]: tuple(row[name] for name in columns) for row in rows} == known
 
 
 def test_one_difference_has_one_interval_and_one_p(digits: tuple[duckdb.DuckDBPyConnection, Page]) -> None:
@@ -185,11 +193,12 @@ def test_one_difference_has_one_interval_and_one_p(digits: tuple[duckdb.DuckDBPy
     assert "digits_logreg is better than digits_bayes by" in sentence
     assert page.texts["main"][0].count(f"{sentence}.") == 2
     both = con.sql(f"select accuracy_run, accuracy_baseline from mcnemar({PAIR})").fetchall()[0]
-    rows = page.table("Scores of both runs")
-    assert rows[0][1:] == [*(f"{share:.1%}" for share in both), *signed(diff, low, high), words.p_value(p)]
+    columns = ("digits_logreg", "digits_bayes", "difference (points)", "95% interval", "p")
+    rows = [[row[name] for name in columns] for row in page.records("Scores of both runs")]
+    assert rows[0] == [*(f"{share:.1%}" for share in both), *signed(diff, low, high), words.p_value(p)]
     paired = con.sql(f"from paired_bootstrap({PAIR}) where metric <> 'accuracy'").fetchall()
     wanted = [[f"{run:.1%}", f"{base:.1%}", *signed(*difference)] for _, run, base, *difference, _ in paired]
-    assert [row[1:5] for row in rows[1:]] == wanted
+    assert [row[:4] for row in rows[1:]] == wanted
     intervals = con.sql("select metric, ci_low, ci_high from bootstrap_ci('digits_logreg')").fetchall()
     shown = {row[0]: row[2] for row in page.table("Scores of 1,797")}
     for name, metric in {"balanced accuracy": "balanced_accuracy", "macro F1": "f1_macro"}.items():
@@ -276,10 +285,10 @@ def hostile_neighborhood(con: duckdb.DuckDBPyConnection) -> None:
     for key in (names[0], names[2], "o'brien"):
         con.execute("update images set meta = json_object(?, ? || image_id % 2)", [key, names[1]])
     con.execute("update images set split = ? || image_id % 2", [names[0]])
-    for rank in (1, 2):
-        sql = "insert into neighbors select 'noisy', 'activation', image_id, (image_id + ?) % ?, ?, ? from images"
-        con.execute(sql, [rank, n, rank, 1.0])
-    con.execute("update neighbors set distance = 0.01 where image_id < 5 and rank = 1")
+    near = [(image_id, (image_id + 1) % n, 1, 0.01 if image_id < 5 else 1.0) for image_id in range(n)]
+    report_files.add_neighbors(
+        con, "noisy", [*near, *((image_id, (image_id + 2) % n, 2, 1.0) for image_id in range(n))]
+    )
     error = "insert into errors (run, dataset, uri, stage, error, message) values (?, 'named', ?, ?, ?, ?)"
     con.execute(error, ["noisy", f"/home/{names[0]}/{names[1]}", names[1], names[0], "secret"])
 
@@ -304,13 +313,16 @@ def test_slices_are_the_macros(con: duckdb.DuckDBPyConnection, tmp_path: Path) -
     con.execute("update images set meta = json_object('camera', 'c' || image_id % 4, 'id', image_id)")
     con.execute("update outputs.digits_logreg set pred = 0 where image_id % 8 = 1")
     page = page_of(con, tmp_path)
-    con.execute("create view flat as select *, meta->>'camera' as camera from digits_logreg")
+    con.execute(
+        "create view flat as "
+        "select *, meta->>'camera' as camera, bucket(n_bytes / 1000, 0.005) as file_size_kb from digits_logreg"
+    )
     columns = "feature || ': ' || value, n, n_wrong, error_rate, p_holm"
-    rows = con.sql(f"select {columns} from slices('flat', ['split', 'camera'])").fetchall()
+    rows = con.sql(f"select {columns} from slices('flat', ['split', 'camera', 'file_size_kb'])").fetchall()
     known = {name: [f"{n:,}", f"{wrong:,}", words.percent(rate), words.p_value(p)] for name, n, wrong, rate, p in rows}
     shown = {row[0]: [*row[1:4], row[5]] for row in page.table("Slices")}
-    assert shown == known, "six slices, and nothing else was tested"
-    assert len(known) == 6
+    assert shown == known
+    assert len(known) == 9, "two splits, four cameras, three sizes"
     assert "Worse beyond chance: 1 of" in page.texts["main"][0]
     assert "First camera: c1, " in page.texts["main"][0]
     assert not any("id" in row[0].split(":")[0].split("_") for row in page.table("Slices"))
@@ -337,10 +349,9 @@ def test_checks_are_the_macros(con: duckdb.DuckDBPyConnection, tmp_path: Path) -
 
 def test_near_pairs_are_those_of_the_macro(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     report_files.add_digits(con, 60, runs=1)
-    near = "insert into neighbors values ('digits_logreg', 'activation', ?, ?, 1, ?)"
-    for image_id, distance in enumerate((0.0, 0.02, 0.0499, 0.0501, 0.2)):
-        con.execute(near, [image_id, image_id + 30, distance])
-    recreate_run_views(con, ["digits_logreg"])
+    distances = (0.0, 0.02, 0.0499, 0.0501, 0.2)
+    near = [(image_id, image_id + 30, 1, distance) for image_id, distance in enumerate(distances)]
+    report_files.add_neighbors(con, "digits_logreg", near)
     (n,) = con.sql("select count(*) from near_duplicates('digits_logreg_neighbors')").fetchall()[0]
     page = page_of(con, tmp_path)
     assert n == 3
@@ -366,7 +377,8 @@ def test_the_target_accuracy_is_that_of_threshold_for(
         assert f"No threshold of confidence makes {words.percent(target)} of the answers right" in text
     else:
         assert share == 1.0
-        assert f"To be right on {words.percent(target)} of the answers, answer {words.percent(coverage)}" in text
+        reached = f"To be right on {words.percent(target)} of the answers by the lower end of the interval"
+        assert f"{reached}, answer {words.percent(coverage)} of the images" in text
         assert f"a confidence of at least {threshold:.3f}" in text
 
 
@@ -651,9 +663,9 @@ def test_names_of_any_kind_are_drawn() -> None:
     assert drawing.svg(bars.confusion(cells))
     runs = [{"run": name, "accuracy": 0.5, "ci_low": 0.4, "ci_high": 0.6} for name in NASTY]
     assert drawing.svg(bars.runs(runs))
-    short = drawing._short(NASTY)
+    short = drawing.distinct(NASTY)
     assert len(set(short.values())) == len(NASTY)
-    assert max(map(drawing._width, short.values())) <= 22 + len(" (99)")
+    assert max(map(width, short.values())) <= 22 + len(" (99)")
 
 
 def test_names_enter_no_expression() -> None:
@@ -714,7 +726,7 @@ def test_paths_name_no_home(first: str, last: str, uri: str, shown: str) -> None
 
 
 def test_colors_are_readable() -> None:
-    css = (Path(report.__file__).parent / "page.css").read_text(encoding="utf-8")
+    css = (Path(report.__file__).parent / "static" / "page.css").read_text(encoding="utf-8")
     pairs = dict(re.findall(r"--([a-z0-9-]+): light-dark\((#\w+, #\w+)\);", css))
     colors = {name: pair.split(", ") for name, pair in pairs.items()}
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from sqlanalysis.core import decode
 from sqlanalysis.db.catalogue import recreate_run_views
+from sqlanalysis.db.statements import execute
 
 HOSTILE = (
     "<script>alert(1)</script>",
@@ -138,6 +139,13 @@ def add_projection(con: duckdb.DuckDBPyConnection, run: str, points: Any) -> Non
             "y": pa.array(points[:, 1]),
         },
     )
+
+
+def add_neighbors(con: duckdb.DuckDBPyConnection, run: str, rows: Sequence[tuple[int, int, int, float]]) -> None:
+    """Neighbors (image_id, neighbor_id, rank, distance) of the images of a run, as `find_neighbors` leaves them."""
+    sql = "insert into neighbors values (?, 'activation', ?, ?, ?, ?)"
+    con.executemany(sql, [[run, *row] for row in rows])
+    execute(con, "recreate_neighbors_view", run=run)
 
 
 def add_digits(con: duckdb.DuckDBPyConnection, n: int = 1797, runs: int = 2, labeled: bool = True) -> None:

@@ -1,7 +1,7 @@
 -- A relation with its probabilities softened (t > 1) or sharpened (t < 1): softmax(ln p / t); every column is kept.
 -- Grain: one row per row of rel.
 -- Parameters: rel (with probs, pred and confidence), t, eps := 1.1754944e-38 (least probability: float32's)
--- Edges: confidence is the new probability of pred, unchanged for pred -1 or NULL; probs NULL stays; NaN stays NaN.
+-- Edges: confidence is the new probability of pred, unchanged for pred below 0 or NULL; probs NULL, NaN stay.
 -- Source: Guo et al. (2017), On Calibration of Modern Neural Networks, ICML; logarithms of probabilities for logits
 create or replace macro with_temperature(rel, t, eps := 1.1754944e-38) as table
 with _tops as (

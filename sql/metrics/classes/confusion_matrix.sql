@@ -1,7 +1,7 @@
 -- How often each label got each prediction.
 -- Grain: one row per label and prediction that occur together, in order of both.
 -- Parameters: rel
--- Edges: NULL label or pred is left out; pred -1 is a column of its own; cells without images have no row.
+-- Edges: NULL label or pred is left out; below 0 is a class of its own here; cells without images have no row.
 -- Source: scikit-learn's confusion_matrix, in long form
 create or replace macro confusion_matrix(rel) as table
 select

@@ -1,7 +1,7 @@
 -- The commonest mistakes: which label is taken for which class.
 -- Grain: one row per label and wrong prediction, commonest first.
 -- Parameters: rel, max_rows := 20
--- Edges: NULL label or pred is left out; pred -1 counts as a mistake; ties in order of label, then pred.
+-- Edges: NULL label or pred is left out; below 0 is a mistake; ties in order of label, then pred.
 -- Source: off-diagonal cells of the confusion matrix
 create or replace macro top_confusions(rel, max_rows := 20) as table
 with _cells as (
