@@ -7,6 +7,7 @@ with _compared as (
     select
         scanned.message is not null as is_error,
         images.uri is null as is_new,
+        scanned.label is not null or scanned.accepted is not null as is_labeled,
         (
             images.sha256 <> scanned.sha256
             or images.label is distinct from coalesce(scanned.label, images.label)
@@ -23,7 +24,47 @@ select
     count(*) filter (where not is_error and not is_new and differs) as n_changed,
     count(*) filter (where not is_error and not is_new and not differs) as n_unchanged,
     count(*) filter (where is_error) as n_errors,
+    count(*) filter (where not is_error and is_labeled) as n_labeled,
 from _compared;
+
+
+-- name: list_moved
+-- Known images that a scan found under another path: same bytes, and the old path ends with the same relative path.
+select
+    images.image_id,
+    images.uri as old_uri,
+    scanned.uri as new_uri,
+from scanned
+inner join images
+    on scanned.sha256 = images.sha256
+    and images.dataset = ?
+    and scanned.uri <> images.uri
+    and ends_with(replace(images.uri, '\', '/'), '/' || scanned.relative)
+anti join images as known
+    on scanned.uri = known.uri
+    and images.dataset = known.dataset
+where scanned.message is null
+qualify count(*) over (partition by scanned.uri) = 1
+    and count(*) over (partition by images.image_id) = 1;
+
+
+-- name: update_moved
+-- Point images to where they lie now (relation moved).
+update images
+set uri = moved.uri
+from moved
+where images.image_id = moved.image_id;
+
+
+-- name: count_splits
+-- Images of a data set by split.
+select
+    split,
+    count(*) as n,
+from images
+where dataset = ?
+group by split
+order by split nulls last;
 
 
 -- name: insert_images
@@ -102,14 +143,15 @@ where images.dataset = ?
 
 
 -- name: delete_stale_bytes
--- Delete the stored bytes of images that were scanned again with their bytes.
+-- Delete the stored bytes of images that were scanned with other bytes, or with bytes to store.
 delete from image_bytes
 where image_id in (
     select images.image_id
     from scanned
     inner join images on scanned.uri = images.uri
     where images.dataset = ?
-        and scanned.bytes is not null
+        and scanned.message is null
+        and (scanned.bytes is not null or images.sha256 <> scanned.sha256)
 );
 
 
