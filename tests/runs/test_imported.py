@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sqlanalysis import add_images, add_predictions
-from sqlanalysis.errors import NotFoundError, SchemaError
+from sqlanalysis.errors import ArgumentError, NotFoundError, SchemaError
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_bad_predictions(pets: duckdb.DuckDBPyConnection) -> None:
     with pytest.raises(SchemaError, match="run 'short' exists"):
         add_predictions(pets, short, "short")
     for wrong in ({"image_id": [1], "pred": [0]}, [(1, 0)], None):
-        with pytest.raises(SchemaError, match="predictions come from .*, not from (dict|list|NoneType)"):
+        with pytest.raises(ArgumentError, match="predictions come from .*, not from (dict|list|NoneType)"):
             add_predictions(pets, wrong, "mine")
 
 
