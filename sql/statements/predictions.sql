@@ -31,6 +31,7 @@ select
     count(*) as n,
 from source_rows
 where given_pred is not null
+    or other_pred is not null
 group by given_pred, other_pred
 order by position;
 
@@ -189,6 +190,19 @@ from source_rows
 inner join _rows on source_rows.position = _rows.position
 left join images on _rows.image_id = images.image_id and images.dataset = $dataset
 left join _given_classes on source_rows.given_pred = _given_classes.key;
+
+
+-- name: count_shifted
+-- Of the rows with a class and a label: how many say 0, agree with the label, agree when counted from 1.
+select
+    count(*) as n,
+    count(*) filter (where _imported.class = 0) as n_zero,
+    count(*) filter (where _imported.class = images.label) as n_same,
+    count(*) filter (where _imported.class = images.label + 1) as n_shifted,
+from _imported
+inner join images on _imported.image_id = images.image_id
+where _imported.class is not null
+    and images.label is not null;
 
 
 -- name: read_conflict

@@ -212,7 +212,7 @@ def _explain(
             f"{relation!r} has no column {column[1]!r}, which {name} reads; the columns of metrics are "
             f"{', '.join(CONTRACT)}, here there are: {', '.join(found)}"
         )
-    if re.search(r"(No function matches|Cannot compare values of type) .*VARCHAR", text):
+    if re.search(r"(No function matches|Cannot compare values of type|Cannot combine types of) .*VARCHAR", text):
         return SchemaError(f"{relation!r}: label and pred are 0-based integers, here one is text; map names to classes")
     return QueryError(f"{name}: {text}")
 

@@ -23,8 +23,8 @@ from ..db.statements import fetch
 from ..db.templates import render
 from ..errors import ArgumentError, NotFoundError, SchemaError, near_matches
 
-ROLES = ("path", "image_id", "pred_name", "pred_index", "pred", "probs", "logits", "confidence")
-PREDS = ("pred_name", "pred_index", "pred", "pred_from_1")  # only the caller says pred_from_1
+ROLES = ("path", "image_id", "pred_index", "pred", "pred_name", "probs", "logits", "confidence")
+PREDS = ("pred_from_1", "pred_index", "pred", "pred_name")  # only the caller says pred_from_1
 CHOICES = (*ROLES, "pred_from_1")
 _AROUND = ("", "prob_", "probs_", "p_", "proba_", "probability_", "score_")  # before the name of a class in a column
 _WRAPPED = re.compile(
@@ -38,13 +38,13 @@ class Given:
     """Predictions as values.
 
     Attributes:
-        rows: position (from 1), path, given_id, given_pred, other_pred (index beside a name): text; confidence: double;
+        rows: position (from 1), path, given_id, given_pred, other_pred (where two columns hold it): text; confidence: double;
             probs: a list of numbers.
         origin: what to call the source in messages.
         root: where relative paths start.
         columns: what was taken as what, role → column.
         chosen: the roles that the caller named.
-        pred_role: one of `PREDS`; None without a prediction beside probs.
+        pred_role, other_role: one of `PREDS`; None without.
         pred_is_number: whether the column of predictions has a type of numbers.
         is_text: whether numbers, too, came as text (CSV).
         probs_role: `probs` or `logits`, as the column is called; None without.
@@ -57,6 +57,7 @@ class Given:
     columns: dict[str, str]
     chosen: frozenset[str]
     pred_role: str | None
+    other_role: str | None
     pred_is_number: bool
     is_text: bool
     probs_role: str | None
@@ -232,10 +233,10 @@ def _as_values(
 ) -> Given:
     rows, n = table.rows, table.rows.num_rows
     is_percent = outputs == "percent"
-    role = next((role for role in PREDS if found.get(role)), None)
-    pred, other = found.get(role or ""), found.get("pred_index") if role == "pred_name" else None
+    role, other_role = [*(role for role in PREDS if found.get(role)), None, None][:2]
+    pred, other = found.get(role or ""), found.get(other_role or "")
     taken = {name: column for name, column in found.items() if column and name not in PREDS}
-    taken |= {name: column for name, column in ((role, pred), ("pred_index", other)) if name and column}
+    taken |= {name: column for name, column in ((role, pred), (other_role, other)) if name and column}
     probs_role = next((name for name in ("probs", "logits") if found.get(name)), "probs" if by_class else None)
     if by_class:
         probs = _stack([_numbers(rows[column], column, is_percent) for column in by_class.values()])
@@ -246,12 +247,10 @@ def _as_values(
         probs = _lists(rows[found[probs_role]], str(found[probs_role]), is_percent)
     else:
         probs = pa.nulls(n, pa.list_(pa.float32()))
-    confidence = found.get("confidence")
+    path, confidence = found.get("path"), found.get("confidence")
     values = {
         "position": pa.array(np.arange(1, n + 1)),
-        "path": _texts(rows[found["path"]], str(found["path"]), as_written=True)
-        if found.get("path")
-        else pa.nulls(n, pa.string()),
+        "path": _paths(rows[path], path) if path else pa.nulls(n, pa.string()),
         "given_id": _texts(rows[found["image_id"]], "image_id") if found.get("image_id") else pa.nulls(n, pa.string()),
         "given_pred": _names(table, pred) if pred else pa.nulls(n, pa.string()),
         "other_pred": _names(table, other) if other else pa.nulls(n, pa.string()),
@@ -262,7 +261,17 @@ def _as_values(
     is_label = pred is not None and role not in chosen and plain(pred) not in naming.ROLES[role or "pred"]
     notes = (f"{pred}, beside {confidence}, taken as the prediction",) if is_label else ()
     return Given(
-        pa.table(values), table.origin, table.root, taken, chosen, role, is_number, table.is_text, probs_role, notes
+        rows=pa.table(values),
+        origin=table.origin,
+        root=table.root,
+        columns=taken,
+        chosen=chosen,
+        pred_role=role,
+        other_role=other_role,
+        pred_is_number=is_number,
+        is_text=table.is_text,
+        probs_role=probs_role,
+        notes=notes,
     )
 
 
@@ -273,6 +282,13 @@ def _names(table: Table, column: str) -> pa.ChunkedArray:
         return texts
     index = {str(number): name for number, name in enumerate(names)}
     return pa.chunked_array([pa.array([index.get(text, text) for text in texts.to_pylist()], pa.string())])
+
+
+def _paths(column: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
+    """Paths as they are written; of Hugging Face's images the field path."""
+    if pa.types.is_struct(column.type) and column.type.get_field_index("path") >= 0:
+        column = pc.struct_field(column, "path")
+    return _texts(column, name, as_written=True)
 
 
 def _texts(column: pa.ChunkedArray, name: str, as_written: bool = False) -> pa.ChunkedArray:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,7 @@ from .given import Given, read_given
 from .run import Run, Spec
 
 _INDEX = re.compile(r"-?(0|[1-9][0-9]*)")
+_OF_VALUES = (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.BinderException)
 _TABLES = ("_found", "_ids", "_rows", "_imported")
 
 
@@ -108,10 +110,9 @@ def add_predictions(
             done = _import(con, given, wanted, known, outputs)
             _drop_tables(con)
     except QueryError as error:
-        if isinstance(
-            error.__cause__, duckdb.ConversionException | duckdb.InvalidInputException | duckdb.BinderException
-        ):
-            raise SchemaError(f"{given.origin} cannot be imported: {one_line(error.__cause__, 200)}") from error
+        if isinstance(error.__cause__, _OF_VALUES):
+            reason = one_line(re.sub(r"^[\w ]+ Error: ", "", str(error.__cause__).partition("\n")[0]), 200)
+            raise SchemaError(f"{given.origin} holds values that cannot be read: {reason}") from error
         raise
     say(done.notes)
     return done
@@ -128,6 +129,7 @@ def _import(
     table = pa.table({"key": pa.array(keys, pa.string()), "class": pa.array(keys.values(), pa.int32())})
     with registered(con, "_given_classes", table):
         execute(con, "create_imported", {"dataset": dataset, "size": size})
+    _refuse_shifted(con, given)
     matched = dict(fetch(con, "count_steps"))
     _refuse_conflicts(con, given)
     n_repeated = execute(con, "delete_repeated").fetchall()[0][0]
@@ -268,26 +270,36 @@ def _class_keys(
         SchemaError: numbers may be names, be counted from 1, or belong to another list of classes; names and numbers
             are mixed; a name and the index beside it disagree.
     """
+    rows = fetch(con, "read_given_preds")
     counts: dict[str, int] = {}
-    pairs: dict[tuple[str, str], int] = {}
-    for text, other, position, n in fetch(con, "read_given_preds"):
-        counts[text] = counts.get(text, 0) + n
-        if other is not None:
-            pairs[text, other] = position
-    if given.pred_role is None or not counts:
+    for text, _, _, n in rows:
+        if text is not None:
+            counts[text] = counts.get(text, 0) + n
+    if given.pred_role is None or not rows:
         return {}
     column = given.columns[given.pred_role]
-    if _by_index(given, counts, known, dataset, column):
-        return _index_keys(given, counts, known, column)
-    keys = _name_keys(counts, known, notes)
-    for (text, other), position in pairs.items():
-        if text in keys and other != str(keys[text]):
-            raise SchemaError(
-                f"{given.origin}: {column} and {given.columns['pred_index']} disagree: in row {position} {text!r} is "
-                f"class {keys[text]} of {dataset!r}, and the index is {other}; "
-                f'columns={{"pred_name": "{column}"}} takes the names'
-            )
+    is_index = bool(counts) and _by_index(given, counts, known, dataset, column)
+    keys = _index_keys(given, counts, known, column) if is_index else _name_keys(counts, known, notes)
+    if given.other_role is not None:
+        _refuse_contradictions(given, rows, keys, known)
     return keys
+
+
+def _refuse_contradictions(
+    given: Given, rows: Sequence[tuple[Any, ...]], keys: Mapping[str, int], known: Classes
+) -> None:
+    """Two columns of predictions say the same, as a name and as an index."""
+    column, other_column = given.columns[given.pred_role or ""], given.columns[given.other_role or ""]
+    for text, other, position, _ in rows:
+        index = keys.get(text)
+        same = {str(index)} | ({known.names[index], known.wnids[index]} if index is not None and index >= 0 else set())
+        if other is not None and (text is None or (index is not None and other not in same)):
+            raise SchemaError(
+                f"{given.origin}: {column} and {other_column} disagree: row {position} says "
+                f"{'nothing' if text is None else repr(text)} and {other!r}; "
+                f'columns={{"{given.pred_role}": "{column}"}} takes the former, '
+                f'columns={{"{given.other_role}": "{other_column}"}} the latter'
+            )
 
 
 def _by_index(given: Given, counts: Mapping[str, int], known: Classes, dataset: str, column: str) -> bool:
@@ -297,7 +309,7 @@ def _by_index(given: Given, counts: Mapping[str, int], known: Classes, dataset: 
     odd = misleading(known.names)
     numbers = [text for text in counts if _INDEX.fullmatch(text)]
     if given.pred_is_number or (given.is_text and len(numbers) == len(counts)):
-        if odd is None:
+        if odd is None or given.other_role is not None:  # a second column tells which
             return True
         raise SchemaError(
             f"{given.origin}: {column} holds numbers, and class {known.names.index(odd)} of data set {dataset!r} is "
@@ -340,6 +352,21 @@ def _index_keys(given: Given, counts: Mapping[str, int], known: Classes, column:
             f'outside the classes, or columns={{"pred_index": "{column}"}} to take these rows as errors'
         )
     return keys
+
+
+def _refuse_shifted(con: duckdb.DuckDBPyConnection, given: Given) -> None:
+    """Indices counted from 1 whose last class nobody predicted: one less agrees with the labels, they do not."""
+    if given.pred_role not in ("pred", "pred_index") or given.pred_role in given.chosen:
+        return
+    n, n_zero, n_same, n_shifted = fetch(con, "count_shifted")[0]
+    if n_zero or n_shifted < 2 * n_same or n_shifted - n_same <= 3 * math.sqrt(n_shifted + n_same):
+        return
+    column = given.columns[given.pred_role]
+    raise SchemaError(
+        f"{given.origin}: {column} holds no 0; counted from 0 (0-based), {n_same:,} of {n:,} agree with their labels, "
+        f'counted from 1 {n_shifted:,}; columns={{"pred_index": "{column}"}} takes the former, '
+        f'columns={{"pred_from_1": "{column}"}} the latter'
+    )
 
 
 def _name_keys(counts: Mapping[str, int], known: Classes, notes: list[str]) -> dict[str, int]:

@@ -28,8 +28,8 @@ def zipped(file: Path, content: dict[str, bytes], method: int = zipfile.ZIP_DEFL
     return file
 
 
-def tarred(file: Path, content: dict[str, bytes], format: int = tarfile.PAX_FORMAT) -> Path:
-    with tarfile.open(file, "w", format=format) as archive:
+def tarred(file: Path, content: dict[str, bytes], style: int = tarfile.PAX_FORMAT) -> Path:
+    with tarfile.open(file, "w", format=style) as archive:
         for name, data in content.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)
@@ -38,7 +38,8 @@ def tarred(file: Path, content: dict[str, bytes], format: int = tarfile.PAX_FORM
 
 
 def test_one_function_under_both_names() -> None:
-    assert decode.read is reading.read and decode.MAX_BYTES == reading.MAX_BYTES
+    assert decode.read is reading.read
+    assert decode.MAX_BYTES == reading.MAX_BYTES
 
 
 CONTENT = {"cat/a.jpg": b"one", "ü/b#1.jpg": b"two" * 1000, "../up.jpg": b"up", "/abs.jpg": b"abs", "empty.jpg": b""}
@@ -54,10 +55,10 @@ def test_members_of_zip_files(tmp_path: Path, method: int) -> None:
         reading.read(None, f"{file}#none.jpg")
 
 
-@pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_members_of_tar_files(tmp_path: Path, format: int) -> None:
+@pytest.mark.parametrize("style", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_members_of_tar_files(tmp_path: Path, style: int) -> None:
     content = {**CONTENT, "long/" * 25 + "name.jpg": b"long"}
-    file = tarred(tmp_path / "s.tar", content, format)
+    file = tarred(tmp_path / "s.tar", content, style)
     for name in members.members(file).rows:
         assert reading.read(None, f"{file}#{name}") == content.get(name, content.get(f"/{name}"))
     assert len(members.members(file).rows) == len(content)
@@ -89,8 +90,11 @@ def test_rows_of_tables_and_missing_files(tmp_path: Path) -> None:
 
 def test_exists(tmp_path: Path) -> None:
     file = zipped(tmp_path / "x.zip", {"a.jpg": b"x"})
-    assert reading.exists(str(file)) and reading.exists(f"{file}#a.jpg") and reading.exists("s3://b/x.jpg")
-    assert not reading.exists(f"{tmp_path}/y.zip#a.jpg") and not reading.exists(f"{tmp_path}/y.jpg")
+    assert reading.exists(str(file))
+    assert reading.exists(f"{file}#a.jpg")
+    assert reading.exists("s3://b/x.jpg")
+    assert not reading.exists(f"{tmp_path}/y.zip#a.jpg")
+    assert not reading.exists(f"{tmp_path}/y.jpg")
 
 
 def _patched(file: Path, find: bytes, offset: int, data: bytes, last: bool = True) -> Path:
@@ -155,7 +159,8 @@ def test_too_many_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_is_archive_by_content(tmp_path: Path) -> None:
     (tmp_path / "x.tar").write_bytes(b"a.jpg 0\n")
     (tmp_path / "zeros.tar").write_bytes(bytes(10240))
-    assert not members.is_archive(tmp_path / "x.tar") and not members.is_archive(tmp_path / "zeros.tar")
+    assert not members.is_archive(tmp_path / "x.tar")
+    assert not members.is_archive(tmp_path / "zeros.tar")
     assert members.is_archive(tarred(tmp_path / "shard", {"a": b""}))
     assert members.is_archive(zipped(tmp_path / "photos.cbz", {}))
 
@@ -241,7 +246,8 @@ def test_local_files_by_address(tmp_path: Path) -> None:
 def test_tries_again_and_gives_up(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert reading.read(None, f"{server.at}/flaky.jpg") == b"/flaky.jpg"
     assert server.asked.count("/flaky.jpg") == 3
-    assert reading.read(None, f"{server.at}/flaky.jpg") == b"/flaky.jpg" and len(server.asked) == 3
+    assert reading.read(None, f"{server.at}/flaky.jpg") == b"/flaky.jpg"
+    assert len(server.asked) == 3
     with pytest.raises(ImageError, match=r"/gone\.jpg: not found$"):
         reading.read(None, f"{server.at}/gone.jpg")
     assert server.asked.count("/gone.jpg") == 1
@@ -267,7 +273,8 @@ def test_secrets_are_neither_stored_nor_printed(server: Any) -> None:
     host = server.at.removeprefix("http://")
     given = f"http://me:pass@{host}/secret.jpg?sig=good"
     plain = addresses.without_secrets(given)
-    assert plain == f"http://{host}/secret.jpg" and addresses.has_secrets(given)
+    assert plain == f"http://{host}/secret.jpg"
+    assert addresses.has_secrets(given)
     assert reading.read(None, plain).startswith(b"/secret.jpg")
     addresses._full.clear()
     addresses._cache.clear()
@@ -275,16 +282,20 @@ def test_secrets_are_neither_stored_nor_printed(server: Any) -> None:
         with pytest.raises(ImageError, match=r"secret\.jpg: no permission") as caught:
             reading.read(None, address)
         text = "".join(__import__("traceback").format_exception(caught.value))
-        assert "pass@" not in text and "sig=bad" not in text
+        assert "pass@" not in text
+        assert "sig=bad" not in text
 
 
 def test_queries_that_say_which_image_stay_apart() -> None:
     one, two = (addresses.without_secrets(f"https://h/i.php?id={number}&token=abc") for number in (1, 2))
-    assert one != two and "id=1" not in one and "abc" not in one
+    assert one != two
+    assert "id=1" not in one
+    assert "abc" not in one
     assert one == addresses.without_secrets("https://h/i.php?id=1&token=other")
     assert addresses.without_secrets(one) == one
     for same in ("s3://Bucket/a.jpg", "memory://a", "https://h:8080/x%20y.jpg", "gs://b/what?.jpg"):
-        assert addresses.without_secrets(same) == same and not addresses.has_secrets(same)
+        assert addresses.without_secrets(same) == same
+        assert not addresses.has_secrets(same)
 
 
 def test_schemes_that_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

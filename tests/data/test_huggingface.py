@@ -75,7 +75,8 @@ def test_class_label_of_the_metadata_is_the_label(con: duckdb.DuckDBPyConnection
     done = add_images(con, write(tmp_path / "t.parquet", table, features(**{column: NAMES})))
     assert (done.n_added, done.n_labeled, done.columns["label"]) == (4, 3, column)
     expected = {digest(0): "owl", digest(1): "cat", digest(2): "dog", digest(3): None}
-    assert labels_of(con, "t") == expected and names_of(con, "t") == NAMES
+    assert labels_of(con, "t") == expected
+    assert names_of(con, "t") == NAMES
     assert json.loads(con.sql("select meta from images order by image_id").fetchall()[0][0]) == {"path": "0.png"}
 
 
@@ -96,9 +97,11 @@ def test_of_two_class_labels_the_usual_one_or_a_choice(con: duckdb.DuckDBPyConne
 def test_plain_bytes_text_labels_and_no_metadata(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     table = pa.table({"image_bytes": [png(0), png(1)], "species": ["02", "01"]})
     done = add_images(con, write(tmp_path / "p.parquet", table), columns={"label": "species"})
-    assert done.n_labeled == 2 and labels_of(con, "p") == {digest(0): "02", digest(1): "01"}
+    assert done.n_labeled == 2
+    assert labels_of(con, "p") == {digest(0): "02", digest(1): "01"}
     silent = add_images(con, write(tmp_path / "q.parquet", table))
-    assert silent.n_labeled == 0 and any("no label column recognized among species" in one for one in silent.notes)
+    assert silent.n_labeled == 0
+    assert any("no label column recognized among species" in one for one in silent.notes)
 
 
 @pytest.mark.parametrize("metadata", [b"{", b"[]", b'{"info": []}', b'{"info": {"features": {"label": 3}}}', b"\xff"])
@@ -127,9 +130,11 @@ def test_shards_of_a_folder_and_a_glob(con: duckdb.DuckDBPyConnection, tmp_path:
     write(data / "validation-00000-of-00001.parquet", rows(2, 50, label=[2, 2]), named)
     done = add_images(con, tmp_path / "pets")
     assert (done.dataset, done.n_added, done.splits) == ("pets", 8, {"train": 6, "validation": 2})
-    assert labels_of(con, "pets")[digest(4)] == "dog" and labels_of(con, "pets")[digest(51)] == "owl"
+    assert labels_of(con, "pets")[digest(4)] == "dog"
+    assert labels_of(con, "pets")[digest(51)] == "owl"
     done = add_images(con, str(data / "train-*.parquet"), dataset="glob")
-    assert (done.n_added, done.splits) == (6, {"train": 6}) and not done.notes
+    assert (done.n_added, done.splits) == (6, {"train": 6})
+    assert not done.notes
     assert add_images(con, tmp_path / "pets").n_unchanged == 8
 
 
@@ -154,7 +159,8 @@ def test_shards_that_differ_are_refused(con: duckdb.DuckDBPyConnection, tmp_path
 def test_several_columns_of_pictures(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     mask = [{"bytes": png(9), "path": None}, {"bytes": png(10), "path": None}]
     done = add_images(con, write(tmp_path / "m.parquet", rows(2, mask=mask, label=[0, 1])))
-    assert done.columns["path"] == "image" and "columns of bytes left out: mask" in done.notes
+    assert done.columns["path"] == "image"
+    assert "columns of bytes left out: mask" in done.notes
     table = rows(2, mask=mask).rename_columns(["left", "right"])
     file = write(tmp_path / "n.parquet", table)
     with pytest.raises(SchemaError, match=r"several columns of pictures: left, right; choose one"):
@@ -224,7 +230,9 @@ def test_a_picture_beyond_the_cap_is_an_error_row(
 def test_damaged_parquet(tmp_path: Path) -> None:
     file = write(tmp_path / "w.parquet", rows(20, label=[0, 1] * 10, text=["a", "b"] * 10), features(label=NAMES))
     lines, slowest, megabytes = survive(file)
-    assert len(lines) == 100 and slowest < 10 and megabytes < 1024
+    assert len(lines) == 100
+    assert slowest < 10
+    assert megabytes < 1024
     assert sum(line.startswith("error SchemaError") for line in lines) > 20
 
 
@@ -246,12 +254,15 @@ def test_saved_data_set_and_dictionary(con: duckdb.DuckDBPyConnection, tmp_path:
     data.save_to_disk(tmp_path / "one")
     done = add_images(con, tmp_path / "one")
     expected = {digest(number): NAMES[number % 3] for number in range(4)}
-    assert done.n_labeled == 4 and labels_of(con, "one") == expected and names_of(con, "one") == NAMES
+    assert done.n_labeled == 4
+    assert labels_of(con, "one") == expected
+    assert names_of(con, "one") == NAMES
     import datasets
 
     datasets.DatasetDict({"train": data, "dev": _hf(3, 10)}).save_to_disk(tmp_path / "two")
     done = add_images(con, tmp_path / "two")
-    assert done.splits == {"train": 4, "dev": 3} and labels_of(con, "two")[digest(12)] == "owl"
+    assert done.splits == {"train": 4, "dev": 3}
+    assert labels_of(con, "two")[digest(12)] == "owl"
 
 
 def _saved(root: Path, table: pa.Table, **state: Any) -> Path:
@@ -352,7 +363,8 @@ def test_frames_of_pictures_are_encoded() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (2, 5, 4, 3), dtype=np.uint8)
     frame = pd.DataFrame({"image": [Image.fromarray(pixels[0]), None], "array": list(pixels), "label": ["a", "b"]})
     table = huggingface.encoded(frame)
-    assert isinstance(table, pa.Table) and set(table.column_names) == {"image", "array", "label"}
+    assert isinstance(table, pa.Table)
+    assert set(table.column_names) == {"image", "array", "label"}
     with Image.open(io.BytesIO(table["array"][1].as_py())) as image:
         assert np.array_equal(np.asarray(image), pixels[1])
     assert table["image"][1].as_py() is None

@@ -70,8 +70,8 @@ def test_equal_directions_tie_and_go_by_image(tile: int) -> None:
     assert found.indices.tolist() == expected
     assert found.distances.max() == 0
     same = nearest(np.ones((130, 3), np.float32), 4, tile)
-    assert same.places[7].tolist() == [0, 1, 2, 3]
-    assert same.places[2].tolist() == [0, 1, 3, 4]
+    assert same.indices[7].tolist() == [0, 1, 2, 3]
+    assert same.indices[2].tolist() == [0, 1, 3, 4]
 
 
 @pytest.mark.parametrize("k", [1, 7, 59, 500])
@@ -164,7 +164,7 @@ def test_each_run_has_its_own(con: duckdb.DuckDBPyConnection) -> None:
     assert con.sql(cte).fetchall() == [(1, 2, 0.0)]
     described = con.sql("select description from help where name = 'mlp_neighbors'").fetchall()
     assert described == [
-        ("The nearest neighbors of the images of one run: from near_duplicates('<run>_neighbors').",)
+        ("The nearest neighbors of the images of one run, for example from near_duplicates('<run>_neighbors').",)
     ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from sqlanalysis.errors import NotFoundError, QueryError, SchemaError
+from sqlanalysis.errors import ArgumentError, NotFoundError, QueryError, SchemaError
 from sqlanalysis.evaluation.metrics import list_metrics, metric
 
 from ..support.edge_cases import EDGES, load, random_case
@@ -23,11 +23,10 @@ def run(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
 
 def test_list_metrics(con: duckdb.DuckDBPyConnection) -> None:
     found = list_metrics(con)
-    assert found.columns == ["name", "parameters", "description"]
-    rows = {name: parameters for name, parameters, _ in found.fetchall()}
-    assert rows["accuracy_by"] == "rel, expr, level"
+    assert found.columns == ["name", "topic", "signature", "description", "example"]
+    rows = {row[0]: row[2] for row in found.fetchall()}
+    assert rows["accuracy_by"] == "accuracy_by(rel, expr, level := 0.95)"
     assert "wilson_low" not in rows
-    assert sorted(rows) == list(rows)
 
 
 def test_metric_is_the_macro(run: duckdb.DuckDBPyConnection) -> None:
@@ -53,7 +52,7 @@ def test_values_are_bound(run: duckdb.DuckDBPyConnection) -> None:
     assert wide[3] < narrow[3] < narrow[4] < wide[4]
     assert [row[0] for row in metric(run, "topk_accuracy", "resnet18", ks=[1, 2]).fetchall()] == [1, 2]
     assert len(metric(run, "worst_mistakes", "resnet18", max_rows=2).fetchall()) == 2
-    assert metric(run, "calibration_error", "resnet18", bins=5, mode="mass").fetchall()[0][0] == 60
+    assert metric(run, "calibration_error", "resnet18", n_bins=5, strategy="quantile").fetchall()[0][0] == 60
     run.execute("create table no_preds as from resnet18 where pred <> 0").fetchall()
     assert metric(run, "per_class", "no_preds", zero_division=None).fetchall()[0][4] is None
 
@@ -84,8 +83,8 @@ def test_values_beside_an_expression(run: duckdb.DuckDBPyConnection) -> None:
 
 def test_names_and_columns_as_lists(run: duckdb.DuckDBPyConnection) -> None:
     run.execute(
-        "create macro two_runs(rel_a, rel_b, cols) as table select "
-        "(select count(*) from query_table(rel_a)) as a, (select count(*) from query_table(rel_b)) as b, cols as c"
+        "create macro two_runs(rel, baseline, cols) as table select "
+        "(select count(*) from query_table(rel)) as a, (select count(*) from query_table(baseline)) as b, cols as c"
     ).fetchall()
     run.execute("comment on macro table two_runs is 'for this test'").fetchall()
     found = metric(run, "two_runs", "resnet18", baseline="my run", cols=["split", "o'clock"]).fetchall()
@@ -127,9 +126,9 @@ def test_unknown_metric(run: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_unknown_parameter(run: duckdb.DuckDBPyConnection) -> None:
-    refused(run, NotFoundError, r"accuracy has no parameter 'levle'; it takes level", "accuracy", "resnet18", levle=1)
-    refused(run, NotFoundError, r"it takes no parameter", "confusion_matrix", "resnet18", n=1)
-    refused(run, NotFoundError, r"no parameter 'rel'", "accuracy", "resnet18", rel="resnet18")
+    refused(run, ArgumentError, r"accuracy has no parameter 'levle'; it takes level", "accuracy", "resnet18", levle=1)
+    refused(run, ArgumentError, r"it takes no parameter", "confusion_matrix", "resnet18", n=1)
+    refused(run, ArgumentError, r"no parameter 'rel'", "accuracy", "resnet18", rel="resnet18")
 
 
 @pytest.mark.parametrize(
@@ -141,9 +140,6 @@ def test_unknown_parameter(run: duckdb.DuckDBPyConnection) -> None:
         ("nothing at all", r"no relation"),
         ("missing.parquet", r"no relation 'missing.parquet'"),
         (["resnet18", "resnet19"], r"no relation 'resnet19'; did you mean resnet18"),
-        ("", r"has no name"),
-        ([], r"has no name"),
-        (["resnet18", " "], r"has no name"),
     ],
 )
 def test_unknown_relation(run: duckdb.DuckDBPyConnection, relation: str, match: str) -> None:
@@ -163,16 +159,35 @@ def test_expression_is_one_expression(run: duckdb.DuckDBPyConnection, expr: str)
 
 
 def test_refused_values(run: duckdb.DuckDBPyConnection) -> None:
-    refused(run, QueryError, r"calibration: .*mode is width or mass", "calibration", "resnet18", mode="equal")
+    refused(run, QueryError, r"calibration_error: .*strategy is uniform or quantile", "calibration_error", "resnet18", strategy="equal")
     refused(run, QueryError, r"accuracy: ", "accuracy", "resnet18", level="high")
-    refused(run, QueryError, r"accuracy_by: (.|\n)*accuracy_by\(rel, expr, level", "accuracy_by", "resnet18")
+    refused(run, ArgumentError, r"accuracy_by needs expr: give expr=", "accuracy_by", "resnet18")
 
 
 def test_wrong_types(run: duckdb.DuckDBPyConnection) -> None:
-    refused(run, TypeError, r"relation is given by name", "accuracy", 3)
-    refused(run, TypeError, r"relation is given by name", "accuracy", [1])
-    refused(run, TypeError, r"expr is SQL text", "accuracy_by", "resnet18", expr=3)
-    refused(run, TypeError, r"expr is SQL text", "accuracy_by", "resnet18", expr=[])
+    for relation in (3, [1], None):
+        refused(run, ArgumentError, r"a relation is a name, a list of names, or a relation of the", "accuracy", relation)
+    for relation in ("", [], ["resnet18", " "]):
+        refused(run, ArgumentError, r"has no name", "accuracy", relation)
+    for expr in (3, []):
+        refused(run, ArgumentError, r"expr is SQL text", "accuracy_by", "resnet18", expr=expr)
+    with pytest.raises(ValueError, match="expr is SQL text"):
+        metric(run, "accuracy_by", "resnet18", expr=3)
+
+
+def test_a_relation_object(run: duckdb.DuckDBPyConnection) -> None:
+    half = run.sql("from resnet18 where image_id < 30")
+    assert metric(run, "accuracy", half).fetchall()[0][0] == 30
+    assert metric(run, "mcnemar", "resnet18", baseline=half).fetchall()[0][0] == 30
+    assert run.sql("select count(*) from duckdb_views() where view_name like 'given%'").fetchall() == [(0,)]
+    other = duckdb.connect()
+    with pytest.raises(ArgumentError, match="relation of another connection"):
+        metric(run, "accuracy", other.sql("select 1 as image_id, 0 as label, 0 as pred"))
+    other.close()
+
+
+def test_list_metrics_without_a_file(con: duckdb.DuckDBPyConnection) -> None:
+    assert sorted(list_metrics().fetchall()) == sorted(list_metrics(con).fetchall())
 
 
 def test_a_connection_of_something_else() -> None:

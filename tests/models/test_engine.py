@@ -17,7 +17,7 @@ from PIL import Image
 from torch import nn
 
 from sqlanalysis import load_model
-from sqlanalysis.errors import InferenceError
+from sqlanalysis.errors import ArgumentError, InferenceError
 from sqlanalysis.models.device import find_batch_size
 from sqlanalysis.models.engine import Engine
 from sqlanalysis.models.fuse import fast_copy, fuse_batch_norm
@@ -265,9 +265,9 @@ def test_bf16_agrees(colors: tuple[Model, list[Path]]) -> None:
 
 
 def test_dtype_and_compile_errors(tiny_model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InferenceError, match="no precision 'int8'; give one of fp32, bf16, fp16"):
+    with pytest.raises(ArgumentError, match="no dtype 'int8'; give one of fp32, bf16, fp16"):
         Engine(tiny_model, dtype="int8")
-    with pytest.raises(InferenceError, match="fp16 runs on CUDA only"):
+    with pytest.raises(ArgumentError, match="fp16 runs on CUDA only"):
         Engine(tiny_model, device="cpu", dtype="fp16")
 
     def refuse(_module: nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:

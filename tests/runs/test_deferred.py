@@ -17,7 +17,7 @@ from torchvision.transforms import functional
 
 import sqlanalysis
 from sqlanalysis import add_images, defer, map_batches, metric, predict, to_tensor
-from sqlanalysis.errors import InferenceError, NotFoundError, SchemaError
+from sqlanalysis.errors import ArgumentError, InferenceError, NotFoundError, SchemaError
 from sqlanalysis.models.model import Model
 
 from ..support.runs import to_64
@@ -76,8 +76,8 @@ def test_chain(pets: duckdb.DuckDBPyConnection) -> None:
     assert (b.shape, c.shape) == ((2, 64, 64), (2, 1))
     assert torch.equal(b, a.mean(1))
     assert torch.allclose(c[:, 0], a.mean((1, 2, 3)))
-    with pytest.raises(NotFoundError, match="no deferred column 'gray' is registered here; did you mean gray"):
-        defer(pets, "more", lambda tensor: tensor, of="gray")
+    with pytest.raises(NotFoundError, match="no deferred column 'grey' is registered here; did you mean gray"):
+        defer(pets, "more", lambda tensor: tensor, of="grey")
 
 
 def test_unreadable_images_are_null_and_to_tensor_says_so(pets: duckdb.DuckDBPyConnection) -> None:
@@ -95,9 +95,9 @@ def test_to_tensor(con: duckdb.DuckDBPyConnection) -> None:
     assert to_tensor(con.sql("select [1, 2]::float[2] as a where false")).shape == (0, 2)
     with pytest.raises(NotFoundError, match="name one of a, b, c"):
         to_tensor(rows)
-    with pytest.raises(SchemaError, match=r"no array of fixed size; cast it, such as c::float\[3\]"):
+    with pytest.raises(SchemaError, match=r"not an array of fixed size; cast it, such as c::float\[3\]"):
         to_tensor(rows, "c")
-    with pytest.raises(SchemaError, match="no array of fixed size"):
+    with pytest.raises(SchemaError, match="not an array of fixed size"):
         to_tensor(con.sql("select 'x' as a"))
 
 
@@ -120,7 +120,7 @@ def test_another_process_says_what_to_register(tmp_path: Path, photos: Path) -> 
 
 
 def test_wrong_columns(pets: duckdb.DuckDBPyConnection) -> None:
-    with pytest.raises(SchemaError, match="no identifier"):
+    with pytest.raises(ArgumentError, match="not an identifier"):
         defer(pets, "My Input", to_64)
     with pytest.raises(SchemaError, match="taken by a table or view"):
         defer(pets, "images", to_64)
@@ -140,7 +140,7 @@ def test_the_tutorial(pets: duckdb.DuckDBPyConnection, tiny_net: nn.Module, tiny
         activation = kept["value"].mean(dim=[-1, -2])
         return {"pred": probs.argmax(-1), "confidence": probs.max(-1).values, "probs": probs, "activation": activation}
 
-    done = map_batches(pets, predict_batch, inputs="input", into="tutorial", batch_size=4)
+    done = map_batches(pets, predict_batch, "tutorial", batch_size=4)
     hook.remove()
     assert (done.n_images, done.n_ok, done.n_errors, done.n_computed) == (18, 18, 0, 18)
     predict(pets, tiny_model)
@@ -264,8 +264,8 @@ def test_strict_raises_and_keeps_what_succeeded(
     [
         (lambda batch: batch.mean(), r"output 'output' has shape \(\); the first axis must be the batch, here 2"),
         (lambda batch: {"pred": [None] * len(batch)}, "output 'pred' is of type object"),
-        (lambda batch: {"label": batch.mean((1, 2, 3))}, "output 'label' bears a name of the view"),
-        (lambda batch: {"My Out": batch.mean((1, 2, 3))}, "output 'My Out' bears a name of the view or no identifier"),
+        (lambda batch: {"label": batch.mean((1, 2, 3))}, "output 'label' is not an identifier, or a column of every run has that name"),
+        (lambda batch: {"My Out": batch.mean((1, 2, 3))}, "output 'My Out' is not an identifier, or a column of every run has that name"),
         (lambda batch: 1 / 0, "the function fails on the first batch: ZeroDivisionError"),
     ],
     ids=["no batch axis", "objects", "taken", "no identifier", "raises"],

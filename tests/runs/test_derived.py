@@ -14,7 +14,7 @@ import pytest
 from scipy import special
 
 import sqlanalysis
-from sqlanalysis.errors import NotFoundError, QueryError, SchemaError
+from sqlanalysis.errors import ArgumentError, NotFoundError, QueryError, SchemaError
 from sqlanalysis.models.model import Model
 
 from ..support.shells import cli as cli
@@ -81,9 +81,9 @@ def test_every_reader_takes_it_for_a_run(pets: duckdb.DuckDBPyConnection, tmp_pa
     sqlanalysis.temperature_scale(pets, "mean", "soft", temperature=2)
     for name in (
         "accuracy",
-        "probability_scores",
-        "calibration",
-        "ranking",
+        "proper_scores",
+        "calibration_error",
+        "auc",
         "topk_accuracy",
         "check_run",
         "label_issues",
@@ -100,7 +100,7 @@ def test_every_reader_takes_it_for_a_run(pets: duckdb.DuckDBPyConnection, tmp_pa
         add(pets, "mean", answers(3))
 
 
-def test_rescale_is_a_softmax_and_keeps_the_rest(
+def test_temperature_scale_is_a_softmax_and_keeps_the_rest(
     con: duckdb.DuckDBPyConnection, photos: Path, tiny_model: Model
 ) -> None:
     sqlanalysis.add_images(con, photos, dataset="pets")
@@ -116,15 +116,15 @@ def test_rescale_is_a_softmax_and_keeps_the_rest(
     same = "select count(*) from tiny inner join soft using (image_id) where tiny.activation = soft.activation"
     assert con.execute(same).fetchall() == [(18,)]
     assert sqlanalysis.project(con, "soft", "pca").n_images == 18
-    with pytest.raises(SchemaError, match="run 'soft' is a view of other runs; cluster the one it is made of"):
+    with pytest.raises(SchemaError, match="run 'soft' is a view of other runs; cluster the one it is derived from"):
         sqlanalysis.cluster(con, "soft")
-    fields = "model, weights_sha256, layer, transform::varchar, precision, class_policy, label_space"
+    fields = "model, weights_sha256, layer, transform::varchar, dtype, class_policy, label_space"
     assert len(con.execute(f"select distinct {fields} from runs").fetchall()) == 1
     found = con.execute("select members from runs where run = 'soft'").fetchall()[0][0]
     assert json.loads(found) == [{"run": "tiny", "weight": 1.0, "temperature": 1.6, "fit_on": None}]
 
 
-def test_rescale_fits_where_it_is_told(pets: duckdb.DuckDBPyConnection) -> None:
+def test_temperature_scale_fits_where_it_is_told(pets: duckdb.DuckDBPyConnection) -> None:
     done = sqlanalysis.temperature_scale(pets, "a", "calm", fit_on="image_id % 2 = 0 -- even")
     (expected,) = pets.execute(
         "with t as (from a where image_id % 2 = 0) select temperature from fit_temperature('t')"
@@ -196,7 +196,7 @@ def test_a_member_is_not_dropped(pets: duckdb.DuckDBPyConnection, tiny_model: Mo
 def test_a_member_that_is_gone_is_named(pets: duckdb.DuckDBPyConnection) -> None:
     sqlanalysis.ensemble(pets, ["a", "b"], "mean")
     pets.execute("delete from runs where run = 'b'").fetchall()
-    assert ("run made of a run that is gone", "mean", 1) in pets.execute("from check_database").fetchall()
+    assert ("derived run without one of its members", "mean", 1) in pets.execute("from check_database").fetchall()
 
 
 def other_classes(con: duckdb.DuckDBPyConnection) -> None:
@@ -239,13 +239,13 @@ def test_members_must_go_together(pets: duckdb.DuckDBPyConnection, change: Any, 
 @pytest.mark.parametrize(
     ("members", "weights", "error", "message"),
     [
-        (["a"], None, SchemaError, "two or more different runs"),
-        (["a", "a"], None, SchemaError, "two or more different runs"),
-        ("ab", None, SchemaError, "two or more different runs"),
+        (["a"], None, ArgumentError, "two or more different runs"),
+        (["a", "a"], None, ArgumentError, "two or more different runs"),
+        ("ab", None, ArgumentError, "two or more different runs"),
         (["a", "c"], None, NotFoundError, "no run 'c'"),
-        (["a", "b"], [1], SchemaError, "2 positive numbers"),
-        (["a", "b"], [1, 0], SchemaError, "2 positive numbers"),
-        (["a", "b"], [1, float("nan")], SchemaError, "2 positive numbers"),
+        (["a", "b"], [1], ArgumentError, "2 positive numbers"),
+        (["a", "b"], [1, 0], ArgumentError, "2 positive numbers"),
+        (["a", "b"], [1, float("nan")], ArgumentError, "2 positive numbers"),
     ],
 )
 def test_wrong_ensembles(
@@ -258,12 +258,12 @@ def test_wrong_ensembles(
 @pytest.mark.parametrize(
     ("values", "error", "message"),
     [
-        ({"temperature": 0}, SchemaError, "positive number"),
-        ({"temperature": float("nan")}, SchemaError, "positive number"),
-        ({"temperature": 2, "fit_on": "true"}, SchemaError, "or fitted"),
+        ({"temperature": 0}, ArgumentError, "positive number"),
+        ({"temperature": float("nan")}, ArgumentError, "positive number"),
+        ({"temperature": 2, "fit_on": "true"}, ArgumentError, "or fitted"),
         ({"fit_on": "false"}, SchemaError, "0 images of 'a' where false: it needs labeled images"),
         ({"fit_on": "correct"}, SchemaError, "all are right, or no better than chance"),
-        ({"fit_on": "nonsense = 1"}, QueryError, "is no condition over the columns of 'a'"),
+        ({"fit_on": "nonsense = 1"}, QueryError, "is not a condition over the columns of 'a'"),
         ({"fit_on": "true); drop table images; --"}, QueryError, "fit_on="),
     ],
 )
@@ -302,10 +302,10 @@ def test_shell_and_copies_read_it(pets: duckdb.DuckDBPyConnection, shell: str, t
 def test_command_line(pets: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     pets.close()
     file = tmp_path / "pets.duckdb"
-    done = cli("ensemble", file, "mean", "a", "b", "--weight", "3", "--weight", "1")
+    done = cli("ensemble", file, "a", "b", "mean", "--weight", "3", "--weight", "1")
     assert "mean = 0.75 a, 0.25 b: 18 images = 17 ok + 1 that a member lacks" in done.stderr
-    assert "soft = a at temperature 2: 18 images" in cli("temperature-scale", file, "soft", "a", "--temperature", "2").stderr
-    fitted = cli("temperature-scale", file, "calm", "a", "--fit-on", "image_id > 2").stderr
+    assert "soft = a at temperature 2: 18 images" in cli("temperature-scale", file, "a", "soft", "--temperature", "2").stderr
+    fitted = cli("temperature-scale", file, "a", "calm", "--fit-on", "image_id > 2").stderr
     assert "calm = a at temperature " in fitted
     assert "fitted where image_id > 2" in fitted
     weighted = cli("metric", file, "weighted_accuracy", "mean", "weight=2", "--format", "csv").stdout

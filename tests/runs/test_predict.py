@@ -25,7 +25,7 @@ from torch import nn
 import sqlanalysis
 from sqlanalysis import add_images, load_model, predict, register_model
 from sqlanalysis.core.classes import ClassMap
-from sqlanalysis.errors import InferenceError, NotFoundError, QueryError, SchemaError
+from sqlanalysis.errors import ArgumentError, NotFoundError, QueryError, SchemaError
 from sqlanalysis.models.engine import Engine, score
 from sqlanalysis.models.model import Model
 
@@ -80,8 +80,8 @@ def test_resnet_equals_torchvision_by_hand(pets: duckdb.DuckDBPyConnection, tmp_
 def test_view_is_the_whole_data_frame(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
     predict(pets, tiny_model, "first_try")
     view = pets.sql("from first_try")
-    columns = "image_id dataset uri split label label_name pred pred_name confidence correct probs activation x y"
-    assert view.columns[:14] == columns.split()
+    columns = "image_id dataset uri split label label_name pred pred_name confidence correct correct_accepted probs activation x y"
+    assert view.columns[:15] == columns.split()
     assert dict(zip(view.columns, map(str, view.types), strict=True))["probs"] == "FLOAT[3]"
     rows = pets.sql("select label, pred, correct, pred_name, label_name from first_try").fetchall()
     for label, pred, correct, pred_name, label_name in rows:
@@ -97,7 +97,7 @@ def test_lineage(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
     run = dict(zip(pets.sql("from runs").columns, pets.sql("from runs").fetchall()[0], strict=True))
     assert run["weights_sha256"] == tiny_model.weights_sha256
     assert "to_64" in run["transform"]
-    assert (run["selection"], run["layer"], run["precision"], run["device"]) == ("label < 2", "3", "fp32", "cpu")
+    assert (run["selection"], run["layer"], run["dtype"], run["device"]) == ("label < 2", "3", "fp32", "cpu")
     assert (run["status"], run["n_images"], run["n_errors"]) == ("finished", 12, 0)
     assert run["finished_at"] >= run["started_at"]
     for stage in ("read", "decode", "transform", "forward", "write", "total"):
@@ -382,7 +382,7 @@ def test_outputs_of_other_bytes_are_not_shown(
     add_images(con, root)
     assert con.sql("select count(*) from tiny").fetchall() == [(17,)]
     problems = con.sql("select problem, n from check_database where object = 'tiny'").fetchall()
-    assert problems == [("outputs of other bytes than the images have now", 1)]
+    assert problems == [("outputs for image bytes that have changed since", 1)]
     assert predict(con, tiny_model).n_computed == 0
     assert con.sql("select count(*) from tiny").fetchall() == [(18,)]
 
@@ -418,26 +418,27 @@ def test_a_users_view_is_not_replaced(pets: duckdb.DuckDBPyConnection, tiny_mode
 
 def test_wrong_use(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
     for name, message in [
-        ("My Run", "no identifier.*such as 'my_run'"),
         ("select", "taken by a keyword of SQL"),
         ("images", "taken by a table or view"),
         ("accuracy", "taken by a macro"),
     ]:
         with pytest.raises(SchemaError, match=message):
             predict(pets, tiny_model, name)
+    with pytest.raises(ArgumentError, match="not an identifier.*such as 'my_run'"):
+        predict(pets, tiny_model, "My Run")
     with pytest.raises(NotFoundError, match="no data set 'dogs'"):
         predict(pets, tiny_model, dataset="dogs")
     with pytest.raises(QueryError, match=r"where='breed = 1'.*breed"):
         predict(pets, tiny_model, where="breed = 1")
     with pytest.raises(QueryError, match="where="):
         predict(pets, tiny_model, where="true); drop table images; --")
-    with pytest.raises(SchemaError, match=r"a model comes from load_model\(…\), not str 'resnet18'"):
+    with pytest.raises(ArgumentError, match=r"a model comes from load_model\(…\), not str 'resnet18'"):
         predict(pets, "resnet18")  # type: ignore[arg-type]
-    with pytest.raises(SchemaError, match="batch_size is 1 or more"):
+    with pytest.raises(ArgumentError, match="batch_size is 1 or more"):
         predict(pets, tiny_model, batch_size=-1)
-    with pytest.raises(SchemaError, match="no policy 'closed'"):
+    with pytest.raises(ArgumentError, match="no policy 'closed'"):
         predict(pets, tiny_model, policy="closed")
-    with pytest.raises(InferenceError, match=r"no device 'tpu9'; give auto"):
+    with pytest.raises(ArgumentError, match=r"no device 'tpu9'; give auto"):
         predict(pets, tiny_model, device="tpu9")
     assert pets.sql("select count(*) from runs").fetchall() == [(0,)]
     assert pets.sql("select count(*) from images").fetchall() == [(18,)]
@@ -473,8 +474,8 @@ SLOW = textwrap.dedent(
     import sys, time, torch, sqlanalysis
     from torch import nn
     from torchvision.transforms.functional import to_tensor
-    from sqlanalysis import blocks
-    blocks.BLOCK_IMAGES = (6, 6)
+    from sqlanalysis.runs import job
+    job.BLOCK_IMAGES = (6, 6)
     class Slow(nn.Module):
         def forward(self, images):
             time.sleep(0.15)
@@ -483,18 +484,18 @@ SLOW = textwrap.dedent(
         return to_tensor(image.resize((8, 8)))
     con = sqlanalysis.connect(sys.argv[1])
     model = sqlanalysis.load_model(Slow(), transform=transform, classes=["cat", "dog", "owl"], name="slow")
-    answer = blocks._answer
+    answer = job._answer
     def announced(*arguments):
         answer(*arguments)
         print("block", flush=True)
-    blocks._answer = announced
+    job._answer = announced
     print(sqlanalysis.predict(con, model, batch_size=1), flush=True)
     """
 )
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT], ids=["kill", "interrupt"])
-def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, photos: Path, number: signal.Signals) -> None:
+def test_an_interrupted_run_resumes_where_it_was(tmp_path: Path, photos: Path, number: signal.Signals) -> None:
     script, file, quiet = tmp_path / "slow.py", tmp_path / "a.duckdb", tmp_path / "b.duckdb"
     script.write_text(SLOW)
     for path in (file, quiet):
@@ -507,12 +508,10 @@ def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path, photos: Path, number
     assert process.stdout.readline() == "block\n"
     time.sleep(0.1)
     process.send_signal(number)
-    start = time.monotonic()
-    _, errors = process.communicate(timeout=30)
+    _, errors = process.communicate()
     assert process.returncode != 0
     if number == signal.SIGINT:
         assert "KeyboardInterrupt" in errors
-        assert time.monotonic() - start < 3
     with sqlanalysis.connect(file) as con:
         committed, status = con.sql("select (select count(*) from outputs.slow), status from runs").fetchall()[0]
     assert 0 < committed < 18
@@ -534,7 +533,7 @@ def test_engine_restores_torch_threads(tiny_model: Model) -> None:
     assert torch.get_num_threads() == before
 
 
-def test_preflight_says_what_predict_then_does(
+def test_a_dry_run_says_what_predict_then_does(
     con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path, tiny_model: Model
 ) -> None:
     root = shutil.copytree(photos, tmp_path / "pets")
@@ -542,7 +541,7 @@ def test_preflight_says_what_predict_then_does(
     (root / "dog" / "text.jpg").write_text("no image")
     add_images(con, root)
     (root / "owl" / "0.jpg").unlink()
-    found = predict(con, tiny_model, dry_run=True, sample=19)
+    found = predict(con, tiny_model, dry_run=True)
     assert (found.n_images, found.n_pending, found.n_distinct) == (19, 19, 18)
     assert (found.n_labeled, found.n_classes, found.n_unreadable) == (19, 3, 1)
     assert (found.n_sampled, found.n_failed, found.class_policy) == (19, 1, "identity")
@@ -609,12 +608,12 @@ def test_a_folder_with_broken_files_is_accounted_for(
     assert same[0][0] == same[0][1] >= 150
 
 
-def test_another_precision_says_how_far_it_is_from_fp32(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
+def test_another_dtype_says_how_far_it_is_from_fp32(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
     predict(pets, tiny_model, "whole")
     predict(pets, tiny_model, "half", dtype="bf16")
-    assert pets.sql("select agreement from runs where run = 'whole'").fetchall() == [(None,)]
+    assert pets.sql("select dtype_agreement from runs where run = 'whole'").fetchall() == [(None,)]
     n, equal, furthest = pets.sql(
-        "select (agreement ->> 'n')::int, (agreement ->> 'top1_equal')::double, (agreement ->> 'max_abs_dp')::double "
+        "select (dtype_agreement ->> 'n')::int, (dtype_agreement ->> 'top1_equal')::double, (dtype_agreement ->> 'max_abs_dp')::double "
         "from runs where run = 'half'"
     ).fetchall()[0]
     rows = pets.sql("select a.pred = b.pred, a.probs, b.probs from whole a join half b using (image_id)").fetchall()
@@ -622,5 +621,5 @@ def test_another_precision_says_how_far_it_is_from_fp32(pets: duckdb.DuckDBPyCon
     assert equal == pytest.approx(np.mean([row[0] for row in rows]))
     assert furthest == pytest.approx(max(abs(p - q) for _, a, b in rows for p, q in zip(a, b, strict=True)), abs=1e-6)
     assert 0 < furthest < 0.1
-    with pytest.raises(SchemaError, match="run 'half' exists and differs: precision bf16 → fp32"):
+    with pytest.raises(SchemaError, match="run 'half' exists and differs: dtype bf16 → fp32"):
         predict(pets, tiny_model, "half")

@@ -34,7 +34,7 @@ _binned as (
             when strategy = 'uniform' then greatest(0, least(n_bins - 1, floor(confidence * n_bins)))
             when strategy = 'quantile'
                 then least(n_bins - 1, len(list_filter(edges, lambda _edge: _edge <= confidence)))
-            else error('strategy is width or mass')
+            else error('strategy is uniform or quantile')
         end::integer as bin,
     from _answers
     cross join _edges

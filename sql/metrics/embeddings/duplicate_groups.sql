@@ -1,9 +1,9 @@
 -- Groups of images joined by near-duplicate pairs, however long the chain.
 -- Grain: one row per image that has a near duplicate, largest group first.
--- Parameters: neighbors (a relation of image_id, neighbor_id, distance: <run>_neighbors), max_distance := 0.05
+-- Parameters: neighbors (image_id, neighbor_id, distance), max_distance := null (as near_duplicates)
 -- Edges: group_id is the smallest image_id of the group; images without near duplicates have no row.
 -- Source: Zhang, Azad & Hu (2020), FastSV: A Distributed-Memory Connected Component Algorithm, SIAM PP, 46-57.
-create or replace macro duplicate_groups(neighbors, max_distance := 0.05) as table
+create or replace macro duplicate_groups(neighbors, max_distance := null) as table
 with recursive _edges as materialized (
     select
         image_a as source_id,

@@ -1,9 +1,9 @@
 -- Near duplicates in different splits: images that training has practically seen.
 -- Grain: one row per pair, nearest first; image_a < image_b.
--- Parameters: rel (image_id, split, label), neighbors (such as <run>_neighbors), max_distance := 0.05
+-- Parameters: rel (image_id, split, label), neighbors (<run>_neighbors), max_distance := null (as near_duplicates)
 -- Edges: an image without a split leaks nowhere; equal bytes are found without neighbors, by the view duplicates.
 -- Source: Barz & Denzler (2020), Do We Train on Test Data? Purging CIFAR of Near-Duplicates, J. Imaging 6:41
-create or replace macro leaks(rel, neighbors, max_distance := 0.05) as table
+create or replace macro leaks(rel, neighbors, max_distance := null) as table
 with _pairs as (
     select
         image_a,

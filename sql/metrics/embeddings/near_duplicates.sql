@@ -1,15 +1,29 @@
 -- Pairs of images that are nearly the same.
 -- Grain: one row per pair, nearest first; image_a < image_b.
--- Parameters: neighbors (a relation of image_id, neighbor_id, distance: <run>_neighbors), max_distance := 0.05
--- Edges: a pair listed from both sides is one row, with the smaller distance; NULL and NaN distances are left out.
--- Source: definition
-create or replace macro near_duplicates(neighbors, max_distance := 0.05) as table
+-- Parameters: neighbors (image_id, neighbor_id, distance: <run>_neighbors), max_distance := null (as in Edges)
+-- Edges: null is a tenth of the median distance of an image to its nearest; both directions are one row; no NaN.
+-- Source: definition; distances of two models do not compare, so that a fixed threshold finds all pairs or none
+create or replace macro near_duplicates(neighbors, max_distance := null) as table
+with _nearest as (
+    select min(distance) as nearest
+    from query_table(neighbors)
+    where not isnan(distance::double)
+        and image_id <> neighbor_id
+    group by image_id
+),
+
+_threshold as (
+    select coalesce(max_distance::double, median(nearest) / 10) as threshold
+    from _nearest
+)
+
 select
     least(image_id, neighbor_id) as image_a,
     greatest(image_id, neighbor_id) as image_b,
     min(distance) as distance,
 from query_table(neighbors)
-where distance <= max_distance
+cross join _threshold
+where distance <= threshold
     and image_id <> neighbor_id
-group by all
+group by image_a, image_b
 order by distance, image_a, image_b;

@@ -87,22 +87,26 @@ def from_archive(files: Sequence[Path], chosen: Mapping[str, str] | None = None)
     splits, missing = shard_splits(files)
     found = [_read(file, split) for file, split in zip(files, splits, strict=True)]
     origin = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
-    left_out = sum((one.left_out for one in found), Counter[str]())
     if not any(one.images for one in found):
+        left_out = _left_out(found)
         counted = ", ".join(f"{n} {what}" for what, n in left_out.most_common(5)) or "no file"
         raise NotFoundError(f"no image in {origin}; there are: {counted}")
     arranged = layout.arrange(name for one in found for name in one.images)
     source = _from_samples(found, dict(chosen or {}), origin) if any(one.sides for one in found) else None
     if source is None or ("label" not in source.columns and not source.keys):
-        source = _labeled_by_folders(source, found, arranged, origin, left_out)
+        source = _labeled_by_folders(source, found, arranged, origin)
     source.total = sum(len(one.images) for one in found) if source.total is None else source.total
-    source.left_out.update(left_out)
+    source.left_out.update(_left_out(found))
     source.notes += [note for one in found for note in one.notes] + missing
     tables = [name for one in found for name in one.others if name.rpartition("/")[2].lower() in METADATA]
     tables += [name for one in found for name in one.others if Path(name).suffix in FORMATS and name not in tables]
     if tables and "label" not in source.columns:
         source.notes.append(f"{tables[0]} inside {origin} was not read; unpack the archive if it holds the labels")
     return source
+
+
+def _left_out(found: Sequence[_Archive]) -> Counter[str]:
+    return sum((one.left_out for one in found), Counter[str]())
 
 
 def _read(file: Path, split: str | None) -> _Archive:
@@ -142,7 +146,7 @@ def _ending(name: str) -> str:
 
 
 def _labeled_by_folders(
-    samples: Source | None, found: Sequence[_Archive], arranged: layout.Layout, origin: str, left_out: Counter[str]
+    samples: Source | None, found: Sequence[_Archive], arranged: layout.Layout, origin: str
 ) -> Source:
     """Labels and splits as the folders inside say them."""
     first = found[0]

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from ...core import decode
 from ...core.text import decodable
 from .folder import TRANSPARENT, is_split
-from .listing import junk_of as junk_of
 from .listing import counted_as
+from .listing import junk_of as junk_of
 from .values import name as normal
 
 _Parts = tuple[str, ...]
@@ -43,8 +43,8 @@ class Layout:
 
 def what_is(name: str) -> str | None:
     """None for an image by its ending; else what to count the name as: junk, or its ending."""
-    parts = name.split("/")
-    junk = next((known for known in map(junk_of, parts) if known is not None and parts[-1]), None)
+    parts = [part for part in name.split("/") if part not in (".", "..")] or [name]
+    junk = next((known for known in map(junk_of, parts) if known is not None), None)
     if junk is not None:
         return junk
     return None if name.lower().endswith(decode.SUFFIXES) else counted_as(parts[-1])
@@ -82,5 +82,5 @@ def _is_wrapped(folders: set[_Parts]) -> bool:
         return False
     tops = {parts[0] for parts in folders}
     first = next(iter(tops))
-    inside = any(len(parts) > 1 and parts[1].lower() not in TRANSPARENT for parts in folders)
+    inside = any(part.lower() not in TRANSPARENT for parts in folders for part in parts[1:])
     return len(tops) == 1 and inside and not is_split(first) and first.lower() not in TRANSPARENT
