@@ -214,9 +214,7 @@ def add_predictions(
     from .runs.imported import add_predictions
 
     with _open(db, create=False) as con:
-        done = add_predictions(
-            con, source, run, dataset=dataset, columns=_pairs(columns), outputs=outputs.value
-        )
+        done = add_predictions(con, source, run, dataset=dataset, columns=_pairs(columns), outputs=outputs.value)
     _say(f"{run}: {done.n_ok} predictions, {done.n_errors} rows without an image or a class")
 
 
@@ -472,11 +470,13 @@ def metric(
 
 def _pairs(texts: list[str] | None) -> dict[str, str] | None:
     """`--columns label=species` as a mapping."""
-    pairs = [text.partition("=") for text in texts or []]
-    wrong = next((text for text, (_, sign, column) in zip(texts or [], pairs, strict=True) if not sign or not column), None)
-    if wrong is not None:
-        raise typer.BadParameter(f"{wrong!r} is not ROLE=COLUMN, such as label=species", param_hint="--columns")
-    return {role: column for role, _, column in pairs} or None
+    pairs = {}
+    for text in texts or []:
+        role, _, column = text.partition("=")
+        if not role or not column:
+            raise typer.BadParameter(f"{text!r} is not ROLE=COLUMN, such as label=species", param_hint="--columns")
+        pairs[role] = column
+    return pairs or None
 
 
 def _key_value(text: str) -> tuple[str, Any]:

@@ -102,7 +102,8 @@ def members(file: str | Path) -> Members:
 
 
 def _list_zip(file: str) -> Members:
-    if _directory_bytes(file) // _SMALLEST_RECORD > MAX_MEMBERS:
+    n_bytes, n_members = _directory(file)
+    if n_bytes // _SMALLEST_RECORD > MAX_MEMBERS:
         raise SchemaError(f"{file} has more than {MAX_MEMBERS:,} members; split it")
     rows: dict[str, int] = {}
     left_out: Counter[str] = Counter()
@@ -111,6 +112,8 @@ def _list_zip(file: str) -> Members:
             infos = archive.infolist()
     except _BAD_ZIP as error:
         raise SchemaError(f"{file} is a damaged zip file: {one_line(error, 120)}") from error
+    if n_members is not None and len(infos) != n_members:
+        raise SchemaError(f"{file} is a damaged zip file: {n_members:,} members promised, {len(infos):,} there")
     table = np.zeros((len(infos), 5), np.int64)
     for number, info in enumerate(infos):
         if info.is_dir():
@@ -122,15 +125,19 @@ def _list_zip(file: str) -> Members:
     return Members(rows, table, True, +left_out)
 
 
-def _directory_bytes(file: str) -> int:
-    """Size of a zip file's directory, from its end alone."""
+def _directory(file: str) -> tuple[int, int | None]:
+    """Size of a zip file's directory and the number of its members, from its end alone."""
     with open(file, "rb") as stream:
         stream.seek(max(0, os.fstat(stream.fileno()).st_size - 66_000))
         tail = stream.read()
     end, end64 = tail.rfind(_END_SIGN), tail.rfind(_END_SIGN_64)
     if end64 >= 0 and len(tail) >= end64 + 48:
-        return int(struct.unpack_from("<Q", tail, end64 + 40)[0])
-    return int(struct.unpack_from("<I", tail, end + 12)[0]) if 0 <= end <= len(tail) - 16 else 0
+        n_members, n_bytes = struct.unpack_from("<QQ", tail, end64 + 32)
+        return n_bytes, n_members
+    if not 0 <= end <= len(tail) - 16:
+        return 0, None
+    n_members, n_bytes = struct.unpack_from("<HI", tail, end + 10)
+    return n_bytes, n_members if n_members < 0xFFFF else None
 
 
 def _list_tar(file: str) -> Members:

@@ -1,4 +1,4 @@
-"""What a verb says beside its result: at most a few lines, once per cause, on one logger that the caller can silence."""
+"""What a verb says beside its result: a few lines, once per cause, on one logger that the caller can silence."""
 
 from __future__ import annotations
 

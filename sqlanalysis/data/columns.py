@@ -1,7 +1,7 @@
 """Which column is what: the names that columns have in the field, and what the caller says about them.
 
-One list for every verb that reads a table. Case, blanks, `_`, `-` and `.` do not matter. Where two columns could play one
-role, the earlier name of the list wins, and the verb reports what it took.
+One list for every verb that reads a table. Case, blanks, `_`, `-` and `.` do not matter. Where two columns could play
+one role, the earlier name of the list wins, and the verb reports what it took.
 """
 
 from __future__ import annotations
@@ -64,10 +64,8 @@ def check_choice(columns: Mapping[str, str] | None, roles: Iterable[str]) -> dic
     return dict(columns)
 
 
-def find(
-    names: Sequence[str], roles: Iterable[str], chosen: Mapping[str, str], origin: str
-) -> dict[str, str | None]:
-    """The column of each role: the one chosen, else the first of its usual names that is there; a column plays one role.
+def find(names: Sequence[str], roles: Iterable[str], chosen: Mapping[str, str], origin: str) -> dict[str, str | None]:
+    """The column of each role: the one chosen, else the first of its usual names that is there; a column has one role.
 
     Raises:
         SchemaError: a chosen column is not there.

@@ -165,8 +165,8 @@ def _settle_numbers(source: Source, known: Classes) -> None:
         source.keys = tuple(map(str, numbers))
         source.classes, source.numbers = Classes(source.keys), ()
         source.notes.append(
-            f"the labels {numbers[0]} to {numbers[-1]} have no 0: taken as the names of {len(numbers)} classes; if they "
-            "are indices, give classes= the names from index 0 on"
+            f"the labels {numbers[0]} to {numbers[-1]} have no 0: taken as the names of {len(numbers)} classes; if "
+            "they are indices, give classes= the names from index 0 on"
         )
     elif numbers[-1] == len(names):
         raise SchemaError(

@@ -38,8 +38,8 @@ class Given:
     """Predictions as values.
 
     Attributes:
-        rows: position (from 1), path, given_id, given_pred, other_pred (where two columns hold it): text; confidence: double;
-            probs: a list of numbers.
+        rows: position (from 1), path, given_id, given_pred, other_pred (where two columns hold it): text;
+            confidence: double; probs: a list of numbers.
         origin: what to call the source in messages.
         root: where relative paths start.
         columns: what was taken as what, role → column.

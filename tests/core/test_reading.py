@@ -143,6 +143,9 @@ def test_archives_that_are_cut_or_damaged_say_so(tmp_path: Path) -> None:
     half.write_bytes(whole[: 10 * 1536 + 700])
     with pytest.raises(SchemaError, match="damaged"):
         members.members(half)
+    fewer = _patched(zipped(tmp_path / "f.zip", content), b"PK\x05\x06", 10, b"\x15")
+    with pytest.raises(SchemaError, match="21 members promised, 20 there"):
+        members.members(fewer)
     zip_file = zipped(tmp_path / "z.zip", content)
     zip_file.write_bytes(zip_file.read_bytes()[:-100])
     assert not members.is_archive(zip_file)

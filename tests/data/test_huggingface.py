@@ -315,7 +315,7 @@ def test_dataset_dictionary_and_stream_are_equal(con: duckdb.DuckDBPyConnection)
     for name, source in [("map", data), ("stream", data.to_iterable_dataset()), ("torch", data.with_format("numpy"))]:
         done = add_images(con, source, dataset=name)
         assert (done.n_added, done.n_labeled) == (6, 6), name
-        assert labels_of(con, name) == expected and names_of(con, name) == NAMES, name
+        assert (labels_of(con, name), names_of(con, name)) == (expected, NAMES), name
     import datasets
 
     done = add_images(con, datasets.DatasetDict({"train": data, "test": _hf(2, 90)}), dataset="both")

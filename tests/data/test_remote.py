@@ -85,12 +85,23 @@ def test_table_with_relative_paths(con: duckdb.DuckDBPyConnection, memory: Any) 
     for name, data in TREE.items():
         memory.pipe(f"/Set/images/{name}", data)
     lines = [f"images/{name},{name.split('/')[0]}" for name in TREE]
-    lines += ["../Set/images/cat/cat0.png,cat", "gone.png,dog"]
+    lines += ["images/dog/../cat/cat0.png,cat", "gone.png,dog"]
     memory.pipe("/Set/labels.csv", "\n".join(["file,label", *lines]).encode())
     done = add_images(con, "memory://Set/labels.csv", dataset="t")
     assert (done.n_added, done.n_unchanged, done.n_errors) == (9, 1, 1)
     assert labels_of(con, "t") == EXPECTED
     assert con.sql("select message from errors").fetchall() == [("memory://Set/gone.png: not found",)]
+
+
+def test_a_table_from_elsewhere_names_no_file_of_this_machine(
+    con: duckdb.DuckDBPyConnection, memory: Any, tmp_path: Path
+) -> None:
+    unpacked(tmp_path, {"a.png": png(0)})
+    memory.pipe("/t/a.csv", f"path\nfile://{tmp_path}/a.png\n".encode())
+    memory.pipe("/t/b.csv", f"path\n{tmp_path}/a.png\n".encode())
+    with pytest.raises(SchemaError, match="names files of this machine"):
+        add_images(con, "memory://t/a.csv")
+    assert add_images(con, "memory://t/b.csv", dataset="b").n_errors == 1
 
 
 def test_web(con: duckdb.DuckDBPyConnection, site: tuple[str, Path]) -> None:

@@ -434,7 +434,7 @@ def test_names_and_numbers_are_not_mixed(pets: duckdb.DuckDBPyConnection, tmp_pa
     refused(pets, tmp_path / "given.json", "pred holds names and numbers")
     both = pd.DataFrame({"path": FILES, "pred_name": [NAMES[label] for label in LABELS], "pred_index": LABELS})
     assert add_predictions(pets, both, "mine").columns["pred_index"] == "pred_index"
-    with pytest.raises(SchemaError, match="pred_name and pred_index disagree: in row 1 'cat' is class 0 of 'pets'"):
+    with pytest.raises(SchemaError, match="pred_index and pred_name disagree: row 1 says '2' and 'cat'"):
         add_predictions(pets, both.assign(pred_index=[2 - label for label in LABELS]), "other")
 
 

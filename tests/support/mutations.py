@@ -15,6 +15,7 @@ from sqlanalysis.errors import SQLAnalysisError
 file, n = Path(sys.argv[1]), int(sys.argv[2])
 whole, chance = file.read_bytes(), random.Random(7)
 slowest = 0.0
+con = sqlanalysis.connect()
 for number in range(n):
     data = bytearray(whole)
     kind = number % 4
@@ -32,7 +33,7 @@ for number in range(n):
     changed.write_bytes(data)
     start = time.monotonic()
     try:
-        found = sqlanalysis.add_images(sqlanalysis.connect(), changed, dataset="m", show_progress=False)
+        found = sqlanalysis.add_images(con, changed, dataset=f"m{number}", show_progress=False)
         print("rows", found.n_added, found.n_errors)
     except SQLAnalysisError as error:
         print("error", type(error).__name__, str(error)[:120].replace(chr(10), " "))

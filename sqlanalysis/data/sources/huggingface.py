@@ -119,8 +119,7 @@ def _from_parts(
                 yield placed(picture_bytes(value), path, file, number, split)
 
     beside = with_paths(rows, column, [path for one in paths for path in one])
-    source = joined(Table(beside, origin, root, root.name, features), column, chosen, pictures(), dropped)
-    return source
+    return joined(Table(beside, origin, root, root.name, features), column, chosen, pictures(), dropped)
 
 
 def _json(file: Path) -> dict[str, Any]:
@@ -219,8 +218,7 @@ def from_dataset(dataset: Any, chosen: Mapping[str, str]) -> Source:
                     number += 1
 
     table = Table(with_paths(rows, column, [None] * n_rows), origin, Path.cwd(), _dataset_name(first), features)
-    source = joined(table, column, chosen, pictures(), dropped)
-    return source
+    return joined(table, column, chosen, pictures(), dropped)
 
 
 def _arrow_schema(dataset: Any) -> pa.Schema:

@@ -126,7 +126,8 @@ def _keys(
     label = found["label"]
     first = {key for key in labels if key is not None}
     also = {key for several in accepted if several for key in several}
-    numbers, texts = ({key for key in first | also if isinstance(key, kind)} for kind in (int, str))
+    numbers = {key for key in first | also if isinstance(key, int)}
+    texts = {key for key in first | also if isinstance(key, str)}
     if numbers and texts:
         raise SchemaError(
             f"{table.origin}: {label} holds names and numbers (such as {sorted(texts)[0]!r} and {min(numbers)}): "
@@ -146,9 +147,7 @@ def _keys(
     return tuple(known), (from_keys(known) if known else None), (), None, []
 
 
-def _names(
-    table: Table, found: Mapping[str, str | None], labels: Sequence[str | int | None]
-) -> dict[str | int, str]:
+def _names(table: Table, found: Mapping[str, str | None], labels: Sequence[str | int | None]) -> dict[str | int, str]:
     """The name of each label, where a column gives every label one name of its own."""
     if found["label"] is None or found["label_name"] is None:
         return {}
@@ -246,7 +245,8 @@ def _readings(name: str, root: Path) -> Iterator[tuple[str, list[str]]]:
     folder, stem = os.path.split(str(root / slashed))
     if os.path.isdir(folder) and "." not in stem:
         with os.scandir(folder) as listed:
-            yield "by the name without its ending", [one.path for one in listed if os.path.splitext(one.name)[0] == stem]
+            same = [file.path for file in listed if os.path.splitext(file.name)[0] == stem]
+        yield "by the name without its ending", same
     parts = re.sub(r"^[A-Za-z]:", "", slashed).strip("/").split("/")
     for start in range(1, len(parts)):
         yield "by the end of their path", [str(root.joinpath(*parts[start:]))]

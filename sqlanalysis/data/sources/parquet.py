@@ -61,7 +61,7 @@ def _opened(file: Path) -> pq.ParquetFile:
         SchemaError: it is not Parquet.
     """
     try:
-        return pq.ParquetFile(file, buffer_size=1 << 20)
+        return pq.ParquetFile(file, buffer_size=1 << 20, page_checksum_verification=True)
     except (pa.ArrowException, OSError, MemoryError, ValueError) as error:
         with file.open("rb") as stream:
             if stream.read(len(_POINTER)) == _POINTER:

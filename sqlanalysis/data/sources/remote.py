@@ -15,8 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from ...core import addresses, decode
 from ...core.classes import from_keys
 from ...core.reading import MAX_BYTES
@@ -24,7 +22,8 @@ from ...errors import ImageError, NotFoundError, SchemaError
 from .. import columns
 from . import Entry, Source, coco, huggingface, layout
 from .folder import is_split
-from .table import FORMATS, Table, read_table
+from .pictured import Picture, joined, with_paths
+from .table import FORMATS, read_table
 
 MAX_NAMES = 5_000_000  # in a listing
 MAX_TABLE_BYTES = 1024**3  # that are copied here to be read
@@ -80,8 +79,6 @@ def _name(plain: str) -> str:
 
 
 def _from_table(text: str, plain: str, ending: str, chosen: Mapping[str, str]) -> Source:
-    from .manifest import from_table
-
     pieces = addresses.download(text, MAX_TABLE_BYTES)
     with tempfile.TemporaryDirectory(prefix="sqlanalysis-") as folder:
         file = Path(folder) / f"{Path(addresses.path_of(text)).stem or 'table'}{ending}"
@@ -95,32 +92,49 @@ def _from_table(text: str, plain: str, ending: str, chosen: Mapping[str, str]) -
             table = read_table(file)
         except SchemaError as error:
             raise SchemaError(str(error).replace(str(file), plain)) from None
-    found = from_table(_absolute(replace(table, origin=plain, root=Path("/")), text, chosen), chosen)
-    found.name = _name(plain) if is_split(found.name) else found.name
+    wanted = {role: name for role, name in chosen.items() if role == "path"}
+    column = columns.find(table.rows.column_names, ("path",), wanted, plain)["path"]
+    if column is None:
+        raise SchemaError(
+            f'{plain} has no path column; name it, such as columns={{"path": "{table.rows.column_names[0]}"}}; there '
+            f"are: {', '.join(table.rows.column_names)}"
+        )
+    written = table.rows[column].to_pylist()
+    base = posixpath.dirname(text.partition("?")[0])
+    rows = with_paths(table.rows.drop_columns(column), column, [None] * len(written))
+    pictures = (_picture(_join(base, value), value) for value in written)
+    named = replace(table, rows=rows, origin=plain, name=_name(plain) if is_split(table.name) else table.name)
+    found = joined(named, column, chosen, pictures, ())
+    if any("://" in str(value) and addresses.has_secrets(str(value)) for value in written):
+        found.notes.append(_STORED)
     return found
 
 
-def _absolute(table: Table, text: str, chosen: Mapping[str, str]) -> Table:
-    """The table with addresses in place of paths that start at its own."""
-    wanted = {role: name for role, name in chosen.items() if role == "path"}
-    column = columns.find(table.rows.column_names, ("path",), wanted, table.origin)["path"]
-    if column is None:
-        return table
-    base = posixpath.dirname(text.partition("?")[0])
-    paths = [_join(base, value) for value in table.rows[column].to_pylist()]
-    number = table.rows.column_names.index(column)
-    return replace(table, rows=table.rows.set_column(number, column, pa.array(paths, pa.string())))
+def _picture(address: str, written: Any) -> Picture:
+    """The image that a row of a table means, with its bytes when its address holds secrets."""
+    try:
+        data = addresses.fetch(address, MAX_BYTES) if addresses.has_secrets(address) else None
+    except ImageError:  # becomes an error row when it is tried again
+        data = None
+    relative = str(written).replace("\\", "/") if written and "://" not in str(written) else None
+    return Picture(addresses.without_secrets(address), data, None, relative)
 
 
-def _join(base: str, value: Any) -> str | None:
-    """A path of the table as an address; one that starts at the root of a machine cannot be meant."""
+def _join(base: str, value: Any) -> str:
+    """A path of a table as an address, from the folder that the table is in.
+
+    Raises:
+        SchemaError: a file of this machine, which a table from elsewhere has no business with.
+    """
     path = str(value or "").replace("\\", "/")
+    if path.startswith(("file:", "local:")):
+        raise SchemaError(f"{addresses.without_secrets(base)}: the table names files of this machine ({path[:80]})")
     if not path or "://" in path:
-        return addresses.without_secrets(path) if path else None
+        return path
     scheme, sign, rest = base.partition("://")
     host, slash, folder = rest.partition("/")
     whole = posixpath.normpath(posixpath.join("/", folder, path))
-    return addresses.without_secrets(f"{scheme}{sign}{host}{whole if host or slash else whole.lstrip('/')}")
+    return f"{scheme}{sign}{host}{whole if host or slash else whole.lstrip('/')}"
 
 
 # Folders and globs
@@ -136,7 +150,7 @@ def _from_listing(text: str, plain: str) -> Source:
     names = addresses.attempt(lambda: sorted(map(str, addresses.in_time(work, 6 * addresses.SECONDS))), plain)
     if len(names) > MAX_NAMES:
         raise SchemaError(f"{plain} has more than {MAX_NAMES:,} files; add it in parts")
-    root = _stem(path)
+    root, base = _stem(path), _stem(text)
     if names == [path.rstrip("/")]:  # one file, whatever its name: its bytes say what it is
         data = addresses.fetch(text, MAX_BYTES)
         if not decode.looks_like_image(data[: decode.MAGIC_BYTES]):
@@ -163,7 +177,7 @@ def _from_listing(text: str, plain: str) -> Source:
                 source.left_out["images beside the splits"] += 1
                 continue
             label, split = placed
-            address = addresses.without_secrets(_full(files, name, text))
+            address = addresses.without_secrets(name if "://" in name else f"{base}/{relative[name]}")
             yield Entry(address, label=label, split=split, relative=relative[name])
 
     source.entries = entries()
@@ -176,15 +190,6 @@ def _stem(path: str) -> str:
     parts = path.split("/")
     first = next((number for number, part in enumerate(parts) if set(part) & set(_SIGNS)), len(parts))
     return "/".join(parts[:first]).rstrip("/")
-
-
-def _full(files: Any, name: str, text: str) -> str:
-    """The address of a name in a listing, with what the given address said before its host."""
-    if "://" in name:
-        return name
-    found = str(files.unstrip_protocol(name))
-    scheme = text.partition("://")[0]
-    return f"{scheme}://{found.partition('://')[2]}"
 
 
 def _counted(counts: Mapping[str, int]) -> str:

@@ -34,7 +34,8 @@ FORMATS = {
     ".jsonl": "json",
     ".ndjson": "json",
 }
-MAX_DEPTH = 64  # of nested lists and objects in JSON: DuckDB's and Arrow's readers recurse, deep nesting ends the process
+# Of nested lists and objects in JSON: DuckDB's and Arrow's readers recurse, and deep nesting ends the process.
+MAX_DEPTH = 64
 MAX_ROWS = 50_000_000
 MAX_BYTES = 4 * 1024**3  # of a JSON or CSV file
 _MEMORY_LIMIT = "2GB"
