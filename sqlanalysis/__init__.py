@@ -15,6 +15,7 @@ _HOME = {
     "Checked": "evaluation.checks",
     "Clustered": "embeddings.clustering",
     "Comparison": "evaluation.comparison",
+    "Demo": "demo",
     "Derived": "runs.derived",
     "DryRun": "runs.predict",
     "Expectation": "evaluation.junit",
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
     from .db.recovery import Verified as Verified
     from .db.recovery import recover as recover
     from .db.recovery import verify as verify
+    from .demo import Demo as Demo
     from .embeddings.clustering import Clustered as Clustered
     from .embeddings.clustering import cluster as cluster
     from .embeddings.neighbors import FoundNeighbors as FoundNeighbors
@@ -99,8 +101,8 @@ if TYPE_CHECKING:
     from .errors import MissingExtraError as MissingExtraError
     from .errors import NotFoundError as NotFoundError
     from .errors import QueryError as QueryError
-    from .errors import SchemaError as SchemaError
     from .errors import SQLAnalysisError as SQLAnalysisError
+    from .errors import SchemaError as SchemaError
     from .evaluation.checks import Checked as Checked
     from .evaluation.checks import check as check
     from .evaluation.comparison import Comparison as Comparison
