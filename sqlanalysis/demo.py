@@ -1,7 +1,6 @@
-"""The embedded example: 1,797 scans of handwritten digits, two small networks, one file, one page.
+"""The built-in example: 1,797 scans of handwritten digits, two small networks, one evaluation file, one page.
 
-Scans come with scikit-learn (a dependency of umap-learn); weights come with this package and are reproduced by
-`examples/train_demo.py`.
+The scans are part of scikit-learn. The weights are part of this package; `examples/train_demo.py` trains them again.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ CLASSES = tuple(str(digit) for digit in range(10))
 
 @dataclass(frozen=True, repr=False)
 class Demo(Result):
-    """What the demo made, and the accuracy of each run with its 95 % interval."""
+    """What the demo wrote, and per run: number of images, accuracy, and the ends of its 95 % interval."""
 
     database: Path
     page: Path
@@ -42,15 +41,16 @@ def demo(folder: str | Path = "demo", *, say: Callable[[str], None] = lambda _te
     """Evaluate two networks on held-out digits: images, predictions, UMAP and report, end to end.
 
     Args:
-        folder: where `demo.duckdb` and `report.html` go; made when missing. Run again, it goes on where it stopped.
-        say: told what is being done.
+        folder: where `demo.duckdb` and `report.html` are written; created if missing. After an interrupt, the same call
+            resumes.
+        say: called with one line of text before each step.
 
     Returns:
-        The two files, and per run: number of images, accuracy, and the ends of its interval.
+        The two files, and per run: number of images, accuracy, and the ends of its 95 % interval.
     """
-    place = Path(folder)
-    place.mkdir(parents=True, exist_ok=True)
-    con = connect(place / "demo.duckdb")
+    path = Path(folder)
+    path.mkdir(parents=True, exist_ok=True)
+    con = connect(path / "demo.duckdb")
     try:
         say("adding 1,797 scanned digits")
         pictures = digits()
@@ -63,24 +63,25 @@ def demo(folder: str | Path = "demo", *, say: Callable[[str], None] = lambda _te
             project(con, model.name)
         names = [model.name for model in networks()]
         say("writing the report")
-        page = report.report(con, place / "report.html", runs=names)
+        page = report.report(con, path / "report.html", runs=names)
         rows = {name: metrics.metric(con, "accuracy", name).fetchall()[0] for name in names}
     finally:
         con.close()
-    return Demo(place / "demo.duckdb", page, {name: (row[0], *row[2:5]) for name, row in rows.items()})
+    return Demo(path / "demo.duckdb", page, {name: (row[0], *row[2:5]) for name, row in rows.items()})
 
 
 def digits() -> list[tuple[np.ndarray, int, str]]:
-    """(uint8 image (8, 8), digit, split) of all scans; a stratified half is held out."""
+    """All scans as (uint8 image (8, 8), digit, split); a stratified half has split "test"."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    found = load_digits()
-    pixels = np.round(found.images * (255 / 16)).astype(np.uint8)
-    train, _ = train_test_split(np.arange(len(pixels)), test_size=0.5, random_state=0, stratify=found.target)
+    scans = load_digits()
+    # The scans have gray values from 0 to 16.
+    pixels = np.round(scans.images * (255 / 16)).astype(np.uint8)
+    train, _ = train_test_split(np.arange(len(pixels)), test_size=0.5, random_state=0, stratify=scans.target)
     splits = np.full(len(pixels), "test", dtype=object)
     splits[train] = "train"
-    return [(image, int(label), str(split)) for image, label, split in zip(pixels, found.target, splits, strict=True)]
+    return [(image, int(label), str(split)) for image, label, split in zip(pixels, scans.target, splits, strict=True)]
 
 
 def to_tensor(image: Any) -> Tensor:
@@ -90,7 +91,7 @@ def to_tensor(image: Any) -> Tensor:
 
 
 class DigitsMLP(nn.Module):
-    """One hidden layer: what a first attempt looks like."""
+    """One hidden layer: a first attempt."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -132,7 +133,11 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {"digits_cnn": DigitsCNN, "digits_ml
 
 
 def networks() -> list[Model]:
-    """The two networks with their trained weights; layer `features` gives the activations."""
+    """The two networks with their trained weights; layer `features` gives the activations.
+
+    Raises:
+        InferenceError: the file of weights is missing.
+    """
     from safetensors.torch import load_file
 
     if not WEIGHTS.is_file():

@@ -1,15 +1,15 @@
-"""Every error this package raises on purpose.
+"""The errors that this package raises on purpose.
 
     SQLAnalysisError
-    ├─ ArgumentError      a wrong argument: type, range, unknown value of an option; also a ValueError
-    ├─ SchemaError        not an evaluation file, another schema version, a missing column, classes that do not fit
-    ├─ NotFoundError      no such file, run, metric, model, layer or class; names near matches
-    ├─ QueryError         DuckDB refused; the original is `__cause__`
-    ├─ ImageError         bytes that cannot be read as an image; a row in `errors` unless you ask otherwise
-    ├─ InferenceError     loading a model, its forward pass, its shapes, rows not accounted for
-    └─ MissingExtraError  an optional package is absent; also an ImportError
+    ├─ ArgumentError      a wrong argument: type, range, unknown option value; also a ValueError
+    ├─ SchemaError        not an evaluation file, another schema version, a missing column, incompatible classes
+    ├─ NotFoundError      no such file, run, metric, model, layer or class; suggests similar names
+    ├─ QueryError         DuckDB refused a statement; its error is `__cause__`
+    ├─ ImageError         bytes that cannot be read as an image; verbs record it in the table `errors` instead
+    ├─ InferenceError     a model cannot be loaded or run, or its outputs have the wrong shape or number
+    └─ MissingExtraError  an optional package is not installed; also an ImportError
 
-Branches follow what the caller does about it. Wrong use raises; bad rows are data.
+Each class stands for a different reaction of the caller. Wrong use raises; images that fail are rows in `errors`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Iterable
 
 
 class SQLAnalysisError(Exception):
-    """Root of the tree: catch this to catch all of ours."""
+    """Base class of all errors of this package."""
 
 
 class ArgumentError(SQLAnalysisError, ValueError):
@@ -27,11 +27,11 @@ class ArgumentError(SQLAnalysisError, ValueError):
 
 
 class SchemaError(SQLAnalysisError):
-    """The file, table or source does not have the shape we need."""
+    """The file, table or source does not have the layout that is needed."""
 
 
 class NotFoundError(SQLAnalysisError):
-    """Something named does not exist."""
+    """Something with that name does not exist."""
 
 
 class QueryError(SQLAnalysisError):
@@ -43,7 +43,7 @@ class ImageError(SQLAnalysisError):
 
 
 class InferenceError(SQLAnalysisError):
-    """A model cannot be loaded or run, or its outputs do not add up."""
+    """A model cannot be loaded or run, or its outputs have the wrong shape or number."""
 
 
 class MissingExtraError(SQLAnalysisError, ImportError):
@@ -51,7 +51,7 @@ class MissingExtraError(SQLAnalysisError, ImportError):
 
 
 def near_matches(name: str, known: Iterable[str]) -> str:
-    """`; did you mean a, b?`, or the first few known names when none is near."""
+    """`; did you mean a, b?`, or the first known names when none is similar."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
     if near:

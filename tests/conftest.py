@@ -53,10 +53,9 @@ def duckdb14(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFacto
         if not _has_duckdb14(Path(given)):
             pytest.skip(f"DUCKDB14_PYTHON={given} has no DuckDB 1.4")
         return Path(given)
-    if pytestconfig.cache is not None:
-        folder = pytestconfig.cache.mkdir("duckdb14")
-    else:  # without a cache, an environment for this session alone
-        folder = tmp_path_factory.mktemp("duckdb14")
+    cache = getattr(pytestconfig, "cache", None)  # absent with -p no:cacheprovider
+    # Without a cache, an environment for this session alone.
+    folder = tmp_path_factory.mktemp("duckdb14") if cache is None else cache.mkdir("duckdb14")
     python = folder / "bin" / "python"
     if not _has_duckdb14(python):
         for command in (

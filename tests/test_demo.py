@@ -45,9 +45,9 @@ def test_numbers_equal_scikit_learn(folder: Path, shell: str) -> None:
             rows = con.sql(f"select label, pred from {run}").fetchnumpy()
             expected = accuracy_score(rows["label"], rows["pred"])
             assert sqlanalysis.metric(con, "accuracy", run).fetchall()[0][2] == pytest.approx(expected, abs=1e-15)
-            found = sqlanalysis.metric(con, "confusion_matrix", run).fetchall()
+            actual = sqlanalysis.metric(con, "confusion_matrix", run).fetchall()
             reference = confusion_matrix(rows["label"], rows["pred"])
-            assert {(a, b): n for a, b, n in found} == {
+            assert {(a, b): n for a, b, n in actual} == {
                 (i, j): n for i, line in enumerate(reference) for j, n in enumerate(line) if n
             }
         assert con.sql("from check_database").fetchall() == []
@@ -72,8 +72,8 @@ def test_images_are_the_scans_of_scikit_learn(folder: Path) -> None:
     stored = sorted(
         (key(np.round(np.asarray(Image.open(io.BytesIO(data))) / (255 / 16))), label) for data, label in rows
     )
-    found = load_digits()
-    assert stored == sorted((key(image), int(label)) for image, label in zip(found.images, found.target, strict=True))
+    actual = load_digits()
+    assert stored == sorted((key(image), int(label)) for image, label in zip(actual.images, actual.target, strict=True))
 
 
 def test_split_is_half_and_stratified() -> None:

@@ -52,12 +52,12 @@ def run(folder: Path, script: str, *arguments: str | Path, without: str | None =
 
 def check(line: str, labels: Sequence[Any] | np.ndarray, preds: Sequence[Any] | np.ndarray) -> None:
     """A printed line of accuracy and interval against scikit-learn and SciPy."""
-    found = LINE.search(line)
-    assert found, line
+    actual = LINE.search(line)
+    assert actual, line
     n, right = len(labels), int(accuracy_score(labels, preds, normalize=False))
     interval = binomtest(right, n).proportion_ci(0.95, method="wilson")
     numbers = [f"{number:.4f}" for number in (accuracy_score(labels, preds), interval.low, interval.high)]
-    assert found.groups() == (numbers[0], str(right), str(n), *numbers[1:])
+    assert actual.groups() == (numbers[0], str(right), str(n), *numbers[1:])
 
 
 def is_page(file: Path) -> bool:
@@ -96,9 +96,9 @@ def imagenette(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     torch.save(net.state_dict(), root / "weights.pth")
     for number, file in enumerate(files):
         label = best[number] if number % 2 else number // 2 % 10
-        place = root / "small" / ("train" if number < 6 else "val") / list(WNIDS)[label]
-        place.mkdir(parents=True, exist_ok=True)
-        file.rename(place / file.name)
+        index = root / "small" / ("train" if number < 6 else "val") / list(WNIDS)[label]
+        index.mkdir(parents=True, exist_ok=True)
+        file.rename(index / file.name)
     for split in ("train", "val"):
         for wnid in WNIDS:
             (root / "small" / split / wnid).mkdir(exist_ok=True)
@@ -139,9 +139,9 @@ def test_tutorial_on_imagenettes_layout(tmp_path: Path, imagenette: tuple[Path, 
     chart = (tmp_path / "accuracy.svg").read_text()
     assert chart.startswith("<svg")
     assert "English springer" in chart
-    for name, kind in (("umap.png", "PNG"), ("thumbnail.webp", "WEBP")):
+    for name, form in (("umap.png", "PNG"), ("thumbnail.webp", "WEBP")):
         with Image.open(tmp_path / name) as picture:
-            assert (picture.format, min(picture.size) > 50) == (kind, True)
+            assert (picture.format, min(picture.size) > 50) == (form, True)
     assert is_page(tmp_path / "imagenette.html")
 
 

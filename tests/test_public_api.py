@@ -1,4 +1,4 @@
-"""The surface: names, mirrors, budgets, errors of our own, and what an import costs."""
+"""The surface: names, mirrors, errors of our own, and what an import loads."""
 
 from __future__ import annotations
 
@@ -15,31 +15,64 @@ from sqlanalysis import cli, errors
 
 PACKAGE = Path(sqlanalysis.__file__).parent
 MODULES = sorted(PACKAGE.glob("**/*.py"))
-BUILTIN = {"AttributeError", "KeyboardInterrupt", "TypeError"}
+BUILTIN = {"AttributeError", "KeyboardInterrupt"}
 
 
-def test_names_are_sorted_few_documented_and_resolve() -> None:
+VERBS = [
+    "add_images", "add_predictions", "check", "cluster", "compare", "connect", "defer", "drop_run", "ensemble",
+    "find_neighbors", "list_metrics", "load_model", "map_batches", "measure_images", "metric", "predict", "project",
+    "read_report", "recover", "register_model", "report", "show", "temperature_scale", "to_tensor", "verify",
+]  # fmt: skip
+RESULTS = [
+    "AddedImages", "AddedPredictions", "Checked", "Clustered", "Comparison", "Demo", "Derived", "DryRun", "Expectation",
+    "FoundNeighbors", "Mapped", "Measured", "Page", "Predicted", "Projected", "Recovered", "Rows", "Verified",
+]  # fmt: skip
+ERRORS = sorted(name for name in vars(errors) if name.endswith("Error"))
+
+
+def test_names_are_verbs_results_errors_and_the_model() -> None:
     names = sqlanalysis.__all__
     assert names == sorted(names)
-    assert len(names) <= 28
+    assert set(names) == {*VERBS, *RESULTS, *ERRORS, "Model"}
     assert dir(sqlanalysis) == names
-    for name in names:
-        doc = inspect.getdoc(getattr(sqlanalysis, name)) or ""
-        assert all(part in doc for part in ("Args:", "Returns:")), name
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = sqlanalysis.nothing
 
 
+@pytest.mark.parametrize("name", VERBS)
+def test_a_verb_says_what_it_takes_and_gives(name: str) -> None:
+    doc = inspect.getdoc(getattr(sqlanalysis, name)) or ""
+    assert all(part in doc for part in ("Args:", "Returns:"))
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_the_connection_comes_first_and_what_is_made_is_called_run(name: str) -> None:
+    takes = list(inspect.signature(getattr(sqlanalysis, name)).parameters)
+    if name not in ("connect", "load_model", "read_report", "recover", "show", "to_tensor"):
+        assert takes[0] == "con"
+    if name in ("add_predictions", "ensemble", "map_batches", "predict", "temperature_scale"):
+        assert takes.index("run") == 2
+    if name in ("compare", "check"):
+        assert takes.index("run") < takes.index("baseline")
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_a_result_is_frozen_explained_and_shown_as_a_table(name: str) -> None:
+    form = getattr(sqlanalysis, name)
+    assert inspect.getdoc(form)
+    assert hasattr(form, "_repr_html_")
+    assert name == "Page" or form.__dataclass_params__.frozen
+
+
 def test_every_verb_has_a_function_of_the_same_name() -> None:
     commands = {(c.name or c.callback.__name__).replace("_", "-") for c in cli.app.registered_commands}  # type: ignore[union-attr]
-    functions = {name.replace("_", "-") for name in sqlanalysis.__all__}
-    assert commands - functions == {"init", "query", "demo"}
+    functions = {name.replace("_", "-") for name in VERBS}
+    assert commands - functions == {"init", "query", "demo", "render-sql"}
     assert functions - commands == {
         "connect",
         "defer",
         "load-model",
         "map-batches",
-        "preflight",
         "read-report",
         "register-model",
         "show",
@@ -47,34 +80,21 @@ def test_every_verb_has_a_function_of_the_same_name() -> None:
     }
 
 
-def test_options_per_verb() -> None:
-    for command in cli.app.registered_commands:
-        parameters = inspect.signature(command.callback).parameters.values()  # type: ignore[arg-type]
-        options = [p for p in parameters if p.default is not inspect.Parameter.empty]
-        assert len(options) <= (17 if command.callback.__name__ == "predict" else 8), command.callback  # type: ignore[union-attr]
-
-
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
-def test_budgets_and_raises(path: Path) -> None:
-    text = path.read_text()
-    assert len(text.splitlines()) <= (700 if path.name == "cli.py" else 400)
-    ours = {name for name in vars(errors) if name.endswith("Error")} | BUILTIN
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef):
-            body = node.body[1:] if ast.get_docstring(node) else node.body
-            lines = (body[-1].end_lineno or 0) - body[0].lineno + 1 if body else 0
-            assert lines <= 50, f"{node.name}: {lines} lines"
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_every_error_raised_is_ours(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and path.name != "faults.py":
             name = ast.unparse(node.exc.func)
-            assert name in ours or name in {"_refusal", "_explain", "typer.BadParameter", "typer.Exit"}, name
+            assert name in {*ERRORS, *BUILTIN, "_refusal", "_explain", "typer.BadParameter", "typer.Exit"}, name
 
 
 def test_error_tree() -> None:
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    kinds = [form for form in vars(errors).values() if isinstance(form, type) and issubclass(form, Exception)]
     assert len(kinds) == 8
-    assert all(issubclass(kind, errors.SQLAnalysisError) for kind in kinds)
+    assert all(issubclass(form, errors.SQLAnalysisError) for form in kinds)
     assert issubclass(errors.MissingExtraError, ImportError)
-    assert all(kind.__name__ in (errors.__doc__ or "") for kind in kinds)
+    assert issubclass(errors.ArgumentError, ValueError)
+    assert all(form.__name__ in (errors.__doc__ or "") for form in kinds)
 
 
 HEAVY = ("torch", "torchvision", "umap", "sklearn", "numba", "vl_convert")
@@ -85,7 +105,7 @@ HEAVY = ("torch", "torchvision", "umap", "sklearn", "numba", "vl_convert")
     [
         "import sqlanalysis, sqlanalysis.cli",
         "s.connect()",
-        "s.list_metrics(s.connect()).fetchall()",
+        "s.list_metrics().fetchall()",
         "s.metric(s.connect(), 'accuracy', 'predictions').fetchall()",
         "s.check(s.connect(), run='predictions', min_accuracy=0.5)",
         "s.add_images(s.connect(), [__import__('numpy').zeros((2, 2), 'uint8')], dataset='x')",
@@ -97,9 +117,3 @@ def test_no_torch(code: str) -> None:
     program = f"import sys, sqlanalysis as s\n{code}\nprint([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip().splitlines()[-1] == "[]"
-
-
-def test_import_is_quick() -> None:
-    program = "import duckdb, time; start = time.perf_counter(); import sqlanalysis; sqlanalysis.connect; print(time.perf_counter() - start)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert float(done.stdout) < 1.0  # budget 0.3 s on a quiet machine; this one is shared

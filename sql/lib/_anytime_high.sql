@@ -1,4 +1,4 @@
--- Upper end of an interval for k successes of n that holds at every n at once, however often one looks.
+-- Upper end of an interval for k successes of n that holds for all n at once, regardless of the number of looks.
 -- Grain: scalar.
 -- Parameters: k, n, level (0.95: the intervals of all n together miss with probability 0.05 at most)
 -- Edges: n = 0 gives NULL; k = n gives exactly 1.

@@ -1,4 +1,4 @@
--- Lower end of an interval for k successes of n that holds at every n at once, however often one looks.
+-- Lower end of an interval for k successes of n that holds for all n at once, regardless of the number of looks.
 -- Grain: scalar.
 -- Parameters: k, n, level (0.95: the intervals of all n together miss with probability 0.05 at most)
 -- Edges: n = 0 gives NULL; k = 0 gives exactly 0.
@@ -7,7 +7,7 @@ create or replace macro _anytime_low(k, n, level) as
 case
     when n = 0 then null
     when k = 0 then 0e0
-    -- The p below k / n at which the posterior density of p is 1 - level times the prior's, found bit by bit.
+    -- The p below k / n at which the posterior density of p is 1 - level times the prior's, by bisection in 60 steps.
     else list_transform(
         [ln(1 - level) + lgamma(k + 1) + lgamma(n - k + 1) - lgamma(n + 2)],
         lambda _bound: list_reduce( -- noqa: LT01

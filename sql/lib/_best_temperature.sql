@@ -1,10 +1,11 @@
 -- The temperature with the least log loss of softmax(margins / temperature), by Newton's method in a bracket.
 -- Grain: one row.
--- Parameters: rel (of _log_margins; read many times)
+-- Parameters: rel (of _log_margins; read once per step)
 -- Edges: kept in 0.01..100: all right gives 0.01, worse than chance 100; one class 1; NaN gives NaN; no rows NULL.
 -- Source: Guo et al. (2017), On Calibration of Modern Neural Networks, ICML; the log loss is convex in 1 / temperature
 create or replace macro _best_temperature(rel) as table
--- Slope of the log loss along beta = 1 / temperature, at 0 and at infinity; between them it only grows.
+-- Slope of the log loss along beta = 1 / temperature, at 0 and at infinity. It increases with beta, so there is a
+-- minimum between them if and only if the first is negative and the last positive.
 with recursive _ends as (
     select
         avg(list_avg(margins) - label_margin) as first_slope,
@@ -51,6 +52,7 @@ _search as (
 
         select
             step + 1 as step,
+            -- A Newton step outside of the bracket is replaced by a bisection on the logarithmic scale.
             case when guess between low and high then guess else sqrt(low * high) end as next,
             low,
             high,

@@ -1,4 +1,4 @@
--- The scores of bootstrap resamples: how far they would move with other images.
+-- The scores of bootstrap resamples, which vary as they would with other images.
 -- Grain: one row per replicate, in order of it.
 -- Parameters: rel, n_resamples := 1000, seed := 0
 -- Edges: as scores; the size of a resample is itself Poisson; the same numbers on every version and thread count.
@@ -15,6 +15,7 @@ with _cells as materialized (
 
 _numbers as (select unnest(range(n_resamples)) as replicate),
 
+-- The bits depend on seed, replicate and cell only, so the order of rows and the number of threads do not matter.
 _seeded as (
     select *, md5_number_lower(concat_ws(':', seed, replicate, label, pred)) as bits,
     from _cells

@@ -1,7 +1,7 @@
--- The class that each image confidently belongs to, by the bar of every class.
+-- The class that each image confidently belongs to, by the threshold of each class.
 -- Grain: one row per image.
 -- Parameters: rel
--- Edges: no class above its bar: suggested NULL; several: the most probable of all; left out as in label_quality.
+-- Edges: no class above its threshold: suggested NULL; several: the most probable; left out as in label_quality.
 -- Source: Northcutt, Jiang & Chuang (2021), Confident Learning, J. Artif. Intell. Res. 70:1373-1411.
 create or replace macro _confident_guesses(rel) as table
 with _bars as (

@@ -1,4 +1,4 @@
--- How many images are at least as confident as this one, and how many of those are wrong.
+-- Number of images that are at least as confident as this one, and how many of them are wrong.
 -- Grain: one row per image with label, pred and confidence.
 -- Parameters: rel
 -- Edges: NULL label, pred or confidence is left out; equal confidences are one step; NaN is a NULL threshold, last.

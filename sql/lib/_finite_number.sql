@@ -1,7 +1,7 @@
--- A value as a number, if it is one: of a numeric type and finite.
+-- A value as a number if it has a numeric type and is finite, else NULL.
 -- Grain: scalar.
 -- Parameters: x
--- Edges: NULL for NaN, infinity, NULL and every other type, text too.
+-- Edges: NULL for NaN, infinity, NULL and every other type, including text.
 -- Source: definition
 create or replace macro _finite_number(x) as
 case

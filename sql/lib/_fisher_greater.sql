@@ -1,4 +1,4 @@
--- Fisher's exact test, one-sided: how often k1 of n1 or more by chance, if both have the same share.
+-- Fisher's exact test, one-sided: probability of k1 or more of n1 by chance if both sides have the same share.
 -- Grain: scalar.
 -- Parameters: k1, n1, k2, n2 (k successes of n, twice)
 -- Edges: no successes at all, or an empty side, give 1; NULL gives NULL.
@@ -7,7 +7,7 @@ create or replace macro _fisher_greater(k1, n1, k2, n2) as
 case
     when k1 is not null and n1 is not null and k2 is not null and n2 is not null then list_transform(
         [struct_pack(k := k1 + k2, mean := (k1 + k2)::double * n1 / greatest(n1 + n2, 1))],
-        -- Further than 12 standard deviations from the mean, and beyond k1, there is nothing left to add.
+        -- Terms beyond k1 and more than 12 standard deviations from the mean do not change the sum.
         lambda _s: least(1e0, list_sum(list_transform(
             range(
                 greatest(k1, floor(_s.mean - 12 * sqrt(_s.mean + 1) - 40))::bigint,

@@ -15,7 +15,7 @@ with _totals as (
     group by feature
 ),
 
--- n_ref n_cur times the distance of the two shares below each value, equal values together.
+-- n_ref * n_cur times the difference of the two shares up to each value: whole numbers, so ties are exact.
 _distances as (
     select
         _totals.*,

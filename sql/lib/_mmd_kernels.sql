@@ -1,7 +1,7 @@
--- Gaussian kernel between every two of a sample of activations from two relations: what mmd is made of.
+-- Gaussian kernels between all pairs of a sample of activations from two relations, for mmd.
 -- Grain: one row per sampled image, those of rel_ref first.
 -- Parameters: rel_ref, rel_cur, sample_n (images of each), gamma (null: 1 / median of d^2), seed
--- Edges: NULL or NaN activation is left out; kernels are in order of index; one image alone has no width.
+-- Edges: NULL or NaN activation is left out; kernels are in order of index; a single image has no width.
 -- Source: Gretton et al. (2012), A Kernel Two-Sample Test, J. Mach. Learn. Res. 13:723-773, kernel exp(-gamma d^2)
 create or replace macro _mmd_kernels(rel_ref, rel_cur, sample_n, gamma, seed) as table
 with _reference as (
@@ -45,6 +45,7 @@ _lists as materialized (
     from _points
 ),
 
+-- One list of points instead of a self-join: each row of the kernel matrix is one list.
 _gaps as materialized (
     select
         side,

@@ -21,6 +21,7 @@ list_transform(
         else list_transform(
             [abs(_z)],
             lambda _y: case when _z > 0 then 0e0 else 1e0 end + sign(_z)
+            -- exp(-y^2 / 2) in two factors, the first of which is exact: otherwise rounding of y^2 costs digits.
             * exp(-0.5e0 * (floor(_y * 16) / 16) ** 2)
             * exp(-0.5e0 * (_y - floor(_y * 16) / 16) * (_y + floor(_y * 16) / 16))
             * case

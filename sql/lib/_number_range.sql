@@ -1,7 +1,7 @@
--- The name of the numbers from low to high, such as 0.12–0.31; one number if they are equal.
+-- A range of numbers as text, such as 0.12–0.31; one number if low and high are equal.
 -- Grain: scalar.
 -- Parameters: low, high
--- Edges: as many decimals as give their distance two digits, none to whole numbers; NULL gives NULL.
+-- Edges: enough decimals for two digits of the difference, none for whole numbers; NULL gives NULL.
 -- Source: definition
 create or replace macro _number_range(low, high) as
 case

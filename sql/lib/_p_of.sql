@@ -1,4 +1,4 @@
--- The probability of a class.
+-- The probability of a class in probs.
 -- Grain: scalar.
 -- Parameters: probs (list or array), class (0-based)
 -- Edges: NULL for a class below 0 or beyond probs: a negative index would read from the end.

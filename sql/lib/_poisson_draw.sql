@@ -1,4 +1,4 @@
--- A Poisson number from 64 given bits: the draw of a bootstrap that is the same everywhere.
+-- A Poisson number from 64 given bits, for a bootstrap that gives the same numbers everywhere.
 -- Grain: scalar.
 -- Parameters: mean, steps (_poisson_steps(mean)), bits (UBIGINT, such as md5_number_lower(text))
 -- Edges: below mean 10 by inversion of 32 bits; from 10 on the quantile expansion at a Box-Muller normal, rounded down.
@@ -9,6 +9,7 @@ case
         steps,
         lambda _step: _step <= (bits & 4294967295) / 4294967296e0
     ))
+    -- The list of one element names the normal variable, which is used five times.
     else list_transform(
         [
             sqrt(-2 * ln(((bits & 4294967295) + 0.5e0) / 4294967296e0))

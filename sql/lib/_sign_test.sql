@@ -1,4 +1,4 @@
--- Exact two-sided sign test: how surprising so uneven a split of wins and losses is when both are equally likely.
+-- Exact two-sided sign test: probability of a split at least as uneven if wins and losses are equally likely.
 -- Grain: scalar.
 -- Parameters: wins, losses
 -- Edges: no wins and no losses give 1; ties are not counted by either.
@@ -8,7 +8,7 @@ case
     when wins is null or losses is null then null
     else list_transform(
         [wins + losses],
-        -- Further than 40 standard deviations below the middle there is nothing left.
+        -- Terms more than 40 standard deviations below the middle are 0 in double precision.
         lambda _n: least(1e0, 2 * list_sum(list_transform(
             range(
                 greatest(0, least(wins, losses, floor(_n / 2 - 20 * sqrt(_n))))::bigint,

@@ -1,7 +1,7 @@
 -- Images and mistakes of every combination of values of the given columns.
 -- Grain: one row per combination and column.
 -- Parameters: rel, cols (names of columns)
--- Edges: NULL label or pred is left out; below 0 is wrong; values as text, NULL is one; position is that in cols.
+-- Edges: NULL label or pred is left out; below 0 is wrong; values are text, NULL is a value; position is that in cols.
 -- Source: definition
 create or replace macro _slice_cells(rel, cols) as table
 with _cells as (

@@ -1,7 +1,7 @@
 -- The slice that each image is in by each of the given columns; numbers are cut into quantiles.
 -- Grain: one row per image with a label and a prediction; cells and their codes are lists, one entry per column.
 -- Parameters: rel, cols (names of columns), bins (ranges to cut a number into, at least 2)
--- Edges: integers are cut if over 50 apart; a number that fills a range, NULL, NaN and infinity stand alone.
+-- Edges: integers are cut if they span over 50; NULL, NaN, infinity and a number that fills a range are own slices.
 -- Source: definition
 create or replace macro _slice_members(rel, cols, bins) as table
 with _columns as (
@@ -42,7 +42,7 @@ _cuts as (
     from _values
 ),
 
--- In the order of cols, so that a pair has the name that slice_pairs gives it.
+-- In the order of cols, so that pairs have the same names as in slice_pairs.
 _features as (
     select
         features,

@@ -1,7 +1,7 @@
--- The one test of a slice: is it worse than the rest of everything, and of each larger slice that it is part of.
+-- The test of a slice: is it worse than the rest of all images, and than the rest of each larger slice it is part of.
 -- Grain: scalar.
 -- Parameters: n, n_wrong, wholes (list of structs n, n_wrong: all images, then the slices that it is part of)
--- Edges: NULL where nothing can be tested: a slice of everything, or all or none wrong; the largest of several p.
+-- Edges: NULL if there is nothing to test: a slice of all images, or all or none wrong; the largest of several p.
 -- Source: Fisher's exact test, one-sided; a union of hypotheses is rejected when each of them is
 create or replace macro _slice_p(n, n_wrong, wholes) as
 case

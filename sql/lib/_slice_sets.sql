@@ -1,4 +1,4 @@
--- Slices and pairs of slices out of the slices that each image is in: what worst_slices tests.
+-- Slices and pairs of slices, from the slices that each image is in; worst_slices tests them.
 -- Grain: one row per slice, and per pair of slices, of at least min_n images.
 -- Parameters: rel (a relation like _slice_members), min_n
 -- Edges: value holds the text and the codes; wholes as in _slice_p: all images, for a pair both of its parts too.

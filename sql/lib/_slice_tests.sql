@@ -1,7 +1,7 @@
 -- Error rates of slices with intervals, tested against the rest and corrected for the number of tests.
 -- Grain: one row per slice of at least min_n images, worst lower bound first.
 -- Parameters: rel (feature, value, n, n_wrong, wholes as in _slice_p), min_n
--- Edges: p_value NULL stays NULL and is not counted; slices and pairs have half of the weight each; Wilson 95 %.
+-- Edges: p_value NULL stays NULL and is not counted; slices and pairs each have half of the weight; Wilson 95 %.
 -- Source: Holm (1979), Scand. J. Stat. 6:65-70; BH weighted by Genovese, Roeder & Wasserman (2006), Biometrika 93:509.
 create or replace macro _slice_tests(rel, min_n) as table
 with _tests as (
@@ -17,7 +17,7 @@ with _tests as (
     where n >= min_n
 ),
 
--- There are many more pairs than slices: unweighted, they would drown them. The mean weight is 1.
+-- There are many more pairs than slices; without weights the correction for pairs would hide slices. The mean is 1.
 _weights as (
     select
         *,

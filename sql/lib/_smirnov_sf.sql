@@ -1,11 +1,12 @@
--- Upper tail of Smirnov's two-sample statistic, exact: how often two samples of one distribution lie so far apart.
+-- Exact upper tail of Smirnov's two-sample statistic: probability of such a gap for two samples of one distribution.
 -- Grain: scalar.
 -- Parameters: n, m (sizes of the samples), gap (largest |m * i - n * j|, i and j of their values being below a point)
 -- Edges: n or m 0 or NULL gives NULL; n + m steps over 2 * gap / (n + m) numbers, a second or two at n = m = 10,000.
 -- Source: Hodges (1958), Ark. Mat. 3:469-486, along diagonals; scipy's ks_2samp(method='exact')
 create or replace macro _smirnov_sf(n, m, gap) as -- noqa: PRS
 case when n > 0 and m > 0 and gap = 0 then 1e0 when n > 0 and m > 0 and gap > 0 then list_reduce(
-    -- A state: the mass that is out; 0; the mass at each i inside, lowest first; 0. Values are drawn one by one.
+    -- The state after each drawn value: the probability of having reached the gap; 0; the probability of each i below
+    -- the gap, lowest first; 0. The zeros are neighbors of the first and the last i.
     list_prepend([0e0, 0e0, 1e0, 0e0], list_transform(
         list_transform(range(1, (n + m)::bigint + 1), lambda _t: struct_pack(
             low := greatest(0, _t - m, floor((_t * n - gap) / (n + m)) + 1),

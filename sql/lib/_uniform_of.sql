@@ -1,4 +1,4 @@
--- A number of [0, 1) that depends on a text alone: the same on every version, machine and thread count.
+-- A number in [0, 1) that depends only on a text: the same for every version, machine and thread count.
 -- Grain: scalar.
 -- Parameters: seed_text (anything; it is cast to text)
 -- Edges: NULL gives NULL; equal texts give equal numbers.

@@ -1,4 +1,4 @@
--- Confidence: whether it matches accuracy, and what happens when only confident answers are given.
+-- Confidence: whether it matches accuracy, and what changes if only confident answers are given.
 
 -- name: confidence_error
 -- Calibration error of a run in 15 bins of equal width; NaN when a confidence is NaN.

@@ -1,4 +1,4 @@
--- Checks of the data: rows that are inconsistent, copies, near copies, unreadable files.
+-- Checks of the data: rows that are inconsistent, copies, near duplicates, unreadable files.
 
 -- name: run_check
 -- Rows of the run that are inconsistent; without probs only the counts that need none.
@@ -108,7 +108,7 @@ limit $max_pairs;
 
 -- name: unreadable
 -- Files that could not be read or computed, by stage and error, with an example.
--- Errors of this run and of adding its data set; messages stay in the table errors.
+-- Errors of this run and of adding its data set; messages are not shown.
 select
     errors.stage,
     errors.error,

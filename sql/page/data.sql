@@ -2,7 +2,7 @@
 
 -- name: page_rows
 -- What the page stores of each image as small numbers, in order of image_id; a uniform sample when `sampled`.
--- No label or prediction is -2, no confidence -1, no coordinates 65535; a file name shows nothing above $folder.
+-- No label or prediction is -2, no confidence -1, no coordinates 65535; file names contain nothing above $folder.
 with _images as (
     select
         images.image_id,
@@ -186,7 +186,7 @@ select
     _named.pred,
     preds.name as pred_name,
     _named.confidence,
-    -- As _correct, which the connection need not have.
+    -- The definition of _correct, a macro that this connection may not have.
     _named.label = _named.pred and _named.pred >= 0 as correct,
     _named.x,
     _named.y,

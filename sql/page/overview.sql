@@ -110,7 +110,7 @@ from {{ ident(run) }};
 
 
 -- name: run_errors
--- Errors of a run by stage and class; messages stay in the table errors, for they may name private paths.
+-- Errors of a run by stage and class; messages are not shown, since they may contain private paths.
 select
     stage,
     error,

@@ -1,4 +1,4 @@
--- What could not be read or computed, and why.
+-- Images that could not be read or computed, with the error.
 -- Grain: one row per image and run, or per entry of a source that was refused (run is NULL).
 -- Parameters: none
 -- Edges: stage is one of read, decode, transform, forward, write; a file that is read later loses its row.

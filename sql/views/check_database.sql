@@ -1,7 +1,7 @@
 -- Inconsistencies in this file; empty if there are none.
 -- Grain: one row per kind of problem and object.
 -- Parameters: none
--- Edges: there are no foreign keys, so this view is where they are checked.
+-- Edges: tables have no foreign keys, which would block drops; this view checks them.
 -- Source: this project
 create or replace view check_database as
 with _problems as (

@@ -1,4 +1,4 @@
--- Which runs can be compared, and why others cannot: same images, label space and class policy, both finished.
+-- Which runs are comparable, and why others are not: same images, label space and class policy, both finished.
 -- Grain: one row per run and other run, as its baseline.
 -- Parameters: none
 -- Edges: counts labeled images with a prediction; n_both is 0, too, for runs of different data sets or label spaces.

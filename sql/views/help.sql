@@ -50,7 +50,7 @@ _listed as (
         case when not is_own then nullif(part.example, '') end as example,
         not is_own and topic = 'runs' and kind = 'view' as is_run,
         case when not is_own and not is_run then list_position([
-            'runs', 'images', 'errors', 'accuracy', 'accuracy_by', 'scores', 'per_class', 'top_confusions',
+            'help', 'runs', 'images', 'errors', 'accuracy', 'accuracy_by', 'scores', 'per_class', 'top_confusions',
             'worst_mistakes', 'calibration_error', 'verdict', 'worst_slices', 'label_issues', 'check_run'
         ], name) end as start,
         list_position([

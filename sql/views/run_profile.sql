@@ -1,4 +1,4 @@
--- Where the time of each run went, and which stage binds.
+-- Seconds of each run by stage, and which stage limits its speed.
 -- Grain: one row per run and stage.
 -- Parameters: none
 -- Edges: seconds of a stage are summed over workers, total_seconds are elapsed time; no row without a profile.

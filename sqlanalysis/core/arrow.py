@@ -1,4 +1,4 @@
-"""Answers about images as Arrow arrays: SQL names of types, values at their rows, errors as data."""
+"""Answers about images as Arrow arrays: their SQL types, values in their rows, errors as values."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SQL_NAMES = {
 
 
 def sql_type(dtype: pa.DataType) -> str:
-    """The DuckDB name of an Arrow type of answers."""
+    """The DuckDB name of an Arrow type that answers use."""
     if pa.types.is_struct(dtype):
         return f"STRUCT({', '.join(f'{field.name} {sql_type(field.type)}' for field in dtype)})"
     if pa.types.is_fixed_size_list(dtype):
@@ -31,21 +31,21 @@ def sql_type(dtype: pa.DataType) -> str:
 
 
 def array_type(dtype: pa.DataType, shape: Iterable[int]) -> pa.DataType:
-    """Nested fixed-size lists: FLOAT[W][H][C] for shape (C, H, W)."""
+    """The type of one array of this shape as nested fixed-size lists: FLOAT[W][H][C] for shape (C, H, W)."""
     for size in reversed(tuple(shape)):
         dtype = pa.list_(dtype, size)
     return dtype
 
 
 def describe_error(stage: str, error: Exception) -> dict[str, str]:
-    """What went wrong with one image, as a value of `ERROR_TYPE`."""
+    """An error about one image as a value of `ERROR_TYPE`."""
     return {"stage": stage, "error": type(error).__name__, "message": one_line(error) or type(error).__name__}
 
 
 def spread(values: np.ndarray, good: Sequence[bool]) -> pa.Array:
-    """Rows of an array where `good` is true, NULL elsewhere."""
+    """Values (n_good, …) placed in the rows where `good` (n,) is true; the other rows are NULL."""
     rows: pa.Array = pa.array(np.ascontiguousarray(values).reshape(-1))
     for size in reversed(values.shape[1:]):
         rows = pa.FixedSizeListArray.from_arrays(rows, size)
-    indices = np.cumsum(good) - 1
+    indices = np.cumsum(good) - 1  # for each good row, its index in `values`
     return rows.take(pa.array(indices, pa.int64(), mask=~np.asarray(good, bool)))

@@ -1,7 +1,7 @@
-"""Named points where a test stops the process: `SQLANALYSIS_FAULT=<point>:<n>[:kill|raise|hang]`.
+"""Named points where a test makes the process fail: `SQLANALYSIS_FAULT=<point>:<n>[:kill|raise|hang]`.
 
-At the n-th passage of the point the process kills itself, an OSError is raised, or nothing goes on any more. Without
-the variable a point is an empty call.
+The n-th time the point is passed, the process kills itself, raises OSError, or hangs for an hour. Without the variable
+a point is an empty call.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ _given = os.environ.get("SQLANALYSIS_FAULT")
 if _given is None:
 
     def point(name: str) -> None:
-        """A place of the given name; nothing happens."""
+        """Pass the point of that name; does nothing."""
 
 else:
-    _name, _number, _kind = (*_given.split(":"), "kill")[:3]
+    _name, _number, _action = (*_given.split(":"), "kill")[:3]
     _passages = itertools.count(1)
 
     def point(name: str) -> None:
-        """A place of the given name; at its n-th passage the fault asked for happens."""
+        """Pass the point of that name; the n-th time, fail as requested."""
         if name != _name or next(_passages) != int(_number):
             return
-        if _kind == "kill":
+        if _action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        if _kind == "hang":
+        if _action == "hang":
             time.sleep(3600)
         raise OSError(f"fault at {name}")

@@ -1,4 +1,7 @@
-"""TODO docstring."""
+"""Work in batches that Ctrl-C can interrupt and in which no item takes longer than a limit.
+
+`Interruptible` is the base class of the engine and the mapper. `interruptible` connects Ctrl-C to one of them.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,15 @@ from typing import Any, Protocol, TypeVar
 from ..errors import InferenceError
 
 Item = TypeVar("Item")
-
-
-Found = TypeVar("Found")
+Output = TypeVar("Output")
 
 
 class Interruptible:
-    """Something that works in batches and can be told to stop before the next one."""
+    """Base class of workers that process batches, can be stopped between batches, and limit the time per item."""
 
     def __init__(self) -> None:
         self._stop = threading.Event()
-        self._own = threading.local()
+        self._own = threading.local()  # each calling thread has its own helper thread
 
     @property
     def interrupted(self) -> bool:
@@ -37,40 +38,52 @@ class Interruptible:
 
     def each_in_time(
         self,
-        function: Callable[[Item], Found],
+        function: Callable[[Item], Output],
         items: Sequence[Item],
-        late: Callable[[Item], Found],
+        late: Callable[[Item], Output],
         seconds: int,
         start: Callable[[], None] = lambda: None,
-    ) -> list[Found]:
-        """`function` of each item, or `late` of one that takes more than so many seconds.
+    ) -> list[Output]:
+        """Apply `function` to each item, and `late` to an item that takes longer than `seconds`.
 
-        A thread beside the calling one works on the items; it calls `start` when it is made. Python cannot stop a
-        thread, so one that is stuck is left behind, with the item it is stuck on, and another goes on with the next.
+        A helper thread of the calling thread processes the items. Python cannot stop a thread, so a helper that is
+        stuck is abandoned together with its item, and a new helper continues with the next item.
+
+        Args:
+            function: called in the helper thread.
+            items: what to process, in order.
+            late: gives the output of an item that exceeds the limit.
+            seconds: limit per item, counted while the process runs.
+            start: called once in each new helper thread.
+
+        Returns:
+            One output per item, in order.
 
         Raises:
-            InferenceError: interrupted meanwhile.
+            InferenceError: `interrupt` was called.
+            Exception: whatever `function` raises.
         """
-        found: list[Found] = []
-        while len(found) < len(items):
-            part: list[Found] = []
-            left, over, failed = items[len(found) :], threading.Event(), list[BaseException]()
+        outputs: list[Output] = []
+        while len(outputs) < len(items):
+            part: list[Output] = []
+            left, over, failed = items[len(outputs) :], threading.Event(), list[BaseException]()
             if not hasattr(self._own, "helper"):
                 self._own.helper = Helper(start)
             self._own.helper.do(partial(_work, function, left, part, over, failed))
             n_in_time = self._wait(part, over, seconds)
             if failed:
                 raise failed[0]
-            found += part[:n_in_time]
+            outputs += part[:n_in_time]
             if n_in_time < len(left):
-                del self._own.helper  # stuck
-                found.append(late(items[len(found)]))
-        return found
+                del self._own.helper  # it is stuck; the next round makes a new one
+                outputs.append(late(items[len(outputs)]))
+        return outputs
 
     def _wait(self, part: Sequence[Any], over: threading.Event, seconds: int) -> int:
-        """Wait until the work is over, or nothing came for `seconds` in which the process ran; how much came."""
+        """Wait until the work is over or no output arrived for `seconds`; gives the number of outputs."""
         seen, idle = 0, 0
-        while not over.wait(1):  # a process that was stopped for hours misses one second, not its time limit
+        # Counts wake-ups, not elapsed time: a process that was suspended for hours loses one second of the limit.
+        while not over.wait(1):
             if self.interrupted:
                 over.set()
                 raise InferenceError("interrupted")
@@ -82,15 +95,16 @@ class Interruptible:
 
 
 class Helper:
-    """A thread beside the one that makes it, which ends with it, unless it is stuck."""
+    """A daemon thread that runs jobs one after another and ends when this object is deleted, unless it is stuck."""
 
     def __init__(self, start: Callable[[], None]) -> None:
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         threading.Thread(target=_serve, args=(start, self._jobs), daemon=True).start()
+        # The thread holds the queue but not this object, so the object can be collected, and None ends the thread.
         weakref.finalize(self, self._jobs.put, None)
 
     def do(self, job: Callable[[], None]) -> None:
-        """Do this next."""
+        """Run this job after those already in the queue."""
         self._jobs.put(job)
 
 
@@ -107,20 +121,20 @@ def _work(
     over: threading.Event,
     failed: list[BaseException],
 ) -> None:
-    """Append what becomes of each item until all are done or nobody waits any more."""
+    """Append the output of each item until all are done or the caller no longer waits."""
     try:
         for item in items:
-            answer = function(item)
-            if over.is_set():
+            output = function(item)
+            if over.is_set():  # the caller has already counted this item as late
                 return
-            part.append(answer)
-    except BaseException as error:  # told to the thread that waits
+            part.append(output)
+    except BaseException as error:  # raised again in the thread that waits
         failed.append(error)
     over.set()
 
 
 class Stoppable(Protocol):
-    """Something that works in batches and can be told to stop."""
+    """What `interruptible` needs of a worker."""
 
     @property
     def interrupted(self) -> bool:
@@ -132,12 +146,14 @@ class Stoppable(Protocol):
 
 @contextmanager
 def interruptible(engine: Stoppable) -> Iterator[None]:
-    """Ctrl-C stops the engine at its next batch; a second one falls through to Python."""
+    """Inside the block, Ctrl-C stops the engine before its next batch; a second Ctrl-C raises KeyboardInterrupt."""
+    # Python allows signal handlers in the main thread only.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(_signal: int, _frame: object) -> None:
+        # A second Ctrl-C ends also an engine that does not react.
         signal.signal(signal.SIGINT, earlier)
         engine.interrupt()
 

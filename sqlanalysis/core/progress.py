@@ -1,4 +1,4 @@
-"""One progress bar on stderr, for every verb that takes a while."""
+"""A progress bar on stderr for verbs that take a while."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def track(description: str, total: int | None, *, enabled: bool = True) -> Iterator[Callable[[int], None]]:
-    """Yield `advance(n)`, safe from any thread; draws nothing when stderr is no terminal."""
+    """Yield `advance(n)`, which any thread may call; draws nothing when stderr is not a terminal."""
     if not enabled or not sys.stderr.isatty():
         yield lambda _n: None
         return

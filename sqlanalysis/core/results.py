@@ -1,4 +1,4 @@
-"""What a verb returns: a few lines of text, a table in a notebook."""
+"""Base class of what verbs return: its `repr` has a few lines, and a notebook shows it as a table."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Result:
 
 
 def figure(value: Any) -> str:
-    """A value with the digits it deserves: four significant ones of a float, the first entries of a long list."""
+    """A value as text: floats with four significant digits, lists and dicts with their first entries."""
     if isinstance(value, bool) or value is None:
         return str(value)
     if isinstance(value, float):
@@ -43,7 +43,7 @@ def figure(value: Any) -> str:
     if isinstance(value, dict):
         parts = [f"{name}: {figure(inner)}" for name, inner in value.items()]
     elif isinstance(value, list | tuple):
-        parts = [figure(one) for one in value]
+        parts = [figure(item) for item in value]
     else:
         return for_terminal(repr(value) if isinstance(value, str) else str(value))
     more = f", … {len(parts)} in all" if len(parts) > LISTED else ""

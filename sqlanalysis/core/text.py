@@ -1,4 +1,4 @@
-"""The one place that makes text safe: for a terminal, one line of a table, XML, CSV, a sentence, a file name."""
+"""Make text safe to show: in a terminal, a table, XML, CSV, a sentence, a chart. All escaping is in this module."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ _ODD = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
 _NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+# Bidirectional classes of right-to-left letters and of the characters that control direction.
 _TURNING = {"R", "AL", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI", "FSI", "PDF", "PDI"}
 
 
 def for_terminal(text: str) -> str:
-    """Text without what a terminal would obey: control and direction characters are escaped, lines stay."""
-    return "".join(one if one.isprintable() or one in "\n\t" else ascii(one)[1:-1] for one in text)
+    """Escape the control and direction characters, which a terminal would interpret; newlines and tabs stay."""
+    return "".join(char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text)
 
 
 def one_line(value: object, most: int = MAX_LINE) -> str:
-    """Text on one line, cut when long, without what a terminal would obey or XML forbids.
+    """The text of a value on one line of at most `most` characters, without control characters or any XML forbids.
 
-    Whatever `value` is: a `__str__` that raises is named instead.
+    Never raises: for a value whose `__str__` raises, the text names its type and the error.
     """
     try:
         text = str(value)
@@ -34,29 +35,32 @@ def one_line(value: object, most: int = MAX_LINE) -> str:
 
 
 def for_xml(text: str) -> str:
-    """Text in which characters that XML 1.0 forbids are replaced."""
+    """Text in which the characters that XML 1.0 forbids are replaced by U+FFFD."""
     return _NO_XML.sub("\ufffd", text)
 
 
 def csv_cell(value: object) -> object:
-    """A value for CSV; text that a spreadsheet would take for a formula gets an apostrophe."""
+    """A value for CSV; text that a spreadsheet would evaluate as a formula starts with an apostrophe."""
     return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def name_in_sentence(name: str, limit: int = 60) -> str:
-    """A name inside a sentence: cut when long, and kept from turning the sentence around it right to left."""
+    """A name for use in a sentence: cut when long, and isolated when it contains right-to-left text.
+
+    Without the isolation characters, such a name would reorder the words around it.
+    """
     text = name if len(name) <= limit else name[:limit] + "…"
     turns = any(unicodedata.bidirectional(character) in _TURNING for character in text)
     return f"\u2068{text}\u2069" if turns else text
 
 
 def decodable(name: str) -> str:
-    r"""A file name as text: bytes of it that are not UTF-8 become \udcNN."""
+    r"""A file name as valid text: its bytes that are not UTF-8 become \udcNN."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def cut_middle(text: str, limit: int) -> str:
-    """A name for a chart: on one line, cut in the middle to `limit` columns, without what XML forbids.
+    """A name for a chart: on one line, cut in the middle to `limit` columns, without characters that XML forbids.
 
     vl-convert ends the whole process on a character that XML forbids, and fails when Vega cuts an emoji in two.
     """
@@ -68,7 +72,7 @@ def cut_middle(text: str, limit: int) -> str:
 
 
 def width(text: str) -> int:
-    """Columns that a text takes: wide characters take two."""
+    """Number of terminal columns that a text takes; wide characters take two."""
     return sum(1 + (unicodedata.east_asian_width(character) in "WF") for character in text)
 
 

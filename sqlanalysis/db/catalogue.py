@@ -1,4 +1,4 @@
-"""What this package installs into a file: tables, macros and views, each with a comment that `help` reads."""
+"""Install the package's tables, macros and views in a file, each with a comment that the view `help` reads."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from . import templates
 from .statements import execute, fetch, transaction
 
 SCHEMA_VERSION = 2
-# Views whose text depends on the runs of a file, made by these templates.
-_MADE = ("recreate_run_view", "recreate_predictions")
+# Templates of views whose text depends on the runs of a file.
+_GENERATED = ("recreate_run_view", "recreate_predictions")
 
 
 def fingerprint() -> str:
-    """Changes with every character of what is installed."""
-    kinds = ("tables", *templates.MACROS, "views")
-    texts = [one.text for one in (*templates.installed(*kinds), *map(templates.find, _MADE))]
+    """SHA-256 of the text of everything that is installed, as hexadecimal digits."""
+    folders = ("tables", *templates.MACROS, "views")
+    texts = [part.text for part in (*templates.installed(*folders), *map(templates.find, _GENERATED))]
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()
 
 
 def check_version(con: duckdb.DuckDBPyConnection, where: Path) -> None:
-    """Refuse a file of something else, or of another version of the layout.
+    """Refuse a file that this package did not make, or that has another schema version.
 
     Raises:
-        SchemaError: with what to do.
+        SchemaError: the message says what to do.
     """
     if not fetch(con, "has_version_table")[0][0]:
-        raise SchemaError(f"{where} is a DuckDB file of something else; give a new path, `attach` the old one to it")
+        raise SchemaError(f"{where} was not made by sqlanalysis; give a new path, and `attach` this file there")
     version = fetch(con, "read_version")[0][0]
     if version > SCHEMA_VERSION:
         raise SchemaError(
@@ -46,7 +46,7 @@ def check_version(con: duckdb.DuckDBPyConnection, where: Path) -> None:
 
 
 def install(con: duckdb.DuckDBPyConnection) -> None:
-    """Create everything in a new database."""
+    """Create all tables, macros and views in a new database."""
     with transaction(con):
         _create(con)
         recreate_run_views(con, [])
@@ -55,15 +55,15 @@ def install(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def refresh(con: duckdb.DuckDBPyConnection) -> None:
-    """Bring the package's own views and macros up to date; objects of the user stay."""
+    """Replace the package's views and macros if their text has changed; the user's own objects stay."""
     if fetch(con, "read_version")[0][1] == fingerprint():
         return
-    ours = {one.name for one in templates.installed(*templates.MACROS)}
+    ours = {macro.name for macro in templates.installed(*templates.MACROS)}
     with transaction(con):
         # Replacing a macro that others use breaks IMPORT DATABASE (duckdb issue 20041): drop all, then create.
-        for name, kind in fetch(con, "list_macros"):
+        for name, macro_type in fetch(con, "list_macros"):
             if name in ours:
-                execute(con, "drop_macro", name=name, table=kind == "table_macro")
+                execute(con, "drop_macro", name=name, table=macro_type == "table_macro")
         point("migrate")
         _create(con)
         recreate_run_views(con, [row[0] for row in fetch(con, "list_runs")])
@@ -71,7 +71,7 @@ def refresh(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def recreate_run_views(con: duckdb.DuckDBPyConnection, runs: list[str]) -> None:
-    """Create the views of these runs again, and `predictions`, the union over all runs."""
+    """Create or replace the views of these runs, and the view `predictions` over all runs."""
     for run in runs:
         names = [row[0] for row in fetch(con, "list_columns", ["outputs", run])]
         execute(con, "recreate_run_view", run=run, names=names)
@@ -83,29 +83,30 @@ def recreate_run_views(con: duckdb.DuckDBPyConnection, runs: list[str]) -> None:
 
 def comment(
     con: duckdb.DuckDBPyConnection,
-    kind: str,
+    object_type: str,
     name: str,
     topic: str,
     summary: str,
     signature: str = "",
     example: str = "",
 ) -> None:
-    """Write the comment of an object, in the form that the view `help` takes apart."""
+    """Write the comment of an object in the form that the view `help` parses: summary, signature and example lines."""
     text = f"{topic}: {summary}\n{signature}\n{example or f'from {name}'}"
-    execute(con, "comment", kind=kind, name=name, text=text)
+    execute(con, "comment", kind=object_type, name=name, text=text)
 
 
 def _create(con: duckdb.DuckDBPyConnection) -> None:
-    for one in (*templates.installed("tables"), *templates.installed(*templates.MACROS)):
-        _create_object(con, one)
-    execute(con, "recreate_predictions", runs=[])  # views read it
-    for one in templates.installed("views"):
-        _create_object(con, one)
+    for template in (*templates.installed("tables"), *templates.installed(*templates.MACROS)):
+        _create_object(con, template)
+    execute(con, "recreate_predictions", runs=[])  # before the views, which read it
+    for template in templates.installed("views"):
+        _create_object(con, template)
 
 
-def _create_object(con: duckdb.DuckDBPyConnection, one: templates.Template) -> None:
-    con.execute(one.text)
-    if one.name == "outputs":  # a schema, which takes no comment
+def _create_object(con: duckdb.DuckDBPyConnection, template: templates.Template) -> None:
+    con.execute(template.text)
+    if template.name == "outputs":  # a schema, which takes no comment
         return
-    kind = {"tables": "table", "views": "view"}.get(one.kind, "macro table" if one.is_table_macro else "macro")
-    comment(con, kind, one.name, one.topic, one.summary, one.signature, one.example)
+    macro_type = "macro table" if template.is_table_macro else "macro"
+    object_type = {"tables": "table", "views": "view"}.get(template.kind, macro_type)
+    comment(con, object_type, template.name, template.topic, template.summary, template.signature, template.example)

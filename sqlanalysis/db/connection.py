@@ -3,8 +3,8 @@
 The file is the primary database of its instance, so that every cursor of every client starts in it. But only ATTACH
 takes the storage version (any DuckDB from 1.4 on opens the file) and the row group size (several threads share one
 table): an empty placeholder of the same name is opened first, then `attach or replace` puts the file in its place.
-`duckdb.connect(path)` alone would also share its instance with plain connections of the user's, and DuckDB 2.0 crashes
-when a Python function of ours is called there after our connection was closed.
+`duckdb.connect(path)` alone would also share its instance with the user's plain connections, and DuckDB 2.0 crashes
+when one of them calls a Python function that was registered on a connection that is closed by then.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .statements import fetch, is_new, is_read_only
 
 _MEMORY = ":memory:"
 _RESERVED_STEMS = {"outputs", "information_schema", "pg_catalog"}
-# Given at start, because what SET says of Python variables does not reach cursors.
+# Set when the instance starts: SET python_enable_replacements does not reach cursors.
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": False,
     "autoinstall_known_extensions": False,
@@ -34,15 +34,16 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
 }
 _MAGIC = b"DUCK"  # at byte 8 of every DuckDB file
 _NETWORK = ("nfs", "cifs", "smb", "fuse.sshfs", "afs", "ceph", "9p", "lustre", "gpfs")
-# One connection per file and process: functions registered on a connection must not outlive it, yet would be seen by
-# every other connection of the same instance (DuckDB 2.0 crashes when they are called after it was collected).
+# One connection per file and process: functions registered on a connection are visible to every other connection of the
+# instance, and DuckDB 2.0 crashes when they are called after the first connection was collected.
 _open: weakref.WeakValueDictionary[object, duckdb.DuckDBPyConnection] = weakref.WeakValueDictionary()
-_inodes: dict[Path, tuple[int, int] | None] = {}
+_inodes: dict[Path, tuple[int, int] | None] = {}  # (device, inode) when it was opened, to notice a replaced file
 _safe: set[Path] = set()
 
 
 @atexit.register
 def _close_all() -> None:
+    # Python need not delete objects at exit; an open database would leave its write-ahead log behind.
     for con in list(_open.values()):
         con.close()
 
@@ -55,23 +56,24 @@ def connect(
     safe: bool = False,
     wait: float = 0.0,
 ) -> duckdb.DuckDBPyConnection:
-    """Open an evaluation file, or create it, with every table, view, macro and function installed.
+    """Open or create an evaluation file, with all tables, views, macros and functions installed.
 
     Args:
         path: the DuckDB file; `":memory:"` keeps everything in memory.
-        read_only: open without writing, next to other readers.
-        create: make the file when it does not exist.
-        safe: for a file from someone else, or SQL from someone else: statements can reach no other file, no network
-            and no extension, image functions read embedded bytes only, and no setting can be changed any more.
+        read_only: open for reading; several processes can read at the same time.
+        create: create the file if it does not exist.
+        safe: for a file or SQL from someone else: statements cannot access other files, the network or extensions,
+            image functions read only bytes that are stored in the file, and settings cannot be changed.
         wait: seconds to wait for another process to release the file.
 
     Returns:
-        A plain DuckDB connection whose current database is the file; the same one while it is open in this process.
+        A plain DuckDB connection whose current database is the file. While it is open, further calls in this process
+        return the same connection.
 
     Raises:
         NotFoundError: no file at `path`, or no folder to put it in.
-        SchemaError: not a DuckDB file, not one of ours, or another schema version.
-        QueryError: another process holds the file; the message names path and process.
+        SchemaError: not a DuckDB file, not made by this package, or another schema version.
+        QueryError: another process holds the file (the message names it), or this process has it open in another mode.
     """
     if str(path) == _MEMORY:
         con = duckdb.connect(_MEMORY, config=_CONFIG)
@@ -111,13 +113,14 @@ def connect(
 
 
 def _lock_down(con: duckdb.DuckDBPyConnection) -> None:
+    # Replaces the functions of `_configure`, which read the files that images refer to.
     functions.register_image_functions(con, follow_paths=False)
     for statement in con.extract_statements(templates.render("lock_down")):
         con.execute(statement)
 
 
 def _open_in_time(file: Path, read_only: bool, wait: float) -> duckdb.DuckDBPyConnection:
-    """Open the file; while another process holds it, try again for so many seconds."""
+    """Open the file; while another process holds it, retry for `wait` seconds."""
     deadline = time.monotonic() + wait
     while True:
         try:
@@ -130,13 +133,14 @@ def _open_in_time(file: Path, read_only: bool, wait: float) -> duckdb.DuckDBPyCo
 
 def _open_file(file: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
     """An instance whose primary database is the file, under the name that DuckDB itself gives it."""
+    # The placeholder has the name of the file, because DuckDB names the primary database after it.
     with tempfile.TemporaryDirectory(prefix="sqlanalysis-", ignore_cleanup_errors=True) as folder:
         placeholder = Path(folder) / file.name
         if read_only:
             placeholder.write_bytes(_empty_file())
         con = duckdb.connect(str(placeholder), read_only=read_only, config=_CONFIG)
         try:
-            _take_place(con, file, read_only)
+            _attach_as_primary(con, file, read_only)
         except BaseException:
             con.close()
             raise
@@ -145,14 +149,14 @@ def _open_file(file: Path, read_only: bool) -> duckdb.DuckDBPyConnection:
 
 @functools.cache
 def _empty_file() -> bytes:
-    """An empty DuckDB file: an instance that only reads cannot start without one."""
+    """An empty DuckDB file, which an instance that only reads needs to start."""
     with tempfile.TemporaryDirectory(prefix="sqlanalysis-") as folder:
         empty = Path(folder) / "empty.duckdb"
         duckdb.connect(str(empty)).close()
         return empty.read_bytes()
 
 
-def _take_place(con: duckdb.DuckDBPyConnection, file: Path, read_only: bool) -> None:
+def _attach_as_primary(con: duckdb.DuckDBPyConnection, file: Path, read_only: bool) -> None:
     alias = con.execute(templates.render("database_name")).fetchall()[0][0]
     new = not file.exists()
     try:
@@ -163,7 +167,7 @@ def _take_place(con: duckdb.DuckDBPyConnection, file: Path, read_only: bool) -> 
 
 
 def _known(file: Path) -> duckdb.DuckDBPyConnection | None:
-    """The open connection to this very file; one to a file that is gone, or was replaced, is closed."""
+    """The open connection to this file; a connection to a file that was deleted or replaced is closed."""
     con = _open.get(file)
     if con is None:
         return None
@@ -186,6 +190,7 @@ def _register_missing(con: duckdb.DuckDBPyConnection, file: Path) -> None:
         deferred = fetch(con, "list_deferred")
     except QueryError as error:
         raise SchemaError(f"{file} was made by an older sqlanalysis; run `sqlanalysis init {file}` once") from error
+    # A query on a deferred column then says which transform to register, not that the function is unknown.
     for name, of, sql_type, source in deferred:
         functions.register_missing(con, name, of, sql_type, source)
 
@@ -199,27 +204,29 @@ def _check_path(file: Path, *, create: bool) -> None:
         raise NotFoundError(f"no folder {file.parent}; create it first")
     if file.stem.lower() in _RESERVED_STEMS:
         raise SchemaError(
-            f"a file cannot be called {file.name}: DuckDB would take {file.stem!r} for a schema; rename it"
+            f"a file cannot be called {file.name}: DuckDB would read {file.stem!r} as a schema; rename it"
         )
+    # DuckDB treats an empty file as a new database.
     if file.exists() and file.stat().st_size and _magic(file) != _MAGIC:
         raise SchemaError(f"{file} is not a DuckDB file; give another path")
     filesystem = _network_filesystem(file)
     if filesystem:
         warnings.warn(
-            f"{file} lies on a network file system ({filesystem}), where locks may not hold: let one process use it at "
+            f"{file} is on a network file system ({filesystem}), where locks may not work: use it from one process at "
             "a time, or work on a local copy",
             stacklevel=3,
         )
 
 
 def _network_filesystem(file: Path, mounts: Path = Path("/proc/mounts")) -> str | None:
-    """The type of network file system that a path lies on, where the system lists its mounts; else None."""
+    """The type of the network file system that holds the file; None if it is local or there is no list of mounts."""
     if not mounts.is_file():
         return None
     rows = [line.split() for line in mounts.read_text(errors="replace").splitlines()]
     above = {str(file), *map(str, file.parents)}
-    found = [(len(row[1]), row[2]) for row in rows if row[1].replace("\\040", " ") in above]
-    filesystem = max(found)[1] if found else ""
+    # The longest mount point above the file is the one that holds it; \040 stands for a space in this list.
+    mounted = [(len(row[1]), row[2]) for row in rows if row[1].replace("\\040", " ") in above]
+    filesystem = max(mounted)[1] if mounted else ""
     return filesystem if filesystem.startswith(_NETWORK) else None
 
 
@@ -238,6 +245,7 @@ def _configure(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def _refusal(error: duckdb.Error, file: Path) -> SchemaError | QueryError:
+    # DuckDB raises the same class for several reasons, so its messages are matched.
     text = str(error)
     held = re.search(r"lock is held in (.*?) ?\(PID (\d+)\)", text)
     if held:
@@ -247,14 +255,15 @@ def _refusal(error: duckdb.Error, file: Path) -> SchemaError | QueryError:
     if "replaying WAL" in text:
         return SchemaError(
             f"{file}: its write-ahead log {file}.wal is damaged; `sqlanalysis recover {file}` moves the log aside and "
-            f"says what is missing: {text.splitlines()[0]}"
+            f"reports what is missing: {text.splitlines()[0]}"
         )
     if "Corrupt" in text and torn.was_checkpointing(Path(f"{file}.wal")):
         return SchemaError(
-            f"{file} was left within a checkpoint; `sqlanalysis recover {file}` repairs it: {text.splitlines()[0]}"
+            f"{file} was left in the middle of a checkpoint; `sqlanalysis recover {file}` repairs it: "
+            f"{text.splitlines()[0]}"
         )
     if "Corrupt" in text:
-        return SchemaError(f"{file} is damaged, go back to a copy: {text.splitlines()[0]}")
+        return SchemaError(f"{file} is damaged; restore a copy: {text.splitlines()[0]}")
     if "not a valid DuckDB" in text:
         return SchemaError(f"{file} is not a DuckDB file; give another path")
     if "newer" in text or "version" in text.lower():

@@ -1,7 +1,7 @@
-"""Python functions as SQL functions over images: thin adapters that never raise for one bad row.
+"""Python functions as SQL functions over images; a row that fails does not make the query fail.
 
 An image is STRUCT(bytes BLOB, path VARCHAR), the shape of `image_files.image` and of Hugging Face Parquet files.
-Registered functions live with the connection, never in the file: any other client can still open it.
+Registered functions belong to the connection, not to the file, so any other client can still open the file.
 """
 
 from __future__ import annotations
@@ -35,13 +35,14 @@ def register(
     udf_type: PythonUDFType,
     takes: Sequence[str] = (IMAGE_TYPE,),
 ) -> None:
-    """Install `name(image)` on a connection, in place of an earlier one of that name.
+    """Register `name(image)` on a connection, and replace an earlier function of that name.
 
     Args:
-        con: the connection that keeps the function; register on no short-lived cursor.
+        con: the connection that keeps the function; not a short-lived cursor, since DuckDB 2.0 crashes when
+            a function is called after its connection was collected.
         name: SQL name.
-        function: with udf_type ARROW, maps an Arrow array of at most 2,048 images to one of as many answers and is
-            called from several threads at once; with udf_type NATIVE, maps one image to one answer.
+        function: with udf_type ARROW, maps an Arrow array of at most 2,048 images to an array of as many answers,
+            and is called from several threads at once; with udf_type NATIVE, maps one image to one answer.
         returns: SQL type of one answer.
         udf_type: ARROW or NATIVE.
         takes: SQL types of the arguments.
@@ -50,7 +51,7 @@ def register(
     con.create_function(
         name,
         function,
-        [duckdb.dtype(one) for one in takes],
+        [duckdb.dtype(sql_type) for sql_type in takes],
         duckdb.dtype(returns),
         type=udf_type,
         null_handling=SPECIAL,
@@ -58,7 +59,7 @@ def register(
 
 
 def unregister(con: duckdb.DuckDBPyConnection, name: str) -> None:
-    """Remove a registered function, if there is one of that name."""
+    """Remove the registered function of that name, if there is one."""
     try:
         con.remove_function(name)
     except duckdb.InvalidInputException:
@@ -66,10 +67,11 @@ def unregister(con: duckdb.DuckDBPyConnection, name: str) -> None:
 
 
 def register_image_functions(con: duckdb.DuckDBPyConnection, *, follow_paths: bool = True) -> None:
-    """Install `image_size`, `thumbnail` and `image_statistics`, each of one image.
+    """Register `image_size`, `thumbnail` and `image_statistics`, each of one image.
 
-    STRUCT(width, height) and WebP bytes are NULL when unreadable; STRUCT(brightness, …, sha256, error) says why it is.
-    Without `follow_paths` an image whose bytes are not in the file is unreadable.
+    For an image that cannot be read, `image_size` (STRUCT(width, height)) and `thumbnail` (WebP bytes) are NULL;
+    `image_statistics` (STRUCT(brightness, …, sha256, error)) gives the reason. Without `follow_paths`, images whose
+    bytes are not stored in the file cannot be read.
     """
     register(con, "image_size", _or_null(_size, follow_paths), "STRUCT(width INTEGER, height INTEGER)", NATIVE)
     register(con, "thumbnail", _or_null(decode.thumbnail, follow_paths), "BLOB", NATIVE)
@@ -80,7 +82,7 @@ def register_image_functions(con: duckdb.DuckDBPyConnection, *, follow_paths: bo
 
 
 def register_missing(con: duckdb.DuckDBPyConnection, name: str, of: str, sql_type: str, source: str) -> None:
-    """Install a stand-in for a deferred column that the file knows of: it says what to register."""
+    """Register a placeholder for a deferred column of the file; calling it raises an error that names the transform."""
 
     def refuse(_image: Any) -> Any:
         raise SchemaError(
@@ -103,27 +105,28 @@ def _statistics(column: pa.ChunkedArray, follow_paths: bool) -> pa.Array:
 
     numbers = [(name, pa.float32()) for name in STATISTICS]
     dtype = pa.struct([*numbers, ("sha256", pa.string()), ("error", ERROR_TYPE)])
+    # A call has one DuckDB thread for up to 2,048 images; decoding releases the GIL, so the pool uses the other cores.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         measured = pool.map(_measure, column.to_pylist(), itertools.repeat(follow_paths))
         return pa.array(list(measured), dtype)
 
 
 def _measure(image: dict[str, Any] | None, follow_paths: bool) -> dict[str, Any] | None:
-    """Statistics of one image, the hash of the bytes they are of, or the error and its stage."""
+    """Statistics and SHA-256 of one image, or the error with its stage; None for NULL."""
     from ..core.arrow import describe_error
 
     if image is None:
         return None
-    found: dict[str, Any] = {}
+    answer: dict[str, Any] = {}
     stage = "read"
     try:
         data = decode.read(image["bytes"], image["path"] if follow_paths else None)
-        found["sha256"] = hashlib.sha256(data).hexdigest()
+        answer["sha256"] = hashlib.sha256(data).hexdigest()
         stage = "decode"
-        found |= vars(decode.measure(decode.decode(data)))
+        answer |= vars(decode.measure(decode.decode(data)))
     except Exception as error:
-        found["error"] = describe_error(stage, error)
-    return found
+        answer["error"] = describe_error(stage, error)
+    return answer
 
 
 def _or_null(function: Callable[[dict[str, Any]], Any], follow_paths: bool) -> Callable[[dict[str, Any] | None], Any]:

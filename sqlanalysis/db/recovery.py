@@ -1,4 +1,4 @@
-"""Is the file what it says: images against their hashes, tables against each other; and what a stop has damaged."""
+"""Verify that a file is intact, and repair a file that a crash has damaged: `verify` and `recover`."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ WRONG_BLOCK = re.compile(r"in block at location (\d+)")
 
 @dataclass(frozen=True, repr=False)
 class Verified(Result):
-    """What `verify` found: every image was read again.
+    """The result of `verify`, which reads every image again.
 
     Attributes:
         n_images: images compared with their stored hash.
-        images: (image_id, uri, problem) of those that differ; problem is "changed" or why it cannot be read.
+        images: (image_id, uri, problem) of those that differ; problem is "changed", or why the image cannot be read.
         tables: (problem, object, n) rows of `check_database`.
     """
 
@@ -39,19 +39,19 @@ class Verified(Result):
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was found."""
+        """Whether no problem was found."""
         return not self.images and not self.tables
 
 
 @dataclass(frozen=True, repr=False)
 class Recovered(Result):
-    """What `recover` did.
+    """The result of `recover`.
 
     Attributes:
-        path: the file, which opens now.
-        log: where the damaged write-ahead log lies now; None when it was not damaged.
-        blocks: where the blocks lie, as they were, that an unfinished checkpoint had left with a wrong checksum.
-        incomplete: runs that lack images: run them again to go on.
+        path: the file, which can be opened now.
+        log: new path of the damaged write-ahead log; None if it was not damaged.
+        blocks: paths of copies of the repaired blocks, as an unfinished checkpoint had left them.
+        incomplete: runs that lack images; the same call as before resumes them.
     """
 
     path: Path
@@ -61,29 +61,29 @@ class Recovered(Result):
 
 
 def verify(con: duckdb.DuckDBPyConnection, *, show_progress: bool = True) -> Verified:
-    """Read every image again and compare its bytes with the stored hash, and the tables with each other.
+    """Compare the bytes of every image with the stored hash, and the tables with each other.
 
     Args:
-        con: from `connect`; reading is enough.
+        con: from `connect`; read-only is sufficient.
         show_progress: draw a progress bar on a terminal.
 
     Returns:
-        What differs. Images kept in the file are hashed from their stored bytes; a swapped file counts as changed.
-        Every block of every table is read, so damage on the disk raises.
+        The differences. Images whose bytes are stored in the file are hashed from these; a file with
+        other content counts as changed. Every block of every table is read, so damage on the disk raises.
 
     Raises:
-        QueryError: a table cannot be read: the file is damaged.
+        QueryError: a table cannot be read, so the file is damaged.
     """
     total = statements.fetch(con, "count_images")[0][0]
-    found: list[tuple[int, str, str]] = []
+    images: list[tuple[int, str, str]] = []
     with ThreadPoolExecutor() as pool, progress.track("verifying", total, enabled=show_progress) as advance:
         for block in _blocks(con):
-            answers = pool.map(_problem, block)
-            found += [(row[0], row[1], said) for row, said in zip(block, answers, strict=True) if said]
+            problems = pool.map(_problem, block)
+            images += [(row[0], row[1], text) for row, text in zip(block, problems, strict=True) if text]
             advance(len(block))
     _read_every_table(con)
     tables = statements.fetch(con, "list_problems")
-    return Verified(total, found, [(problem, thing, n) for problem, thing, n in tables])
+    return Verified(total, images, [(problem, name, n) for problem, name, n in tables])
 
 
 def _read_every_table(con: duckdb.DuckDBPyConnection) -> None:
@@ -101,28 +101,28 @@ def _blocks(con: duckdb.DuckDBPyConnection) -> Iterator[list[tuple[Any, ...]]]:
 def _problem(row: tuple[Any, ...]) -> str | None:
     _, uri, sha256, data = row
     try:
-        found = hashlib.sha256(decode.read(data, uri)).hexdigest()
+        digest = hashlib.sha256(decode.read(data, uri)).hexdigest()
     except ImageError as error:
         return str(error)
-    return None if found == sha256 else "changed"
+    return None if digest == sha256 else "changed"
 
 
 def recover(path: str | Path) -> Recovered:
-    """Make a file open again that a stop has damaged; whatever is replaced is kept beside the file.
+    """Repair a file that a crash has damaged, so that it can be opened; everything that is replaced is kept beside it.
 
-    A write-ahead log that cannot be replayed is moved aside. A block that a checkpoint was writing gets the checksum of
-    what it holds, if the log says that a checkpoint was under way and every table can then be read: nothing is lost by
-    that.
+    A write-ahead log that cannot be replayed is moved aside. If the log shows that a checkpoint was in progress, blocks
+    with a wrong checksum get the checksum of their content, provided that every table can then be read; this loses no
+    data.
 
     Args:
         path: the DuckDB file; no other process may have it open.
 
     Returns:
-        What was moved or mended, and which runs are incomplete. A file that opens is left as it is.
+        What was moved or repaired, and which runs are incomplete. A file that can be opened is left as it is.
 
     Raises:
         NotFoundError: no such file.
-        SchemaError: the file itself is damaged, or is none of ours; nothing was changed.
+        SchemaError: the file is damaged in another way, or was not made by this package; nothing was changed.
         QueryError: another process holds the file.
     """
     file = Path(path).expanduser().resolve()
@@ -137,7 +137,8 @@ def recover(path: str | Path) -> Recovered:
         is_torn = WRONG_BLOCK.search(str(error)) and torn.was_checkpointing(log)
     stamp = f"{datetime.datetime.now(datetime.UTC):%Y%m%dT%H%M%S%f}"
     if is_torn:
-        return Recovered(file, None, _mend(file, stamp), _incomplete(file))
+        return Recovered(file, None, _repair(file, stamp), _incomplete(file))
+    # Without the log the file is as of its last checkpoint; what was committed later is only in the log.
     aside = log.with_name(f"{log.name}.{stamp}")
     log.rename(aside)
     try:
@@ -147,20 +148,21 @@ def recover(path: str | Path) -> Recovered:
         raise
 
 
-def _mend(file: Path, stamp: str) -> list[Path]:
-    """Mend blocks until the file opens and every table is read, or leave everything as it was."""
+def _repair(file: Path, stamp: str) -> list[Path]:
+    """Repair blocks until the file can be opened and every table read; otherwise restore everything."""
     kept: dict[int, Path] = {}
     try:
         while len(kept) < MOST_BLOCKS:
             try:
                 con = connection.connect(file, read_only=True)
             except SchemaError as error:
-                found = WRONG_BLOCK.search(str(error))
-                if not found or int(found[1]) in kept:
+                match = WRONG_BLOCK.search(str(error))
+                if not match or int(match[1]) in kept:
                     raise
-                location = int(found[1])
+                location = int(match[1])
                 block = torn.read_block(file, location)
                 kept[location] = file.with_name(f"{file.name}.block{location}.{stamp}")
+                # The copy is on the disk before the block changes: a crash in between loses nothing.
                 torn.write_synced(kept[location], 0, block)
                 torn.write_synced(file, location, torn.checksum(block[8:]).to_bytes(8, "little"))
                 continue
@@ -173,7 +175,7 @@ def _mend(file: Path, stamp: str) -> list[Path]:
             torn.write_synced(file, location, copy.read_bytes()[:8])
             copy.unlink()
         raise SchemaError(
-            f"{file} is damaged as no checkpoint leaves it; nothing was changed, go back to a copy: {error}"
+            f"{file} has damage that no checkpoint causes; nothing was changed, restore a copy: {error}"
         ) from error
 
 

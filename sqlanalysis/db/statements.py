@@ -1,4 +1,4 @@
-"""Send named SQL to DuckDB: one statement each, values bound, errors in our words."""
+"""Send named SQL to DuckDB: one statement per call, values bound, errors as `QueryError`."""
 
 from __future__ import annotations
 
@@ -18,18 +18,22 @@ if TYPE_CHECKING:
 
 
 def is_new(con: duckdb.DuckDBPyConnection) -> bool:
-    """Whether the current database holds no table and no view at all."""
+    """Whether the current database has no table and no view."""
     return not fetch(con, "count_objects")[0][0]
 
 
 def is_read_only(con: duckdb.DuckDBPyConnection) -> bool:
-    """Whether the current database cannot be written."""
+    """Whether the current database is read-only."""
     return bool(fetch(con, "read_only")[0][0])
 
 
 @contextlib.contextmanager
 def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Commit what the block did, or nothing of it."""
+    """Commit everything that the block did, or nothing.
+
+    Raises:
+        QueryError: a transaction is already open on this connection.
+    """
     try:
         con.begin()
     except duckdb.TransactionException as error:
@@ -47,18 +51,23 @@ def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
 def execute(
     con: duckdb.DuckDBPyConnection, template: str, parameters: Any = None, /, **names: object
 ) -> duckdb.DuckDBPyConnection:
-    """Render one template and run it: one statement, values bound, names quoted by the template."""
+    """Render a template and run it: one statement, values bound, names quoted by the template.
+
+    Raises:
+        QueryError: DuckDB refuses the statement, or a name or condition makes it several.
+    """
     sql = templates.render(template, **names)
     try:
+        # DuckDB runs several statements in one string; a condition of the user's must not add one.
         parsed = con.extract_statements(sql)
         if len(parsed) != 1:
-            raise QueryError(f"{template} renders to {len(parsed)} statements; a name or condition holds a `;`")
+            raise QueryError(f"{template} renders to {len(parsed)} statements; a name or condition contains a `;`")
         with interrupts():
             return con.execute(parsed[0], parameters)
     except duckdb.FatalException as error:
         raise QueryError(
-            f"{template}: DuckDB has stopped ({str(error).splitlines()[0]}); end this process and start again, "
-            "what was committed is kept"
+            f"{template}: DuckDB cannot continue ({str(error).splitlines()[0]}); restart this process, "
+            "everything that was committed is kept"
         ) from error
     except duckdb.Error as error:
         raise QueryError(f"{template}: {str(error).strip()}") from error
@@ -67,7 +76,7 @@ def execute(
 def fetch(
     con: duckdb.DuckDBPyConnection, template: str, parameters: Any = None, /, **names: object
 ) -> list[tuple[Any, ...]]:
-    """Like `execute`, with every row fetched: an open result would block the connection."""
+    """Like `execute`, and fetch all rows, since an open result would block the connection."""
     result = execute(con, template, parameters, **names)
     with interrupts():
         rows: list[tuple[Any, ...]] = result.fetchall()
@@ -76,7 +85,7 @@ def fetch(
 
 @contextlib.contextmanager
 def interrupts() -> Iterator[None]:
-    """Ctrl-C while DuckDB works, which it reports in two other ways, is KeyboardInterrupt as everywhere in Python."""
+    """Turn the two errors by which DuckDB reports Ctrl-C into KeyboardInterrupt, as everywhere in Python."""
     try:
         yield
     except (duckdb.InterruptException, RuntimeError) as error:
@@ -86,15 +95,15 @@ def interrupts() -> Iterator[None]:
 
 
 def relation(con: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelation | None:
-    """One statement of the user's own, run; its rows as a relation, None when it gives none.
+    """Run one statement of the user; gives its rows as a relation, or None if it returns no rows.
 
     Raises:
-        QueryError: DuckDB refuses it, or it is several statements.
+        QueryError: DuckDB refuses it, or it is not exactly one statement.
     """
     try:
         statements = con.extract_statements(sql)
         if len(statements) != 1:
-            raise QueryError(f"one statement at a time, this is {len(statements)}")
+            raise QueryError(f"run one statement at a time; this is {len(statements)}")
         if statements[0].expected_result_type == [duckdb.ExpectedResultType.QUERY_RESULT]:
             return con.sql(sql).materialize()
         con.execute(statements[0]).fetchall()
@@ -104,7 +113,7 @@ def relation(con: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelatio
 
 
 class registered:  # noqa: N801 - reads as a verb in a with statement
-    """An Arrow table under a name, for the statements inside the block."""
+    """Make an Arrow table available under a name inside the block."""
 
     def __init__(self, con: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> None:
         self.con, self.name, self.table = con, name, table
@@ -113,5 +122,5 @@ class registered:  # noqa: N801 - reads as a verb in a with statement
         self.con.register(self.name, self.table)
 
     def __exit__(self, *_: object) -> None:
-        with suppress(duckdb.TransactionException):  # an aborted transaction: its error is the one to show
+        with suppress(duckdb.TransactionException):  # after an aborted transaction, whose own error matters
             self.con.unregister(self.name)

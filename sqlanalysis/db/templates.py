@@ -1,9 +1,9 @@
-"""The SQL files: find them, read their headers, render them, put them in order.
+"""The SQL files: find them, read their headers, render them, and sort them by what they use.
 
-One name, one text, unique over all of `sql/`. `sql/tables`, `sql/views`, `sql/metrics/TOPIC`, `sql/lib` and
-`sql/expectations` hold plain SQL, one object a file. `sql/statements` and `sql/page` hold Jinja templates, several
-named queries a file, in which Jinja chooses names and structure only: values are bound parameters. Templates are our
-own; data is never compiled as one.
+Names are unique over all of `sql/`. `sql/tables`, `sql/views`, `sql/metrics/TOPIC`, `sql/lib` and `sql/expectations`
+contain plain SQL, one object per file. `sql/statements` and `sql/page` contain Jinja templates, several named queries
+per file; Jinja inserts names and structure only, and values are bound parameters. Only files of this package are
+compiled as templates, never data.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PLAIN = ("tables", "views", "expectations", *MACROS)
 HEADER = ("summary", "Grain", "Parameters", "Edges", "Source")
 _QUERY = re.compile(r"^-- name: (\w+)\n", re.M)
 _SIGNATURE = re.compile(r"create or replace macro (\w+)\((.*?)\) as( table)?\b", re.S)
-# What stands for a required parameter in the example of a macro.
+# The argument for each required parameter in the example of a macro.
 _SAMPLES = {
     "rel": "'my_run'",
     "baseline": "'old_run'",
@@ -45,11 +45,13 @@ _SAMPLES = {
     "x": "width_px",
     "width": "100",
 }
+# Tests of numbers take one.
+_NUMERIC = ("ks_test", "psi_numeric")
 
 
 @dataclass(frozen=True)
 class Header:
-    """The five comment lines that open the file of an object."""
+    """The five comment lines at the top of the file of an object."""
 
     summary: str
     grain: str
@@ -60,7 +62,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Template:
-    """One object or named query: its folder below `sql/` (with the topic of a metric), its file, its text."""
+    """One object or named query: name, folder below `sql/` (with the topic of a metric), file and text."""
 
     name: str
     folder: str
@@ -74,42 +76,44 @@ class Template:
 
     @property
     def topic(self) -> str:
-        """What `help` lists the object under."""
+        """The topic under which `help` lists the object."""
         return self.folder.rpartition("/")[2]
 
     @property
     def is_plain(self) -> bool:
-        """Whether the text is sent as it is."""
+        """Whether the text is plain SQL, which is not rendered."""
         return self.kind in PLAIN
 
     @property
     def summary(self) -> str:
-        """What it is, in the words of its first comment line."""
+        """Its first comment line."""
         return self.text.partition("\n")[0].removeprefix("--").strip()
 
     @property
     def signature(self) -> str:
         """A macro with its parameters and defaults; empty for everything else."""
-        found = _SIGNATURE.search(self.text)
-        return f"{found[1]}({' '.join(found[2].split())})" if found else ""
+        match = _SIGNATURE.search(self.text)
+        return f"{match[1]}({' '.join(match[2].split())})" if match else ""
 
     @property
     def is_table_macro(self) -> bool:
-        """Whether it is a macro that gives rows."""
-        found = _SIGNATURE.search(self.text)
-        return bool(found and found[3])
+        """Whether it is a table macro."""
+        match = _SIGNATURE.search(self.text)
+        return bool(match and match[3])
 
     @property
     def example(self) -> str:
-        """A call to copy: required parameters filled in."""
+        """A call with sample arguments for the required parameters."""
         if not self.signature:
             return f"from {self.name}"
-        call = f"{self.name}({', '.join(_SAMPLES.get(part, part) for part in required_parameters(self.signature))})"
+        samples = {**_SAMPLES, "expr": "confidence"} if self.name in _NUMERIC else _SAMPLES
+        call = f"{self.name}({', '.join(samples.get(part, part) for part in required_parameters(self.signature))})"
         return f"from {call}" if self.is_table_macro else f"select {call}"
 
 
 def required_parameters(signature: str) -> list[str]:
-    """The parameters without a default; a comma inside brackets does not separate."""
+    """The parameters without a default."""
+    # A comma inside the brackets of a default, such as [1, 3, 5], does not separate parameters.
     parts = re.split(r",(?![^\[]*\])", signature.partition("(")[2].rpartition(")")[0])
     return [part.strip() for part in parts if part.strip() and ":=" not in part]
 
@@ -120,7 +124,7 @@ def ident(name: str) -> str:
 
 
 def literal(text: str) -> str:
-    """A quoted SQL string, for the few places that take no bound parameter."""
+    """A quoted SQL string, for statements that take no bound parameter."""
     return "'" + text.replace("'", "''") + "'"
 
 
@@ -133,9 +137,9 @@ def root() -> Path:
 
 @functools.cache
 def index() -> dict[str, Template]:
-    """Every object and named query by its name, in the order of files."""
-    found = [one for file in sorted(root().rglob("*.sql")) for one in _read(file)]
-    return {one.name: one for one in found}
+    """All objects and named queries by name, in the order of the files."""
+    read = [template for file in sorted(root().rglob("*.sql")) for template in _read(file)]
+    return {template.name: template for template in read}
 
 
 def _read(file: Path) -> Iterator[Template]:
@@ -150,6 +154,7 @@ def _read(file: Path) -> Iterator[Template]:
 
 @functools.cache
 def _environment() -> jinja2.Environment:
+    # Without StrictUndefined a missing name would render as empty text, and the statement could still be valid.
     environment = ImmutableSandboxedEnvironment(
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
@@ -166,7 +171,7 @@ def find(name: str) -> Template:
     """The object or query of that name.
 
     Raises:
-        NotFoundError: there is none; names near matches.
+        NotFoundError: there is none; the message suggests similar names.
     """
     if name not in index():
         raise NotFoundError(f"no SQL file or query {name!r}{near_matches(name, index())}")
@@ -174,40 +179,50 @@ def find(name: str) -> Template:
 
 
 def render(template: str, /, **names: object) -> str:
-    """The exact SQL text of one template; `names` are identifiers and structure, never values.
+    """The SQL text of one template; `names` are identifiers and structure, never values.
 
     Raises:
         NotFoundError: no such template.
         ArgumentError: the template needs a name that was not given.
     """
-    found = find(template)
-    if found.is_plain:
-        return found.text
+    source = find(template)
+    if source.is_plain:
+        return source.text
     try:
         return _compiled(template).render(**names)
     except jinja2.UndefinedError as error:
-        raise ArgumentError(f"{found.name} in sql/{found.folder}/{found.file.name}: {error.message}") from error
+        raise ArgumentError(f"{source.name} in sql/{source.folder}/{source.file.name}: {error.message}") from error
 
 
 def body(text: str) -> str:
-    """SQL without the comment that opens it."""
+    """SQL without the comment at its top."""
     return re.sub(r"\A(--[^\n]*\n)+", "", text)
 
 
 def header(name: str) -> Header:
-    """The five header lines of the file of an object."""
-    found = find(name)
-    lines = [line[2:].strip() for line in found.text.splitlines()[:5] if line.startswith("--")]
+    """The five header lines of the file of an object.
+
+    Raises:
+        NotFoundError: there is no such object.
+        SchemaError: the file does not start with the five lines.
+    """
+    template = find(name)
+    lines = [line[2:].strip() for line in template.text.splitlines()[:5] if line.startswith("--")]
     if len(lines) < 5 or any(not line.startswith(f"{key}:") for line, key in zip(lines[1:], HEADER[1:], strict=True)):
-        raise SchemaError(f"sql/{found.folder}/{name}.sql: the header needs a summary, then {', '.join(HEADER[1:])}")
+        raise SchemaError(f"sql/{template.folder}/{name}.sql: the header needs a summary, then {', '.join(HEADER[1:])}")
     return Header(lines[0], *(line.partition(":")[2].strip() for line in lines[1:]))
 
 
 @functools.cache
-def installed(*kinds: str) -> tuple[Template, ...]:
-    """The objects of these kinds, each after those it uses."""
-    found = {name: one for name, one in index().items() if one.kind in kinds}
-    code = {name: re.sub(r"--[^\n]*|'[^']*'", " ", one.text) for name, one in found.items()}
+def installed(*folders: str) -> tuple[Template, ...]:
+    """The objects in these folders, each after the objects that it uses.
+
+    Raises:
+        SchemaError: objects use each other in a circle.
+    """
+    objects = {name: template for name, template in index().items() if template.kind in folders}
+    # Comments and strings name objects without using them.
+    code = {name: re.sub(r"--[^\n]*|'[^']*'", " ", template.text) for name, template in objects.items()}
     used = re.compile(r"\b(?:from|join)\s+([a-z_][a-z0-9_]*)|\b([a-z_][a-z0-9_]*)\s*\(")
     uses = {name: {a or b for a, b in used.findall(text)} & (code.keys() - {name}) for name, text in code.items()}
     order: list[str] = []
@@ -216,24 +231,24 @@ def installed(*kinds: str) -> tuple[Template, ...]:
         if not ready:
             raise SchemaError(f"sql: these use each other: {sorted(set(uses) - set(order))}")
         order += ready
-    return tuple(found[name] for name in order)
+    return tuple(objects[name] for name in order)
 
 
 def metrics() -> list[Template]:
-    """The public macros that give rows, by name."""
-    found = (one for one in installed(*MACROS) if one.kind == "metrics" and one.is_table_macro)
-    return sorted(found, key=lambda one: one.name)
+    """The public table macros, sorted by name."""
+    public = (macro for macro in installed(*MACROS) if macro.kind == "metrics" and macro.is_table_macro)
+    return sorted(public, key=lambda macro: macro.name)
 
 
 def render_sql(name: str, /, **names: object) -> str:
-    """The text that is sent to DuckDB for one object or query; paste it into any DuckDB shell.
+    """The SQL text of one object or query, as it is sent to DuckDB; it can be pasted into any DuckDB shell.
 
     Args:
         name: such as `accuracy`, `comparable` or `class_table`.
-        names: identifiers that a query asks for, such as `run="resnet18"`.
+        names: identifiers that the query needs, such as `run="resnet18"`.
 
     Raises:
-        NotFoundError: no such object or query; names near matches.
+        NotFoundError: no such object or query; the message suggests similar names.
         ArgumentError: the query needs a name that was not given.
     """
     return render(name, **names)

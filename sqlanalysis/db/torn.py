@@ -1,9 +1,10 @@
-"""Blocks that a checkpoint was writing when the process or the machine stopped.
+"""Blocks that a checkpoint was writing when the process or the machine crashed.
 
-DuckDB writes a checkpoint into free blocks and then a header that points to them. Only blocks of metadata, which hold
-parts of several checkpoints, are written again where they are, with the parts in use unchanged. A stop in the middle of
-such a write leaves a block whose parts in use are whole, old or new alike, and whose checksum fits neither: the file
-does not open, though nothing is lost. Read in DuckDB's `MetadataManager::Flush` and `Checksum`; seen in `tests/faults`.
+DuckDB writes a checkpoint to free blocks, and then a header that points to them. Only metadata blocks, which contain
+parts of several checkpoints, are overwritten in place, and the parts in use do not change. A crash during such a write
+leaves a block whose parts in use are intact, since old and new are equal, but whose checksum is wrong: the file cannot
+be opened, although nothing is lost. Source: DuckDB's `MetadataManager::Flush` and `Checksum`; reproduced in
+`tests/faults`.
 """
 
 from __future__ import annotations
@@ -11,22 +12,22 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-HEADERS = (4096, 8192)  # of 4096 bytes each: checksum, iteration, …; the later iteration counts
+HEADERS = (4096, 8192)  # two headers of 4096 bytes: checksum, iteration, …; the one with the later iteration is valid
 BLOCK_SIZE_AT = 40
-CHECKPOINT_ENTRY, FLUSH_ENTRY = b"d\0ce\0", b"d\0d\xff\xff"  # how the log says that a checkpoint writes from here on
+CHECKPOINT_ENTRY, FLUSH_ENTRY = b"d\0ce\0", b"d\0d\xff\xff"  # log entries at the start of a checkpoint
 TAIL = 128
 PRIME, SEED = 0xBF58476D1CE4E5B9, 5381
 
 
 def checksum(data: bytes) -> int:
-    """DuckDB's checksum of bytes whose number is a multiple of 8."""
+    """DuckDB's checksum of bytes; their number must be a multiple of 8."""
     import numpy as np
 
     return int(np.bitwise_xor.reduce(np.frombuffer(data, "<u8") * np.uint64(PRIME))) ^ SEED
 
 
 def was_checkpointing(log: Path) -> bool:
-    """Whether there is a write-ahead log, and ends where a checkpoint began to write into the file."""
+    """Whether the write-ahead log exists and ends where a checkpoint began to write to the file."""
     if not log.exists():
         return False
     with log.open("rb") as stream:
@@ -36,7 +37,7 @@ def was_checkpointing(log: Path) -> bool:
 
 
 def read_block(file: Path, location: int) -> bytes:
-    """The block at that place, with its checksum in the first 8 bytes."""
+    """The block at that byte offset; its first 8 bytes are the checksum."""
     with file.open("rb") as stream:
         stream.seek(HEADERS[0] + BLOCK_SIZE_AT)
         size = int.from_bytes(stream.read(8), "little")
@@ -45,7 +46,7 @@ def read_block(file: Path, location: int) -> bytes:
 
 
 def write_synced(file: Path, location: int, data: bytes) -> None:
-    """Put these bytes at that place of a file, new or old; they are on the disk when it returns."""
+    """Write bytes at that offset of a file, which is created if missing; they are on the disk when it returns."""
     with file.open("r+b" if file.exists() else "xb") as stream:
         stream.seek(location)
         stream.write(data)

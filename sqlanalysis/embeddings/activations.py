@@ -1,4 +1,4 @@
-"""The activations of a run, read once for neighbors, projection and clusters."""
+"""Read the activations of a run, for neighbors, projection and clusters."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ..runs import run as runs
 
 @dataclass(frozen=True)
 class Points:
-    """Activations of a run: `ids` (n,), ascending, and `vectors` (n, m); `n_left_out` images are not among them."""
+    """Activations of a run: `ids` (n,), ascending, and `vectors` (n, m). `n_left_out` images have been left out."""
 
     ids: np.ndarray
     vectors: np.ndarray
     n_left_out: int = 0
 
     def finite(self) -> Points:
-        """Those without NaN and infinity."""
+        """The points without NaN and infinity."""
         return self._only(np.isfinite(self.vectors).all(axis=1))
 
     def directed(self) -> Points:
-        """Those that have a direction: finite and not zero."""
+        """The points that have a direction: finite and not zero."""
         return self._only(np.isfinite(self.vectors).all(axis=1) & self.vectors.any(axis=1))
 
     def _only(self, kept: np.ndarray) -> Points:
@@ -36,10 +36,10 @@ class Points:
 
     @cached_property
     def digest(self) -> str:
-        """Changes with every image and every bit of an activation."""
-        found = hashlib.sha256(np.ascontiguousarray(self.ids).data)
-        found.update(np.ascontiguousarray(self.vectors).data)
-        return found.hexdigest()
+        """SHA-256 of all image ids and activations, as hexadecimal digits."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.ids).data)
+        digest.update(np.ascontiguousarray(self.vectors).data)
+        return digest.hexdigest()
 
 
 def read_points(con: duckdb.DuckDBPyConnection, run: str) -> Points:
@@ -47,13 +47,13 @@ def read_points(con: duckdb.DuckDBPyConnection, run: str) -> Points:
 
     Raises:
         NotFoundError: no such run.
-        SchemaError: it has none.
+        SchemaError: the run has no activations.
     """
-    found = runs.require(con, run)
+    model = runs.require(con, run).model
     columns = {row[0] for row in fetch(con, "list_columns", ["main", run])}
     if "activation" not in columns:
         hint = "predict again with a layer (load_model(…, layer='layer4'), --layer layer4) under another run name"
-        raise SchemaError(f"run {run!r} of model {found.model} has no activations; {hint}")
+        raise SchemaError(f"run {run!r} of model {model} has no activations; {hint}")
     table = con.sql(render("read_activations", run=run)).to_arrow_table()
     given = table.filter(table["activation"].is_valid())
     if not given.num_rows:

@@ -1,4 +1,4 @@
-"""Images grouped by their activations: k-means."""
+"""Cluster images by their activations, with k-means."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from ..errors import ArgumentError, SchemaError
 from ..runs import run as runs
 from .activations import read_points
 
-IMAGES_PER_CLUSTER = 50  # enough of them to test as a slice
+IMAGES_PER_CLUSTER = 50  # enough to test a cluster as a slice
 MAX_CLUSTERS = 20
-EXACT_LIMIT = 100_000  # above it, k-means works on batches
+EXACT_LIMIT = 100_000  # above it, k-means uses mini-batches
 SILHOUETTE_SAMPLE = 2_000
 
 
 @dataclass(frozen=True, repr=False)
 class Clustered(Result):
-    """What `cluster` did: `k` clusters of `n_images`; `n_left_out` have no activation, or not a finite one.
+    """The result of `cluster`: `k` clusters of `n_images`; `n_left_out` images have no finite activation.
 
-    The silhouette, from -1 to 1, is that of scikit-learn on at most 2,000 images: 1 clusters far apart, 0 none at all.
+    The silhouette of scikit-learn, on at most 2,000 images, is between -1 and 1: 1 for clusters far apart, 0 for none.
     """
 
     run: str
@@ -43,44 +43,44 @@ class Clustered(Result):
 def cluster(
     con: duckdb.DuckDBPyConnection, run: str, k: int | None = None, *, seed: int = 0, name: str = "kmeans"
 ) -> Clustered:
-    """Group the images of a run by their activations; `cluster` in the view `<run>` is a slice for every metric.
+    """Cluster the images of a run by their activations; `cluster` in the view `<run>` can be used as a slice.
 
-    scikit-learn's k-means (k-means++ start, euclidean), on batches for more than 100,000 images.
+    Uses scikit-learn's k-means (k-means++ initialization, Euclidean), with mini-batches above 100,000 images.
 
     Args:
         con: from `connect`, writable.
         run: a run with activations (`load_model(…, layer=…)`).
-        k: how many clusters; default one per 50 images, at least 2 and at most 20.
-        seed: makes the clusters repeatable.
+        k: number of clusters; default: one per 50 images, at least 2 and at most 20.
+        seed: makes the clusters reproducible.
         name: name of the clustering; an earlier one of that name is replaced. The view shows the newest.
 
     Returns:
-        Counts, seconds and how well clusters are apart. Writes `clusters` and `cluster_specs`. Images that are answered
-        later have no cluster until the next call.
+        Counts, seconds and the silhouette. Writes `clusters` and `cluster_specs`. Images that are predicted later have
+        no cluster until the next call.
 
     Raises:
-        ArgumentError: k is less than 1, or more than there are activations.
+        ArgumentError: k is less than 1, or larger than the number of activations.
         NotFoundError: no such run.
         SchemaError: the run has no activations, or is derived from other runs.
     """
     start = time.perf_counter()
     points = read_points(con, run).finite()
     ids, vectors, n_left_out = points.ids, points.vectors, points.n_left_out
-    found = runs.require(con, run)
-    if found.members is not None:
-        raise SchemaError(f"run {run!r} is a view of other runs; cluster the one it is derived from")
+    spec = runs.require(con, run)
+    if spec.members is not None:
+        raise SchemaError(f"run {run!r} is derived from other runs; cluster one of these")
     if k is None:
         k = min(max(2, len(ids) // IMAGES_PER_CLUSTER), MAX_CLUSTERS, len(ids))
     if not 1 <= k <= len(ids):
-        raise ArgumentError(f"run {run!r} has {len(ids)} finite activations, so k is from 1 to that, not {k}")
+        raise ArgumentError(f"k must be from 1 to {len(ids)}, the number of finite activations of {run!r}, not {k}")
     method, groups, distances = _kmeans(vectors, k, seed)
     silhouette = _silhouette(vectors, groups, seed)
     inertia = float(np.square(distances, dtype=np.float64).sum())
-    params = {"layer": found.layer, "k": k, "metric": "euclidean", "inertia": inertia, "silhouette": silhouette}
+    params = {"layer": spec.layer, "k": k, "metric": "euclidean", "inertia": inertia, "silhouette": silhouette}
     table = pa.table({"image_id": ids, "cluster": groups, "distance": distances})
     with transaction(con), registered(con, "clustered", table):
-        for one in ("clusters", "cluster_specs"):
-            execute(con, "delete_clustering", [run, name], table=one).fetchall()
+        for written in ("clusters", "cluster_specs"):
+            execute(con, "delete_clustering", [run, name], table=written).fetchall()
         execute(con, "insert_clusters", [run, name]).fetchall()
         execute(con, "insert_cluster_spec", [run, name, method, json.dumps(params), seed]).fetchall()
         execute(con, "add_cluster_column", run=run).fetchall()
@@ -90,19 +90,19 @@ def cluster(
 
 
 def _kmeans(vectors: np.ndarray, k: int, seed: int) -> tuple[str, np.ndarray, np.ndarray]:
-    """Name of the method, cluster (n,) and distance to its center (n,) of every vector."""
+    """Name of the method; cluster (n,) and distance to its center (n,) of every vector."""
     from sklearn.cluster import KMeans, MiniBatchKMeans
 
     method = KMeans if len(vectors) <= EXACT_LIMIT else MiniBatchKMeans
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # fewer distinct vectors than k: some clusters stay empty
-        found = method(n_clusters=k, random_state=seed).fit(vectors)
-    distances = np.linalg.norm(vectors - found.cluster_centers_[found.labels_], axis=1)
-    return method.__name__, found.labels_.astype(np.int32), distances.astype(np.float32)
+        warnings.simplefilter("ignore")  # with fewer distinct vectors than k, some clusters stay empty
+        fitted = method(n_clusters=k, random_state=seed).fit(vectors)
+    distances = np.linalg.norm(vectors - fitted.cluster_centers_[fitted.labels_], axis=1)
+    return method.__name__, fitted.labels_.astype(np.int32), distances.astype(np.float32)
 
 
 def _silhouette(vectors: np.ndarray, groups: np.ndarray, seed: int) -> float | None:
-    """How much nearer images are to their cluster than to the next one; NULL when there is but one, or nothing else."""
+    """Mean silhouette of a sample; None if the sample has only one cluster, or one cluster per image."""
     from sklearn.metrics import silhouette_score
 
     sample = np.random.default_rng(seed).permutation(len(vectors))[:SILHOUETTE_SAMPLE]

@@ -1,4 +1,4 @@
-"""Exact nearest neighbors of images by the cosine distance of their activations: found once, kept in the file."""
+"""Exact nearest neighbors of images by the cosine distance of their activations, stored in the file."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from ..errors import ArgumentError, SchemaError
 from .activations import Points, read_points
 
 EMBEDDING = "activation"
-# A neighbor is one double while it is sought: its distance in whole billionths, times SPAN, plus its index. So the
-# smallest are the nearest, ties go to the lower index, and rounding makes equal directions tie on every machine.
+# During the search a neighbor is one double: its distance in whole billionths, times SPAN, plus its index. The smallest
+# doubles are the nearest neighbors, ties go to the lower index, and rounding makes equal directions tie on any machine.
 BILLION = 10**9
-SPAN = 2**22  # 2 * BILLION * SPAN < 2**53
-TILE = 1024  # points compared with as many at once: 8 MB
+SPAN = 2**22  # largest number of images; 2 * BILLION * SPAN < 2**53, so the double is exact
+TILE = 1024  # points per side of a block of distances, which takes 8 MB
 
 
 @dataclass(frozen=True, repr=False)
 class FoundNeighbors(Result):
-    """What `find_neighbors` did: `n_images` have `k` neighbors each.
+    """The result of `find_neighbors`: `n_images` have `k` neighbors each.
 
-    `n_left_out` images have none: they have no activation, or one that is zero and so has no direction. `computed` is
-    False when the neighbors in the file were already those of these activations.
+    `n_left_out` images have no neighbors, because they have no activation, or a zero one without direction. `computed`
+    is False if the neighbors in the file were already up to date.
     """
 
     run: str
@@ -51,10 +51,11 @@ class Graph:
 
 
 def find_neighbors(con: duckdb.DuckDBPyConnection, run: str, k: int = 15) -> FoundNeighbors:
-    """Find the nearest images of every image of a run, exactly, by the cosine distance of their activations.
+    """Find the exact nearest neighbors of every image of a run, by the cosine distance of their activations.
 
-    They are the rows of `knn_graph(run, k)`, to the last digit, some hundred times faster. Nothing is computed when the
-    file already holds as many of the same activations; those of other activations, or of fewer images, are replaced.
+    The result equals the rows of `knn_graph(run, k)` to the last digit, and is about a hundred times faster. Nothing is
+    computed if the file already has `k` neighbors of the same activations; neighbors of other activations, or of fewer
+    images, are replaced.
 
         find_neighbors(con, "resnet18")
         metric(con, "near_duplicates", "resnet18_neighbors", max_distance=0.02)
@@ -62,11 +63,11 @@ def find_neighbors(con: duckdb.DuckDBPyConnection, run: str, k: int = 15) -> Fou
     Args:
         con: from `connect`, writable.
         run: a run with activations (`load_model(…, layer=…)`).
-        k: how many neighbors of each image; as many as there are when fewer.
+        k: number of neighbors per image; all other images if there are fewer.
 
     Returns:
         Counts and seconds. Writes `neighbors` and the view `<run>_neighbors`: image_id, neighbor_id, rank from 1,
-        distance from 0 to 2 in 9 decimals, ties in order of image_id.
+        distance from 0 to 2 with 9 decimals, ties in order of image_id.
 
     Raises:
         ArgumentError: k is less than 1.
@@ -75,18 +76,18 @@ def find_neighbors(con: duckdb.DuckDBPyConnection, run: str, k: int = 15) -> Fou
     """
     start = time.perf_counter()
     if k < 1:
-        raise ArgumentError(f"k is 1 or more, not {k}")
+        raise ArgumentError(f"k must be 1 or more, not {k}")
     points = read_points(con, run).directed()
     graph, computed = keep_graph(con, run, points, k)
-    n, found = graph.indices.shape
-    return FoundNeighbors(run, found, n, points.n_left_out, computed, time.perf_counter() - start)
+    n, n_neighbors = graph.indices.shape
+    return FoundNeighbors(run, n_neighbors, n, points.n_left_out, computed, time.perf_counter() - start)
 
 
 def keep_graph(con: duckdb.DuckDBPyConnection, run: str, points: Points, k: int) -> tuple[Graph, bool]:
-    """The k nearest neighbors of the points of a run: those in the file when they are of these very points, else new.
+    """The k nearest neighbors of the points of a run: from the file if they are up to date, else computed and stored.
 
     Returns:
-        The graph, and whether it had to be computed.
+        The graph, and whether it was computed.
     """
     k = max(0, min(k, len(points.ids) - 1))
     graph = stored_graph(con, run, points, k)
@@ -98,7 +99,7 @@ def keep_graph(con: duckdb.DuckDBPyConnection, run: str, points: Points, k: int)
 
 
 def stored_graph(con: duckdb.DuckDBPyConnection, run: str, points: Points, k: int) -> Graph | None:
-    """The k nearest neighbors in the file, or None unless they are of these very points."""
+    """The k nearest neighbors in the file; None if there are fewer, or if they belong to other activations."""
     spec = fetch(con, "read_neighbor_spec", [run])
     if not spec or spec[0][0] < k or spec[0][1] != points.digest:
         return None
@@ -113,19 +114,25 @@ def stored_graph(con: duckdb.DuckDBPyConnection, run: str, points: Points, k: in
 def nearest(vectors: np.ndarray, k: int, tile: int = TILE) -> Graph:
     """The exact k nearest neighbors of each vector by cosine distance, ties to the lower index.
 
-    Every pair is compared once, in double precision, tile by tile: memory is that of the vectors and of a few tiles.
+    Compares every pair once, in double precision and in tiles, so memory is that of the vectors and a few tiles.
 
     Args:
         vectors: (n, m) floats, none of them zero, n at most 4,194,304.
-        k: how many, itself not counted; at most n - 1.
-        tile: how many vectors are compared with as many others at once.
+        k: number of neighbors, without the vector itself; at most n - 1.
+        tile: number of vectors per side of a tile.
+
+    Returns:
+        Indices (int64) and distances (float64), both (n, k).
+
+    Raises:
+        SchemaError: more than 4,194,304 vectors.
     """
     import torch
 
     from ..models import device as devices
 
     if len(vectors) > SPAN:
-        raise SchemaError(f"{len(vectors)} images are too many to compare them all; {SPAN} is the most")
+        raise SchemaError(f"{len(vectors)} images are too many for an exact comparison; the limit is {SPAN}")
     units = torch.tensor(vectors, dtype=torch.float64)
     units /= units.norm(dim=1, keepdim=True)
     indices = torch.arange(len(units), dtype=torch.float64)
@@ -136,19 +143,20 @@ def nearest(vectors: np.ndarray, k: int, tile: int = TILE) -> Graph:
         keys = torch.add(indices[others], gaps, alpha=SPAN)
         return keys.topk(min(k, keys.shape[1]), largest=False, sorted=False).values
 
-    def compare(one: slice, other: slice) -> list[tuple[slice, torch.Tensor]]:
-        gaps = torch.addmm(whole, units[one], units[other].T, alpha=-BILLION).round_()
-        if one is other:
-            return [(one, smallest(gaps.fill_diagonal_(torch.inf), one))]
-        return [(one, smallest(gaps, other)), (other, smallest(gaps.T, one))]
+    def compare(left: slice, right: slice) -> list[tuple[slice, torch.Tensor]]:
+        # One product gives the neighbors of both sides: BILLION * (1 - cosine), and its transpose.
+        gaps = torch.addmm(whole, units[left], units[right].T, alpha=-BILLION).round_()
+        if left is right:
+            return [(left, smallest(gaps.fill_diagonal_(torch.inf), left))]
+        return [(left, smallest(gaps, right)), (right, smallest(gaps.T, left))]
 
     parts = [slice(start, start + tile) for start in range(0, len(units), tile)]
     pairs = itertools.combinations_with_replacement(parts, 2)
     threads = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(devices.count_cores(), "compare", initializer=devices.use_one_thread) as pool:
-            for found in pool.map(compare, *zip(*pairs, strict=True)):
-                for part, nearer in found:
+            for results in pool.map(compare, *zip(*pairs, strict=True)):
+                for part, nearer in results:
                     best[part] = torch.cat([best[part], nearer], dim=1).topk(k, largest=False).values
     finally:
         torch.set_num_threads(threads)

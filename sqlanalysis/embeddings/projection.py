@@ -1,4 +1,4 @@
-"""From activations to a map: UMAP over exact neighbors, or PCA."""
+"""Project activations to two dimensions, with UMAP over exact neighbors or with PCA."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from .neighbors import Graph, keep_graph, stored_graph
 METHODS = ("umap", "pca")
 EXACT_LIMIT = 50_000  # above it, umap-learn's own approximate neighbors are faster
 TRUST_SAMPLE = 2_000
-SPECTRAL_MINIMUM = 10  # UMAP's spectral start needs more points than dimensions
+SPECTRAL_MINIMUM = 10  # UMAP's spectral initialization needs more points than dimensions
 
 
 @dataclass(frozen=True, repr=False)
 class Projected(Result):
-    """What `project` did: `n_images` are on the map, `n_left_out` have no activation, or by UMAP one that is zero.
+    """The result of `project`: `n_images` have coordinates; `n_left_out` have no activation, or a zero one with UMAP.
 
-    Trustworthiness is that of scikit-learn, on at most 2,000 images, by the distance that the method is about.
+    Trustworthiness is that of scikit-learn, on at most 2,000 images, for the distance that the method uses.
     """
 
     run: str
@@ -50,35 +50,35 @@ def project(
     min_dist: float = 0.1,
     name: str | None = None,
 ) -> Projected:
-    """Put the images of a run on a plane; x and y appear in the view `<run>`.
+    """Project the images of a run to two dimensions; x and y are columns of the view `<run>`.
 
-    UMAP takes the cosine distance, as `similar_to`, `knn_graph` and `neighbors` do; PCA is about Euclidean distance.
-    The neighbors that UMAP needs are those of `find_neighbors`: taken from the file, or found and kept there.
+    UMAP uses the cosine distance, like `similar_to`, `knn_graph` and `neighbors`; PCA uses the Euclidean distance. The
+    neighbors that UMAP needs are those of `find_neighbors`: read from the file, or computed and stored there.
 
     Args:
         con: from `connect`, writable.
         run: a run with activations (`load_model(…, layer=…)`).
         method: "umap", or "pca".
-        seed: makes UMAP repeatable.
-        n_neighbors: UMAP's size of a neighborhood; at least 2, more than there are other images are cut.
-        min_dist: UMAP's least distance between points.
-        name: name of the projection, default the method; an earlier one of that name is replaced.
+        seed: makes UMAP reproducible.
+        n_neighbors: size of UMAP's neighborhoods, at least 2; limited to the number of other images.
+        min_dist: UMAP's smallest distance between points, from 0 to 1.
+        name: name of the projection; default: the method. An earlier one of that name is replaced.
 
     Returns:
-        Counts, seconds and how well neighborhoods are kept. Writes `projections`, `projection_specs`, and for UMAP
-        `neighbors` (up to 50,000 images; above, unless they are there, umap-learn's approximate ones are not kept).
-        An image without an activation has no x and y; nor, by UMAP, has one whose activation is zero.
+        Counts, seconds and trustworthiness. Writes `projections`, `projection_specs`, and for UMAP `neighbors`; above
+        50,000 images UMAP uses stored neighbors, or else approximate ones that are not stored. Images without an
+        activation have no x and y; with UMAP, neither have images whose activation is zero.
 
     Raises:
-        ArgumentError: no such method, or a parameter out of range.
+        ArgumentError: unknown method, or a parameter out of range.
         NotFoundError: no such run.
-        SchemaError: the run has no activations, or fewer than three, or something else has the name `<run>_neighbors`.
+        SchemaError: the run has fewer than three activations, or another object has the name `<run>_neighbors`.
     """
     start = time.perf_counter()
     if method not in METHODS:
         raise ArgumentError(f"no method {method!r}{near_matches(method, METHODS)}")
     if n_neighbors < 2 or not 0 <= min_dist <= 1:
-        raise ArgumentError(f"n_neighbors is 2 or more, min_dist from 0 to 1; here {n_neighbors} and {min_dist}")
+        raise ArgumentError(f"n_neighbors must be 2 or more, min_dist from 0 to 1, not {n_neighbors} and {min_dist}")
     points = read_points(con, run)
     points = points if method == "pca" else points.directed()
     n = len(points.ids)
@@ -118,12 +118,12 @@ def _umap(vectors: np.ndarray, graph: Graph | None, seed: int, n_neighbors: int,
         warnings.simplefilter("ignore")
         import umap
 
-        given: dict[str, Any] = {}
+        options: dict[str, Any] = {}
         if graph is not None:  # umap-learn counts the point itself as its first neighbor
             itself = np.arange(len(vectors))[:, None]
             indices = np.hstack([itself, graph.indices])[:, :n_neighbors]
             distances = np.hstack([0.0 * itself, graph.distances])[:, :n_neighbors].astype(np.float32)
-            given["precomputed_knn"] = (indices, distances, None)
+            options["precomputed_knn"] = (indices, distances, None)
         mapper = umap.UMAP(
             n_neighbors=n_neighbors,
             min_dist=min_dist,
@@ -132,11 +132,11 @@ def _umap(vectors: np.ndarray, graph: Graph | None, seed: int, n_neighbors: int,
             disconnection_distance=np.inf,
             init="spectral" if len(vectors) > SPECTRAL_MINIMUM else "random",
             random_state=seed,
-            n_jobs=1,
-            **given,
+            n_jobs=1,  # UMAP is reproducible with one thread only
+            **options,
         )
-        found: np.ndarray = mapper.fit_transform(vectors)
-    return found.astype(np.float32)
+        xy: np.ndarray = mapper.fit_transform(vectors)
+    return xy.astype(np.float32)
 
 
 def _pca(vectors: np.ndarray, seed: int) -> np.ndarray:
@@ -147,7 +147,7 @@ def _pca(vectors: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _trustworthiness(vectors: np.ndarray, xy: np.ndarray, seed: int, metric: str) -> float | None:
-    """How far neighbors on the map are neighbors in the activations: 1 is best."""
+    """To what extent neighbors on the map are neighbors by their activations, from 0 to 1; None for too few points."""
     from sklearn.manifold import trustworthiness
 
     sample = np.random.default_rng(seed).permutation(len(vectors))[:TRUST_SAMPLE]

@@ -1,4 +1,4 @@
-"""Expectations for CI: queries whose rows are violations, ready ones of `sql/expectations` and the user's own files."""
+"""Expectations for CI: queries whose rows are violations, from `sql/expectations` and from the user's files."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from ..errors import ArgumentError, NotFoundError, QueryError, SchemaError, near
 from ..runs import run as runs
 from .junit import Expectation, to_junit
 
-SHOWN = 5  # violations kept of each expectation
+SHOWN = 5  # violations that a result keeps
 _ALWAYS = ("sound_run", "whole_run", "sound_database")
-_BATCH = 8192  # rows held at once while violations are counted
+_BATCH = 8192  # rows in memory while violations are counted
 _SEVERITIES = {"error": "fail", "warn": "warn"}
 _KEY = re.compile(rf"(severity|{'|'.join(templates.HEADER[1:])}):\s*(.*)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, repr=False)
 class Checked(Result):
-    """What was checked, and how it came out; `passed` when nothing failed and everything could be run."""
+    """The result of `check`: the run and one `Expectation` per query."""
 
     run: str | None
     results: tuple[Expectation, ...]
 
     @property
     def passed(self) -> bool:
-        """Whether every expectation holds; warnings do not count."""
+        """Whether every expectation could be run and holds; warnings do not count."""
         return all(result.status in ("pass", "warn") for result in self.results)
 
 
@@ -53,34 +53,36 @@ def check(
     max_ece: float | None = None,
     junit: str | Path | None = None,
 ) -> Checked:
-    """Check a run against expectations: the gate of a CI job. Reads the file, writes only `junit`.
+    """Check a run against expectations, as the gate of a CI job. Reads the file and writes only `junit`.
 
-    Always checked are that the run is sound (`sound_run`), and as warnings that all its images count (`whole_run`) and
-    that the tables of the file fit together (`sound_database`). `render_sql("min_accuracy")` shows a ready expectation.
+    Three expectations are always checked: `sound_run`, that the rows of the run are valid; and as warnings `whole_run`,
+    that all its images count, and `sound_database`, that the tables of the file are consistent. `sqlanalysis render-sql
+    min_accuracy` prints a built-in expectation.
 
     Args:
-        con: from `connect`; reading only is enough.
-        expectations: files of SQL, or folders of them (`*.sql`). Each holds one query whose rows are violations; when
-            it has a boolean column `violated`, rows where that is false do not count. A column `message` is shown. The
-            comment at its top says what is expected, and in a line `-- severity: warn` that it only warns. `$run`
-            and `$baseline` stand for names, as in `from accuracy($run)`, the other options of this function for
-            numbers.
-        run: a run, or another relation with the columns of one; the newest finished run when None.
-        min_accuracy: share that the lower end of the 95 % Wilson interval must reach.
-        baseline: a run that this one must not be worse than: it fails when the two do not compare (view `comparable`),
-            or when a drop of accuracy is established by `verdict`: paired 95 % interval and McNemar's exact test.
-        allow_drop: share of accuracy that may be lost against the baseline; only a drop beyond it fails.
-        max_errors: how many images may have failed: a share of them when below 1, else a count.
-        max_ece: largest expected calibration error, in 15 bins. Its upward bias at small n is reported, not subtracted.
-        junit: an XML file to write in the format of JUnit.
+        con: from `connect`; read-only is sufficient.
+        expectations: SQL files, or folders of them (`*.sql`). Each file contains one query whose rows are violations.
+            If there is a boolean column `violated`, rows where it is false do not count. A column `message` is shown.
+            The comment at the top says what is expected; with a line `-- severity: warn` violations only warn. `$run`
+            and `$baseline` stand for names, as in `from accuracy($run)`, and `$min_accuracy`, `$allow_drop`,
+            `$max_errors` and `$max_ece` for the numbers given here.
+        run: a run, or another relation with the columns of one; None means the newest finished run.
+        min_accuracy: value from 0 to 1 that the lower end of the 95 % Wilson interval of accuracy must reach.
+        baseline: a run that this one must not be worse than. The check fails if the two are not comparable (view
+            `comparable`), or if `verdict` establishes a drop of accuracy (paired 95 % interval, exact McNemar test).
+        allow_drop: drop of accuracy against the baseline that is allowed, from 0 to 1; only a larger drop fails.
+        max_errors: number of images that may have failed; below 1, their share.
+        max_ece: largest allowed expected calibration error, in 15 bins. Its upward bias at small n is reported, not
+            subtracted.
+        junit: path of a JUnit XML file to write.
 
     Returns:
-        `Checked`: run, passed, and one `Expectation` each: status, number of violations, message, first rows.
+        Run, `passed`, and one `Expectation` per query: status, number of violations, message, first rows.
 
     Raises:
-        ArgumentError: a bound that is not a number or out of range, or a run as its own baseline.
-        NotFoundError: no such file, folder, run or baseline (names near matches), or nothing to check.
-        SchemaError: an existing `junit` file that is not XML.
+        ArgumentError: a bound is not a number or out of range, or the run is its own baseline.
+        NotFoundError: no such file, folder, run or baseline (the message suggests similar names), or nothing to check.
+        SchemaError: `junit` exists and is not XML.
         QueryError: a transaction is open on this connection.
     """
     bounds = {"min_accuracy": min_accuracy, "allow_drop": allow_drop, "max_errors": max_errors, "max_ece": max_ece}
@@ -89,7 +91,7 @@ def check(
     files = _files(expectations)
     asked = [name for name in ("min_accuracy", "max_errors", "max_ece") if bounds[name] is not None]
     asked += ["no_regression"] * (baseline is not None)
-    with statements.transaction(con):
+    with statements.transaction(con):  # raises if one is open, in which every expectation would fail
         run = _choose(con, run, baseline)
     if run is None and (asked or not files):
         raise NotFoundError("no finished run with predictions to check; name one (run=), or predict first")
@@ -107,15 +109,16 @@ def _check_bounds(bounds: dict[str, float | None], baseline: str | None) -> None
     for name, value in bounds.items():
         if value is None:
             continue
+        # bool is a subclass of int.
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise ArgumentError(f"{name} is a number, not {value!r}")
+            raise ArgumentError(f"{name} must be a number, not {value!r}")
         if name == "max_errors":
             if not value >= 0 or (value > 1 and value % 1 != 0):
-                raise ArgumentError(f"max_errors is a count, or a share below 1, not {value}")
+                raise ArgumentError(f"max_errors must be a count, or a share below 1, not {value}")
         elif not 0 <= value <= 1:
-            raise ArgumentError(f"{name} is a share from 0 to 1, such as 0.9 for 90 %, not {value}")
+            raise ArgumentError(f"{name} must be from 0 to 1, such as 0.9 for 90 %, not {value}")
     if bounds["allow_drop"] and baseline is None:
-        raise ArgumentError("allow_drop says what may be lost against a baseline; name one (baseline=)")
+        raise ArgumentError("allow_drop needs a baseline; name one (baseline=)")
 
 
 def _check_report(file: Path) -> Path:
@@ -127,21 +130,21 @@ def _check_report(file: Path) -> Path:
 
 
 def _files(expectations: str | Path | Iterable[str | Path]) -> dict[str, Path]:
-    """Every file of the user's, by the name it is shown with."""
-    found: dict[str, Path] = {}
-    for one in [expectations] if isinstance(expectations, str | Path) else expectations:
-        path = Path(one).expanduser()
+    """The user's files, by the name that results show."""
+    files: dict[str, Path] = {}
+    for given in [expectations] if isinstance(expectations, str | Path) else expectations:
+        path = Path(given).expanduser()
         inside = sorted(file for file in path.rglob("*.sql") if file.is_file()) if path.is_dir() else [path]
         if not inside:
             raise NotFoundError(f"no .sql file in {path}")
         if not path.exists():
             raise NotFoundError(f"no file or folder {path}")
-        found |= {str(file): file for file in inside}
-    return found
+        files |= {str(file): file for file in inside}
+    return files
 
 
 def _choose(con: duckdb.DuckDBPyConnection, run: str | None, baseline: str | None) -> str | None:
-    """The run to check: the one named, or the newest finished one."""
+    """The run to check: as given, or the newest finished run."""
     known = [row[0] for row in statements.fetch(con, "list_relations")]
     for name in (run, baseline):
         if name is not None and name not in known:
@@ -158,13 +161,14 @@ def _evaluate(con: duckdb.DuckDBPyConnection, name: str, query: str | Path, give
     started = time.perf_counter()
     name, meaning = one_line(name), ""
     try:
+        # Editors on Windows may write a byte order mark.
         text = query.read_text(encoding="utf-8-sig") if isinstance(query, Path) else query
         meaning, severity = _comment(text)
         n, columns, rows = _violations(con, text, given)
     except (duckdb.Error, QueryError, OSError, UnicodeDecodeError) as error:
         return Expectation(name, meaning, "error", one_line(error), None, seconds=time.perf_counter() - started)
     facts = dict(zip(columns, rows[0], strict=True)).get("message") if rows else None
-    message = facts or meaning or ("rows that should not be" if n else "")
+    message = facts or meaning or ("rows that should not exist" if n else "")
     return Expectation(
         name,
         meaning,
@@ -178,7 +182,7 @@ def _evaluate(con: duckdb.DuckDBPyConnection, name: str, query: str | Path, give
 
 
 def _comment(text: str) -> tuple[str, str]:
-    """The meaning and the severity that the comment at the top of a query states."""
+    """Meaning and severity, from the comment at the top of a query."""
     meaning: list[str] = []
     keys: dict[str, str] = {}
     for line in text.splitlines():
@@ -188,30 +192,30 @@ def _comment(text: str) -> tuple[str, str]:
         key = _KEY.fullmatch(words)
         if key:
             keys[key[1].lower()] = key[2].strip().lower()
-        elif not keys.keys() - {"severity"}:
+        elif not keys.keys() - {"severity"}:  # the meaning ends where the header lines begin
             meaning.append(words)
     severity = keys.get("severity", "error")
     if severity not in _SEVERITIES:
-        raise QueryError(f"severity is {' or '.join(_SEVERITIES)}, not {severity!r}")
+        raise QueryError(f"severity must be {' or '.join(_SEVERITIES)}, not {severity!r}")
     return one_line(" ".join(meaning)), severity
 
 
 def _violations(
     con: duckdb.DuckDBPyConnection, text: str, given: dict[str, Any]
 ) -> tuple[int, tuple[str, ...], tuple[tuple[Any, ...], ...]]:
-    """How many rows of a query are violations, its columns, and the first of them; its first row when there is none."""
+    """Number of violations, columns, and the first violations of a query, or its first row if there are none."""
     parsed = con.extract_statements(text)
-    kinds = [statement.type.name for statement in parsed]
-    if kinds != ["SELECT"]:
-        raise QueryError(f"an expectation is one SELECT, this is {', '.join(kinds) or 'empty'}")
+    types = [statement.type.name for statement in parsed]
+    if types != ["SELECT"]:
+        raise QueryError(f"an expectation must be one SELECT, this is {', '.join(types) or 'empty'}")
     wanted = parsed[0].named_parameters
     unknown = sorted(wanted - given.keys())
     if unknown:
-        raise QueryError(f"${unknown[0]} is not given; there are: {', '.join('$' + name for name in given)}")
+        raise QueryError(f"${unknown[0]} is not given; available: {', '.join('$' + name for name in given)}")
     rows: list[tuple[Any, ...]] = []
     first: list[tuple[Any, ...]] = []
     n = 0
-    statements.execute(con, "begin_read_only")  # a SELECT may hold an INSERT in its WITH
+    statements.execute(con, "begin_read_only")  # a SELECT may contain an INSERT in its WITH
     try:
         relation = con.sql(parsed[0], params={name: given[name] for name in wanted} or None)
         with relation.to_arrow_reader(_BATCH) as reader:
@@ -226,7 +230,7 @@ def _violations(
 
 
 def _bad(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """The violations among the rows: all, or those whose column `violated` is not false; NULL is no proof."""
+    """The violations: all rows, or those where the column `violated` is not false; NULL counts as a violation."""
     column = batch.schema.get_field_index("violated")
     if column < 0 or not pa.types.is_boolean(batch.schema.field(column).type):
         return batch

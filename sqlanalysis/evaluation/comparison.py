@@ -1,4 +1,4 @@
-"""Is one run better than another, where, and is that established: two runs over the same images."""
+"""Compare a run with a baseline over the same images: which is better, where, and whether that is established."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ..runs import run as runs
 
 @dataclass(frozen=True, repr=False)
 class Comparison(Result):
-    """What `compare` found; every difference is run − baseline.
+    """The result of `compare`; every difference is run − baseline.
 
-    Relations are computed and kept: `.df()`, `.fetchall()`, or print them.
+    The relations are already computed: use `.df()` or `.fetchall()`, or print them.
     """
 
     run: str
@@ -43,32 +43,35 @@ def compare(
     seed: int = 0,
     force: bool = False,
 ) -> Comparison:
-    """Say whether a run is better than its baseline on the same images, and where; writes nothing.
+    """Determine whether a run is better than its baseline on the same images, and where; writes nothing.
 
-        found = compare(con, "resnet50", "resnet18")
-        print(found, found.scores, found.classes)
+        result = compare(con, "resnet50", "resnet18")
+        print(result, result.scores, result.classes)
 
     Args:
-        con: a connection made by `connect`.
-        run: the run in question.
-        baseline: the run to beat.
-        level: of the intervals. Of runs that are equally good, at most 1 - level are called better or worse.
-        seed: of the bootstrap.
-        force: compare the images that both have answered, although view `comparable` says why not to.
+        con: from `connect`.
+        run: the run.
+        baseline: the run to compare with.
+        level: confidence level of the intervals. If two runs are equally good, the probability that one is called
+            better or worse is at most 1 - level.
+        seed: seed of the bootstrap.
+        force: compare the images that both runs have answered even if the view `comparable` gives a reason not to.
 
     Returns:
-        The sentence of `verdict`, whether it is established, the number of images, and the rows of `paired_bootstrap`
-        (`scores`: accuracy, balanced accuracy, macro F1), `mcnemar`, `agreement` (churn), `compare_classes` and
-        `flips` (the worst 50), as these macros give them in SQL. Shares are fractions; a point in the sentence is 0.01.
+        The sentence of `verdict`, whether the difference is established, the number of images, and the rows of
+        `paired_bootstrap` (`scores`: accuracy, balanced accuracy, macro F1), `mcnemar`, `agreement` (churn),
+        `compare_classes` and `flips` (the worst 50), with the columns of these macros. Shares are fractions; a point
+        in the sentence is 0.01.
 
     Raises:
-        ArgumentError: a level outside 0 to 1, or a run as its own baseline.
-        NotFoundError: no such run; names near matches.
-        SchemaError: the runs do not compare; the message says why, and whether `force` helps.
+        ArgumentError: the level is not between 0 and 1, or the run is its own baseline.
+        NotFoundError: no such run; the message suggests similar names.
+        SchemaError: the runs are not comparable; the message gives the reason, and whether `force` helps.
     """
     if not 0 < level < 1:
-        raise ArgumentError(f"level {level} is not between 0 and 1; give a share, such as 0.95")
+        raise ArgumentError(f"level must be between 0 and 1, such as 0.95, not {level}")
     _check(con, runs.require(con, run).run, runs.require(con, baseline).run, force)
+    # Temporary tables, so that the views of the runs are computed once and not once per metric.
     tables = {run: "_compared_run", baseline: "_compared_baseline"}
 
     def rows(metric: str, **values: object) -> duckdb.DuckDBPyRelation:
@@ -97,7 +100,7 @@ def compare(
 
 
 def _check(con: duckdb.DuckDBPyConnection, run: str, baseline: str, force: bool) -> None:
-    """Refuse what does not compare."""
+    """Raise an error if the runs are not comparable."""
     if run == baseline:
         raise ArgumentError(f"{run!r} is its own baseline; name another run")
     reason, n_both = statements.fetch(con, "read_comparable", [run, baseline])[0]
@@ -106,6 +109,6 @@ def _check(con: duckdb.DuckDBPyConnection, run: str, baseline: str, force: bool)
     way = (
         f"force=True, --force compares the {n_both:,} images that both have answered"
         if n_both
-        else "not even by force: it takes labeled images that both have answered, in one label space"
+        else "not even with force: that needs labeled images that both have answered, in one label space"
     )
-    raise SchemaError(f"{run!r} and {baseline!r} do not compare: {reason} ({way})")
+    raise SchemaError(f"{run!r} and {baseline!r} are not comparable: {reason} ({way})")

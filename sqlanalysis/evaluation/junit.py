@@ -1,4 +1,4 @@
-"""How one expectation came out, as text for people and as JUnit XML for CI."""
+"""The result of one expectation, as text for people and as JUnit XML for CI."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..core.results import Result
 from ..core.text import one_line
 
 COLUMNS, WIDTH = 8, 40  # of the table of violations
 
 
-@dataclass(frozen=True)
-class Expectation:
-    """How one expectation came out.
+@dataclass(frozen=True, repr=False)
+class Expectation(Result):
+    """The result of one expectation.
 
     Attributes:
-        name: path of the file, or name of the ready one.
+        name: path of the file, or name of the built-in expectation.
         meaning: what the comment at the top of the query says.
-        status: pass, warn (violated, with severity warn), fail, or error (it could not be run).
-        message: the facts, where the query gives them in a column `message`; else the meaning; or the error.
-        n_violations: how many rows; None where it could not be run.
-        columns: of the rows.
+        status: pass, warn (violated, with severity warn), fail, or error (the query could not be run).
+        message: the column `message` of the query if it has one, else the meaning; or the error.
+        n_violations: number of violations; None if the query could not be run.
+        columns: names of the columns of `rows`.
         rows: the first violations.
-        seconds: that it took.
+        seconds: elapsed time.
     """
 
     name: str
@@ -38,7 +39,7 @@ class Expectation:
 
 
 def describe_rows(result: Expectation) -> list[str]:
-    """The first violations as lines of text, the names of the columns first; nothing where the message says it all."""
+    """The first violations as lines of text below the column names; empty if the message tells it all."""
     if not result.rows or (result.n_violations == 1 and "message" in result.columns):
         return []
     shown = [_cells(row) for row in (result.columns, *result.rows)]
@@ -54,24 +55,24 @@ def _cells(row: tuple[Any, ...]) -> list[str]:
 
 
 def to_junit(run: str | None, results: Sequence[Expectation]) -> str:
-    """The results in the format of JUnit: violations are failures, what could not be run is an error."""
-    failed, broken = (str(sum(one.status == status for one in results)) for status in ("fail", "error"))
-    seconds = f"{sum(one.seconds for one in results):.3f}"
+    """The results as JUnit XML: violations are failures, queries that could not be run are errors."""
+    failed, broken = (str(sum(result.status == status for result in results)) for status in ("fail", "error"))
+    seconds = f"{sum(result.seconds for result in results):.3f}"
     counts = {"tests": str(len(results)), "failures": failed, "errors": broken, "time": seconds}
     name = f"check {one_line(run or 'database')}"
     root = ElementTree.Element("testsuites", {"name": "sqlanalysis", **counts})
     suite = ElementTree.SubElement(root, "testsuite", {"name": name, **counts})
-    for one in results:
-        attributes = {"classname": name, "name": one.name, "time": f"{one.seconds:.3f}"}
+    for result in results:
+        attributes = {"classname": name, "name": result.name, "time": f"{result.seconds:.3f}"}
         case = ElementTree.SubElement(suite, "testcase", attributes)
-        if one.status == "pass":
+        if result.status == "pass":
             continue
-        text = "\n".join([one.meaning, *describe_rows(one)])
-        if one.status == "warn":
-            ElementTree.SubElement(case, "system-out").text = f"warning: {one.message}\n{text}"
+        text = "\n".join([result.meaning, *describe_rows(result)])
+        if result.status == "warn":  # JUnit has no warnings; a failure would make CI red
+            ElementTree.SubElement(case, "system-out").text = f"warning: {result.message}\n{text}"
         else:
-            tag = "failure" if one.status == "fail" else "error"
-            ElementTree.SubElement(case, tag, message=one.message, type=tag).text = text
+            tag = "failure" if result.status == "fail" else "error"
+            ElementTree.SubElement(case, tag, message=result.message, type=tag).text = text
     ElementTree.indent(root)
     written: bytes = ElementTree.tostring(root, encoding="utf-8", xml_declaration=True)
     return written.decode() + "\n"

@@ -1,4 +1,4 @@
-"""Call the metrics of the catalogue from Python, with names checked first.
+"""Call the metrics of the catalogue from Python, with clear errors for wrong names.
 
 A metric is a table macro over the name of a relation: `from accuracy('resnet18')` in any DuckDB shell is
 `metric(con, "accuracy", "resnet18")` here.
@@ -18,7 +18,7 @@ from ..errors import ArgumentError, NotFoundError, QueryError, SchemaError, near
 
 CONTRACT = ("image_id", "label", "pred", "confidence", "probs", "activation")
 NEIGHBORS = ("neighbor_id", "rank", "distance")
-# Parameters whose argument is SQL over the relation's columns, not a value.
+# Parameters whose argument is SQL over the columns of the relation, not a value.
 _SQL_PARAMETERS = ("expr", "cols", "weight")
 # Parameters that name a second relation.
 _RELATIONS = ("baseline", "rel_cur", "neighbors")
@@ -30,7 +30,7 @@ Relation = str | Path | Sequence[str] | duckdb.DuckDBPyRelation
 def metric(
     con: duckdb.DuckDBPyConnection, name: str, relation: Relation, /, **values: object
 ) -> duckdb.DuckDBPyRelation:
-    """Compute one metric over a relation; reads the relation, writes nothing.
+    """Compute one metric over a relation; writes nothing.
 
         metric(con, "accuracy", "resnet18")
         metric(con, "accuracy", con.sql("from resnet18 where width_px > 256"))
@@ -38,22 +38,24 @@ def metric(
         metric(con, "mcnemar", "resnet50", baseline="resnet18")
 
     Args:
-        con: a connection made by `connect`.
+        con: from `connect`.
         name: a metric of `list_metrics`.
-        relation: a run, table, view or Parquet path with the columns that the metric reads (of `image_id`, `label`,
-            `pred`, `confidence`, `probs`, `activation`), a list of them, stacked, or a relation of this connection.
-        values: the metric's other parameters. They are bound as values, except `expr`, `weight` and `cols`: those are
-            SQL over the relation's columns; a list of strings is a row of expressions (`expr`) or of names (`cols`).
-            `baseline`, `rel_cur` and `neighbors` take a name or a relation, too.
+        relation: name of a run, table or view, or a Parquet path, with the columns that the metric reads (some of
+            `image_id`, `label`, `pred`, `confidence`, `probs`, `activation`); a list of names, whose rows are stacked;
+            or a relation object of this connection.
+        values: the other parameters of the metric, bound as values. Exceptions are `expr`, `weight` and `cols`, which
+            are SQL over the columns of the relation; there a list of strings is a row of expressions (`expr`) or of
+            names (`cols`). `baseline`, `rel_cur` and `neighbors` also take a name or a relation object.
 
     Returns:
-        The metric's rows, computed and kept; shares are fractions, not percentages. `.fetchall()`, `.df()` or print it.
+        The rows of the metric, already computed; shares are fractions, not percentages. Use `.df()`, `.fetchall()` or
+        print it.
 
     Raises:
         ArgumentError: a parameter is unknown, missing, or of the wrong type.
-        NotFoundError: no such metric or relation; names near matches.
-        SchemaError: the relation lacks a column that the metric reads, or `con` is not one of ours.
-        QueryError: DuckDB refused a value; the original is `__cause__`.
+        NotFoundError: no such metric or relation; the message suggests similar names.
+        SchemaError: the relation lacks a column that the metric reads, or `con` is not from `connect`.
+        QueryError: DuckDB refused a value; its error is `__cause__`.
     """
     parameters = _parameters(con, name)
     _check_values(name, parameters, values)
@@ -72,14 +74,14 @@ def list_metrics(con: duckdb.DuckDBPyConnection | None = None) -> duckdb.DuckDBP
     """List the metrics that `metric` can call.
 
     Args:
-        con: a connection made by `connect`: the metrics of that file, also those you made yourself. None: those of this
-            package; no file is needed.
+        con: from `connect`; lists the metrics of that file, including the user's own macros. None lists the metrics of
+            this package, which needs no file.
 
     Returns:
         One row per metric: name, topic, signature, description, example.
 
     Raises:
-        SchemaError: `con` is not one of ours.
+        SchemaError: `con` is not from `connect`.
     """
     if con is None:
         return _own_metrics()
@@ -92,19 +94,19 @@ def list_metrics(con: duckdb.DuckDBPyConnection | None = None) -> duckdb.DuckDBP
 def _own_metrics() -> duckdb.DuckDBPyRelation:
     import pyarrow as pa
 
-    found = templates.metrics()
+    macros = templates.metrics()
     columns = {
-        "name": [one.name for one in found],
-        "topic": [one.topic for one in found],
-        "signature": [one.signature for one in found],
-        "description": [one.summary for one in found],
-        "example": [one.example for one in found],
+        "name": [macro.name for macro in macros],
+        "topic": [macro.topic for macro in macros],
+        "signature": [macro.signature for macro in macros],
+        "description": [macro.summary for macro in macros],
+        "example": [macro.example for macro in macros],
     }
     return duckdb.connect().from_arrow(pa.table(columns))
 
 
 def _parameters(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, bool]:
-    """Parameters of a metric, the relation first, and whether each must be given."""
+    """Parameters of a metric, the relation first, with whether each is required."""
     try:
         rows = list_metrics(con).fetchall()
     except duckdb.Error as error:
@@ -112,7 +114,8 @@ def _parameters(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, bool]:
     signatures = {row[0]: row[2] if row[1] != "yours" else "" for row in rows}
     if name not in signatures:
         raise NotFoundError(f"no metric {name!r}{near_matches(name, signatures)}")
-    required = templates.required_parameters(signatures[name])  # of a user's own macro DuckDB does not tell defaults
+    # For a user's own macro nothing is required: DuckDB does not list which of its parameters have defaults.
+    required = templates.required_parameters(signatures[name])
     known: list[str] = statements.fetch(con, "read_parameters", [name])[0][0]
     return {parameter: parameter in required for parameter in known}
 
@@ -121,7 +124,7 @@ def _check_values(name: str, parameters: dict[str, bool], values: dict[str, obje
     others = list(parameters)[1:]
     unknown = [value for value in values if value not in others]
     if unknown:
-        takes = ", ".join(others) or "no parameter beside the relation"
+        takes = ", ".join(others) or "no parameter besides the relation"
         raise ArgumentError(f"{name} has no parameter {unknown[0]!r}; it takes {takes}")
     missing = [parameter for parameter in others if parameters[parameter] and parameter not in values]
     if missing:
@@ -130,8 +133,8 @@ def _check_values(name: str, parameters: dict[str, bool], values: dict[str, obje
 
 @contextmanager
 def _names(con: duckdb.DuckDBPyConnection, relations: dict[str, object]) -> Iterator[dict[str, str | list[str]]]:
-    """What DuckDB is told for each relation: names as they are, relation objects under a name of their own."""
-    found: dict[str, str | list[str]] = {}
+    """The name that DuckDB gets for each relation; relation objects are registered as views inside the block."""
+    names: dict[str, str | list[str]] = {}
     views = []
     for parameter, relation in relations.items():
         if isinstance(relation, duckdb.DuckDBPyRelation):
@@ -140,13 +143,13 @@ def _names(con: duckdb.DuckDBPyConnection, relations: dict[str, object]) -> Iter
                 con.register(views[-1], relation)
             except duckdb.Error as error:
                 raise ArgumentError(
-                    f"{parameter} is a relation of another connection; make it with this one"
+                    f"{parameter} is a relation of another connection; create it with this one"
                 ) from error
-            found[parameter] = views[-1]
+            names[parameter] = views[-1]
         else:
-            found[parameter] = _relation(relation)
+            names[parameter] = _relation(relation)
     try:
-        yield found
+        yield names
     finally:
         for view in views:
             con.unregister(view)
@@ -155,7 +158,7 @@ def _names(con: duckdb.DuckDBPyConnection, relations: dict[str, object]) -> Iter
 def _relation(relation: object) -> str | list[str]:
     if isinstance(relation, str | Path):
         names = [str(relation)]
-    elif isinstance(relation, list | tuple) and all(isinstance(one, str) for one in relation):
+    elif isinstance(relation, list | tuple) and all(isinstance(name, str) for name in relation):
         names = list(relation)
     else:
         raise ArgumentError(
@@ -167,7 +170,7 @@ def _relation(relation: object) -> str | list[str]:
 
 
 def _sql(parameter: str, value: object) -> str:
-    """The SQL text of one argument, proven to be a single expression."""
+    """The SQL text of one argument, checked to be a single expression, since it is not a bound value."""
     parts = [value] if isinstance(value, str) else value
     if not isinstance(parts, list | tuple) or not parts or not all(isinstance(part, str) for part in parts):
         raise ArgumentError(f"{parameter} is SQL text, or a list of it, not {value!r}")
@@ -183,37 +186,38 @@ def _expression(parameter: str, text: str) -> str:
         duckdb.SQLExpression(text)
     except duckdb.Error as error:
         raise QueryError(f"{parameter} is not one SQL expression: {text!r}: {str(error).splitlines()[0]}") from error
-    return f"{text}\n"
+    return f"{text}\n"  # an expression may end with a comment, hence the newline
 
 
 def _explain(
     con: duckdb.DuckDBPyConnection, name: str, relation: str | list[str], error: duckdb.Error
 ) -> NotFoundError | SchemaError | QueryError:
-    """Say in our words what DuckDB refused."""
+    """The error of this package for what DuckDB refused."""
+    # DuckDB has no error codes, so its messages are matched.
     text = str(error).strip()
     absent = _ABSENT.search(text)
     if absent:
         wanted = absent[1]
         if wanted.endswith("_neighbors"):
-            return NotFoundError(f"no relation {wanted!r}; find_neighbors makes it, once the run has activations")
+            return NotFoundError(f"no relation {wanted!r}; find_neighbors creates it for a run with activations")
         known = [row[0] for row in statements.fetch(con, "list_relations")]
         return NotFoundError(f"no relation {wanted!r}{near_matches(wanted, known)}")
     column = re.search(r'(?:Referenced column|Column) "([^"]+)" (?:not found|was selected but was not found)', text)
     if column:
         if column[1] in NEIGHBORS and "neighbors" in _parameters(con, name):
             return SchemaError(
-                f"{name} reads a column {column[1]!r}, which is not there: give it neighbors, such as the view "
-                "resnet18_neighbors that find_neighbors makes"
+                f"{name} reads a column {column[1]!r}, which is missing: give it neighbors, such as the view "
+                "resnet18_neighbors that find_neighbors creates"
             )
-        found = _columns(con, relation)
+        present = _columns(con, relation)
         if column[1] not in CONTRACT:
-            return SchemaError(f"{relation!r} has no column {column[1]!r}{near_matches(column[1], found)}")
+            return SchemaError(f"{relation!r} has no column {column[1]!r}{near_matches(column[1], present)}")
         return SchemaError(
             f"{relation!r} has no column {column[1]!r}, which {name} reads; the columns of metrics are "
-            f"{', '.join(CONTRACT)}, here there are: {', '.join(found)}"
+            f"{', '.join(CONTRACT)}, this relation has: {', '.join(present)}"
         )
     if re.search(r"(No function matches|Cannot compare values of type|Cannot combine types of) .*VARCHAR", text):
-        return SchemaError(f"{relation!r}: label and pred are 0-based integers, here one is text; map names to classes")
+        return SchemaError(f"{relation!r}: label and pred must be 0-based integers, one is text; map names to classes")
     return QueryError(f"{name}: {text}")
 
 

@@ -1,4 +1,4 @@
-"""Devices: which one there is, its cores, what it computes in, and how many images it takes at once."""
+"""Devices: find the device, its number of cores, its dtype, and the batch size that suits it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,19 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def find_batch_size(attempt: Callable[[int], None], limit: int = 512) -> int:
-    """The power of two after which throughput grows by less than 5 % or `attempt` fails; 1 when that fails too."""
+    """The largest power of two that still raises throughput by 5 % or more; 1 if `attempt` fails at once.
+
+    Args:
+        attempt: processes a batch of the given size; an error ends the search.
+        limit: largest size to try.
+    """
     best, best_rate, size = 1, 0.0, 1
     while size <= limit:
         try:
-            attempt(size)  # allocates, and lets libraries choose their kernels
+            attempt(size)  # not timed: allocates memory, and libraries choose their kernels
             start = time.perf_counter()
             attempt(size)
-        except Exception:  # out of memory, or whatever the module raises: a row's error later, never a failed run
+        except Exception:  # out of memory, or the module's own error, which later is recorded for each image
             break
         rate = size / (time.perf_counter() - start)
         if rate < best_rate * 1.05:
@@ -31,20 +36,20 @@ def find_batch_size(attempt: Callable[[int], None], limit: int = 512) -> int:
 
 
 def use_one_thread() -> None:
-    """Let torch compute with the calling thread alone."""
+    """Make torch compute in the calling thread only."""
     torch.set_num_threads(1)
 
 
 def count_cores() -> int:
-    """Cores this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def find_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """The type of convolutions and matrix products.
+    """The torch dtype of convolutions and matrix products.
 
     Raises:
-        ArgumentError: there is no such dtype, or not on this device.
+        ArgumentError: unknown dtype, or not available on this device.
     """
     if dtype not in DTYPES:
         raise ArgumentError(f"no dtype {dtype!r}; give one of {', '.join(DTYPES)}")
@@ -54,11 +59,11 @@ def find_dtype(dtype: str, device: torch.device) -> torch.dtype:
 
 
 def find(name: str) -> torch.device:
-    """The device of that name; "auto" is CUDA when there is one.
+    """The device of that name; "auto" is CUDA if available, else the CPU.
 
     Raises:
-        ArgumentError: the name of no device.
-        InferenceError: there is no such device here.
+        ArgumentError: not the name of a device.
+        InferenceError: the device is not available.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -67,5 +72,5 @@ def find(name: str) -> torch.device:
     except RuntimeError as error:
         raise ArgumentError(f"no device {name!r}; give auto, cpu or cuda") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise InferenceError("device cuda was asked for, but torch sees no GPU; give auto or cpu")
+        raise InferenceError("device cuda was requested, but torch finds no GPU; give auto or cpu")
     return device

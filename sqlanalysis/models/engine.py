@@ -1,7 +1,7 @@
-"""Images in, Arrow out: decode, transform and forward in workers that share nothing, with errors as data.
+"""Run a model over Arrow arrays of images: decode, transform and forward in worker threads, with errors as values.
 
-On a CPU every worker takes a micro-batch from bytes to probabilities with one intra-op thread, so all cores stay busy
-without waiting for each other. On a GPU the workers decode, and one batch at a time goes through the device.
+On a CPU, each worker takes small batches from bytes to probabilities with one intra-op thread, so all cores are busy
+without waiting for each other. On a GPU, the workers decode, and one batch at a time goes through the device.
 """
 
 from __future__ import annotations
@@ -30,29 +30,30 @@ from .model import Model
 from .stages import STAGES, Item
 from .transforms import split_transform
 
-CPU_BATCH, DECODE_BATCH = 8, 8
+CPU_BATCH, DECODE_BATCH = 8, 8  # images
 Submit = Callable[..., Future[Any]]
 
 
 class Engine(Interruptible):
     """Run a model over Arrow arrays of images; callable as an Arrow UDF, from several threads at once.
 
-    The module given stays as it is: a copy runs, with batch norm folded into convolutions and channels_last. An image
-    has the same answer regardless of its neighbors: every pass is of `batch_size` images, and each has its own index.
+    The given module is not changed: a copy runs, with batch norm folded into convolutions and in channels_last order.
+    The answer for an image does not depend on the other images of its batch: every pass has `batch_size` images, with
+    blanks for those that failed, and each image keeps its index.
 
     Args:
         model: what to run.
-        class_map: turns the model's outputs into classes of a data set; None keeps the outputs.
-        batch_size: images per forward pass; default 8 on CPU (measured fastest for one thread), and on CUDA the power
-            of two beyond which throughput stops growing. Halved for good when memory runs out.
-        device: "auto" (CUDA when there is one), "cpu", "cuda", "cuda:1", …
-        advance: called with the number of images finished, for progress.
-        dtype: "fp32"; "bf16"; or "fp16", on CUDA only; the type of convolutions and matrix products.
-        compile: run the module through `torch.compile`, which takes many seconds first.
+        class_map: maps the model's outputs to classes of a data set; None keeps the outputs.
+        batch_size: images per forward pass; default 8 on CPU (measured fastest for one thread), on CUDA the power of
+            two beyond which throughput stops growing. Halved permanently when memory runs out.
+        device: "auto" (CUDA if available), "cpu", "cuda", "cuda:1", …
+        advance: called with the number of images that were finished, for a progress bar.
+        dtype: "fp32", "bf16", or on CUDA "fp16": the type of convolutions and matrix products.
+        compile: run the module through `torch.compile`, which first takes many seconds.
 
     Raises:
-        ArgumentError: no such device or dtype.
-        InferenceError: no CUDA here, or the module cannot be compiled.
+        ArgumentError: unknown device or dtype.
+        InferenceError: CUDA is not available, or the module cannot be compiled.
     """
 
     def __init__(
@@ -74,31 +75,32 @@ class Engine(Interruptible):
         self.seconds = dict.fromkeys(STAGES, 0.0)
         self.output_type = output_type(model, class_map)
         self._lock = threading.Lock()
-        self._kept, self._stack = threading.local(), ExitStack()
+        self._kept, self._stack = threading.local(), ExitStack()  # workers must not read each other's activations
         self._forward_lock: AbstractContextManager[Any] = threading.Lock() if self._cuda else nullcontext()
         self._stream: Any = torch.cuda.Stream(self.device) if self._cuda else None  # type: ignore[no-untyped-call]
-        self._threads = torch.get_num_threads()
+        self._threads = torch.get_num_threads()  # `use_one_thread` changes it for the process; `close` restores it
         self._pixels = split_transform(model.transform)
         self._module: Callable[[Tensor], Tensor] = fast_copy(model, self._dtype).to(self.device)
         self._stack.enter_context(hooks.keep_output(self._module, model.layer, self._keep))
         self._plan = self._staged if self._cuda else self._share_nothing
+        # On a CPU every worker computes with one thread: more would compete for the same cores.
         self._pool = ThreadPoolExecutor(
             devices.count_cores(), "infer", initializer=None if self._cuda else devices.use_one_thread
         )
         self.batch_size = batch_size or CPU_BATCH
         if compile:
             self._compile()
-        if self._cuda and batch_size is None:
+        if self._cuda and batch_size is None:  # after compiling, which changes the speed
             self.batch_size = devices.find_batch_size(self._try_size)
 
     def close(self) -> None:
-        """Release the workers and the hook; the model stays usable."""
+        """Stop the workers and remove the hook; the model stays usable."""
         self._pool.shutdown(cancel_futures=True)
         self._stack.close()
         torch.set_num_threads(self._threads)
 
     def __call__(self, column: pa.ChunkedArray) -> pa.Array:
-        """Answers for an Arrow array of STRUCT(bytes, path), in order; NULL for a NULL image."""
+        """One answer of `output_type` per image of an Arrow array of STRUCT(bytes, path); NULL for a NULL image."""
         futures: list[Future[Any]] = []
 
         def submit(function: Callable[..., Any], *given: Any) -> Future[Any]:
@@ -107,14 +109,14 @@ class Engine(Interruptible):
 
         try:
             parts = [future.result() for future in self._plan(column, submit)]
-        except BaseException:
+        except BaseException:  # no worker must continue with images that nobody waits for
             for future in futures:
                 future.cancel()
             raise
         return pa.concat_arrays(parts) if parts else pa.array([], self.output_type)
 
     def _share_nothing(self, column: pa.ChunkedArray, submit: Submit) -> list[Future[pa.Array]]:
-        """CPU: every worker takes its batches from bytes to answers."""
+        """CPU: each worker takes its batches from bytes to answers."""
 
         def run(rows: pa.ChunkedArray) -> pa.Array:
             items = self._decode(rows)
@@ -125,13 +127,14 @@ class Engine(Interruptible):
         return [submit(run, column.slice(start, size)) for start in range(0, len(column), size)]
 
     def _staged(self, column: pa.ChunkedArray, submit: Submit) -> list[Future[pa.Array]]:
-        """CUDA: workers decode, the calling thread feeds the device, workers turn tensors into rows."""
+        """CUDA: workers decode, the calling thread runs the device, workers convert tensors to rows."""
         starts = range(0, len(column), DECODE_BATCH)
         decoded = [submit(self._decode, column.slice(start, DECODE_BATCH)) for start in starts]
         parts: list[Future[pa.Array]] = []
         waiting: list[Item] = []
         for future in decoded:
             waiting += future.result()
+            # Batches are filled over the borders of the decoded parts; only the last may be smaller.
             while len(waiting) >= self.batch_size or (future is decoded[-1] and waiting):
                 batch, waiting = waiting[: self.batch_size], waiting[self.batch_size :]
                 self._forward(batch)
@@ -168,7 +171,7 @@ class Engine(Interruptible):
         return tensor
 
     def _forward(self, items: list[Item]) -> None:
-        """Fill in logits and activations; out of memory halves the batch size for good, down to one image."""
+        """Compute logits and activations; out of memory halves the batch size permanently, down to one image."""
         start, first = time.perf_counter(), 0
         while first < len(items):
             size = self.batch_size
@@ -183,15 +186,16 @@ class Engine(Interruptible):
 
     def _halve(self, size: int) -> None:
         with self._lock:
+            # Several workers may fail at the same size; it is halved once.
             self.batch_size = min(self.batch_size, size // 2)
         if self._cuda:
             torch.cuda.empty_cache()
 
     def _answer(self, batch: list[Item], size: int) -> None:
-        """Passes of always `size` images, each at its own index: an answer does not depend on its neighbors.
+        """Answer a batch in passes of exactly `size` images, each at its own index, so that answers are reproducible.
 
         Raises:
-            torch.OutOfMemoryError: a batch of more than one image does not fit.
+            torch.OutOfMemoryError: a batch of more than one image does not fit into memory.
         """
 
         def answer(indices: Sequence[int]) -> None:
@@ -208,20 +212,22 @@ class Engine(Interruptible):
         stages.bisect(batch, ready, answer, lambda error: isinstance(error, torch.OutOfMemoryError) and size > 1)
 
     def _pass(self, tensors: dict[int, Tensor], size: int) -> tuple[Tensor, Tensor | None]:
-        """Logits and activations of `size` images, those of `tensors` at their indices and blanks elsewhere."""
+        """Logits and activations of a pass of `size` images: `tensors` at their indices, zeros elsewhere."""
         point("forward")
         shape = (size, *self.model.input_shape)
         layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
+        # torch.zeros has no memory_format.
         batch = torch.empty(shape, dtype=self._pixels.dtype, memory_format=layout, pin_memory=self._cuda).zero_()
         for index, tensor in tensors.items():
             batch[index] = tensor
+        # `.cpu()` waits for the stream, so when the lock is released the device is free.
         with torch.inference_mode(), self._forward_lock, self._on_device():
             logits = self._module(self._pixels.finish(batch.to(self.device, non_blocking=True))).float().cpu()
             return logits, self._kept.value.float().cpu() if self.model.layer else None
 
     @contextmanager
     def _on_device(self) -> Iterator[None]:
-        """The dtype; on CUDA also the stream of this engine, and products of fp32 that are not rounded to TF32."""
+        """Set the dtype; on CUDA also the stream of this engine, and fp32 convolutions without rounding to TF32."""
         with ExitStack() as stack:
             if self._dtype != torch.float32:
                 stack.enter_context(torch.autocast(self.device.type, self._dtype))
@@ -231,14 +237,14 @@ class Engine(Interruptible):
             yield
 
     def _try_size(self, size: int) -> None:
-        """One pass over blank images; answers are on the host when it returns."""
+        """One pass over blank images; waits until the answers are on the host."""
         self._pass({}, size)
 
     def _compile(self) -> None:
-        """Compile in a worker, where the number of threads is the one that inference will have.
+        """Compile in a worker, which has the number of threads that inference will have.
 
         Raises:
-            InferenceError: what torch.compile says.
+            InferenceError: torch.compile fails; the message has its first line.
         """
         try:
             self._module = torch.compile(self._module)
@@ -256,9 +262,9 @@ class Engine(Interruptible):
         outputs = [item.outputs for item in items if item.is_answered and item.outputs is not None]
         columns: dict[str, pa.Array] = {}
         if outputs:
-            scored = score(torch.stack([one["logits"] for one in outputs]), self.class_map)
+            scored = score(torch.stack([values["logits"] for values in outputs]), self.class_map)
             if self.model.layer:
-                scored["activation"] = torch.stack([one["activation"] for one in outputs])
+                scored["activation"] = torch.stack([values["activation"] for values in outputs])
             columns = {name: spread(values.numpy(), good) for name, values in scored.items()}
         columns["sha256"] = pa.array([item.sha256 for item in items], pa.string())
         columns["error"] = pa.array([item.error for item in items], ERROR_TYPE)
@@ -273,10 +279,18 @@ class Engine(Interruptible):
 def score(logits: Tensor, class_map: ClassMap | None) -> dict[str, Tensor]:
     """Predictions from logits (B, n): pred, confidence, probs, and with a class map raw_pred, raw_confidence, inside.
 
-    restricted: probabilities of the outputs of each class are summed and renormalized over the classes.
-    open: arg-max over all outputs, -1 when it belongs to no class; probs are the sums, not renormalized.
+    Policy restricted: the probabilities of the outputs of each class are summed, and renormalized over the classes.
+    Policy open: argmax over all outputs, -1 if that output belongs to no class; probs are sums, not renormalized.
     Ties go to the lower index.
+
+    Args:
+        logits: (B, n) floats.
+        class_map: from outputs to classes; None keeps the outputs as classes.
+
+    Returns:
+        Tensors of length B by name; probs is (B, n_classes), the others are (B,); probabilities are float64.
     """
+    # Double precision, so that sums over many outputs do not add to the rounding of the stored float32.
     probs = logits.double().softmax(1)
     raw_confidence, raw_pred = probs.max(1).values, probs.argmax(1)
     if class_map is None:
@@ -297,7 +311,7 @@ def score(logits: Tensor, class_map: ClassMap | None) -> dict[str, Tensor]:
 
 
 def output_type(model: Model, class_map: ClassMap | None) -> pa.StructType:
-    """Arrow type of one answer."""
+    """The Arrow type of one answer."""
     width = class_map.n_classes if class_map else model.n_outputs
     fields = [("pred", pa.int32()), ("confidence", pa.float32()), ("probs", pa.list_(pa.float32(), width))]
     if class_map is not None:

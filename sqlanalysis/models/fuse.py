@@ -1,4 +1,4 @@
-"""A faster copy of a module with the same answers: batch norm folded into convolutions, channels_last."""
+"""A faster copy of a module that gives the same answers: batch norm folded into convolutions, channels_last order."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 def fast_copy(model: Model, dtype: torch.dtype = torch.float32) -> nn.Module:
     """A copy of the model's module with batch norm folded into convolutions and weights in channels_last order.
 
-    Where folding would change the output by more than rounding, batch norm stays; names of sub-modules stay anyway.
-    Weights of convolutions and linear layers get `dtype`, the rest stays fp32: such a copy needs autocast.
+    If folding would change the output by more than rounding, batch norm is kept. Names of sub-modules do not change.
+    Weights of convolutions and linear layers get `dtype`, the others stay fp32, so such a copy needs autocast.
     """
     try:
         module = fuse_batch_norm(model.module, model.layer)
         if not _agree(model.module, module, model.input_shape):
             module = copy.deepcopy(model.module)
-    except Exception:  # a module may hold anything; one that cannot be copied runs as it is
+    except Exception:  # a module can contain anything; one that cannot be copied runs as it is
         return model.module
     for part in module.modules():
         if isinstance(part, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
@@ -33,24 +33,24 @@ def fast_copy(model: Model, dtype: torch.dtype = torch.float32) -> nn.Module:
 
 
 def _agree(module: nn.Module, fused: nn.Module, input_shape: tuple[int, ...]) -> bool:
-    """Whether a folded module gives the logits of the other, up to rounding, for noise; True when nothing is folded."""
+    """Whether both modules give the same logits for noise, up to rounding; True if nothing was folded."""
     if [type(part) for part in module.modules()] == [type(part) for part in fused.modules()]:
         return True
     noise = torch.rand(1, *input_shape, generator=torch.Generator().manual_seed(0))
     try:
         with torch.inference_mode():
-            expected, found = module(noise), fused(noise)
-        return bool((expected - found).abs().max() <= 1e-5 * expected.abs().max())
-    except Exception:  # a module may refuse noise; then nothing is known of its folded copy
+            expected, actual = module(noise), fused(noise)
+        return bool((expected - actual).abs().max() <= 1e-5 * expected.abs().max())
+    except Exception:  # a module may reject noise; then its folded copy cannot be checked
         return False
 
 
 def fuse_batch_norm(module: nn.Module, layer: str | None = None) -> nn.Module:
-    """A copy of a module in eval mode where batch norm is folded into the convolution before it.
+    """A copy of a module in eval mode in which batch norm is folded into the convolution before it.
 
-    Names stay: the convolution carries the product, an identity stands for the batch norm. A pair is left alone where
-    something else sees what is between them: `layer`, a hook, another reader. Where torch.fx cannot trace a module, its
-    children are traced one by one.
+    Names do not change: the folded convolution replaces the convolution, an identity replaces the batch norm. A pair is
+    not folded if anything else reads the value between them: `layer`, a hook, or another module. If torch.fx cannot
+    trace a module, its children are traced separately.
     """
     fused = copy.deepcopy(module)
     for first, second in _foldable(copy.deepcopy(module), layer):
@@ -61,7 +61,7 @@ def fuse_batch_norm(module: nn.Module, layer: str | None = None) -> nn.Module:
 
 
 def _foldable(module: nn.Module, layer: str | None, prefix: str = "") -> list[tuple[str, str]]:
-    """Names of convolutions and of the batch norms that alone read their output; tracing may alter the module."""
+    """Names of (convolution, batch norm) where nothing else reads the convolution; tracing may change the module."""
     if not any(type(part) is nn.BatchNorm2d for part in module.modules()):
         return []
     try:
@@ -75,6 +75,7 @@ def _foldable(module: nn.Module, layer: str | None, prefix: str = "") -> list[tu
     reads = [str(node.target) for node in graph.nodes if node.op == "get_attr"]
 
     def alone(name: str) -> bool:
+        # Called once, known by one name, without hooks, and no code reads its weights.
         part = parts[name]
         hooked = part._forward_hooks or part._forward_pre_hooks
         read = any(target.startswith(f"{name}.") for target in reads)

@@ -1,4 +1,4 @@
-"""The output of one layer, as one vector an image."""
+"""The output of one layer as one vector per image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def find_layer(module: nn.Module, layer: str) -> nn.Module:
     """The sub-module called `layer`.
 
     Raises:
-        NotFoundError: there is none of that name; names some that are.
+        NotFoundError: there is no such sub-module; the message suggests similar names.
     """
     names = [name for name, _ in module.named_modules() if name]
     if layer not in names:
@@ -25,12 +25,12 @@ def find_layer(module: nn.Module, layer: str) -> nn.Module:
 
 @contextmanager
 def keep_output(module: nn.Module, layer: str | None, keep: Callable[[Tensor], None]) -> Iterator[None]:
-    """While open, every forward pass hands the pooled output of `layer`, (B, n_activations), to `keep`."""
+    """Inside the block, each forward pass calls `keep` with the pooled output of `layer`, (B, n_activations)."""
     if layer is None:
         yield
         return
     part = find_layer(module, layer)
-    has_token = any(hasattr(one, "class_token") or hasattr(one, "cls_token") for one in module.modules())
+    has_token = any(hasattr(child, "class_token") or hasattr(child, "cls_token") for child in module.modules())
     widths = channel_widths(part)
     hook = part.register_forward_hook(lambda _m, _i, output: keep(pool(output, has_token, widths)))
     try:
@@ -40,16 +40,22 @@ def keep_output(module: nn.Module, layer: str | None, keep: Callable[[Tensor], N
 
 
 def channel_widths(part: nn.Module) -> frozenset[int]:
-    """Channels of the layers in `part` that work on the last axis: layer norms and linear layers."""
-    norms = {one.normalized_shape[-1] for one in part.modules() if isinstance(one, nn.LayerNorm)}
-    return frozenset(norms | {one.out_features for one in part.modules() if isinstance(one, nn.Linear)})
+    """Numbers of channels of the layers in `part` that work on the last axis: layer norms and linear layers."""
+    norms = {child.normalized_shape[-1] for child in part.modules() if isinstance(child, nn.LayerNorm)}
+    return frozenset(norms | {child.out_features for child in part.modules() if isinstance(child, nn.Linear)})
 
 
 def pool(output: Any, has_token: bool = False, widths: frozenset[int] = frozenset()) -> Tensor:
-    """One vector an image: mean over H, W of a map; class token, or mean over T, of a sequence; else flattened.
+    """One vector per image: mean over H and W of a map; class token, or mean over T, of a sequence; else flattened.
 
-    A map is (B, C, H, W), unless its last axis, and not its second, has one of the `widths` of layers that work on the
-    last axis: then it is (B, H, W, C), as in Swin.
+    Args:
+        output: of a layer: (B, C, H, W), (B, H, W, C), (B, T, C) or (B, …), or a tuple that starts with it.
+        has_token: whether the first element of a sequence is a class token.
+        widths: numbers of channels of layers that work on the last axis. A map is (B, H, W, C), as in Swin, if its last
+            axis has one of these widths and its second has not; otherwise it is (B, C, H, W).
+
+    Returns:
+        (B, n_activations).
     """
     tensor: Tensor = output[0] if isinstance(output, tuple | list) else output
     if tensor.ndim == 4:

@@ -1,4 +1,4 @@
-"""Weights and architectures: torchvision's names, local files, state dicts."""
+"""Load architectures and weights: names of torchvision, local files, state dicts."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from ..core.classes import Classes, imagenet1k
 from ..errors import InferenceError, NotFoundError, near_matches
 from .transforms import Transform
 
+# Keys under which training scripts often nest the state dict.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
 def known_models() -> list[str]:
-    """Names of torchvision's classification models."""
+    """Names of the classification models of torchvision."""
     from torchvision import models
 
     names: list[str] = models.list_models(module=models)
@@ -28,6 +29,12 @@ def known_models() -> list[str]:
 def from_torchvision(
     name: str, weights: str | Path | None, classes: Classes | None, trust_pickle: bool
 ) -> tuple[nn.Module, Transform, Classes | None, str]:
+    """Module, transform, classes (None if unknown) and origin of the weights of a model of torchvision.
+
+    Raises:
+        NotFoundError: unknown model or weights.
+        InferenceError: the weights cannot be downloaded or do not fit.
+    """
     from torchvision import models
 
     if name not in known_models():
@@ -48,7 +55,8 @@ def from_torchvision(
     if not file.is_file():
         members = ", ".join(enum.__members__)
         raise NotFoundError(f"no weights {weights!r} for {name}; give one of {members}, or a file that exists")
-    official = next((one for one in enum if one.url.rpartition("/")[2] == file.name), None)
+    # A local copy of an official file has the classes and the transform of its entry.
+    official = next((entry for entry in enum if entry.url.rpartition("/")[2] == file.name), None)
     if official is None:
         module = models.get_model(name, weights=None, **size)
         load_state(module, file, trust_pickle)
@@ -65,12 +73,19 @@ def _categories(weights: Any) -> Classes | None:
 
 
 def load_state(module: nn.Module, file: Path, trust_pickle: bool) -> None:
+    """Load the state dict in a file into a module.
+
+    Raises:
+        NotFoundError: there is no such file.
+        InferenceError: the file does not hold a state dict, or it does not fit the module.
+    """
     if not file.is_file():
         raise NotFoundError(f"no weights file {file}")
     state = _read_state(file, trust_pickle)
     for wrapper in _WRAPPERS:
         if isinstance(state.get(wrapper), dict):
             state = state[wrapper]
+    # `DataParallel` and `DistributedDataParallel` save every name with this prefix.
     state = {key.removeprefix("module."): value for key, value in state.items()}
     try:
         module.load_state_dict(state)
@@ -100,12 +115,12 @@ def _read_state(file: Path, trust_pickle: bool) -> dict[str, Any]:
     if isinstance(state, nn.Module):
         return dict(state.state_dict())
     if not isinstance(state, dict):
-        raise InferenceError(f"{file} holds a {type(state).__name__}, not a state dict")
+        raise InferenceError(f"{file} contains a {type(state).__name__}, not a state dict")
     return state
 
 
 def hash_weights(module: nn.Module) -> str:
-    """SHA-256 over name, type, shape and bytes of every tensor of the state dict, whatever file it came from."""
+    """SHA-256 of names, dtypes, shapes and bytes of all tensors in the state dict; the same for every file format."""
     digest = hashlib.sha256()
     for key, value in sorted(module.state_dict().items()):
         if isinstance(value, Tensor):

@@ -1,4 +1,4 @@
-"""A user's function over batches of images: deferred columns decoded in workers, outputs checked on every batch."""
+"""Call a user's function on batches of images: workers decode deferred columns, all outputs are checked."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class DeferredColumn:
 
     Attributes:
         name: SQL name.
-        of: "image", or the deferred column it builds on.
-        function: from an RGB PIL image to a float tensor of `shape`, all steps of the chain together.
-        shape: of one value.
-        source: what the last step is, for people.
+        of: "image", or the deferred column that this one is computed from.
+        function: maps an RGB PIL image to a float tensor of `shape`; contains all steps of the chain.
+        shape: shape of one value.
+        source: description of the last step, as JSON.
     """
 
     name: str
@@ -49,7 +49,7 @@ class DeferredColumn:
         """The value for one RGB PIL image, a float tensor of `shape`.
 
         Raises:
-            ImageError: a value of another shape.
+            ImageError: the value has another shape.
         """
         value = torch.as_tensor(self.function(picture), dtype=torch.float32)
         if tuple(value.shape) != self.shape:
@@ -63,29 +63,29 @@ class DeferredColumn:
             inputs: Tensor | None = stages.load(row, self.of_picture, dict.fromkeys(STAGES, 0.0)).inputs
             return inputs
 
+        # A call has one DuckDB thread for up to 2,048 images; the pool uses the other cores.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            found = list(pool.map(value, column.to_pylist()))
-        good = [one for one in found if one is not None]
+            tensors = list(pool.map(value, column.to_pylist()))
+        good = [tensor for tensor in tensors if tensor is not None]
         if not good:
-            return pa.nulls(len(found), array_type(pa.float32(), self.shape))
-        return spread(torch.stack(good).numpy(), [one is not None for one in found])
+            return pa.nulls(len(tensors), array_type(pa.float32(), self.shape))
+        return spread(torch.stack(good).numpy(), [tensor is not None for tensor in tensors])
 
 
 class Mapper(Interruptible):
-    """Calls `function` on batches; an engine in the sense of `runs.job`.
+    """Call `function` on batches of images; implements the protocol `Engine` of `runs.job`.
 
-    The function is called by one thread at a time, with torch's usual number of threads, so hooks and closures work
-    as in a plain loop; decoding and transforms run in workers beside it. A batch that raises is halved until the image
-    at fault stands alone. Outputs are checked on every batch: names, length, type and shape; NaN and infinite are
-    errors.
+    The function is called by one thread at a time, with the default number of torch threads, so hooks and closures work
+    as in a plain loop; workers decode and transform. A batch that raises is halved until the image that causes the
+    error is alone. The outputs of each batch are checked: names, length, type and shape; NaN and infinity are errors.
 
     Args:
         function: takes one argument per input: deferred columns as float tensors (B, *shape), plain columns as arrays
-            (B,); returns an array (B, …) or a dict of them.
+            (B,); returns an array (B, …) or a dict of arrays.
         inputs: name of each argument.
-        deferred: the deferred columns among them.
+        deferred: the deferred columns among the inputs, by name.
         batch_size: images per call.
-        advance: called with the number of images finished.
+        advance: called with the number of images that were finished.
     """
 
     def __init__(
@@ -101,15 +101,20 @@ class Mapper(Interruptible):
         self.batch_size, self.advance = batch_size, advance
         self.seconds = dict.fromkeys(STAGES, 0.0)
         self.output_type = pa.struct([])
+        # The first lock is held while the function runs, the second while workers add up seconds.
         self._lock, self._clock = threading.Lock(), threading.Lock()
         self._pool = ThreadPoolExecutor(os.cpu_count(), "map")
 
     def close(self) -> None:
-        """Release the workers."""
+        """Stop the workers."""
         self._pool.shutdown(cancel_futures=True)
 
     def learn(self, column: pa.ChunkedArray, plain: pa.ChunkedArray | None = None) -> None:
-        """Learn names and types of the outputs from one batch, whose answers are thrown away.
+        """Learn names and types of the outputs from one batch, whose answers are discarded.
+
+        Args:
+            column: Arrow array of STRUCT(bytes, path).
+            plain: the plain inputs of the same images as STRUCT.
 
         Raises:
             InferenceError: no image of the batch can be read, or the function fails on those that can.
@@ -129,8 +134,17 @@ class Mapper(Interruptible):
         self.output_type = pa.struct(fields)
 
     def __call__(self, column: pa.ChunkedArray, plain: pa.ChunkedArray | None = None) -> pa.Array:
-        """One answer per image; `plain` holds the plain inputs as STRUCT."""
+        """One answer of `output_type` per image.
+
+        Args:
+            column: Arrow array of STRUCT(bytes, path).
+            plain: the plain inputs of the same images as STRUCT.
+
+        Raises:
+            InferenceError: `interrupt` was called.
+        """
         items = self._load_all(column, plain)
+        # DuckDB calls this from several threads; the user's function need not be thread-safe.
         with self._lock:
             for start in range(0, len(items), self.batch_size):
                 part = items[start : start + self.batch_size]
@@ -146,7 +160,7 @@ class Mapper(Interruptible):
         rows = column.to_pylist()
         given = plain.to_pylist() if plain is not None else [{}] * len(rows)
         pairs = list(zip(rows, given, strict=True))
-        chunks = [pairs[at : at + LOAD_BATCH] for at in range(0, len(pairs), LOAD_BATCH)]
+        chunks = [pairs[start : start + LOAD_BATCH] for start in range(0, len(pairs), LOAD_BATCH)]
         parts = self._pool.map(self._load_some, chunks)
         return [item for part in parts for item in part]
 
@@ -173,8 +187,8 @@ class Mapper(Interruptible):
         def answer(indices: Sequence[int]) -> None:
             outputs = self._check(self._call([batch[index] for index in indices]))
             for row, index in enumerate(indices):
-                found = batch[index].outputs = {name: values[row] for name, values in outputs.items()}
-                floats = [value for value in found.values() if np.asarray(value).dtype.kind == "f"]
+                answers = batch[index].outputs = {name: values[row] for name, values in outputs.items()}
+                floats = [value for value in answers.values() if np.asarray(value).dtype.kind == "f"]
                 if not all(np.isfinite(value).all() for value in floats):
                     batch[index].fail("forward", InferenceError("the output is NaN or infinite"))
 
@@ -191,24 +205,24 @@ class Mapper(Interruptible):
         if outputs.keys() != expected.keys():
             raise InferenceError(f"outputs {', '.join(outputs)}; expected {', '.join(expected)}")
         for name, values in outputs.items():
-            found = array_type(_dtype(name, values), values.shape[1:])
-            if found != expected[name] and not _widens(found, expected[name]):
-                raise InferenceError(f"output {name!r} is {found}, expected {expected[name]}")
+            dtype = array_type(_dtype(name, values), values.shape[1:])
+            if dtype != expected[name] and not _widens(dtype, expected[name]):
+                raise InferenceError(f"output {name!r} is {dtype}, expected {expected[name]}")
         return outputs
 
     def _to_arrow(self, items: list[Item]) -> pa.Array:
         good = [item.is_answered for item in items]
         arrays = []
-        for one in self.output_type:
-            if one.name == "sha256":
+        for field in self.output_type:
+            if field.name == "sha256":
                 arrays.append(pa.array([item.sha256 for item in items], pa.string()))
-            elif one.name == "error":
+            elif field.name == "error":
                 arrays.append(pa.array([item.error for item in items], ERROR_TYPE))
             elif any(good):
-                rows = [item.outputs[one.name] for item in items if item.is_answered and item.outputs is not None]
-                arrays.append(spread(np.stack(rows), good).cast(one.type))
+                rows = [item.outputs[field.name] for item in items if item.is_answered and item.outputs is not None]
+                arrays.append(spread(np.stack(rows), good).cast(field.type))
             else:
-                arrays.append(pa.nulls(len(items), one.type))
+                arrays.append(pa.nulls(len(items), field.type))
         return pa.StructArray.from_arrays(arrays, fields=list(self.output_type))
 
 
@@ -219,6 +233,7 @@ def _stack(values: list[Any]) -> Any:
 def _to_numpy(name: str, values: Any, n: int) -> np.ndarray:
     if isinstance(values, Tensor):
         values = values.detach().cpu()
+        # numpy has no bfloat16, and the file stores no half precision.
         values = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
     array: np.ndarray = np.asarray(values)
     if array.ndim == 0 or len(array) != n:
@@ -234,9 +249,9 @@ def _dtype(name: str, values: np.ndarray) -> pa.DataType:
     return _DTYPES[values.dtype.kind]
 
 
-def _widens(found: pa.DataType, expected: pa.DataType) -> bool:
-    """Whether a value converts without loss: integers to floats or other widths, float32 to float64."""
-    if pa.types.is_fixed_size_list(found) and pa.types.is_fixed_size_list(expected):
-        return found.list_size == expected.list_size and _widens(found.value_type, expected.value_type)
+def _widens(actual: pa.DataType, expected: pa.DataType) -> bool:
+    """Whether values may be cast: integers to other widths or floats, float32 to float64; arrays of the same size."""
+    if pa.types.is_fixed_size_list(actual) and pa.types.is_fixed_size_list(expected):
+        return actual.list_size == expected.list_size and _widens(actual.value_type, expected.value_type)
     ranks = {pa.bool_(): 0, pa.int32(): 1, pa.int64(): 1, pa.float32(): 2, pa.float64(): 2}
-    return found in ranks and expected in ranks and ranks[found] <= ranks[expected] and ranks[found] > 0
+    return actual in ranks and expected in ranks and ranks[actual] <= ranks[expected] and ranks[actual] > 0

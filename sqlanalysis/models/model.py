@@ -1,4 +1,4 @@
-"""Models: a network, its weights, its transform, its classes, and the layer whose output is kept."""
+"""Models: a network with its weights, transform, classes, and the layer whose output becomes the activation."""
 
 from __future__ import annotations
 
@@ -60,34 +60,34 @@ def load_model(
     name: str | None = None,
     trust_pickle: bool = False,
 ) -> Model:
-    """Load a classification model, check it with one dummy image, and know what it is.
+    """Load a classification model and check it with one gray image.
 
     Args:
-        model: a name of `torchvision.models.list_models()`, or any `nn.Module` mapping (B, C, H, W) to logits (B, n).
+        model: a name of `torchvision.models.list_models()`, or any `nn.Module` that maps (B, C, H, W) to logits (B, n).
         weights: for a name: an enum name such as "DEFAULT" or "IMAGENET1K_V1" (downloaded once), a file
             (`.safetensors`, or a `.pth` state dict, read with `weights_only=True`), or None for random weights.
-            A module keeps its own weights, unless a file is given.
+            A module keeps its own weights unless a file is given.
         layer: sub-module whose output becomes the activation: (B, C, H, W) and (B, H, W, C) are averaged over H and W,
             (B, T, C) gives the class token where the module has one, else the mean over T.
         transform: maps an RGB PIL image to a (C, H, W) float tensor; default is that of the torchvision weights.
-        classes: names of the outputs: a list, a file, "imagenet1k", or how many; default is what the weights say.
+        classes: names of the outputs: a list, a file, "imagenet1k", or their number; default: those of the weights.
         name: SQL name; default is the model's, or the module's class in lower case.
-        trust_pickle: read a weights file that holds more than tensors, such as a whole pickled module, which runs
-            whatever code is in it. Only for files you made yourself; runs record it.
+        trust_pickle: read a weights file that contains more than tensors, such as a whole pickled module. This runs
+            any code in the file, so use it only for files that you made yourself; runs record it.
 
     Returns:
         The model in eval mode, on the CPU.
 
     Raises:
-        NotFoundError: unknown model, weights or layer; names near matches.
+        NotFoundError: unknown model, weights or layer; the message suggests similar names.
         InferenceError: weights that do not fit or cannot be downloaded, or a forward pass that fails.
     """
     given = load_classes(classes) if classes is not None else None
     if isinstance(model, str):
-        module, default_transform, found, origin = from_torchvision(model, weights, given, trust_pickle)
+        module, default_transform, own_classes, origin = from_torchvision(model, weights, given, trust_pickle)
         transform, sql_name = transform or default_transform, name or model
     else:
-        origin, found, sql_name = "module", None, name or type(model).__name__.lower()
+        origin, own_classes, sql_name = "module", None, name or type(model).__name__.lower()
         module = model
         if weights not in (None, "DEFAULT"):
             load_state(module, Path(str(weights)), trust_pickle)
@@ -98,7 +98,7 @@ def load_model(
     if layer is not None:
         find_layer(module, layer)
     shape, n_outputs, n_activations = _probe(module, transform, layer)
-    names = given or found or numbered(n_outputs)
+    names = given or own_classes or numbered(n_outputs)
     if len(names) != n_outputs:
         raise InferenceError(f"{sql_name} has {n_outputs} outputs, but classes= names {len(names)}")
     digest = hash_weights(module)
@@ -106,7 +106,7 @@ def load_model(
 
 
 def _probe(module: nn.Module, transform: Transform, layer: str | None) -> tuple[tuple[int, ...], int, int | None]:
-    """Shapes of input, output and activation, from one gray image."""
+    """Shape of the input, number of outputs, and width of the activation, measured with one gray image."""
     from PIL import Image
 
     kept: list[Tensor] = []
@@ -117,8 +117,8 @@ def _probe(module: nn.Module, transform: Transform, layer: str | None) -> tuple[
     except Exception as error:
         raise InferenceError(f"the model fails on a gray 256 x 256 image: {type(error).__name__}: {error}") from error
     if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[0] != 1:
-        found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise InferenceError(f"a model gives logits of shape (B, n), this one gives {found} for B = 1")
+        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise InferenceError(f"a model gives logits of shape (B, n), this one gives {shape} for B = 1")
     if layer is not None and not kept:
-        raise InferenceError(f"layer {layer!r} takes no part in the forward pass; choose another")
+        raise InferenceError(f"layer {layer!r} is not used in the forward pass; choose another")
     return tuple(tensor.shape), output.shape[1], kept[0].shape[1] if kept else None

@@ -1,4 +1,4 @@
-"""One image from bytes to what a function takes, stage by stage, and a failing batch halved: for engine and mapper."""
+"""What engine and mapper share: load one image stage by stage, and bisect a batch that fails."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ STAGES = ("read", "decode", "transform", "forward")
 
 @dataclass
 class Item:
-    """One image on its way: what the function takes, then what it gave, or an error with its stage.
+    """One image in progress: the inputs of the function, then its outputs, or an error with its stage.
 
     Attributes:
-        missing: the image itself is NULL.
-        sha256: of the bytes that were read.
-        inputs: what `load` made of the pixels.
-        outputs: the function's values for this image, by name.
+        missing: whether the image itself is NULL.
+        sha256: hash of the bytes that were read.
+        inputs: what `load` computed from the pixels.
+        outputs: the function's outputs for this image, by name.
         error: a value of `ERROR_TYPE`.
     """
 
@@ -34,16 +34,16 @@ class Item:
 
     @property
     def is_answered(self) -> bool:
-        """Whether there are outputs and nothing went wrong."""
+        """Whether there are outputs and no error."""
         return self.error is None and self.outputs is not None
 
     def fail(self, stage: str, error: Exception) -> None:
-        """Note what went wrong."""
+        """Record an error."""
         self.error = describe_error(stage, error)
 
 
 def too_slow() -> Item:
-    """What becomes of an image that takes too long."""
+    """The item of an image that exceeds the time limit."""
     item = Item()
     item.fail("decode", TimeoutError(decode.TOO_SLOW))
     return item
@@ -52,12 +52,12 @@ def too_slow() -> Item:
 def load(
     row: dict[str, Any] | None, transform: Callable[[Any], Any], seconds: dict[str, float], *, pixels: bool = True
 ) -> Item:
-    """Bytes, pixels, inputs: whatever goes wrong is this image's error and nobody else's.
+    """Read, decode and transform one image; an error is recorded in the item and does not affect other images.
 
     Args:
         row: STRUCT(bytes, path), or None.
-        transform: from an RGB PIL image (None without `pixels`) to the inputs.
-        seconds: the time of each stage is added here.
+        transform: maps an RGB PIL image (None without `pixels`) to the inputs.
+        seconds: the time of each stage is added to this dict.
         pixels: whether to decode.
     """
     if row is None:
@@ -77,7 +77,7 @@ def load(
 
 
 def _next(following: str, stage: str, start: float, seconds: dict[str, float]) -> tuple[str, float]:
-    """Book the time since `start` on `stage`; gives the stage that follows and now."""
+    """Add the time since `start` to `stage`; gives the following stage and the current time."""
     now = time.perf_counter()
     seconds[stage] += now - start
     return following, now
@@ -89,13 +89,13 @@ def bisect(
     answer: Callable[[Sequence[int]], None],
     must_raise: Callable[[Exception], bool] = lambda _error: False,
 ) -> None:
-    """Answer these items of a batch; one that fails is halved until the image at fault stands alone.
+    """Answer items of a batch; if it fails, halve it until the item that causes the error is alone.
 
     Args:
         batch: the items.
-        indices: those to answer.
-        answer: fills in the outputs of the items at the indices given, or raises.
-        must_raise: errors that are not the fault of an image.
+        indices: the items to answer.
+        answer: sets the outputs of the items at the given indices, or raises.
+        must_raise: whether an error is not caused by an image, and so is raised.
     """
     if not indices:
         return

@@ -1,4 +1,4 @@
-"""Transforms: in two parts for speed, and described so that two runs can be compared."""
+"""Describe transforms, so that runs can be compared, and split them in two parts, for speed."""
 
 from __future__ import annotations
 
@@ -16,29 +16,36 @@ Transform = Callable[[Any], Tensor]
 
 
 def describe_transform(transform: Transform, *, probe: bool = True) -> dict[str, str]:
-    """What a transform is, so that two runs can be compared.
+    """Describe a transform so that two runs can be compared.
 
-    Its name; its settings, or its code with defaults and closed-over values; and the hash of what it makes of one image
-    of noise, unless that differs from call to call. No addresses.
+    Args:
+        transform: any callable.
+        probe: also apply it to one image of noise.
+
+    Returns:
+        Its name; its settings, or the hash of its code with defaults and closed-over values; and with `probe` the hash
+        of its output, unless that differs from call to call. Contains no memory addresses.
     """
-    kind = transform if hasattr(transform, "__qualname__") else type(transform)
-    found = {"name": f"{kind.__module__}.{kind.__qualname__}"}
+    named = transform if hasattr(transform, "__qualname__") else type(transform)
+    described = {"name": f"{named.__module__}.{named.__qualname__}"}
     if hasattr(transform, "__code__"):
-        found["code_sha256"] = hashlib.sha256(_describe_code(transform).encode()).hexdigest()
+        described["code_sha256"] = hashlib.sha256(_describe_code(transform).encode()).hexdigest()
     else:
         values = {} if isinstance(transform, nn.Module) else getattr(transform, "__dict__", {})
-        found["settings"] = _plain(f"{transform!r} {values or ''}")
+        described["settings"] = _plain(f"{transform!r} {values or ''}")
     digest = _hash_output(transform) if probe else None
-    return {**found, "output_sha256": digest} if digest else found
+    return {**described, "output_sha256": digest} if digest else described
 
 
 def _plain(text: str) -> str:
+    # Addresses differ between processes.
     return re.sub(r" at 0x[0-9a-f]+", "", re.sub(r"\s+", " ", text)).strip()
 
 
 def _describe_code(function: Any) -> str:
     def code(part: types.CodeType) -> tuple[Any, ...]:
-        inner = [code(one) if isinstance(one, types.CodeType) else repr(one) for one in part.co_consts]
+        # The repr of a nested code object contains its address.
+        inner = [code(value) if isinstance(value, types.CodeType) else repr(value) for value in part.co_consts]
         return part.co_code.hex(), inner, part.co_names
 
     closed = [_plain(repr(cell.cell_contents)) for cell in function.__closure__ or ()]
@@ -46,7 +53,7 @@ def _describe_code(function: Any) -> str:
 
 
 def _hash_output(transform: Transform) -> str | None:
-    """SHA-256 of the transform of one image of noise; None when it fails there or gives another answer next time."""
+    """SHA-256 of the output for one image of noise; None if the transform fails or is random."""
     from PIL import Image
 
     noise = torch.randint(0, 256, (230, 310, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -61,12 +68,12 @@ def _hash_output(transform: Transform) -> str | None:
 
 @dataclass(frozen=True)
 class Pixels:
-    """A transform in two parts, which together give its very pixels.
+    """A transform in two parts, which together give exactly the same pixels.
 
     Attributes:
-        load: from one image to a (C, H, W) tensor.
-        dtype: type of that tensor.
-        finish: from a (B, C, H, W) batch of them to what the module takes.
+        load: maps one image to a (C, H, W) tensor.
+        dtype: dtype of that tensor.
+        finish: maps a (B, C, H, W) batch of these tensors to the input of the module.
     """
 
     load: Transform
@@ -75,9 +82,9 @@ class Pixels:
 
 
 def split_transform(transform: Transform) -> Pixels:
-    """torchvision's preset for classification as resize and crop of uint8, then one normalization for the batch.
+    """Split torchvision's preset for classification into resize and crop in uint8, and normalization of the batch.
 
-    Every other transform stays whole, and so does a preset whose parts would differ from it by a bit on a test image.
+    Other transforms stay in one part, and so does a preset whose two parts do not reproduce it exactly on a test image.
     """
     from PIL import Image
     from torchvision.transforms import _presets, functional
@@ -94,6 +101,7 @@ def split_transform(transform: Transform) -> Pixels:
         return cropped
 
     def normalize(batch: Tensor) -> Tensor:
+        # Whole rows of W * C values against repeated means are fast, and leave the result in channels_last order.
         rows = batch.permute(0, 2, 3, 1).contiguous().flatten(2).to(torch.float32)
         rows = rows.div_(255).sub_(mean.to(batch.device)).div_(std.to(batch.device))
         return rows.reshape(len(batch), side, side, -1).permute(0, 3, 1, 2)

@@ -1,7 +1,7 @@
-"""The data inside a page: rows and thumbnails as Arrow in base64, and the way back from a page to tables.
+"""The data of a page: rows and thumbnails as Arrow in base64; and `read_report`, which reads them back into tables.
 
-Every image is a row of small numbers, 10 to 20 bytes in the file; confidences are the run's own 32-bit numbers, so that
-what the page counts is what the macros count. Thumbnails fill what is left of the page's size, mistakes first.
+Each image is a row of small numbers, 10 to 20 bytes in the file. Confidences are the 32-bit numbers of the run, so that
+the page counts the same images as the macros. Thumbnails fill the rest of the page's size limit, mistakes first.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from ..db import statements, templates
 from ..errors import ImageError, NotFoundError, QueryError, SchemaError
 
 MAX_ROWS = 1_000_000
-FIXED_MB = 1.0
-_CHUNK = 512
-_SMALLEST = 100  # bytes; nearly all thumbnails are larger, so this bounds how many are listed
-_BLOCK = r'<script type="{kind}" id="{name}">(.*?)</script>'
-KINDS = {"facts": "application/json", "rows": "application/vnd.apache.arrow.stream+gzip;base64"}
-KINDS["thumbnails"] = "application/vnd.apache.arrow.stream;base64"
+FIXED_MB = 1.0  # page without rows and images: text, style, script, charts
+_CHUNK = 512  # images
+_SMALLEST = 100  # bytes; nearly all thumbnails are larger, so this limits the number of candidates
+_BLOCK = r'<script type="{media_type}" id="{name}">(.*?)</script>'
+MEDIA_TYPES = {"facts": "application/json", "rows": "application/vnd.apache.arrow.stream+gzip;base64"}
+MEDIA_TYPES["thumbnails"] = "application/vnd.apache.arrow.stream;base64"
 
 
 @dataclass(frozen=True)
 class Pack:
-    """What a page holds besides its text: facts for JSON, and two tables as base64."""
+    """The data blocks of a page: facts, to be written as JSON, and two tables in base64."""
 
     facts: dict[str, Any]
     rows: str
@@ -47,9 +47,9 @@ class Pack:
     n_thumbnails: int
 
     @property
-    def kinds(self) -> dict[str, str]:
-        """The type of each data block."""
-        return KINDS
+    def media_types(self) -> dict[str, str]:
+        """The media type of each data block."""
+        return MEDIA_TYPES
 
 
 def pack(
@@ -60,12 +60,18 @@ def pack(
     max_mb: float,
     shown: int = 0,
 ) -> Pack:
-    """The rows of a run, and as many thumbnails as `max_mb` leaves room for beside `shown` bytes of other images.
+    """The rows of a run, and as many thumbnails as fit.
 
-    File names are told from below `folder` on; without one none is.
+    Args:
+        con: from `connect`.
+        run: the run of the page.
+        others: further runs; the page counts how many of them predict another class.
+        folder: file names are stored relative to this folder; None stores no file names.
+        max_mb: size limit of the page in megabytes.
+        shown: bytes of the images that the page shows elsewhere.
 
     Raises:
-        SchemaError: the rows alone need more.
+        SchemaError: the rows alone need more than `max_mb`.
     """
     n, columns = _shape(con, run)
     names: dict[str, Any] = {"run": run, "sampled": n > MAX_ROWS}
@@ -87,6 +93,7 @@ def pack(
         "labeled": any(label >= 0 for label in table["label"].unique().to_pylist()),
     }
     facts |= _extent(con, run) if "x" in columns else {"extent": None}
+    # In base64 three bytes become four.
     small = _thumbnails(con, left * 1e6 * 3 / 4, table.num_rows, names, values, probs="probs" in columns)
     return Pack(facts, rows, _base64(_stream(small)), small.num_rows)
 
@@ -104,7 +111,7 @@ def _shape(con: duckdb.DuckDBPyConnection, run: str) -> tuple[int, set[str]]:
 
 
 def _extent(con: duckdb.DuckDBPyConnection, run: str) -> dict[str, Any]:
-    """The corner and the unit of the coordinates, and how far they reach: 65,534 along the longer side."""
+    """Lower left corner and scale of the coordinates, and their extent: 65,534 along the longer side."""
     left, low, width, height = statements.fetch(con, "page_bounds", run=run)[0]
     if left is None:
         return {"extent": None}
@@ -114,20 +121,21 @@ def _extent(con: duckdb.DuckDBPyConnection, run: str) -> dict[str, Any]:
 
 
 def _rows(table: pa.Table) -> str:
-    """The narrowest integers that hold the numbers, compressed."""
+    """The rows as a compressed Arrow stream in base64, with the narrowest integers that hold the values."""
     columns = {}
     for name in table.column_names:
         column = table[name].combine_chunks()
+        # x and y use the whole range of an unsigned type; casting to a signed one would double their size.
         if pa.types.is_integer(column.type) and name not in ("x", "y", "differ"):
             low, high = (pc.min_max(column)[end].as_py() or 0 for end in ("min", "max"))
-            fits = (kind for kind in (pa.int8(), pa.int16(), pa.int32()) if _holds(kind, low, high))
+            fits = (dtype for dtype in (pa.int8(), pa.int16(), pa.int32()) if _holds(dtype, low, high))
             column = column.cast(next(fits, pa.int64()))
         columns[name] = column
-    return _base64(gzip.compress(_stream(pa.table(columns)), 6, mtime=0))
+    return _base64(gzip.compress(_stream(pa.table(columns)), 6, mtime=0))  # no time: equal rows give equal pages
 
 
-def _holds(kind: pa.DataType, low: int, high: int) -> bool:
-    top = 1 << (kind.bit_width - 1)
+def _holds(dtype: pa.DataType, low: int, high: int) -> bool:
+    top = 1 << (dtype.bit_width - 1)
     return bool(-top <= low and high < top)
 
 
@@ -145,7 +153,7 @@ def _base64(data: bytes) -> str:
 def _thumbnails(
     con: duckdb.DuckDBPyConnection, room: float, n: int, names: dict[str, Any], values: dict[str, Any], *, probs: bool
 ) -> pa.Table:
-    """Thumbnails in order of need until `room` bytes are full: columns row (in the page's rows) and image."""
+    """Thumbnails in order of priority until `room` bytes are used: columns row (index in the page's rows) and image."""
     limits = {"max_images": min(n, int(room / _SMALLEST))} | {
         name: value for name, value in values.items() if name == "max_rows"
     }
@@ -154,16 +162,18 @@ def _thumbnails(
     start, size = 0, _CHUNK
     with progress.track("thumbnails", len(wanted)) as advance, ThreadPoolExecutor(os.cpu_count() or 2) as pool:
         while room > _CHUNK and start < len(wanted):
-            batch = sorted(wanted[start : start + size])
-            made = [pair for at in range(0, len(batch), _CHUNK) for pair in _made(con, pool, batch[at : at + _CHUNK])]
+            batch = sorted(wanted[start : start + size])  # in order of id, so that a query reads the table once
+            chunks = [batch[first : first + _CHUNK] for first in range(0, len(batch), _CHUNK)]
+            made = [pair for chunk in chunks for pair in _made(con, pool, chunk)]
             advance(len(batch))
-            if not made:  # the files are elsewhere now
+            if not made:  # the files have been moved
                 break
             for row, picture in made:
-                if len(picture) + 8 <= room:
+                if len(picture) + 8 <= room:  # 8 bytes for the row number and the offset of the picture
                     room -= len(picture) + 8
                     small[row] = picture
             start, mean = start + size, sum(len(picture) for _, picture in made) / len(made)
+            # The next batch is as large as fits by the mean so far; the factor leaves room for larger ones.
             size = max(16, int(0.95 * room / (mean + 8)))
     return pa.table({"row": pa.array(list(small), pa.uint32()), "image": pa.array(list(small.values()), pa.binary())})
 
@@ -171,7 +181,7 @@ def _thumbnails(
 def _made(
     con: duckdb.DuckDBPyConnection, pool: ThreadPoolExecutor, chunk: list[tuple[int, int]]
 ) -> list[tuple[int, bytes]]:
-    """Row of the page and thumbnail of the images of a chunk, in order of id, that can be read."""
+    """(row of the page, thumbnail) of the readable images of a chunk of (image_id, row), in order of id."""
     ids = [image_id for image_id, _ in chunk]
     values = {"ids": ids, "low": ids[0], "high": ids[-1]}
     stored = dict(statements.fetch(con, "thumbnail_images", values))
@@ -187,17 +197,17 @@ def _small(image: dict[str, Any] | None) -> bytes | None:
 
 
 def read_report(con: duckdb.DuckDBPyConnection, path: str | Path, table: str = "page") -> duckdb.DuckDBPyRelation:
-    """Turn a page that `report` wrote back into tables of this connection.
+    """Read the data of a page that `report` wrote into a temporary table.
 
         read_report(con, "report.html", table="old")
         con.sql("from accuracy('old')")
 
     Args:
-        con: any DuckDB connection; with one from `connect` the metrics can be called on the table.
+        con: any DuckDB connection; on one from `connect` the metrics can be called on the table.
         path: the HTML file.
-        table: name of the temporary table to make, one row per image of the page: image_id, uri (below the data set's
+        table: name of the temporary table, with one row per image of the page: image_id, uri (below the data set's
             folder), label, label_name, pred, pred_name, confidence, correct, x, y (to 1/65,534 of the map's width),
-            and thumbnail (WebP, NULL where the page has none). A temporary table of that name is replaced.
+            and thumbnail (WebP, NULL if the page has none). A temporary table of that name is replaced.
 
     Returns:
         The rows of that table, in order of image_id.
@@ -232,7 +242,7 @@ def read_report(con: duckdb.DuckDBPyConnection, path: str | Path, table: str = "
 
 
 def _find(text: str, file: Path, name: str) -> str:
-    found = re.search(_BLOCK.format(kind=re.escape(KINDS[name]), name=name), text, re.DOTALL)
-    if found is None:
+    block = re.search(_BLOCK.format(media_type=re.escape(MEDIA_TYPES[name]), name=name), text, re.DOTALL)
+    if block is None:
         raise SchemaError(f"{file} is not a page of `sqlanalysis report`: it has no block {name!r}")
-    return html.unescape(found[1])
+    return html.unescape(block[1])

@@ -1,4 +1,4 @@
-"""A page in the making: the queries asked so far with their rows, and the images that it will show."""
+"""The state of a page that is being written: its queries with their rows, and the images that it shows."""
 
 from __future__ import annotations
 
@@ -23,20 +23,23 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Answer:
-    """One query of the page: the text to paste in a shell, and its rows."""
+    """One query of the page: SQL text that can be pasted into a shell, and its rows."""
 
     sql: str
     rows: list[Row]
 
     @property
     def row(self) -> Row:
-        """The only row, or an empty one."""
+        """The first row, or an empty dict."""
         return self.rows[0] if self.rows else {}
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the page: texts only, the first column names the row."""
+    """A table of the page; all cells are text, and the first column names the row.
+
+    `texts` are the indices of columns with words instead of numbers, which are aligned to the left.
+    """
 
     caption: str
     heads: Sequence[str]
@@ -46,13 +49,13 @@ class Table:
 
 @dataclass
 class Draft:
-    """What the sections of a page share: one subject run, perhaps a baseline, and everything asked about them."""
+    """What the sections of a page share: the run, an optional baseline, and the answers to queries about them."""
 
     con: duckdb.DuckDBPyConnection
     max_images: int
     run: str = ""
     baseline: str | None = None
-    answers: dict[str, Answer] = field(default_factory=dict)  # the last of each query, for the page to show its SQL
+    answers: dict[str, Answer] = field(default_factory=dict)  # the last answer of each query, whose SQL the page shows
     folder: str = ""
     redacted: bool = False
     probs: bool = False
@@ -60,40 +63,47 @@ class Draft:
     _asked: dict[str, Answer] = field(default_factory=dict)
 
     def ask(self, query: str, values: Row | None = None, /, **names: object) -> Answer:
-        """Run one query of `sql/page` about the subject and keep its answer; the same question is asked once."""
+        """Run a query of `sql/page` about the run; an equal call returns the stored answer.
+
+        Args:
+            query: name of the query.
+            values: its bound parameters.
+            names: identifiers and structure for the template, besides `run`, `baseline` and `probs`.
+        """
         names = {"run": self.run, "baseline": self.baseline, "probs": self.probs, **names}
         key = repr((query, values, sorted(names.items())))
         if key not in self._asked:
             result = statements.execute(self.con, query, values, **names)
             columns = [column[0] for column in result.description]
             rows = [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
+            # The shown SQL has the values in place of the parameters, so that it runs as it is in any shell.
             sql = re.sub(r" -- noqa.*", "", templates.body(templates.render(query, **names)))
             for name, value in (values or {}).items():
                 sql = sql.replace(f"${name}", str(value))
             self._asked[key] = self.answers[query] = Answer(sql, rows)
         return self._asked[key]
 
-    def place(self, uri: str) -> str:
-        """Where an image lies below the folder of its data set; nothing on a page without paths."""
-        return "" if self.redacted else words.place(uri, self.folder)
+    def shown_path(self, uri: str) -> str:
+        """The path of an image below the folder of its data set; empty on a page without paths."""
+        return "" if self.redacted else words.short_path(uri, self.folder)
 
     def pictures(self, rows: list[Row]) -> list[Row]:
-        """Rows of images (image_id, label_name, pred_name, uri, sizes) for a grid; `develop` adds the pixels."""
-        found = []
+        """Prepare rows of images (image_id, label_name, pred_name, uri, sizes) for a grid; `develop` adds pixels."""
+        pictures = []
         for row in rows:
             label, pred = row.get("label_name"), row.get("pred_name")
-            said = [f"labeled {label}"] * (label is not None) + [f"predicted {pred}"] * (pred is not None)
+            parts = [f"labeled {label}"] * (label is not None) + [f"predicted {pred}"] * (pred is not None)
             size = max(row["width_px"], row["height_px"])
-            place = self.place(row["uri"])
-            found.append({"correct": False, **row, "alt": ", ".join(said), "place": place, "pixelated": size <= 64})
-        self.shown += found
-        return found
+            path = self.shown_path(row["uri"])
+            pictures.append({"correct": False, **row, "alt": ", ".join(parts), "path": path, "pixelated": size <= 64})
+        self.shown += pictures
+        return pictures
 
     def develop(self, *, progress: bool) -> None:
-        """Give every picture its `source`: a small copy as a data URL, None when the image cannot be read."""
+        """Set `source` of each picture: a thumbnail as a data URL, None if the image cannot be read."""
         ids = sorted({row["image_id"] for row in self.shown})
         stored = {row["image_id"]: row["image"] for row in self.ask("shown_images", {"ids": ids}).rows}
-        self.answers.pop("shown_images")
+        self.answers.pop("shown_images")  # bytes of images: not a query to show
         with track("thumbnails", len(ids), enabled=progress) as advance, ThreadPoolExecutor(max_workers=8) as pool:
             waiting = {pool.submit(_source, stored.get(image_id)): image_id for image_id in ids}
             sources = {}

@@ -1,4 +1,4 @@
-"""What a notebook shows: a written page in a frame, and rows of images as a table with thumbnails."""
+"""What notebooks show: a page in a frame, and rows with images as a table with thumbnails."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
     _Path = Path
 else:
-    _Path = type(Path())  # Python 3.11 makes no subclass of Path itself
+    _Path = type(Path())  # in Python 3.11 Path itself cannot be subclassed
 
 THUMBNAIL_PX = 96
 MAX_TEXT = 200
-MAX_FRAME = 30_000_000  # characters of a page that a notebook takes in
+MAX_FRAME = 30_000_000  # bytes; a larger page is not embedded in the notebook
 _PARTS = Path(__file__).parent
 
 
 class Page(_Path):
-    """The path of a written page; the last line of a notebook's cell shows the page itself."""
+    """The path of a written page; as the last line of a notebook cell it shows the page itself."""
 
     def _repr_html_(self) -> str | None:
-        """The page in a frame that runs its script, but reaches neither the notebook nor the network."""
+        """The page in a frame that runs its script, without access to the notebook or the network."""
         if not self.is_file():
             return None
         return (
@@ -45,13 +45,13 @@ class Page(_Path):
         )
 
     def with_segments(self, *segments: Any) -> Path:
-        """Paths made from this one (`parent`, `/`) are plain ones."""
+        """Paths derived from this one (`parent`, `/`) are plain paths, not pages."""
         return Path(*segments)
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a relation, as a notebook shows them; `html` is the same text."""
+    """Rows of a relation, as a notebook shows them; `html` is that table."""
 
     html: str
     n_shown: int
@@ -65,28 +65,28 @@ class Rows:
 
 
 def show(relation: duckdb.DuckDBPyRelation, limit: int = 50, *, size: int = THUMBNAIL_PX) -> Rows:
-    """Show the rows of a relation in a notebook, with a small picture in every image column.
+    """Show the rows of a relation in a notebook, with thumbnails in image columns.
 
         show(con.sql("select image, label from image_files limit 20"))
 
-    Only small copies made from pixels enter the notebook, never whole images; texts are escaped, long ones cut.
+    The notebook stores thumbnails only, never whole images; text is escaped, and long text is cut.
 
     Args:
         relation: such as `con.sql(…)`; columns of type STRUCT(bytes BLOB, path VARCHAR) are images.
-        limit: how many rows to show; the table says when there are more.
-        size: pixels of the longer side of a picture, at most 256.
+        limit: number of rows to show; the table says if there are more.
+        size: longer side of a thumbnail in pixels, at most 256.
 
     Returns:
-        An object that a notebook shows as a table; its text is `.html`.
+        An object that a notebook shows as a table; its HTML is `.html`.
 
     Raises:
-        SchemaError: a limit below 1, or a size outside 1 to 256.
+        SchemaError: limit is below 1, or size outside 1 to 256.
     """
     if limit < 1 or not 1 <= size <= 256:
         raise SchemaError(f"limit is at least 1 and size 1 to 256 pixels, not {limit} and {size}")
-    rows = relation.limit(limit + 1).fetchall()
+    rows = relation.limit(limit + 1).fetchall()  # one more tells whether there are more
     shown = rows[:limit]
-    pictures = [_is_image(str(kind)) for kind in relation.types]
+    pictures = [_is_image(str(dtype)) for dtype in relation.types]
     with ThreadPoolExecutor(max_workers=8) as pool:
         cells = list(pool.map(lambda row: _cells(row, pictures, size), shown))
     html = (
@@ -97,8 +97,8 @@ def show(relation: duckdb.DuckDBPyRelation, limit: int = 50, *, size: int = THUM
     return Rows(html, len(shown), len(rows) > limit)
 
 
-def _is_image(kind: str) -> bool:
-    return kind.replace('"', "").replace(" ", "").upper() == "STRUCT(BYTESBLOB,PATHVARCHAR)"
+def _is_image(dtype: str) -> bool:
+    return dtype.replace('"', "").replace(" ", "").upper() == "STRUCT(BYTESBLOB,PATHVARCHAR)"
 
 
 def _cells(row: Sequence[Any], pictures: Sequence[bool], size: int) -> list[dict[str, str | None]]:

@@ -1,6 +1,6 @@
-"""One HTML file that shows what runs got right and wrong: queries of `sql/page` in, page out.
+"""Write a report: one HTML file about what runs got right and wrong, from the queries of `sql/page`.
 
-The page loads nothing, runs under a content policy that names the hashes of its own style and script, and is complete
+The page loads nothing from elsewhere, has a content policy with the hashes of its own style and script, and is complete
 without JavaScript. Every number on it comes from a query that the page shows.
 """
 
@@ -47,26 +47,26 @@ def report(
     redact_paths: bool = False,
     open: bool = False,  # noqa: A002 - the word that users know
 ) -> Page:
-    """Write one self-contained HTML page about a run: key figures, worst mistakes, map, classes, confusion.
+    """Write a self-contained HTML page about a run: key figures, mistakes, map, classes, calibration, slices.
 
-    Reads views and macros of the file, and the images it shows; writes only `path`, whole or not at all.
+    Reads the file and the images that the page shows; writes only `path`, completely or not at all.
 
     Args:
-        con: a connection from `connect`.
-        path: the HTML file to write; an existing page there is replaced.
-        runs: names of runs; the first is the subject of the page, the others stand beside it. None takes every
-            finished run, the newest first.
-        title: heading of the page; "RUN on DATASET" when None.
-        max_images: how many images to show of each kind of mistake.
-        max_mb: about how large the page may be, in megabytes; thumbnails fill what its rows leave.
-        redact_paths: name no file, not even below the folder of the data set.
-        open: show the page in the browser when it is written.
+        con: from `connect`.
+        path: the HTML file to write; an existing page is replaced.
+        runs: names of runs: the page is about the first, with the second as its baseline, and lists the others. None
+            means all finished runs, the newest first.
+        title: heading of the page; default: "RUN on DATASET".
+        max_images: number of images to show of each kind of mistake.
+        max_mb: approximate size limit of the page in megabytes; thumbnails fill the space that its rows leave.
+        redact_paths: show no file names, not even those below the folder of the data set.
+        open: open the page in the browser.
 
     Returns:
         The path of the page; a notebook shows the page itself in a frame.
 
     Raises:
-        NotFoundError: no such run (names near matches), no finished run at all, or no folder to write to.
+        NotFoundError: no such run (the message suggests similar names), no finished run, or no folder to write to.
         SchemaError: the run has no predictions, `path` is not a page, or the rows need more than `max_mb`.
         QueryError: DuckDB refused a query of the page.
     """
@@ -85,6 +85,7 @@ def _check_path(file: Path) -> Path:
         raise NotFoundError(f"{file} is a folder; name a file, such as {file / 'report.html'}")
     if not file.parent.is_dir():
         raise NotFoundError(f"no folder {file.parent}; create it first")
+    # A mistyped path must not overwrite another file.
     if file.exists() and not file.read_bytes()[:64].lstrip().lower().startswith(b"<!doctype html"):
         raise SchemaError(f"{file} exists and is not a page; give another path")
     return file
@@ -97,17 +98,17 @@ def _choose(draft: Draft, runs: str | Iterable[str] | None) -> list[str]:
     if runs is None:
         finished = [run for run, status in known.items() if status == "finished" and run not in bare]
         if not finished:
-            other = f"; name one that has begun: {', '.join(known)}" if known else ""
-            raise NotFoundError(f"no finished run to report; make one with `sqlanalysis predict DB MODEL`{other}")
+            other = f"; or name an unfinished run: {', '.join(known)}" if known else ""
+            raise NotFoundError(f"no finished run to report; create one with `sqlanalysis predict DB MODEL`{other}")
         return finished
     names = list(dict.fromkeys([runs] if isinstance(runs, str) else runs))
     if not names:
-        raise NotFoundError("an empty list of runs; name one, or leave `runs` out for all")
+        raise NotFoundError("the list of runs is empty; name one, or omit `runs` for all")
     for name in names:
         if name not in known:
             raise NotFoundError(f"no run {name!r}{near_matches(name, known)}")
         if name in bare:
-            raise SchemaError(f"run {name!r} has no pred and confidence; report a run of predict, or one that has them")
+            raise SchemaError(f"run {name!r} has no pred and confidence; report a run that has both")
     return names
 
 
@@ -134,6 +135,7 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, r
         else {"predictions": predictions.predictions(draft)}
     )
     draft.develop(progress=True)
+    # Thumbnails of the sections are required; those of the map fill the rest of the page.
     shown = sum(len(row.get("source") or "") for row in draft.shown)
     packed = data.pack(draft.con, draft.run, runs[1:MAX_RUNS], None if draft.redacted else folder, max_mb, shown)
     context: Row = {
@@ -159,7 +161,7 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, r
 
 
 def _labeled_sections(draft: Draft, counts: Row, key: Row, class_rows: Sequence[Row]) -> Row:
-    """The sections that only a run with labels has."""
+    """The sections of a run with labels."""
     return {
         "mistakes": mistakes.mistakes(draft, key),
         "classes": classes.per_class(draft),
@@ -180,6 +182,7 @@ def _render(context: Row) -> str:
     environment.filters.update({name: getattr(words, name) for name in _FILTERS})
     css = "".join((_STATIC / name).read_text(encoding="utf-8") for name in ("page.css", "map.css"))
     script = (_STATIC / "app.js").read_text(encoding="utf-8")
+    # Hashes instead of 'unsafe-inline': no other style or script can run, even if data contained one.
     policy = (
         f"default-src 'none'; img-src data: blob:; style-src '{_hash(css)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"

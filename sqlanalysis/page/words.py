@@ -1,4 +1,4 @@
-"""The words of the report: rows of its queries in, facts, warnings, cards and sentences out. No HTML, no SQL."""
+"""The text of the report: facts, warnings, key figures and sentences, from rows of its queries. No HTML, no SQL."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SCORES = {
 
 
 def percent(share: float | None) -> str:
-    """One decimal; two where one would claim all or nothing."""
+    """A share as a percentage with one decimal; two if it would be rounded to 0% or 100%."""
     if share is None or math.isnan(share):
         return "–"
     text = f"{share * 100:.1f}%"
@@ -35,19 +35,23 @@ def percent(share: float | None) -> str:
 
 
 def interval(row: Row, low: str = "ci_low", high: str = "ci_high") -> str:
+    """The two ends of an interval of a share, such as 91.2–94.5%."""
     return "–" if row[low] is None else f"{percent(row[low])[:-1]}–{percent(row[high])}"
 
 
-def decimal(value: float | None, places: int = 3) -> str:
-    return "–" if value is None else f"{value:.{places}f}"
+def decimal(value: float | None, digits: int = 3) -> str:
+    """A number with that many decimals."""
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def count(n: int | None) -> str:
+    """An integer with thousands separators."""
     return "–" if n is None else f"{n:,}"
 
 
 def shared_folder(lineage: Row) -> str:
-    """The folder that all images of the data set share: nothing above it belongs on a page that is passed on."""
+    """The folder that all images of the data set share; a page that is passed on shows nothing above it."""
+    # The uris are the first and last in order, so what both begin with is common to all between them.
     first, last = lineage["first_uri"] or "", lineage["last_uri"] or ""
     same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
     folder = first[: max(first.rfind("/", 0, same), first.rfind("\\", 0, same)) + 1]
@@ -55,12 +59,12 @@ def shared_folder(lineage: Row) -> str:
 
 
 def private(text: str, folder: str) -> str:
-    """The text without the folder of the data set and without the home folder."""
+    """The text without the folder of the data set, and with ~ for the home folder."""
     return (text.replace(folder, "") if folder else text).replace(str(Path.home()), "~")
 
 
-def place(uri: str, folder: str) -> str:
-    """Where an image lies, below the folder that all share; the last two parts when they share none."""
+def short_path(uri: str, folder: str) -> str:
+    """The path of an image below the folder that all share; its last two parts if there is none."""
     if uri.startswith("sha256:"):  # a picture from Python, which has no file
         return uri[:15] + "…"
     rest = uri.removeprefix(folder)
@@ -68,16 +72,18 @@ def place(uri: str, folder: str) -> str:
 
 
 def file_name(text: str | None) -> str:
-    """The last part of an absolute path or of an address; other texts as they are."""
+    """The last part of an absolute path or of a URL; other text is returned as it is."""
     name = text or ""
     return re.split(r"[/\\]", name.split("?")[0].rstrip("/\\"))[-1] if _is_private(name) else name
 
 
 def _is_private(text: str) -> bool:
+    # Absolute paths on Unix and Windows, the home folder, and URLs.
     return bool(re.match(r"[/\\~]|[A-Za-z]:[/\\]|[a-z0-9+.-]+://", text))
 
 
 def subtitle(lineage: Row, counts: Row, n_runs: int, rank: str) -> str:
+    """Numbers of images, classes and runs, for the line below the title."""
     parts = [f"{counts['n_outputs']:,} images"]
     if lineage["n_classes"]:
         parts.append(f"{lineage['n_classes']:,} classes")
@@ -87,6 +93,7 @@ def subtitle(lineage: Row, counts: Row, n_runs: int, rank: str) -> str:
 
 
 def facts(lineage: Row, counts: Row, folder: str) -> list[tuple[str, str]]:
+    """Names and values for the header: model, weights, data set, settings, versions."""
     weights = file_name(lineage["weights"]) or "not recorded"
     if lineage["weights_sha256"]:
         weights += f" (sha256 {lineage['weights_sha256'][:12]})"
@@ -118,7 +125,7 @@ def facts(lineage: Row, counts: Row, folder: str) -> list[tuple[str, str]]:
 
 
 def derived_from(members: str | None) -> str:
-    """The runs that a run is derived from, such as "0.5 × a, 0.5 × b at temperature 1.5"."""
+    """The members of a derived run, such as "0.5 × a, 0.5 × b at temperature 1.5"."""
     parts = []
     for member in json.loads(members) if members else []:
         softened = f" at temperature {member['temperature']:g}" if member["temperature"] != 1 else ""
@@ -128,65 +135,69 @@ def derived_from(members: str | None) -> str:
 
 
 def pairs(text: str | None) -> str:
+    """The names and values of a JSON object as text; empty for anything else."""
     values = json.loads(text) if text else None
     return ", ".join(f"{name} {value}" for name, value in values.items()) if isinstance(values, dict) else ""
 
 
 def moment(when: datetime.datetime | None) -> str:
+    """A time in UTC, to the minute."""
     return f"{when:%Y-%m-%d %H:%M} UTC" if when else ""
 
 
 def warnings(lineage: Row, counts: Row, errors: list[Row], classes: list[Row], folder: str) -> list[str]:
-    """What a reader should know before believing a figure; one sentence each."""
-    found = []
+    """What a reader must know to interpret the figures; one sentence each."""
+    sentences = []
     if lineage["status"] != "finished":
-        found.append(f"This run is {lineage['status']}, not finished: the figures cover what is there so far.")
+        sentences.append(f"This run is {lineage['status']}, not finished: the figures cover the images so far.")
     if lineage["n_errors"]:
-        kinds = ", ".join(f"{row['n']:,} × {row['stage']} {row['error']}" for row in errors)
-        some = private(f" ({kinds})" if kinds else "", folder)
-        found.append(
-            f"Images that failed: {lineage['n_errors']:,}{some}; they count in no figure, see the table `errors`."
+        causes = ", ".join(f"{row['n']:,} × {row['stage']} {row['error']}" for row in errors)
+        some = private(f" ({causes})" if causes else "", folder)
+        sentences.append(
+            f"Images that failed: {lineage['n_errors']:,}{some}; not counted in any figure, see the table `errors`."
         )
     n_labeled, n_outputs = counts["n_labeled"], counts["n_outputs"]
     numbers = {
         "Images with neither output nor error: {}; run predict again to add them.": lineage["n_images"]
         - lineage["n_errors"]
         - n_outputs,
-        "Images without a prediction: {}; they count in no figure.": counts["n_no_prediction"],
+        "Images without a prediction: {}; not counted in any figure.": counts["n_no_prediction"],
         "Predictions outside the data set's classes: {}; they count as wrong.": counts["n_outside"],
-        "Images with accepted answers: {}; figures count the label alone, All scores has both.": counts["n_accepted"],
-        "Images without a label: {}; they count in no figure.": n_outputs - n_labeled if n_labeled else 0,
-        "Images that repeat the bytes of another: {}; each counts.": counts["n_duplicates"],
+        "Images with accepted answers: {}; figures use the label only, All scores has both.": counts["n_accepted"],
+        "Images without a label: {}; not counted in any figure.": n_outputs - n_labeled if n_labeled else 0,
+        "Images with the same bytes as another: {}; each counts.": counts["n_duplicates"],
     }
-    found += [sentence.format(f"{n:,}") for sentence, n in numbers.items() if n > 0]
+    sentences += [sentence.format(f"{n:,}") for sentence, n in numbers.items() if n > 0]
     small = [name_in_sentence(row["name"]) for row in classes if row["n"] < SMALL_CLASS]
     if small:
         some = ", ".join(small[:5]) + (" and others" if len(small) > 5 else "")
-        found.append(f"Classes with fewer than {SMALL_CLASS} images: {len(small):,} ({some}); their figures are rough.")
-    return found
+        sentences.append(
+            f"Classes with fewer than {SMALL_CLASS} images: {len(small):,} ({some}); their figures are imprecise."
+        )
+    return sentences
 
 
 def differing(figures: list[Row], listed: list[Row]) -> list[str]:
-    """Why the figures of several runs do not compare: other data sets, or other numbers of images."""
+    """Why the figures of several runs are not comparable: different data sets, or different numbers of images."""
     datasets = {row["run"]: row["dataset"] for row in listed}
     names = sorted({datasets[row["run"]] for row in figures})
     if len(names) > 1:
-        return [f"The runs are over different data sets ({', '.join(names)}): their figures do not compare."]
+        return [f"The runs are over different data sets ({', '.join(names)}): their figures are not comparable."]
     if len({row["n"] for row in figures}) > 1:
-        return ["The runs count different numbers of labeled images: compare them on the images they share."]
+        return ["The runs have different numbers of labeled images: compare them on the images they share."]
     return []
 
 
 def cards(counts: Row, key: Row, classes: list[Row], top: Row, error: Row, comparison: Row | None) -> list[Row]:
-    """The key figures: name, figure, what stands behind it, and how far it is from the baseline's."""
+    """The key figures: name, figure, line below it, and difference from the baseline."""
     images_card = {
         "name": "Images",
         "figure": count(counts["n_outputs"]),
         "sub": f"{count(counts['n_labeled'])} with a label",
     }
     if not key["n"]:
-        sure = {"name": "Mean probability", "figure": percent(counts["mean_confidence"]), "sub": "of the prediction"}
-        return [images_card, sure]
+        mean = {"name": "Mean probability", "figure": percent(counts["mean_confidence"]), "sub": "of the prediction"}
+        return [images_card, mean]
     seen = sum(row["n"] > 0 for row in classes)
     balanced, f1 = key["ranges"].get("balanced_accuracy", {}), key["ranges"].get("f1_macro", {})
     cards = [
@@ -214,39 +225,40 @@ def cards(counts: Row, key: Row, classes: list[Row], top: Row, error: Row, compa
         cards.insert(3, {"name": "Top-5", "figure": percent(top["accuracy"]), "sub": f"95% CI {interval(top)}"})
     if len(cards) < 6:
         cards.append(images_card)
-    for card in cards:  # the baseline's distance, where it has one
+    for card in cards:
         difference = (comparison or {}).get("metrics", {}).get(card.get("key"))
         card["delta"] = f"{points(difference['diff'])} points ({points_interval(difference)})" if difference else ""
     return cards
 
 
 def _spread(row: Row) -> bool:
-    """Whether resampling moved a score at all; when it cannot (all wrong), a width of zero would claim certainty."""
+    """Whether resampling changes a score. If it cannot (all wrong), an interval of width 0 would suggest certainty."""
     return bool(row) and row["ci_low"] is not None and row["ci_low"] < row["ci_high"]
 
 
 def advice(key: Row, comparison: Row | None) -> str:
+    """What to do next, according to the key figures and the comparison."""
     if not key["n"]:
         return ""
     test = (comparison or {}).get("test")
     if test and test["established"] and test["diff"] < 0:
-        return "do not put this run in the place of the baseline; see what it newly gets wrong under Comparison."
+        return "do not replace the baseline with this run; see the newly wrong images under Comparison."
     if test and test["established"]:
         return (
             f"if the lower end of the gain, {points(test['ci_low'])} points, is worth the change, look at the newly "
             "wrong images under Comparison before you ship."
         )
     if test:
-        return "to tell these runs apart, label more images; until then choose by cost or speed, not by accuracy."
+        return "to distinguish these runs, label more images; until then choose by cost or speed, not by accuracy."
     width = (key["ci_high"] - key["ci_low"]) / 2
     return (
-        f"ask whether the lower end, {percent(key['ci_low'])}, would still do. If not, look at the mistakes below; "
+        f"decide whether the lower end, {percent(key['ci_low'])}, is good enough. If not, look at the mistakes below; "
         f"if the interval (± {width * 100:.1f} points) is too wide to decide, label more images."
     )
 
 
 def reproduction(lineage: Row, run: str, baseline: str | None, folder: str) -> Row:
-    """Commands that make the page again, and what fixes the figures: hashes, seeds, versions."""
+    """Commands that reproduce the page, and what determines the figures: hashes, seeds, versions."""
     runs = " ".join(f"--run {name}" for name in (run, baseline) if name)
     commands = [f"sqlanalysis report DB OUT.html {runs}"]
     if lineage["projection"] and lineage["method"]:
@@ -269,14 +281,16 @@ def reproduction(lineage: Row, run: str, baseline: str | None, folder: str) -> R
     return {"commands": [private(command, folder) for command in commands], "facts": facts}
 
 
-def points(share: float | None, places: int = 1) -> str:
+def points(share: float | None, digits: int = 1) -> str:
     """A difference of two shares in percentage points, with its sign."""
-    return "–" if share is None else f"{share * 100:+.{places}f}".replace("-", "−")
+    return "–" if share is None else f"{share * 100:+.{digits}f}".replace("-", "−")
 
 
 def points_interval(row: Row) -> str:
+    """The interval of a difference of two shares, in percentage points."""
     return "–" if row["ci_low"] is None else f"{points(row['ci_low'])} to {points(row['ci_high'])}"
 
 
 def p_value(p: float | None) -> str:
+    """A p-value with three decimals."""
     return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"

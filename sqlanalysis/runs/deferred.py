@@ -1,4 +1,4 @@
-"""Deferred columns, and any batched function over images: `defer`, `to_tensor`, `map_batches`."""
+"""Deferred columns and user functions over batches of images: `defer`, `to_tensor`, `map_batches`."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from .job import Done, Work
 from .run import Run, Spec
 
 IMAGE = "image"
+# Functions live with their connection: weak keys, so that this dict does not keep closed connections alive.
 _columns: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, dict[str, DeferredColumn]] = weakref.WeakKeyDictionary()
 
 
@@ -41,25 +42,25 @@ def defer(
     of: str = IMAGE,
     shape: Sequence[int] | None = None,
 ) -> str:
-    """Make a deferred column: the SQL function `name(image)`, computed only for the rows that a query asks for.
+    """Create a deferred column: the SQL function `name(image)`, computed only for the rows that a query needs.
 
-    Nothing is decoded now, and nothing later that a WHERE or LIMIT removes. The definition is kept in the file, so that
-    another process says what to register.
+    Nothing is decoded now, and later only the images that WHERE and LIMIT keep. The definition is stored in the file;
+    in another process, a query on the column raises an error that names the transform to register.
 
     Args:
-        con: from `connect`; the function lives as long as it does.
+        con: from `connect`; the function exists as long as this connection.
         name: SQL name, an identifier; a deferred column of that name is replaced.
-        transform: from an RGB PIL image (or from the value of `of`) to a tensor or array.
-        of: "image", or another deferred column, which this one builds on.
-        shape: of one value; default is found with one gray image.
+        transform: maps an RGB PIL image (or the value of `of`) to a tensor or array.
+        of: "image", or another deferred column that this one is computed from.
+        shape: shape of one value; by default measured with one gray image.
 
     Returns:
-        The name. Values are FLOAT[…] arrays of the shape; NULL where an image cannot be read or transformed.
+        The name. Values are FLOAT[…] arrays of this shape, NULL where an image cannot be read or transformed.
 
     Raises:
         ArgumentError: the name is not an identifier.
         SchemaError: the name is taken.
-        NotFoundError: no deferred column `of` is registered here.
+        NotFoundError: no deferred column `of` is registered on this connection.
         InferenceError: the transform fails on a gray image.
     """
     known = _columns.setdefault(con, {})
@@ -80,7 +81,7 @@ def defer(
     sql_type = arrow.sql_type(arrow.array_type(pa.float32(), column.shape))
     functions.register(con, name, column, sql_type, ARROW)
     known[name] = column
-    if not is_read_only(con):
+    if not is_read_only(con):  # in a read-only file the column works for this connection only
         with transaction(con):
             execute(con, "delete_deferred", [name])
             execute(con, "insert_deferred", [name, of, sql_type, column.source])
@@ -102,41 +103,42 @@ def _shape(name: str, function: Callable[[Any], Any], shape: Sequence[int] | Non
 
 
 def to_tensor(relation: duckdb.DuckDBPyRelation, column: str | None = None) -> Tensor:
-    """The rows of an array column as one tensor.
+    """Read an array column as one tensor.
 
         to_tensor(con.sql("select input(image) from image_files limit 3"))
 
     Args:
         relation: rows with an array column of numbers.
-        column: its name; default the only column of the relation.
+        column: its name; default: the only column of the relation.
 
     Returns:
         A tensor (n, *shape) of the column's type; n = 0 keeps the shape.
 
     Raises:
-        NotFoundError: no such column, or several and none named.
+        NotFoundError: no such column, or several columns and no name given.
         SchemaError: the column is not a fixed-size array, or a row is NULL (its image cannot be read).
     """
     if column is None and len(relation.columns) == 1:
         column = relation.columns[0]
     if column not in relation.columns:
-        raise NotFoundError(f"no column {column!r}; name one of {', '.join(relation.columns)}")
+        raise NotFoundError(f"no column {column!r}; give one of {', '.join(relation.columns)}")
     array = relation.to_arrow_table()[column].combine_chunks()
     if array.null_count:
         row = int(np.flatnonzero(array.is_null().to_numpy(zero_copy_only=False))[0])
-        raise SchemaError(f"row {row} of {column!r} is NULL: its image cannot be read; leave such rows out")
+        raise SchemaError(f"row {row} of {column!r} is NULL: its image cannot be read; filter out such rows")
     shape = [len(array)]
     while pa.types.is_fixed_size_list(array.type):
         shape.append(array.type.list_size)
         array = array.flatten()
     if pa.types.is_list(array.type) or not (pa.types.is_floating(array.type) or pa.types.is_integer(array.type)):
         raise SchemaError(f"column {column!r} is not an array of fixed size; cast it, such as {column}::float[3]")
+    # A copy, because Arrow's memory is read-only and torch has no read-only tensors.
     return torch.from_numpy(array.to_numpy(zero_copy_only=False).copy()).reshape(shape)
 
 
 @dataclass(frozen=True, repr=False)
 class Mapped(Done):
-    """What `map_batches` did."""
+    """The result of `map_batches`."""
 
 
 def map_batches(
@@ -154,18 +156,18 @@ def map_batches(
     strict: bool = False,
     show_progress: bool = True,
 ) -> Mapped:
-    """Call a function on batches of images and keep what it returns: the tutorial's `map`, resumable.
+    """Call a function on batches of images and store what it returns; after an interrupt, the same call resumes.
 
     Args:
         con: from `connect`, writable.
         function: takes one argument per input and returns an array (B, …) or a dict of them; called by one thread.
         run: name of the run: table `outputs.<run>`, view `<run>`, row in `runs`. With outputs `pred` (class indices
-            of the data set), `confidence`, `probs` and `activation` it is like a run of `predict`, for every metric.
-        inputs: deferred columns (float tensors (B, *shape), decoded and transformed in workers beside the function) and
-            plain columns of `images` (arrays (B,)), by name, in the order of the arguments.
+            of the data set), `confidence`, `probs` and `activation` it works with all metrics, like a run of `predict`.
+        inputs: names of the arguments, in their order: deferred columns (float tensors (B, *shape), decoded and
+            transformed in worker threads) and plain columns of `images` (arrays (B,)).
         batch_size: images per call.
-        outputs: name and SQL type of each output, such as {"pred": "INTEGER", "probs": "FLOAT[10]"}; default is learned
-            from one extra call on the first batch. One array alone is the column `output`.
+        outputs: name and SQL type of each output, such as {"pred": "INTEGER", "probs": "FLOAT[10]"}; by default learned
+            from one extra call on the first batch. A single array becomes the column `output`.
         dataset, where: which images, as in `predict`.
         overwrite, retry_errors, strict: as in `predict`.
         show_progress: draw a progress bar on a terminal.
@@ -175,15 +177,15 @@ def map_batches(
 
     Raises:
         NotFoundError: an input is neither a registered deferred column nor a column of `images`.
-        SchemaError: an output has the name of a column of the view, or the run exists and is other work.
-        InferenceError: the function fails on the first batch, or rows are not accounted for.
+        SchemaError: an output has the name of a column of the view, or the run exists with other settings.
+        InferenceError: the function fails on the first batch, or outputs and errors do not add up to the images.
     """
     names = [inputs] if isinstance(inputs, str) else list(inputs)
     known = _columns.get(con, {})
     plain = [row[0] for row in fetch(con, "describe_images")]
     for name in names:
         if name not in known and name not in plain:
-            raise NotFoundError(f"no input {name!r}{near_matches(name, [*known, *plain])}; defer() makes one")
+            raise NotFoundError(f"no input {name!r}{near_matches(name, [*known, *plain])}; defer() creates one")
     dataset, space = resolve_dataset(con, dataset)
     plain_inputs = [name for name in names if name not in known]
     deferred = {name: known[name] for name in names if name in known}
@@ -224,8 +226,9 @@ def _learn(
     outputs: Mapping[str, str] | None,
     plain: list[str],
 ) -> None:
-    """Names and types of the outputs: as given, or from the first batch of images."""
+    """Set names and types of the outputs: as given, or learned from the first batch of images."""
     if outputs is not None:
+        # DuckDB parses the types, so that every spelling that it knows is accepted.
         row = con.sql(render("null_row", columns=list(outputs.items()))).to_arrow_table()
         mapper.expect({name: row.schema.field(name).type for name in outputs})
     else:
@@ -233,9 +236,9 @@ def _learn(
         if not len(pictures):
             raise NotFoundError("no image is selected, so the outputs are unknown; give outputs=, or another where=")
         mapper.learn(pictures, given)
-    found = [one.name for one in mapper.output_type if one.name not in ("sha256", "error")]
-    wrong = [name for name in found if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in runs.VIEW_COLUMNS]
+    names = [field.name for field in mapper.output_type if field.name not in ("sha256", "error")]
+    wrong = [name for name in names if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in runs.VIEW_COLUMNS]
     if wrong:
         raise SchemaError(
-            f"output {wrong[0]!r} is not an identifier, or a column of every run has that name; call it something else"
+            f"output {wrong[0]!r} is not an identifier, or a column of every run has that name; choose another name"
         )

@@ -1,4 +1,4 @@
-"""Runs derived from the stored probabilities of others, as views: ensembles, temperatures. No second forward pass."""
+"""Runs derived from the stored probabilities of other runs, as views: ensembles and temperature scaling."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from ..errors import ArgumentError, QueryError, SchemaError
 from . import run as runs
 from .run import Run, Spec
 
-BOUNDS = (0.01, 100.0)  # of a fitted temperature
+BOUNDS = (0.01, 100.0)  # of a fitted temperature; a value at a bound means that none fits
 
 
 @dataclass(frozen=True)
 class Member:
-    """A run that another is derived from; `fit_on`: where its temperature was fitted, "true" for all images."""
+    """A run that another run is derived from.
+
+    `fit_on` is the SQL condition on whose images the temperature was fitted, "true" for all, None if it was given.
+    """
 
     run: str
     weight: float = 1.0
@@ -31,7 +34,7 @@ class Member:
 
 @dataclass(frozen=True, repr=False)
 class Derived(Result):
-    """A run derived from others: n_images were asked of a member, n_errors of them lack an answer of one."""
+    """A derived run. A member was asked for `n_images` images; for `n_errors` of them a member has no answer."""
 
     run: str
     members: tuple[Member, ...]
@@ -48,30 +51,30 @@ def ensemble(
     weights: Sequence[float] | None = None,
     overwrite: bool = False,
 ) -> Derived:
-    """Make a run of the mean of other runs' probabilities; it is a view, so nothing is stored or computed twice.
+    """Create a run with the mean of other runs' probabilities. It is a view, so nothing is stored or computed twice.
 
         ensemble(con, ["resnet18", "resnet50"], "pair")
         metric(con, "mcnemar", "pair", baseline="resnet50")
 
     Args:
         con: from `connect`, writable.
-        members: two or more runs with probabilities over the same classes of the same data set. They may be derived
-            runs themselves. Images predicted later by all of them appear in the ensemble, too.
+        members: two or more runs with probabilities over the same classes of the same data set; derived runs are
+            allowed. Images that all members predict later appear in the ensemble, too.
         run: name of the new run, an identifier.
-        weights: one positive number per member; default equal. Only their ratios count.
+        weights: one positive number per member, by default equal; only their ratios matter.
         overwrite: drop an earlier run of that name first.
 
     Returns:
-        Members with weights that sum to 1, and counts. An image that not every member has answered is an error of the
-        run. Writes `runs`, `errors`, the views `outputs.<run>` and `<run>`; activations stay with the members.
+        Members with weights that sum to 1, and counts. An image that a member has not answered is an error of the run.
+        Writes `runs`, `errors`, and the views `outputs.<run>` and `<run>`; the view has no activations.
 
     Raises:
         ArgumentError: fewer than two members, weights that are not positive, or a name that is not an identifier.
         NotFoundError: no such run.
-        SchemaError: the name is taken, or the members do not go together; the message says why.
+        SchemaError: the name is taken, or the members cannot be combined; the message gives the reason.
     """
     if isinstance(members, str) or len(set(members)) < max(2, len(members)):
-        raise ArgumentError(f"an ensemble is made of two or more different runs, not of {members!r}")
+        raise ArgumentError(f"an ensemble needs two or more different runs, not {members!r}")
     shares = [1.0] * len(members) if weights is None else [float(weight) for weight in weights]
     if len(shares) != len(members) or not all(0 < share < math.inf for share in shares):
         raise ArgumentError(f"weights are {len(members)} positive numbers, one per member, not {weights!r}")
@@ -102,46 +105,46 @@ def temperature_scale(
     fit_on: str | None = None,
     overwrite: bool = False,
 ) -> Derived:
-    """Make a run of another run's probabilities at a temperature: softmax(ln p / temperature); it is a view.
+    """Create a run with another run's probabilities at a temperature: softmax(ln p / temperature). It is a view.
 
         temperature_scale(con, "resnet18", "calibrated", fit_on="split = 'val'")
         metric(con, "calibration_error", "calibrated")
 
-    Predictions stay the same, only confidence changes: it is softer above 1, sharper below.
+    Predictions stay the same; confidence is lower at temperatures above 1 and higher below.
 
     Args:
         con: from `connect`, writable.
         source: a run with probabilities.
         run: name of the new run, an identifier.
-        temperature: a positive number; None fits the one with the least log loss (the metric `fit_temperature`).
-        fit_on: SQL condition over the columns of `source`: the labeled images to fit on; None takes all, and then
-            what is measured on the same images is a little too good.
+        temperature: a positive number; None fits the one with the smallest log loss (metric `fit_temperature`).
+        fit_on: SQL condition over the columns of `source`: the labeled images to fit on; None takes all, which makes
+            calibration measured on the same images slightly too good.
         overwrite: drop an earlier run of that name first.
 
     Returns:
-        The source with its temperature, and counts. Writes `runs`, and the views `outputs.<run>` and `<run>`, which
+        The source with its temperature, and counts. Writes `runs` and the views `outputs.<run>` and `<run>`, which
         have the activations of the source.
 
     Raises:
-        ArgumentError: a temperature that is not positive, or given beside `fit_on`.
+        ArgumentError: the temperature is not positive, or both `temperature` and `fit_on` are given.
         NotFoundError: no such run.
-        SchemaError: the name is taken, the source has no probabilities of its classes, or no temperature fits.
-        QueryError: `fit_on` is not a condition over the columns of the source.
+        SchemaError: the name is taken, the source has no usable probabilities, or no temperature fits.
+        QueryError: `fit_on` is not a valid condition over the columns of the source.
     """
     if temperature is not None and (fit_on is not None or not 0 < temperature < math.inf):
-        raise ArgumentError(f"temperature is a positive number, or fitted on images (fit_on), not {temperature!r}")
+        raise ArgumentError(f"temperature is a positive number, without fit_on, not {temperature!r}")
     with transaction(con):
-        found = runs.require(con, source)
-        columns = _common_columns(con, [found])
+        source_run = runs.require(con, source)
+        columns = _common_columns(con, [source_run])
         if temperature is None:
             part = Member(source, 1.0, _fit(con, source, fit_on), fit_on or "true")
         else:
             part = Member(source, 1.0, float(temperature))
-        return _open(con, dataclasses.replace(found, run=run), (part,), columns, overwrite)
+        return _open(con, dataclasses.replace(source_run, run=run), (part,), columns, overwrite)
 
 
 def _common_columns(con: duckdb.DuckDBPyConnection, sources: Sequence[Run]) -> list[tuple[str, str]]:
-    """Columns of the first source's outputs, once it is sure that the probabilities of all go together."""
+    """Output columns of the first source, after checking that the probabilities of all sources can be combined."""
     types = [dict(fetch(con, "list_output_types", [source.run])) for source in sources]
     first = sources[0]
     for source, own in zip(sources, types, strict=True):
@@ -149,7 +152,7 @@ def _common_columns(con: duckdb.DuckDBPyConnection, sources: Sequence[Run]) -> l
             raise SchemaError(f"run {source.run!r} has no probabilities; add or predict it with probs")
         if source.class_policy == "open":
             raise SchemaError(
-                f"run {source.run!r} has policy open: its answers outside the data set are not in its probabilities; "
+                f"run {source.run!r} has policy open: answers outside the data set are not part of its probabilities; "
                 "predict with policy restricted under another name"
             )
         for field in ("dataset", "label_space"):
@@ -170,10 +173,10 @@ def _fit(con: duckdb.DuckDBPyConnection, source: str, fit_on: str | None) -> flo
             f"fit_on={fit_on!r} is not a condition over the columns of {source!r}: {error.__cause__ or error}"
         ) from error
     if not n or math.isnan(temperature) or not BOUNDS[0] * 1.001 < temperature < BOUNDS[1] * 0.999:
-        why = "all are right, or no better than chance" if n else "it needs labeled images"
+        why = "all answers are right, or no better than chance" if n else "it needs labeled images"
         where = f" where {fit_on}" if fit_on else ""
         raise SchemaError(f"no temperature fits the {n} images of {source!r}{where}: {why}; give temperature=")
-    return float(f"{temperature:.6g}")  # the same in every run of it
+    return float(f"{temperature:.6g}")  # rounded, so that every execution gives the same value
 
 
 def _open(

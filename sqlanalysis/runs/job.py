@@ -1,14 +1,13 @@
-"""The work of a run: which images, what is pending of them, answers in committed blocks, resumed after a crash.
+"""The job of a run: select images, find the pending ones, and commit answers in blocks.
 
-The state of a job lies in three temporary tables of the connection, which the queries of `sql/statements/job.sql` read:
+The state of a job is in three temporary tables of the connection, which the queries of `sql/statements/job.sql` read:
 
-    _selected  image_id, sha256, n_bytes                  the images that the run is about
-    _pending   image_id, sha256, n_bytes                  those of them without an output or error for these very bytes
-    _answers   image_id, dataset, uri, sha256, answer     the block at hand; answer has the fields sha256 and error
+    _selected  image_id, sha256, n_bytes                  the images that the run is asked for
+    _pending   image_id, sha256, n_bytes                  those without an output or error for their present bytes
+    _answers   image_id, dataset, uri, sha256, answer     the current block; answer has the fields sha256 and error
 
-`select` makes the first; `perform` makes the others again and again until nothing is pending. What a block answered is
-committed as a whole: outputs, errors and counts together. So a crash costs at most the block at hand, and the same call
-resumes the run.
+`select` creates the first; `perform` recreates the others until nothing is pending. Outputs, errors and counts of a
+block are committed together. A crash costs at most the current block, and the same call resumes the run.
 """
 
 from __future__ import annotations
@@ -37,14 +36,14 @@ from ..errors import InferenceError, QueryError
 from . import run as runs
 from .run import Run, Spec
 
-BLOCK_SECONDS = 5.0  # what a crash may cost
-BLOCK_IMAGES = (64, 16_384)
-BLOCK_BYTES = 256 * 1024 * 1024
+BLOCK_SECONDS = 5.0  # of work that a crash may cost
+BLOCK_IMAGES = (64, 16_384)  # smallest and largest block
+BLOCK_BYTES = 256 * 1024 * 1024  # of encoded images per block
 PACKAGES = ("sqlanalysis", "duckdb", "torch", "torchvision", "pillow")
 
 
 class Engine(Stoppable, Protocol):
-    """Answers for an Arrow array of images: what a job needs of whatever computes."""
+    """What a job needs of the object that computes answers for an Arrow array of images."""
 
     output_type: pa.StructType
     seconds: dict[str, float]
@@ -55,14 +54,15 @@ class Engine(Stoppable, Protocol):
 
 @dataclass(frozen=True)
 class Work:
-    """What to write down, and how to go about it.
+    """What a job has to do.
 
     Attributes:
-        spec: the run, its class map and the classes that come with it.
-        inputs: columns of `images` that the engine gets beside the image; with any, equal bytes are not shared.
+        spec: the run, its class map, and new classes.
+        inputs: columns of `images` that the engine gets besides the image. With such inputs, images with the same bytes
+            are computed separately, because their answers may differ.
         overwrite: drop an earlier run of that name first.
-        retry_errors: try images again that have an error in this run.
-        strict: raise at the first block with an error, after committing what succeeded.
+        retry_errors: compute images with an error in this run again.
+        strict: raise after the first block with an error; answers that succeeded are committed.
     """
 
     spec: Spec
@@ -74,10 +74,10 @@ class Work:
 
 @dataclass(frozen=True, repr=False)
 class Done(Result):
-    """What became of the images selected: n_images = n_ok + n_errors.
+    """Counts of the selected images: n_images = n_ok + n_errors.
 
-    `n_computed` were computed in this call; the others had been answered before, or share bytes with one that was.
-    `seconds` are of this call: per stage summed over workers, `total` by the clock.
+    `n_computed` images were computed in this call; the others were answered before, or have the same bytes as one that
+    was. `seconds` are of this call: per stage summed over workers, and `total` as elapsed time.
     """
 
     run: str
@@ -89,18 +89,18 @@ class Done(Result):
 
     @property
     def images_per_second(self) -> float:
-        """Images computed in this call, by the clock."""
+        """Images computed in this call per second of elapsed time."""
         return self.n_computed / self.seconds["total"] if self.n_computed else 0.0
 
 
 class Pace:
-    """How many images the next block takes: about `BLOCK_SECONDS` of work, judged by the block before."""
+    """The size of the next block: about `BLOCK_SECONDS` of work, estimated from the previous block."""
 
     def __init__(self) -> None:
         self.size = BLOCK_IMAGES[0]
 
     def cut(self, waiting: Sequence[tuple[int, int]]) -> list[int]:
-        """The ids of the next block, from (image_id, n_bytes) in order; at least one, and about 256 MB at most."""
+        """The ids of the next block, given (image_id, n_bytes) in order: at least one image, at most about 256 MB."""
         block: list[int] = []
         held = 0
         for image_id, n_bytes in waiting[: self.size]:
@@ -111,15 +111,15 @@ class Pace:
         return block
 
     def learn(self, n_images: int, seconds: float) -> None:
-        """Note how long a block took."""
+        """Set the size of the next block from the time that a block took."""
         self.size = max(BLOCK_IMAGES[0], min(BLOCK_IMAGES[1], int(n_images / seconds * BLOCK_SECONDS)))
 
 
 def select(con: duckdb.DuckDBPyConnection, dataset: str, where: str | None) -> int:
-    """Settle which images the next `perform` is about; gives their number.
+    """Select the images of the next `perform`; returns their number.
 
     Raises:
-        QueryError: `where` is not a condition over `images`.
+        QueryError: `where` is not a valid condition over `images`.
     """
     try:
         execute(con, "create_selected", {"dataset": dataset}, where=where).fetchall()
@@ -132,25 +132,25 @@ def select(con: duckdb.DuckDBPyConnection, dataset: str, where: str | None) -> i
 def first_images(
     con: duckdb.DuckDBPyConnection, n: int, inputs: Sequence[str] = ()
 ) -> tuple[pa.ChunkedArray, pa.ChunkedArray | None]:
-    """The first n selected images as STRUCT(bytes, path), and these columns of theirs as STRUCT, None without any."""
+    """The first n selected images as STRUCT(bytes, path), and their columns `inputs` as STRUCT (None if empty)."""
     rows = fetch(con, "read_first_images", [n], inputs=inputs)
     pictures = pa.chunked_array([pa.array([row[0] for row in rows], arrow.IMAGE_TYPE)])
     return pictures, pa.chunked_array([pa.array([row[1] for row in rows])]) if inputs else None
 
 
 def packages() -> str:
-    """Versions of what computes, as JSON."""
+    """Versions of Python and of the packages that compute, as JSON."""
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return json.dumps({"python": platform.python_version(), **versions})
 
 
 def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
-    """Open the run, answer what is pending of the images of `select` in committed blocks, account for every image.
+    """Open the run, answer the pending images of `select` in committed blocks, and check that every image is counted.
 
     Raises:
-        SchemaError: the run exists and differs.
-        InferenceError: images are not accounted for, or `strict` and one failed.
-        KeyboardInterrupt: Ctrl-C; what was committed stays.
+        SchemaError: the run exists and has other settings.
+        InferenceError: outputs and errors do not add up to the images, or `strict` and an image failed.
+        KeyboardInterrupt: Ctrl-C; committed blocks are kept.
     """
     start, n_computed, status, run = time.perf_counter(), 0, "failed", work.spec.run
     types = {field.name: arrow.sql_type(field.type) for field in engine.output_type}
@@ -160,6 +160,8 @@ def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
     pace = Pace()
     try:
         with _function(con, run.run, work, engine) as function, interruptible(engine):
+            # A pass computes one image per content. The next pass copies the answer to the others, or computes one of
+            # them if the first could not be read.
             while waiting := _pending(con, work, names):
                 while waiting:
                     block, began = pace.cut(waiting), time.perf_counter()
@@ -170,11 +172,13 @@ def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
         n_images, n_ok, n_errors = _account(con, run)
         status = "finished"
     except BaseException as error:
+        # After Ctrl-C the engine raises inside DuckDB, which reports it as an error of the query.
         if not engine.interrupted:
             raise
         status = "interrupted"
         raise KeyboardInterrupt from error
     finally:
+        # Also after an error, so that `runs` has the status and the counts of what was committed.
         seconds = {**engine.seconds, "total": time.perf_counter() - start}
         with transaction(con):
             runs.close_run(con, run.run, status, seconds)
@@ -194,7 +198,7 @@ def _open(con: duckdb.DuckDBPyConnection, work: Work, columns: Sequence[tuple[st
 
 
 def _pending(con: duckdb.DuckDBPyConnection, work: Work, names: list[str]) -> list[tuple[int, int]]:
-    """(image_id, n_bytes) of the images to compute; of those with equal bytes one, the others get its answer."""
+    """(image_id, n_bytes) of the images to compute; with shared bytes, one image per content."""
     run, shared = work.spec.run.run, not work.inputs
     with transaction(con):
         execute(con, "create_pending", run=run)
@@ -203,14 +207,14 @@ def _pending(con: duckdb.DuckDBPyConnection, work: Work, names: list[str]) -> li
         if shared:
             execute(con, "copy_outputs", run=run, names=names)
             execute(con, "copy_errors", run=run)
-            execute(con, "create_pending", run=run)
+            execute(con, "create_pending", run=run)  # without those that the copies have just answered
     return fetch(con, "list_representatives", run=run, shared=shared)
 
 
 def _answer(
     con: duckdb.DuckDBPyConnection, work: Work, engine: Engine, function: str, names: list[str], block: list[int]
 ) -> None:
-    """Compute one block and commit it: outputs, errors and counts together, or nothing of it."""
+    """Compute one block and commit its outputs, errors and counts together."""
     run = work.spec.run.run
     with registered(con, "block_images", pa.table({"image_id": pa.array(block, pa.int64())})):
         execute(con, "create_answers", function=function, inputs=work.inputs).fetchall()
@@ -218,7 +222,7 @@ def _answer(
     with transaction(con):
         execute(con, "insert_outputs", run=run, names=names)
         point("insert")
-        if not work.strict:
+        if not work.strict:  # errors that are not recorded stay pending, so the next call computes them again
             execute(con, "insert_run_errors", [run])
         execute(con, "update_run_counts", run=run)
     engine.seconds["write"] = engine.seconds.get("write", 0.0) + time.perf_counter() - start
@@ -229,13 +233,13 @@ def _answer(
 
 @contextmanager
 def _function(con: duckdb.DuckDBPyConnection, run: str, work: Work, engine: Engine) -> Iterator[str]:
-    """The engine as a SQL function, while the job lasts."""
+    """Register the engine as a SQL function inside the block."""
     takes = [functions.IMAGE_TYPE]
     if work.inputs:
         types = dict(fetch(con, "describe_images"))
         takes.append(f"STRUCT({', '.join(f'{name} {types[name]}' for name in work.inputs)})")
     name = f"_answer_{run}"
-    function = engine if work.inputs else lambda column: engine(column)  # DuckDB counts the parameters
+    function = engine if work.inputs else lambda column: engine(column)  # DuckDB checks their number: two for a mapper
     functions.register(con, name, function, arrow.sql_type(engine.output_type), ARROW, takes)
     try:
         yield name
@@ -244,10 +248,10 @@ def _function(con: duckdb.DuckDBPyConnection, run: str, work: Work, engine: Engi
 
 
 def _account(con: duckdb.DuckDBPyConnection, run: Run) -> tuple[int, int, int]:
-    """n_images, n_ok and n_errors of the selection.
+    """n_images, n_ok and n_errors of the selected images.
 
     Raises:
-        InferenceError: they do not add up.
+        InferenceError: n_images is not n_ok + n_errors.
     """
     n_images = fetch(con, "count_selected")[0][0]
     n_ok, n_errors = fetch(con, "count_answered", run=run.run)[0]

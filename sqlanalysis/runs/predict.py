@@ -1,4 +1,4 @@
-"""Run a model over images: `predict`, and a model as a SQL function."""
+"""Run a model over images: `predict`; or use it as a SQL function: `register_model`."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ from .job import Done, Work
 from .run import Run, Spec
 
 POLICIES = ("auto", "restricted", "open", "identity")
-SAMPLE = 64  # images that a dry run tries
+SAMPLE = 64  # images that a dry run computes
 AGREEMENT_SAMPLE = 32  # images on which another dtype is compared with fp32
 
 
 @dataclass(frozen=True, repr=False)
 class Predicted(Done):
-    """What `predict` did, and the class policy it used."""
+    """The result of `predict`, with the class policy that was used."""
 
     class_policy: str
 
 
 @dataclass(frozen=True, repr=False)
 class DryRun(Result):
-    """What `predict` would do, from counts and a sample; nothing was written.
+    """What `predict` would do, according to counts and a sample; nothing was written.
 
-    `n_distinct` images have different bytes, `n_unreadable` files could not be added to the data set. Of `n_sampled`
-    images that went through the model `n_failed` had an error. `seconds` and `megabytes` are estimates for the pending
-    images at the sample's rate.
+    The `n_images` selected images have `n_distinct` different contents; `n_unreadable` files could not be added to the
+    data set. Of `n_sampled` images that were computed, `n_failed` had an error. `seconds` and `megabytes` are estimates
+    for the pending images.
     """
 
     n_images: int
@@ -73,12 +73,12 @@ def register_model(
     dtype: str = "fp32",
     compile: bool = False,  # noqa: A002 - torch's own word
 ) -> str:
-    """Install a model as a SQL function: `select image_id, resnet18(image).pred from image_files limit 5`.
+    """Register a model as a SQL function: `select image_id, resnet18(image).pred from image_files limit 5`.
 
     Args:
-        con: from `connect`; the function lives as long as it does.
+        con: from `connect`; the function exists as long as this connection.
         model: from `load_model`.
-        name: SQL name, default the model's.
+        name: SQL name; default: the model's name.
         batch_size: images per forward pass.
         device: "auto", "cpu", "cuda", …
         dtype: "fp32", "bf16", or on CUDA "fp16".
@@ -90,7 +90,8 @@ def register_model(
         model's own classes. An image that fails has an error and NULL elsewhere.
 
     Raises:
-        ArgumentError: not a model, or no such device or dtype.
+        ArgumentError: not a model, or an unknown device or dtype.
+        InferenceError: the device is not available, or compiling fails.
     """
     _check(model, batch_size)
     engine = Engine(model, batch_size=batch_size, device=device, dtype=dtype, compile=compile)
@@ -163,28 +164,29 @@ def predict(
 ) -> Predicted | DryRun:
     """Run a model over images; writes `outputs.<run>`, `errors`, `runs`, and the view `<run>`.
 
-    Work is committed in blocks of about five seconds: what was committed survives a crash, and the same call resumes
-    the run. Images of equal bytes are computed once. A call that is refused has written nothing.
+    Answers are committed in blocks of about five seconds. Committed blocks survive a crash, and the same call resumes
+    the run. Images with the same bytes are computed once. A call that raises before the first block writes nothing.
 
     Args:
         con: from `connect`, writable.
         model: from `load_model`.
-        run: name of the run, an identifier; default the model's name.
-        dataset: which data set; default the only one.
+        run: name of the run, an identifier; default: the model's name.
+        dataset: name of the data set; default: the only one.
         where: SQL condition over the columns of `images`, such as "split = 'val'".
         policy: how outputs become classes of the data set. "identity": output i is class i. "restricted": probabilities
-            of the outputs of each class are summed and renormalized. "open": arg-max over all outputs, pred -1 outside.
-            "auto": identity when the classes agree (or the model's have no names and are as many), else restricted.
-        class_map: CSV with columns from_class,to_class; default maps by WordNet id or by name.
-        batch_size: images per forward pass; default 8 a worker on CPU, found by trying on CUDA.
+            of the outputs of each class are summed and renormalized. "open": argmax over all outputs, pred -1 outside.
+            "auto": identity if the classes are the same (or the model's have no names and the same number), else
+            restricted.
+        class_map: CSV with columns from_class,to_class; by default, classes are matched by WordNet id, then by name.
+        batch_size: images per forward pass; default: 8 per worker on CPU, determined by trial on CUDA.
         device: "auto", "cpu", "cuda", …
-        dtype: "fp32", the reference; "bf16", faster where the CPU has it; or on CUDA "fp16". `runs.dtype_agreement`
-            says how far the answers are from fp32 on the first 32 images.
-        compile: run the module through `torch.compile`: faster on large runs, after many seconds of compiling.
-        overwrite: start the run from scratch, dropping what it holds.
-        retry_errors: try images again that have an error in this run.
-        strict: raise when an image fails, after committing those of its block that did not.
-        dry_run: only report what would be done, and how long it would take, from a sample of 64 images; reads only.
+        dtype: "fp32", the reference; "bf16", faster on CPUs that support it; or on CUDA "fp16". For another dtype
+            than fp32, `runs.dtype_agreement` compares the answers with fp32 on the first 32 images.
+        compile: run the module through `torch.compile`, which takes many seconds and pays off in large runs.
+        overwrite: drop an earlier run of that name and start from scratch.
+        retry_errors: compute images that have an error in this run again.
+        strict: raise if an image fails, after committing the other images of its block.
+        dry_run: only report what would be done and how long it would take, based on 64 images; writes nothing.
         show_progress: draw a progress bar on a terminal.
 
     Returns:
@@ -195,7 +197,8 @@ def predict(
         NotFoundError: no such data set.
         SchemaError: the name is taken, the run exists with other weights or settings, or classes cannot be mapped.
         QueryError: the condition is not valid SQL.
-        InferenceError: rows are not accounted for, there is no such device here, or compiling fails.
+        InferenceError: the device is not available, compiling fails, `strict` and an image failed, or outputs and
+            errors do not add up to the images.
     """
     _check(model, batch_size)
     if policy not in POLICIES:
@@ -218,6 +221,7 @@ def predict(
         selection=where,
         trusted_pickle=model.trusted_pickle,
     )
+    # Everything that can be refused is checked before the engine starts and before anything is written.
     spec = _with_model_classes(con, wanted, model, mapping)
     runs.check_spec(con, spec, overwrite=overwrite)
     if dry_run:
@@ -229,6 +233,7 @@ def predict(
         )
         try:
             agreement = _agreement(con, model, mapping, engine, device)
+            # Only the engine knows the device and the batch size that it has chosen.
             wanted = dataclasses.replace(
                 spec.run, device=str(engine.device), batch_size=engine.batch_size, dtype_agreement=agreement
             )
@@ -241,20 +246,20 @@ def predict(
 
 
 def _try(con: duckdb.DuckDBPyConnection, engine: Engine, spec: Spec, space: str | None) -> DryRun:
-    """What the job would do, with the rate of a sample; closes the engine."""
+    """What the job would do, with the speed measured on a sample; closes the engine."""
     name = spec.run.run
     values = {"dataset": spec.run.dataset, "label_space": space}
     counts = fetch(con, "preflight", values, run=name, exists=name in runs.known(con))[0]
     pictures, _ = job.first_images(con, SAMPLE)
     try:
-        engine(pictures.slice(0, engine.batch_size))  # the first batch is slower: memory, choice of kernels
+        engine(pictures.slice(0, engine.batch_size))  # not timed: allocates memory, and libraries choose kernels
         start = time.perf_counter()
         answers = engine(pictures).to_pylist()
         rate = len(pictures) / (time.perf_counter() - start) if len(pictures) else 0.0
     finally:
         engine.close()
     n_images, n_pending, n_distinct, n_labeled, n_classes, n_unreadable = counts
-    width = sum(one.type.list_size for one in engine.output_type if pa.types.is_fixed_size_list(one.type))
+    width = sum(field.type.list_size for field in engine.output_type if pa.types.is_fixed_size_list(field.type))
     return DryRun(
         n_images=n_images,
         n_pending=n_pending,
@@ -267,14 +272,19 @@ def _try(con: duckdb.DuckDBPyConnection, engine: Engine, spec: Spec, space: str 
         n_failed=sum(answer["error"] is not None for answer in answers),
         images_per_second=rate,
         seconds=n_pending / rate if rate else 0.0,
-        megabytes=n_pending * (4 * width + 100) / 1e6,
+        megabytes=n_pending * (4 * width + 100) / 1e6,  # float32 arrays, and about 100 bytes for all other columns
     )
 
 
 def _agreement(
     con: duckdb.DuckDBPyConnection, model: Model, mapping: ClassMap | None, engine: Engine, device: str
 ) -> str | None:
-    """How far another dtype is from fp32 on the first images: share of equal predictions, largest difference."""
+    """Compare another dtype with fp32 on the first images.
+
+    Returns:
+        JSON with n, top1_equal (share of equal predictions) and max_abs_dp (largest difference of a probability);
+        None for fp32, or if no image can be read.
+    """
     if engine.dtype == "fp32":
         return None
     pictures, _ = job.first_images(con, AGREEMENT_SAMPLE)
@@ -287,15 +297,15 @@ def _agreement(
     if not both:
         return None
     equal = sum(a["pred"] == b["pred"] for a, b in both) / len(both)
-    furthest = max(abs(p - q) for a, b in both for p, q in zip(a["probs"], b["probs"], strict=True))
-    return json.dumps({"n": len(both), "top1_equal": equal, "max_abs_dp": furthest})
+    max_difference = max(abs(p - q) for a, b in both for p, q in zip(a["probs"], b["probs"], strict=True))
+    return json.dumps({"n": len(both), "top1_equal": equal, "max_abs_dp": max_difference})
 
 
 def _check(model: Model, batch_size: int | None) -> None:
     if not isinstance(model, Model):
-        raise ArgumentError(f"a model comes from load_model(…), not {type(model).__name__} {model!r}")
+        raise ArgumentError(f"model must come from load_model(…), not {type(model).__name__} {model!r}")
     if batch_size is not None and batch_size < 1:
-        raise ArgumentError(f"batch_size is 1 or more, or None, not {batch_size}")
+        raise ArgumentError(f"batch_size must be 1 or more, or None, not {batch_size}")
 
 
 def _class_map(
@@ -307,6 +317,7 @@ def _class_map(
             raise SchemaError(f"policy {policy!r} needs a labeled data set; this one has no classes")
         return None, "identity"
     target = read_classes(con, space)
+    # Numbered classes have no names to compare, so an equal number of classes must do.
     equal = model.classes.names == target.names or (not model.classes.named and len(model.classes) == len(target))
     if policy == "identity" and len(model.classes) != len(target):
         raise SchemaError(f"policy identity needs as many outputs as classes: {len(model.classes)} and {len(target)}")
@@ -317,7 +328,7 @@ def _class_map(
 
 
 def _with_model_classes(con: duckdb.DuckDBPyConnection, wanted: Run, model: Model, mapping: ClassMap | None) -> Spec:
-    """The run with the label space of the model's own classes, where these differ from the data set's."""
+    """The spec of the run, with the label space of the model's own classes if these differ from the data set's."""
     if mapping is None and wanted.label_space is not None:
         return Spec(dataclasses.replace(wanted, model_label_space=wanted.label_space))
     name, new_classes = _model_label_space(con, model, wanted.run)
@@ -327,12 +338,17 @@ def _with_model_classes(con: duckdb.DuckDBPyConnection, wanted: Run, model: Mode
 
 
 def _model_label_space(con: duckdb.DuckDBPyConnection, model: Model, run: str) -> tuple[str, Classes | None]:
-    """The label space that holds the model's own classes; with the classes when it is still to be written."""
+    """Name of the label space of the model's own classes, and the classes if it must still be written.
+
+    Raises:
+        SchemaError: all candidate names are taken by other classes.
+    """
     base = "imagenet1k" if model.classes == imagenet1k() else model.name
+    # Another model or data set may already use a name for other classes.
     for name in (base, f"{base}_classes", f"{run}_classes"):
-        found = read_classes(con, name)
-        if found.names == model.classes.names:
+        stored = read_classes(con, name)
+        if stored.names == model.classes.names:
             return name, None
-        if not found.names:
+        if not stored.names:
             return name, model.classes
     raise SchemaError(f"label space {run}_classes exists with other classes; give another run=")

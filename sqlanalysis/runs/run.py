@@ -15,23 +15,24 @@ from ..db.catalogue import recreate_run_views
 from ..db.statements import execute, fetch, transaction
 from ..errors import ArgumentError, NotFoundError, SchemaError, near_matches
 
-# Columns of a run's view, whose names no output may have.
+# Columns of a run's view; an output must not have one of these names.
 VIEW_COLUMNS = {
     *("image_id", "dataset", "uri", "split", "label", "label_name", "accepted", "pred_name", "raw_pred_name"),
     *("correct", "correct_accepted", "x", "y", "sha256", "n_bytes", "format", "width_px", "height_px", "aspect"),
     *("meta", "error", "cluster", "brightness", "contrast", "sharpness", "colorfulness", "entropy"),
 }
 MAX_NAME = 63
-_OF_A_RUN = (
+_RUN_TABLES = (
     *("errors", "projections", "projection_specs", "clusters", "cluster_specs"),
     *("neighbors", "neighbor_specs", "class_map", "runs"),
 )
+# Device, batch size and packages are recorded but may differ: a run can be resumed on another machine.
 IDENTITY = ("dataset", "weights_sha256", "transform", "layer", "class_policy", "label_space", "dtype", "members")
 
 
 @dataclass(frozen=True)
 class Run:
-    """What made the outputs of a run; the fields of `IDENTITY` decide whether two runs are the same work."""
+    """What the outputs of a run were made with. A run can be resumed only if the fields in `IDENTITY` are equal."""
 
     run: str
     dataset: str
@@ -55,12 +56,12 @@ class Run:
 
 @dataclass(frozen=True)
 class Spec:
-    """A run that is wanted, and what is written with it.
+    """A requested run, and what is written with it.
 
     Attributes:
         run: its row.
         class_map: (model output, class) pairs of a mapped run.
-        new_classes: classes of `run.model_label_space`, when there is no such label space yet.
+        new_classes: classes of `run.model_label_space`, if this label space does not exist yet.
     """
 
     run: Run
@@ -69,7 +70,7 @@ class Spec:
 
 
 def check_name(con: duckdb.DuckDBPyConnection, run: str) -> None:
-    """Refuse a run name that is not a plain SQL identifier or that another object of the file has.
+    """Refuse a run name that is not a plain SQL identifier, or that another object of the file has.
 
     Raises:
         ArgumentError: not an identifier, or too long.
@@ -80,10 +81,10 @@ def check_name(con: duckdb.DuckDBPyConnection, run: str) -> None:
         hint = f", such as {near!r}" if re.fullmatch(r"[a-z][a-z0-9_]*", near) else ""
         raise ArgumentError(f"run name {run!r} is not an identifier; use lower-case letters, digits and _{hint}")
     if len(run) > MAX_NAME:
-        raise ArgumentError(f"run name {run[:20]}… has {len(run)} characters; {MAX_NAME} are enough")
-    kind = fetch(con, "read_name_user", {"name": run})
-    if kind:
-        raise SchemaError(f"run name {run!r} is taken by a {kind[0][0]}; give another run=")
+        raise ArgumentError(f"run name {run[:20]}… has {len(run)} characters; at most {MAX_NAME} are allowed")
+    owner = fetch(con, "read_name_user", {"name": run})
+    if owner:
+        raise SchemaError(f"run name {run!r} is taken by a {owner[0][0]}; give another run=")
 
 
 def known(con: duckdb.DuckDBPyConnection) -> list[str]:
@@ -95,7 +96,7 @@ def require(con: duckdb.DuckDBPyConnection, run: str) -> Run:
     """The run of that name.
 
     Raises:
-        NotFoundError: there is none; names near matches.
+        NotFoundError: there is none; the message suggests similar names.
     """
     rows = fetch(con, "read_run", [run])
     if not rows:
@@ -107,11 +108,11 @@ def check_spec(con: duckdb.DuckDBPyConnection, spec: Spec, *, overwrite: bool = 
     """Refuse a run that cannot be opened; writes nothing.
 
     Returns:
-        True when an earlier run of this name would be resumed.
+        True if an earlier run of this name would be resumed.
 
     Raises:
         ArgumentError: the name is not an identifier.
-        SchemaError: the name is taken by something else, or by a run of other work; the message names differences.
+        SchemaError: the name is taken by another object, or by a run with other settings; the message lists them.
     """
     name = spec.run.run
     if name not in known(con):
@@ -127,22 +128,23 @@ def check_spec(con: duckdb.DuckDBPyConnection, spec: Spec, *, overwrite: bool = 
 def open_run(
     con: duckdb.DuckDBPyConnection, spec: Spec, columns: Sequence[tuple[str, str]], *, overwrite: bool = False
 ) -> bool:
-    """Make the row, table and view of a run, or resume the one there is, when it is the same work.
+    """Create the row, table and view of a run, or resume an earlier run with the same settings.
 
     Args:
         con: inside a transaction.
-        spec: what is about to run.
+        spec: the requested run.
         columns: name and SQL type of each output column.
         overwrite: drop an earlier run of that name first.
 
     Returns:
-        True when an earlier run is resumed.
+        True if an earlier run is resumed.
 
     Raises:
         ArgumentError, SchemaError: as `check_spec`.
     """
     run = spec.run
     if check_spec(con, spec, overwrite=overwrite):
+        # The run is asked for the images of all its calls.
         selection = _either(require(con, run.run).selection, run.selection)
         execute(con, "reopen_run", [selection, run.run])
         return True
@@ -160,10 +162,10 @@ def open_run(
 
 
 def _either(first: str | None, second: str | None) -> str | None:
-    """A condition that selects what either does; None selects everything."""
+    """A condition that selects what either condition selects; None selects everything."""
     if first is None or second is None or first == second:
         return None if first is None or second is None else first
-    return f"({first}\n) or ({second}\n)"
+    return f"({first}\n) or ({second}\n)"  # a condition may end with a comment, hence the newlines
 
 
 def _refuse_other_work(con: duckdb.DuckDBPyConnection, spec: Spec) -> None:
@@ -186,7 +188,7 @@ def _short(value: Any) -> str:
 def _refuse_dependents(con: duckdb.DuckDBPyConnection, run: str) -> None:
     dependents = [row[0] for row in fetch(con, "list_dependents", [run])]
     if dependents:
-        raise SchemaError(f"run {run!r} is a member of {', '.join(map(repr, dependents))}; drop_run that first")
+        raise SchemaError(f"run {run!r} is a member of {', '.join(map(repr, dependents))}; drop the derived run first")
 
 
 def drop_run(con: duckdb.DuckDBPyConnection, run: str) -> None:
@@ -197,11 +199,11 @@ def drop_run(con: duckdb.DuckDBPyConnection, run: str) -> None:
         run: its name.
 
     Returns:
-        Nothing; the space in the file is used again.
+        Nothing; the file does not shrink, but its free space is used again.
 
     Raises:
         NotFoundError: no such run.
-        SchemaError: other runs are derived from it (`ensemble`, `temperature_scale`); drop those first.
+        SchemaError: other runs are derived from it (`ensemble`, `temperature_scale`); drop them first.
     """
     with transaction(con):
         require(con, run)
@@ -209,7 +211,7 @@ def drop_run(con: duckdb.DuckDBPyConnection, run: str) -> None:
 
 
 def drop(con: duckdb.DuckDBPyConnection, run: str) -> None:
-    """Delete a run, inside a transaction.
+    """Delete a run; must be called inside a transaction.
 
     Raises:
         SchemaError: other runs are derived from it.
@@ -219,13 +221,13 @@ def drop(con: duckdb.DuckDBPyConnection, run: str) -> None:
         execute(con, "drop_run_view", run=f"{run}_neighbors")
     execute(con, "drop_run_view", run=run)
     execute(con, "drop_outputs" if require(con, run).members is None else "drop_derived", run=run)
-    for table in _OF_A_RUN:
+    for table in _RUN_TABLES:
         execute(con, "delete_run_rows", [run], table=table)
-    recreate_run_views(con, [])
+    recreate_run_views(con, [])  # the view `predictions` must not read the dropped run
 
 
 def close_run(con: duckdb.DuckDBPyConnection, run: str, status: str, seconds: dict[str, float]) -> None:
-    """Write status, counts, end and seconds of a run; seconds add to those of earlier parts of it."""
+    """Write status, counts, end and seconds of a run; seconds are added to those of earlier calls."""
     earlier = json.loads(fetch(con, "read_run_seconds", [run])[0][0] or "{}")
     total = {stage: round(earlier.get(stage, 0.0) + seconds.get(stage, 0.0), 3) for stage in {**earlier, **seconds}}
     count(con, run)
@@ -233,7 +235,7 @@ def close_run(con: duckdb.DuckDBPyConnection, run: str, status: str, seconds: di
 
 
 def count(con: duckdb.DuckDBPyConnection, run: str) -> None:
-    """Count the outputs and errors of a run, and of the runs that are derived from it."""
+    """Update the counts of outputs and errors of a run, and of the runs that are derived from it."""
     members = require(con, run).members
     if members is not None:
         execute(con, "delete_run_rows", [run], table="errors")
@@ -241,5 +243,6 @@ def count(con: duckdb.DuckDBPyConnection, run: str) -> None:
     execute(con, "update_run_counts", run=run)
     if members is not None:
         execute(con, "update_run_total", [run])
+    # Derived runs are views, so their counts change with those of their members.
     for dependent in fetch(con, "list_dependents", [run]):
         count(con, dependent[0])

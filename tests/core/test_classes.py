@@ -41,9 +41,9 @@ def test_folder_names_that_are_wordnet_ids_get_readable_names() -> None:
     ids=["by wordnet id", "by name whatever case and underscores"],
 )
 def test_automatic_map(target: Classes, matched_by: str) -> None:
-    found = map_classes(imagenet1k(), target)
-    assert (found.to_class[0], found.to_class[217], found.matched_by) == (0, 1, matched_by)
-    assert sum(number >= 0 for number in found.to_class) == 2
+    actual = map_classes(imagenet1k(), target)
+    assert (actual.to_class[0], actual.to_class[217], actual.matched_by) == (0, 1, matched_by)
+    assert sum(number >= 0 for number in actual.to_class) == 2
 
 
 def test_automatic_map_refuses_to_guess() -> None:
@@ -56,9 +56,9 @@ def test_automatic_map_refuses_to_guess() -> None:
 def test_map_from_csv_takes_names_ids_and_indices(tmp_path: Path) -> None:
     file = tmp_path / "map.csv"
     file.write_text("from_class,to_class\ntench,fish\nn01443537,fish\n217,1\n")
-    found = map_classes(imagenet1k(), Classes(("fish", "dog")), "open", file)
-    assert [found.to_class[i] for i in (0, 1, 2, 217)] == [0, 0, -1, 1]
-    assert (found.policy, found.matched_by) == ("open", "csv")
+    actual = map_classes(imagenet1k(), Classes(("fish", "dog")), "open", file)
+    assert [actual.to_class[i] for i in (0, 1, 2, 217)] == [0, 0, -1, 1]
+    assert (actual.policy, actual.matched_by) == ("open", "csv")
 
 
 @pytest.mark.parametrize(

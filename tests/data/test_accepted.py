@@ -61,7 +61,7 @@ def test_files(con: duckdb.DuckDBPyConnection, photos: Path, tmp_path: Path, kin
     frame = manifest(photos, [["dog", "cat"], [], None])
     file = tmp_path / f"list.{kind}"
     if kind == "csv":
-        frame.assign(accepted=[None if one is None else json.dumps(one) for one in frame.accepted]).to_csv(file)
+        frame.assign(accepted=[None if each is None else json.dumps(each) for each in frame.accepted]).to_csv(file)
     elif kind == "jsonl":
         file.write_text("\n".join(json.dumps(row) for row in frame.to_dict("records")))
     else:
@@ -130,19 +130,21 @@ def test_view_counts_any_accepted_answer(con: duckdb.DuckDBPyConnection, photos:
     sqlanalysis.add_images(con, manifest(photos, [["cat", "dog"], None, []]), dataset="pets")
     given = pa.table({"image_id": [1, 2, 3], "pred": ["dog", "dog", "owl"]})
     sqlanalysis.add_predictions(con, given, "guess")
-    assert con.execute("select accepted, correct from guess order by image_id").fetchall() == [
-        ([0, 1], True),
-        (None, True),
-        ([], None),
+    assert con.execute("select accepted, correct, correct_accepted from guess order by image_id").fetchall() == [
+        ([0, 1], False, True),
+        (None, True, True),
+        ([], True, None),
     ]
     assert con.execute("select sum(correct::int) from predictions").fetchall() == [(2,)]
-    found = sqlanalysis.metric(con, "accuracy_accepted", "guess").fetchall()[0]
-    assert (found[0], found[1], found[5]) == (2, 2, 1)
+    actual = sqlanalysis.metric(con, "accuracy_accepted", "guess").fetchall()[0]
+    assert (actual[0], actual[1], actual[5]) == (2, 2, 1)
     assert sqlanalysis.metric(con, "accuracy", "guess").fetchall()[0][:2] == (3, 2)
     page = sqlanalysis.report(con, tmp_path / "page.html", runs=["guess"]).read_text()
-    assert "Images with accepted answers: 2; figures count the label alone" in page
+    assert "Images with accepted answers: 2; figures use the label only" in page
     assert "accuracy, any accepted answer</bdi></th><td>1.0000</td>" in page
     con.execute("update images set accepted = [2] where image_id = 1").fetchall()
-    assert con.execute("select correct from guess where image_id = 1").fetchall() == [(False,)]
+    assert con.execute("select correct_accepted from guess where image_id = 1").fetchall() == [(False,)]
     con.execute("update runs set label_space = 'elsewhere'").fetchall()
-    assert con.execute("select distinct accepted, correct from guess").fetchall() == [(None, None)]
+    assert con.execute("select distinct accepted, correct, correct_accepted from guess").fetchall() == [
+        (None, None, None)
+    ]

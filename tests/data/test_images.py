@@ -31,12 +31,12 @@ def test_folder_is_read_as_torchvision_reads_it(con: duckdb.DuckDBPyConnection, 
     reference = ImageFolder(photos)
     rows = con.sql("select uri, label, width_px, height_px, sha256, n_bytes, format, split from images").fetchall()
     assert [row[:2] for row in rows] == reference.samples
-    for uri, _, width, height, digest, size, kind, split in rows:
+    for uri, _, width, height, digest, size, form, split in rows:
         data = Path(uri).read_bytes()
         assert (digest, size) == (hashlib.sha256(data).hexdigest(), len(data))
         with Image.open(uri) as image:
             assert image.size == (width, height)
-        assert (kind, split) == ("JPEG", None)
+        assert (form, split) == ("JPEG", None)
     assert con.sql("select name from classes order by class").fetchall() == [(name,) for name in reference.classes]
     assert con.sql("from label_spaces").fetchall() == [("pets", 3)]
     assert con.sql("select count(*) from image_bytes").fetchall() == [(0,)]
@@ -63,8 +63,8 @@ def test_splits_above_the_classes(con: duckdb.DuckDBPyConnection, tmp_path: Path
         for name in names:
             shutil.copytree(photos / name, tmp_path / "set" / split / name)
     add_images(con, tmp_path / "set")
-    found = con.sql("select split, label, count(*) from images group by all order by all").fetchall()
-    assert found == [("train", 0, 6), ("train", 1, 6), ("train", 2, 6), ("val", 1, 6)]
+    actual = con.sql("select split, label, count(*) from images group by all order by all").fetchall()
+    assert actual == [("train", 0, 6), ("train", 1, 6), ("train", 2, 6), ("val", 1, 6)]
 
 
 def test_flat_folder_and_glob_have_no_labels(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
@@ -207,12 +207,12 @@ def test_a_folder_called_like_a_split_is_one(con: duckdb.DuckDBPyConnection, tmp
     shutil.copytree(photos / "owl", tmp_path / "pets" / "val" / "owl")
     for name in ("train", "val"):
         assert add_images(con, tmp_path / "pets" / name).dataset == "pets"
-    found = con.sql("select dataset, split, label, count(*) from images group by all order by all").fetchall()
-    assert found == [("pets", "train", 0, 6), ("pets", "train", 1, 6), ("pets", "train", 2, 6), ("pets", "val", 2, 6)]
+    actual = con.sql("select dataset, split, label, count(*) from images group by all order by all").fetchall()
+    assert actual == [("pets", "train", 0, 6), ("pets", "train", 1, 6), ("pets", "train", 2, 6), ("pets", "val", 2, 6)]
     add_images(con, tmp_path / "pets" / "val", dataset="other")
     assert add_images(con, tmp_path / "pets" / "val", split="held out").n_changed == 6
-    found = con.sql("select distinct dataset, split from images order by all").fetchall()
-    assert found == [("other", None), ("pets", "held out"), ("pets", "train")]
+    actual = con.sql("select distinct dataset, split from images order by all").fetchall()
+    assert actual == [("other", None), ("pets", "held out"), ("pets", "train")]
 
 
 def test_places_that_cannot_be_read(

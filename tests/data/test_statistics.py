@@ -56,17 +56,17 @@ def expected(picture: Image.Image) -> list[float | None]:
 
 
 def same(found: Iterable[float | None], libraries: list[float | None], accuracy: float = 1e-12) -> None:
-    for one, other in zip(found, libraries, strict=True):
-        assert one == (None if other is None else pytest.approx(other, rel=accuracy, abs=accuracy))
+    for each, other in zip(found, libraries, strict=True):
+        assert each == (None if other is None else pytest.approx(other, rel=accuracy, abs=accuracy))
 
 
 @pytest.mark.parametrize("picture", PICTURES.values(), ids=PICTURES)
 @pytest.mark.parametrize("strip", [decode.STRIP_PIXELS, 64])
 def test_statistics_of_the_libraries(picture: Image.Image, strip: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode, "STRIP_PIXELS", strip)
-    found = decode.measure(picture.convert("RGB"))
-    same(vars(found).values(), expected(picture))
-    assert tuple(vars(found)) == NAMES
+    actual = decode.measure(picture.convert("RGB"))
+    same(vars(actual).values(), expected(picture))
+    assert tuple(vars(actual)) == NAMES
 
 
 def test_meaning() -> None:
@@ -86,9 +86,9 @@ def test_columns_of_images_and_runs(con: duckdb.DuckDBPyConnection, photos: Path
     assert (done.n_images, done.n_ok, done.n_errors, done.n_computed) == (18, 18, 0, 18)
     assert done.images_per_second > 0
     rows = con.sql(f"select uri, width_px / height_px, aspect, {', '.join(NAMES)} from guess").fetchall()
-    for uri, shape, aspect, *found in rows:
+    for uri, shape, aspect, *actual in rows:
         assert aspect == shape
-        same(found, expected(Image.open(uri)), 1e-6)
+        same(actual, expected(Image.open(uri)), 1e-6)
     assert con.sql("select count(*), count(distinct brightness) from image_statistics").fetchall() == [(18, 18)]
     assert measure_images(con).n_computed == 0
     asked = con.sql("select image_statistics(image) as found from image_files order by image_id limit 1").fetchall()
@@ -112,8 +112,8 @@ def test_equal_bytes_once_and_changed_bytes_again(con: duckdb.DuckDBPyConnection
     PICTURES["gray"].save(tmp_path / "b.png")
     add_images(con, tmp_path, dataset="one")
     assert measure_images(con).n_computed == 1
-    (found,) = con.sql(f"select {', '.join(NAMES)} from images where uri like '%b.png'").fetchall()
-    same(found, expected(PICTURES["gray"]), 1e-6)
+    (actual,) = con.sql(f"select {', '.join(NAMES)} from images where uri like '%b.png'").fetchall()
+    same(actual, expected(PICTURES["gray"]), 1e-6)
     add_images(con, tmp_path / "a.png", dataset="two")
     assert measure_images(con, "two").n_computed == 0
     assert con.sql("from check_database").fetchall() == []
@@ -186,5 +186,5 @@ def test_command_line(tmp_path: Path, photos: Path, capsys: pytest.CaptureFixtur
     db = str(tmp_path / "a.duckdb")
     for arguments in (["add-images", db, str(photos)], ["measure-images", db]):
         app(arguments, standalone_mode=False)
-    said = capsys.readouterr().err
-    assert "18 images = 18 measured + 0 errors; 18 decoded now" in said
+    shown = capsys.readouterr().err
+    assert "18 images = 18 measured + 0 errors; 18 decoded now" in shown

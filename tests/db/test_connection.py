@@ -18,7 +18,7 @@ from sqlanalysis.errors import NotFoundError, QueryError, SchemaError
 
 def test_everything_is_installed_and_explained(con: duckdb.DuckDBPyConnection) -> None:
     names = {row[0] for row in con.sql("select name from help").fetchall()}
-    public = {one.name for one in templates.installed("tables", "views", "metrics")}
+    public = {each.name for each in templates.installed("tables", "views", "metrics")}
     assert public - {"outputs"} <= names
     assert con.sql("select version from schema_version").fetchall() == [(catalogue.SCHEMA_VERSION,)]
     assert con.sql("from check_database").fetchall() == []
@@ -31,8 +31,8 @@ def test_file_opens_in_the_shell(tmp_path: Path, shell: str) -> None:
     with sqlanalysis.connect(file) as con:
         expected = con.sql("select name, kind from help").fetchall()
     command = [shell, "-json", str(file), "-c", "select name, kind from help"]
-    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    assert [(row["name"], row["kind"]) for row in found] == expected
+    actual = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert [(row["name"], row["kind"]) for row in actual] == expected
 
 
 def test_row_groups_are_small(tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_files_that_are_not_ours(tmp_path: Path) -> None:
     for path, error, message in [
         (text, SchemaError, "is not a DuckDB file"),
         (table, SchemaError, "is not a DuckDB file"),
-        (other, SchemaError, "is a DuckDB file of something else"),
+        (other, SchemaError, "was not made by sqlanalysis"),
         (folder, NotFoundError, "is a folder; name a file"),
         (tmp_path / "no" / "x.duckdb", NotFoundError, "no folder"),
     ]:
@@ -159,7 +159,13 @@ def test_files_that_are_not_ours(tmp_path: Path) -> None:
         assert con.sql("from mine").fetchall() == [(1,)]
 
 
-@pytest.mark.parametrize(("version", "advice"), [(99, "has schema version 99, this is version 2; upgrade sqlanalysis"), (1, "was made by a development version .*; make it again")])
+@pytest.mark.parametrize(
+    ("version", "advice"),
+    [
+        (99, "has schema version 99, this is version 2; upgrade sqlanalysis"),
+        (1, "was made by a development version .*; make it again"),
+    ],
+)
 def test_other_schema_version(tmp_path: Path, version: int, advice: str) -> None:
     file = tmp_path / "x.duckdb"
     with sqlanalysis.connect(file) as con:
@@ -240,5 +246,5 @@ def test_image_functions(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
 
 
 def test_duckdb_draws_no_progress_bar_of_its_own(con: duckdb.DuckDBPyConnection) -> None:
-    found = con.sql("select name, value from duckdb_settings() where name = 'enable_progress_bar'").fetchall()
-    assert found == [("enable_progress_bar", "false")]
+    actual = con.sql("select name, value from duckdb_settings() where name = 'enable_progress_bar'").fetchall()
+    assert actual == [("enable_progress_bar", "false")]

@@ -29,9 +29,11 @@ DIGITS = load_digits().data[:300].astype(np.float32)
 
 def fill(con: duckdb.DuckDBPyConnection, vectors: np.ndarray | list[np.ndarray | None], run: str = "pixels") -> None:
     """A run over as many images, of these activations."""
-    n, width = len(vectors), len(next(one for one in vectors if one is not None))
+    n, width = len(vectors), len(next(each for each in vectors if each is not None))
     if not con.sql("from images").fetchall():
-        add_images(con, [(np.full((1, 1), one % 256, np.uint8), 0) for one in range(n)], dataset="d", classes=["digit"])
+        add_images(
+            con, [(np.full((1, 1), each % 256, np.uint8), 0) for each in range(n)], dataset="d", classes=["digit"]
+        )
     add_predictions(con, pd.DataFrame({"image_id": range(1, n + 1), "pred": 0}), run)
     con.register("given", pa.table({"image_id": range(1, n + 1), "activation": list(vectors)}))
     con.execute(f"alter table outputs.{run} add column activation float[{width}]").fetchall()
@@ -86,11 +88,11 @@ def test_default_k_seed_and_the_newest(digits: duckdb.DuckDBPyConnection) -> Non
 def test_a_slice_for_every_metric(digits: duckdb.DuckDBPyConnection) -> None:
     assert digits.sql("select distinct cluster from pixels").fetchall() == [(None,)]
     cluster(digits, "pixels", 4)
-    found = digits.sql(
+    actual = digits.sql(
         "select value, n from slices('pixels', ['cluster', 'split'], min_n := 1) order by all"
     ).fetchall()
     counts = digits.sql("select cluster::varchar, count(*) from clusters group by all order by all").fetchall()
-    assert found == [*counts, (None, 300)]
+    assert actual == [*counts, (None, 300)]
 
 
 def test_images_left_out_and_few(con: duckdb.DuckDBPyConnection) -> None:
@@ -100,7 +102,7 @@ def test_images_left_out_and_few(con: duckdb.DuckDBPyConnection) -> None:
     done = cluster(con, "pixels")
     assert (done.k, done.n_images) == (2, 6)
     assert con.sql("select image_id from pixels where cluster is null order by 1").fetchall() == [(3,), (6,)]
-    with pytest.raises(ArgumentError, match="run 'pixels' has 6 finite activations, so k is from 1 to that, not 7"):
+    with pytest.raises(ArgumentError, match="from 1 to 6, the number of finite activations of 'pixels', not 7"):
         cluster(con, "pixels", 7)
     assert cluster(con, "pixels", 6).silhouette is None
     assert cluster(con, "pixels", 1).silhouette is None
@@ -123,7 +125,7 @@ def test_wrong_use(digits: duckdb.DuckDBPyConnection) -> None:
     with pytest.raises(NotFoundError, match="no run 'pixel'; did you mean pixels"):
         cluster(digits, "pixel")
     for k in (0, -1, 301):
-        with pytest.raises(ArgumentError, match=f"has 300 finite activations, so k is from 1 to that, not {k}"):
+        with pytest.raises(ArgumentError, match=f"k must be from 1 to 300, the number of finite .*, not {k}"):
             cluster(digits, "pixels", k)
     add_predictions(digits, pd.DataFrame({"image_id": [1], "pred": 0}), "bare")
     with pytest.raises(SchemaError, match=r"run 'bare' of model imported has no activations; predict again"):
@@ -164,5 +166,5 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     fill(con, DIGITS)
     con.close()
     app(["cluster", str(path), "pixels", "--k", "4", "--seed", "1"], standalone_mode=False)
-    said = capsys.readouterr().err
-    assert said.startswith("pixels: 4 clusters of 300 images, silhouette 0.")
+    shown = capsys.readouterr().err
+    assert shown.startswith("pixels: 4 clusters of 300 images, silhouette 0.")

@@ -25,8 +25,8 @@ RANDOM = np.random.default_rng(0)
 
 
 def stored(con: duckdb.DuckDBPyConnection, run: str = "pixels") -> list[tuple[int, int, int, float]]:
-    found = f"select image_id, neighbor_id, rank, distance from {run}_neighbors order by image_id, rank"
-    rows: list[tuple[int, int, int, float]] = con.sql(found).fetchall()
+    actual = f"select image_id, neighbor_id, rank, distance from {run}_neighbors order by image_id, rank"
+    rows: list[tuple[int, int, int, float]] = con.sql(actual).fetchall()
     return rows
 
 
@@ -51,13 +51,13 @@ def graph(con: duckdb.DuckDBPyConnection, k: int) -> list[tuple[int, int, int, f
 def test_equals_scikit_learn(vectors: np.ndarray, tile: int) -> None:
     points = vectors.astype(np.float32)
     k = min(10, len(points) - 1)
-    found = nearest(points, k, tile)
+    actual = nearest(points, k, tile)
     model = NearestNeighbors(n_neighbors=k, algorithm="brute", metric="cosine").fit(points.astype(np.float64))
     distances, indices = model.kneighbors()
-    assert np.abs(found.distances - distances).max() <= 6e-10  # half of the ninth decimal
+    assert np.abs(actual.distances - distances).max() <= 6e-10  # half of the ninth decimal
     apart = np.diff(distances, axis=1, prepend=-1, append=9).clip(0) > 2e-9
     sure = apart[:, :-1] & apart[:, 1:]
-    assert np.array_equal(found.indices[sure], indices[sure])
+    assert np.array_equal(actual.indices[sure], indices[sure])
 
 
 @pytest.mark.parametrize("tile", [50, 2048])
@@ -65,10 +65,10 @@ def test_equal_directions_tie_and_go_by_image(tile: int) -> None:
     directions = RANDOM.normal(size=(60, 12))
     scales = RANDOM.uniform(0.1, 9, size=(240, 1))
     points = (np.tile(directions, (4, 1)) * scales).astype(np.float32)
-    found = nearest(points, 3, tile)
-    expected = [[other for other in range(one % 60, 240, 60) if other != one] for one in range(240)]
-    assert found.indices.tolist() == expected
-    assert found.distances.max() == 0
+    actual = nearest(points, 3, tile)
+    expected = [[other for other in range(each % 60, 240, 60) if other != each] for each in range(240)]
+    assert actual.indices.tolist() == expected
+    assert actual.distances.max() == 0
     same = nearest(np.ones((130, 3), np.float32), 4, tile)
     assert same.indices[7].tolist() == [0, 1, 2, 3]
     assert same.indices[2].tolist() == [0, 1, 3, 4]
@@ -124,14 +124,16 @@ def test_nothing_is_computed_twice_and_nothing_stale_is_used(con: duckdb.DuckDBP
     con.execute("delete from outputs.pixels where image_id > 30").fetchall()
     assert again(6) == (6, True)  # fewer images
     con.execute("update outputs.pixels set image_id = 100 where image_id = 1").fetchall()
-    found = find_neighbors(con, "pixels", 6)
-    assert found.computed  # other images
+    actual = find_neighbors(con, "pixels", 6)
+    assert actual.computed  # other images
     con.execute("delete from neighbors where rank = 2").fetchall()
     assert find_neighbors(con, "pixels", 6).computed
     assert len(stored(con)) == 180
 
 
-def test_a_resumed_run_gets_new_neighbors(tmp_path: Path, photos: Path, tiny_model: sqlanalysis.models.model.Model) -> None:
+def test_a_resumed_run_gets_new_neighbors(
+    tmp_path: Path, photos: Path, tiny_model: sqlanalysis.models.model.Model
+) -> None:
     with sqlanalysis.connect(tmp_path / "pets.duckdb") as con:
         sqlanalysis.add_images(con, photos, dataset="pets")
         sqlanalysis.predict(con, tiny_model, where="image_id <= 10", show_progress=False)
@@ -144,7 +146,7 @@ def test_a_resumed_run_gets_new_neighbors(tmp_path: Path, photos: Path, tiny_mod
         assert con.sql("from check_database").fetchall() == []
         sqlanalysis.predict(con, tiny_model, overwrite=True, show_progress=False)
         assert con.sql("from neighbors").fetchall() == con.sql("from neighbor_specs").fetchall() == []
-        with pytest.raises(NotFoundError, match="no relation 'tiny_neighbors'; find_neighbors makes it"):
+        with pytest.raises(NotFoundError, match="no relation 'tiny_neighbors'; find_neighbors creates it"):
             metric(con, "near_duplicates", "tiny_neighbors")
 
 
@@ -171,9 +173,7 @@ def test_each_run_has_its_own(con: duckdb.DuckDBPyConnection) -> None:
 def test_names(con: duckdb.DuckDBPyConnection) -> None:
     add_activations(con, RANDOM.normal(size=(5, 3)), "cnn")
     con.execute("create view cnn_neighbors as select 1 as mine").fetchall()
-    with pytest.raises(
-        SchemaError, match=r"run 'cnn' go into a view cnn_neighbors, but a table or view has that name"
-    ):
+    with pytest.raises(SchemaError, match=r"run 'cnn' go into a view cnn_neighbors, but a table or view has that name"):
         find_neighbors(con, "cnn")
     assert con.sql("from cnn_neighbors").fetchall() == [(1,)]
     assert con.sql("from neighbors").fetchall() == []
@@ -187,7 +187,7 @@ def test_wrong_use(con: duckdb.DuckDBPyConnection) -> None:
     add_activations(con, RANDOM.normal(size=(5, 3)))
     with pytest.raises(NotFoundError, match="no run 'pixel'; did you mean pixels"):
         find_neighbors(con, "pixel")
-    with pytest.raises(ArgumentError, match="k is 1 or more, not 0"):
+    with pytest.raises(ArgumentError, match="k must be 1 or more, not 0"):
         find_neighbors(con, "pixels", 0)
     add_predictions(con, pd.DataFrame({"image_id": [1], "pred": 0}), "bare")
     with pytest.raises(
@@ -200,7 +200,7 @@ def test_wrong_use(con: duckdb.DuckDBPyConnection) -> None:
     with pytest.raises(SchemaError, match="run 'pixels' has no image with an activation yet"):
         find_neighbors(con, "pixels")
     with pytest.raises(
-        SchemaError, match="neighbor_agreement reads a column 'rank', which is not there: give it neighbors"
+        SchemaError, match="neighbor_agreement reads a column 'rank', which is missing: give it neighbors"
     ):
         metric(con, "neighbor_agreement", "pixels", neighbors="pixels")
 
@@ -216,9 +216,9 @@ def test_command_line(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "sqlanalysis", *map(str, arguments)]
         return subprocess.run(command, capture_output=True, text=True, check=True)
 
-    said = call("find-neighbors", file, "pixels", "--k", 4).stderr
-    assert "pixels: 4 neighbors of 29 images found in" in said
-    assert "1 images are left out: no activation, or a zero one" in said
+    printed = call("find-neighbors", file, "pixels", "--k", 4).stderr
+    assert "pixels: 4 neighbors of 29 images found in" in printed
+    assert "1 images are left out: no activation, or a zero one" in printed
     assert "already there" in call("find-neighbors", file, "pixels", "--k", 3).stderr
     shown = call("metric", file, "near_duplicates", "pixels_neighbors", "--format", "json").stdout
     assert json.loads(shown) == [{"image_a": 3, "image_b": 5, "distance": 0.0}]
@@ -227,7 +227,7 @@ def test_command_line(tmp_path: Path) -> None:
 def test_duplicates_and_leaks(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
     for part in ("train/cat", "train/dog", "test/cat"):
         (tmp_path / part).mkdir(parents=True)
-    first, second, third = (photos / "cat" / f"{one}.jpg" for one in range(3))
+    first, second, third = (photos / "cat" / f"{each}.jpg" for each in range(3))
     for target in ("train/cat/a.jpg", "train/dog/b.jpg", "test/cat/c.jpg"):
         (tmp_path / target).write_bytes(first.read_bytes())
     for target in ("train/cat/d.jpg", "train/cat/e.jpg"):
@@ -235,15 +235,15 @@ def test_duplicates_and_leaks(con: duckdb.DuckDBPyConnection, tmp_path: Path, ph
     (tmp_path / "test/cat/f.jpg").write_bytes(third.read_bytes())
     sqlanalysis.add_images(con, tmp_path, dataset="pets")
     names = dict(con.sql("select image_id, parse_filename(uri) from images").fetchall())
-    found = con.sql("select dataset, n, image_ids, labels, splits, labels_differ, splits_differ from duplicates")
-    rows = [(row[0], row[1], [names[one] for one in row[2]], *row[3:]) for row in found.fetchall()]
+    actual = con.sql("select dataset, n, image_ids, labels, splits, labels_differ, splits_differ from duplicates")
+    rows = [(row[0], row[1], [names[each] for each in row[2]], *row[3:]) for row in actual.fetchall()]
     assert [(*row[:2], sorted(row[2]), *row[3:]) for row in rows] == [
         ("pets", 3, ["a.jpg", "b.jpg", "c.jpg"], [0, 1], ["test", "train"], True, True),
         ("pets", 2, ["d.jpg", "e.jpg"], [0], ["train"], False, False),
     ]
     vectors = RANDOM.normal(size=(6, 8))
     copies = {name: number for number, name in enumerate("abcdef")}
-    order = [copies[names[one][0]] for one in sorted(names)]
+    order = [copies[names[each][0]] for each in sorted(names)]
     vectors[1] = vectors[2] = vectors[0]
     vectors[5] = vectors[3] + 0.01
     add_activations(con, vectors[order], "cnn")

@@ -38,9 +38,7 @@ def test_umap(digits: duckdb.DuckDBPyConnection) -> None:
     ours, theirs = (trustworthiness(DIGITS, p, n_neighbors=15, metric="cosine") for p in (points, reference))
     assert ours > theirs - 0.02
     assert done.trustworthiness == pytest.approx(ours, abs=1e-4)
-    kept = digits.sql(
-        "select image_id, neighbor_id, rank::int, distance from pixels_neighbors order by all"
-    ).fetchall()
+    kept = digits.sql("select image_id, neighbor_id, rank::int, distance from pixels_neighbors order by all").fetchall()
     assert kept == digits.sql("from knn_graph('pixels', k := 10) order by all").fetchall()
     spec = digits.sql("select params ->> 'metric', params ->> 'neighbors' from projection_specs").fetchall()
     assert spec == [("cosine", "exact")]
@@ -132,7 +130,7 @@ def test_wrong_use(digits: duckdb.DuckDBPyConnection) -> None:
     with pytest.raises(NotFoundError, match="no run 'pixel'; did you mean pixels"):
         project(digits, "pixel")
     for options in ({"n_neighbors": 1}, {"min_dist": 5.0}):
-        with pytest.raises(ArgumentError, match="n_neighbors is 2 or more, min_dist from 0 to 1"):
+        with pytest.raises(ArgumentError, match="n_neighbors must be 2 or more, min_dist from 0 to 1"):
             project(digits, "pixels", **options)  # type: ignore[arg-type]
     add_predictions(digits, pd.DataFrame({"image_id": [1], "pred": 0}), "bare")
     with pytest.raises(

@@ -77,7 +77,7 @@ def relation(con: duckdb.DuckDBPyConnection, name: str, preds: Sequence[int]) ->
 
 
 def result(checked: Checked, name: str) -> Expectation:
-    return next(one for one in checked.results if one.name == name)
+    return next(each for each in checked.results if each.name == name)
 
 
 def write(folder: Path, name: str, text: str) -> Path:
@@ -90,10 +90,10 @@ def test_a_sound_run_passes(base: duckdb.DuckDBPyConnection) -> None:
     checked = check(base, min_accuracy=0.9, max_errors=0, max_ece=0.1)
     assert checked.passed
     assert checked.run == "first"
-    assert [one.name for one in checked.results] == [*ALWAYS, "min_accuracy", "max_errors", "max_ece"]
-    assert {one.status for one in checked.results} == {"pass"}
-    assert {one.n_violations for one in checked.results} == {0}
-    assert {one.rows for one in checked.results} == {()}
+    assert [each.name for each in checked.results] == [*ALWAYS, "min_accuracy", "max_errors", "max_ece"]
+    assert {each.status for each in checked.results} == {"pass"}
+    assert {each.n_violations for each in checked.results} == {0}
+    assert {each.rows for each in checked.results} == {()}
     assert "accuracy 96.67 %" in result(checked, "min_accuracy").message
     assert "0 of 300 images failed" in result(checked, "max_errors").message
 
@@ -103,9 +103,9 @@ def test_min_accuracy_is_the_wilson_bound(con: duckdb.DuckDBPyConnection, wrong:
     add(con, "second", answers(range(wrong)))
     low, high = proportion_confint(N - wrong, N, method="wilson")
     for bound, status in ((low - 1e-9, "pass"), (low + 1e-9, "fail")):
-        found = result(check(con, run="second", min_accuracy=min(1, max(0, bound))), "min_accuracy")
-        assert found.status == (status if bound > 0 else "pass")
-        assert f"95 % interval {100 * low:.2f} to {100 * high:.2f} %, n = 300" in found.message
+        actual = result(check(con, run="second", min_accuracy=min(1, max(0, bound))), "min_accuracy")
+        assert actual.status == (status if bound > 0 else "pass")
+        assert f"95 % interval {100 * low:.2f} to {100 * high:.2f} %, n = 300" in actual.message
 
 
 def test_no_regression_against_statsmodels(con: duckdb.DuckDBPyConnection) -> None:
@@ -127,13 +127,13 @@ def test_no_regression_against_statsmodels(con: duckdb.DuckDBPyConnection) -> No
         for drop in (0.0, 0.01):
             worse = established and high < -drop
             checked = check(con, run=f"new_{number}", baseline=f"old_{number}", allow_drop=drop)
-            found = result(checked, "no_regression")
-            assert found.status == ("fail" if worse else "pass"), (lost, won, drop)
+            actual = result(checked, "no_regression")
+            assert actual.status == ("fail" if worse else "pass"), (lost, won, drop)
             assert checked.passed == (not worse)
             facts = f"{100 * (won - lost) / N:+.2f} points of accuracy against old_{number}, 95 % interval "
-            assert facts + f"{100 * low:+.2f} to {100 * high:+.2f}" in found.message
-            assert f"exact p = {p:.2g}, n = 300: " in found.message
-            seen.add(found.message.rpartition(": ")[2])
+            assert facts + f"{100 * low:+.2f} to {100 * high:+.2f}" in actual.message
+            assert f"exact p = {p:.2g}, n = 300: " in actual.message
+            seen.add(actual.message.rpartition(": ")[2])
     known = {
         "worse",
         "better",
@@ -163,11 +163,14 @@ def test_what_cannot_be_compared_is_no_pass(con: duckdb.DuckDBPyConnection) -> N
     con.execute("create table few as from first where image_id < 50").fetchall()
     for baseline, message in [
         ("opened", "not comparable with opened: different class policies: identity and open"),
-        ("other", "not comparable with other: no labeled image that both have answered; different label spaces: x_classes and imagenet1k"),
+        (
+            "other",
+            "not comparable with other: no labeled image that both have answered; different label spaces: x_classes and imagenet1k",
+        ),
         ("nobody", "not comparable with nobody: no labeled image that both have answered"),
     ]:
-        found = result(check(con, run="first", baseline=baseline), "no_regression")
-        assert (found.status, found.message) == ("fail", message)
+        actual = result(check(con, run="first", baseline=baseline), "no_regression")
+        assert (actual.status, actual.message) == ("fail", message)
     assert "n = 50 of 300: " in result(check(con, run="first", baseline="few"), "no_regression").message
 
 
@@ -205,15 +208,15 @@ def test_max_ece_against_torchmetrics_and_chance(con: duckdb.DuckDBPyConnection,
     ece = float(MulticlassCalibrationError(3, n_bins=15)(torch.tensor(probs), torch.tensor(labels)))
     confidence = probs.max(1).astype(float)
     bins = np.minimum(14, np.floor(confidence * 15))
-    means = [(np.sum(bins == one), confidence[bins == one].mean()) for one in np.unique(bins)]
+    means = [(np.sum(bins == each), confidence[bins == each].mean()) for each in np.unique(bins)]
     chance = sum(stats.binom(k, p).expect(lambda x, k=k, p=p: abs(x - k * p)) for k, p in means) / n
     for bound, status in ((ece + 1e-6, "pass"), (ece - 1e-6, "fail")):
-        found = result(check(con, run="honest", max_ece=bound), "max_ece")
-        assert found.status == status
-        assert f"n = {n}, 15 bins; a perfectly calibrated run would show {chance:.4f} by chance" in found.message
+        actual = result(check(con, run="honest", max_ece=bound), "max_ece")
+        assert actual.status == status
+        assert f"n = {n}, 15 bins; a perfectly calibrated run would show {chance:.4f} by chance" in actual.message
     # what chance means: the mean of many draws of labels from the very same probabilities
     right = np.random.default_rng(0).random((20_000, n)) < confidence
-    gaps = np.stack([np.where(bins == one, right - confidence, 0).sum(1) for one in np.unique(bins)])
+    gaps = np.stack([np.where(bins == each, right - confidence, 0).sum(1) for each in np.unique(bins)])
     assert abs(np.abs(gaps).sum(0).mean() / n - chance) < 0.02 * chance
     too_few = result(check(con, run="honest", max_ece=min(ece, chance) / 2), "max_ece").message
     assert too_few.endswith(": too few images for this bound")
@@ -282,8 +285,8 @@ def test_sound_database_warns(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("update outputs.first set sha256 = 'same' where image_id in (1, 2)").fetchall()
     checked = check(con)
     assert checked.passed
-    found = result(checked, "sound_database")
-    assert (found.status, found.rows) == ("warn", (("same bytes with two labels", "same", 2),))
+    actual = result(checked, "sound_database")
+    assert (actual.status, actual.rows) == ("warn", (("same bytes with two labels", "same", 2),))
 
 
 def test_the_run_is_the_newest_finished_one_with_predictions(con: duckdb.DuckDBPyConnection) -> None:
@@ -307,20 +310,20 @@ def test_without_a_run_only_files_are_checked(con: duckdb.DuckDBPyConnection, tm
         check(con, file, min_accuracy=0.5)
     checked = check(con, [file, asks])
     assert checked.run is None
-    assert [one.status for one in checked.results] == ["pass", "pass", "error"]
-    assert checked.results[2].message == "$run is not given; there are: $allow_drop"
+    assert [each.status for each in checked.results] == ["pass", "pass", "error"]
+    assert checked.results[2].message == "$run is not given; available: $allow_drop"
 
 
 def test_a_file_of_violations(base: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     text = "-- No image is wrong,\n-- not one.\n\nselect image_id, label, pred from first where not correct order by 1"
-    found = check(base, write(tmp_path, "wrong.sql", text)).results[-1]
-    assert found.name == str(tmp_path / "wrong.sql")
-    assert found.meaning == found.message == "No image is wrong, not one."
-    assert (found.status, found.n_violations) == ("fail", 10)
-    assert found.columns == ("image_id", "label", "pred")
-    assert found.rows == ((0, 0, 1), (1, 1, 2), (2, 2, 0), (3, 0, 1), (4, 1, 2))
-    assert junit.describe_rows(found)[:2] == ["image_id  label  pred", "0         0      1"]
-    assert junit.describe_rows(found)[-1] == "… and 5 more"
+    actual = check(base, write(tmp_path, "wrong.sql", text)).results[-1]
+    assert actual.name == str(tmp_path / "wrong.sql")
+    assert actual.meaning == actual.message == "No image is wrong, not one."
+    assert (actual.status, actual.n_violations) == ("fail", 10)
+    assert actual.columns == ("image_id", "label", "pred")
+    assert actual.rows == ((0, 0, 1), (1, 1, 2), (2, 2, 0), (3, 0, 1), (4, 1, 2))
+    assert junit.describe_rows(actual)[:2] == ["image_id  label  pred", "0         0      1"]
+    assert junit.describe_rows(actual)[-1] == "… and 5 more"
 
 
 @pytest.mark.parametrize(
@@ -332,7 +335,7 @@ def test_a_file_of_violations(base: duckdb.DuckDBPyConnection, tmp_path: Path) -
         ("-- recall: all of it\n-- Grain: rows\n-- more\nselect 1", "fail", 1, "recall: all of it"),
         ("select repeat('long', 1000) as message", "fail", 1, "longlong"),
         ("-- x\n-- severity: error\nselect 1;\n-- y", "fail", 1, "x"),
-        ("select 1 -- severity: warn", "fail", 1, "rows that should not be"),
+        ("select 1 -- severity: warn", "fail", 1, "rows that should not exist"),
         ("\ufeff-- x\nselect 1", "fail", 1, "x"),
         ("-- x\nselect 'said' as message", "fail", 1, "said"),
         ("-- x\nselect null as message", "fail", 1, "x"),
@@ -345,19 +348,19 @@ def test_a_file_of_violations(base: duckdb.DuckDBPyConnection, tmp_path: Path) -
         ("from scores($run) where accuracy < 0.9", "pass", 0, ""),
         ("-- two of one name\nselect 1 as a, 2 as a", "fail", 1, "two of one name"),
         ("select date 'infinity' as d, uuid() as u, 1::hugeint as h, 'x'::blob as b, map {1: 2} as m", "fail", 1, ""),
-        ("-- fatal\n-- severity: fatal\nselect 1", "error", None, "severity is error or warn, not 'fatal'"),
-        ("", "error", None, "an expectation is one SELECT, this is empty"),
-        ("-- only words", "error", None, "an expectation is one SELECT, this is empty"),
-        ("select 1; select 2", "error", None, "an expectation is one SELECT, this is SELECT, SELECT"),
-        ("delete from images", "error", None, "an expectation is one SELECT, this is DELETE"),
-        ("drop table images", "error", None, "an expectation is one SELECT, this is DROP"),
+        ("-- fatal\n-- severity: fatal\nselect 1", "error", None, "severity must be error or warn, not 'fatal'"),
+        ("", "error", None, "an expectation must be one SELECT, this is empty"),
+        ("-- only words", "error", None, "an expectation must be one SELECT, this is empty"),
+        ("select 1; select 2", "error", None, "an expectation must be one SELECT, this is SELECT, SELECT"),
+        ("delete from images", "error", None, "an expectation must be one SELECT, this is DELETE"),
+        ("drop table images", "error", None, "an expectation must be one SELECT, this is DROP"),
         ("copy images to '{folder}/out.csv'", "error", None, "this is COPY"),
         ("insert into datasets values ('y') returning *", "error", None, "this is INSERT"),
         ("with x as (delete from images returning *) from x", "error", None, "Cannot write to database"),
         ("selec 1", "error", None, "syntax error"),
         ("-- what\nfrom nowhere", "error", None, "Table with name nowhere does not exist"),
         ("select error('late') from range(50000) as r(i) where i > 40000", "error", None, "late"),
-        ("select $1", "error", None, "$1 is not given; there are: $run, $allow_drop, $max_errors"),
+        ("select $1", "error", None, "$1 is not given; available: $run, $allow_drop, $max_errors"),
         ("select ?", "error", None, "$1 is not given"),
         ("select $baseline", "error", None, "$baseline is not given"),
     ],
@@ -368,12 +371,12 @@ def test_files(
     file = write(tmp_path, "one.sql", text.replace("{folder}", str(tmp_path)))
     after = write(tmp_path, "two.sql", "select 1 where false")
     checked = check(base, tmp_path, max_errors=1)
-    found = result(checked, str(file))
-    assert (found.status, found.n_violations) == (status, n)
-    assert message in found.message
-    assert len(found.message) <= 500
+    actual = result(checked, str(file))
+    assert (actual.status, actual.n_violations) == (status, n)
+    assert message in actual.message
+    assert len(actual.message) <= 500
     if status in ("pass", "warn"):
-        assert found.message == message
+        assert actual.message == message
     assert checked.passed == (status in ("pass", "warn"))
     assert result(checked, str(after)).status == "pass"
     assert os.listdir(tmp_path) == ["one.sql", "two.sql"] or sorted(os.listdir(tmp_path)) == ["one.sql", "two.sql"]
@@ -382,9 +385,9 @@ def test_files(
 
 def test_bytes_that_are_no_text(base: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     (tmp_path / "a.sql").write_bytes(b"select '\xff'")
-    found = check(base, tmp_path).results[-1]
-    assert (found.status, found.n_violations) == ("error", None)
-    assert "utf-8" in found.message
+    actual = check(base, tmp_path).results[-1]
+    assert (actual.status, actual.n_violations) == ("error", None)
+    assert "utf-8" in actual.message
 
 
 def test_folders_and_what_is_missing(base: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
@@ -393,7 +396,7 @@ def test_folders_and_what_is_missing(base: duckdb.DuckDBPyConnection, tmp_path: 
         check(base, tmp_path / "deep")
     files = [write(tmp_path / "deep", "b.sql", "select 1"), write(tmp_path, "a.sql", "select 1")]
     write(tmp_path, "notes.txt", "no query")
-    names = [one.name for one in check(base, [tmp_path, files[0], str(files[0])]).results[3:]]
+    names = [each.name for each in check(base, [tmp_path, files[0], str(files[0])]).results[3:]]
     assert names == [str(file) for file in sorted(files)]
     with pytest.raises(NotFoundError, match=r"no file or folder .*none\.sql"):
         check(base, [files[0], tmp_path / "none.sql"])
@@ -418,9 +421,9 @@ def test_a_ready_one_can_be_copied(con: duckdb.DuckDBPyConnection, tmp_path: Pat
 def test_a_million_violations_are_counted_and_few_are_kept(base: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     text = "-- many\nselect i, repeat('long ', 50) as words, [i, i] as pair from range(1000000) as r(i)"
     report = tmp_path / "junit.xml"
-    found = check(base, write(tmp_path, "many.sql", text), junit=report).results[-1]
-    assert (found.status, found.n_violations, len(found.rows)) == ("fail", 1_000_000, 5)
-    lines = junit.describe_rows(found)
+    actual = check(base, write(tmp_path, "many.sql", text), junit=report).results[-1]
+    assert (actual.status, actual.n_violations, len(actual.rows)) == ("fail", 1_000_000, 5)
+    lines = junit.describe_rows(actual)
     assert len(lines) == 7
     assert lines[-1] == "… and 999,995 more"
     assert max(map(len, lines)) < 80
@@ -428,9 +431,9 @@ def test_a_million_violations_are_counted_and_few_are_kept(base: duckdb.DuckDBPy
 
 
 def test_wide_rows_are_cut(base: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
-    found = check(base, write(tmp_path, "wide.sql", "from first where not correct")).results[-1]
-    assert len(found.columns) > 8
-    assert junit.describe_rows(found)[0].endswith("  …")
+    actual = check(base, write(tmp_path, "wide.sql", "from first where not correct")).results[-1]
+    assert len(actual.columns) > 8
+    assert junit.describe_rows(actual)[0].endswith("  …")
 
 
 def test_hostile_names_and_values(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
@@ -448,11 +451,11 @@ def test_hostile_names_and_values(con: duckdb.DuckDBPyConnection, tmp_path: Path
     checked = check(con, tmp_path, run='a <b> & "c" \x1b[31m', junit=report)
     assert len(checked.results) == len(names) + 4
     assert result(checked, str(values)).n_violations == len(HOSTILE)
-    shown = [one.name + one.message + "".join(junit.describe_rows(one)) for one in checked.results]
+    shown = [each.name + each.message + "".join(junit.describe_rows(each)) for each in checked.results]
     assert not any(set(text) & set("\x00\x01\x1b\n\u202e\udcff") for text in shown)
     suite = ElementTree.parse(report).getroot()[0]
     assert suite.attrib["name"] == 'check a <b> & "c" \\u001b[31m'
-    assert [case.attrib["name"] for case in suite] == [one.name for one in checked.results]
+    assert [case.attrib["name"] for case in suite] == [each.name for each in checked.results]
 
 
 def test_junit(base: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
@@ -507,14 +510,14 @@ def test_wrong_use(base: duckdb.DuckDBPyConnection) -> None:
         (NotFoundError, "no run 'frist'; did you mean first", {"run": "frist"}),
         (NotFoundError, "no run 'nope'; there are: first", {"baseline": "nope"}),
         (ArgumentError, "cannot be its own baseline", {"run": "first", "baseline": "first"}),
-        (ArgumentError, "min_accuracy is a share from 0 to 1, such as 0.9 for 90 %, not 90", {"min_accuracy": 90}),
-        (ArgumentError, "max_ece is a share", {"max_ece": float("nan")}),
-        (ArgumentError, "max_errors is a count, or a share below 1, not 1.5", {"max_errors": 1.5}),
-        (ArgumentError, "max_errors is a count", {"max_errors": -1}),
-        (ArgumentError, "max_errors is a count", {"max_errors": float("inf")}),
-        (ArgumentError, "allow_drop says what may be lost against a baseline", {"allow_drop": 0.1}),
-        (ArgumentError, "min_accuracy is a number, not '0.9'", {"min_accuracy": "0.9"}),
-        (ArgumentError, "max_ece is a number, not True", {"max_ece": True}),
+        (ArgumentError, "min_accuracy must be from 0 to 1, such as 0.9 for 90 %, not 90", {"min_accuracy": 90}),
+        (ArgumentError, "max_ece must be from 0 to 1", {"max_ece": float("nan")}),
+        (ArgumentError, "max_errors must be a count, or a share below 1, not 1.5", {"max_errors": 1.5}),
+        (ArgumentError, "max_errors must be a count", {"max_errors": -1}),
+        (ArgumentError, "max_errors must be a count", {"max_errors": float("inf")}),
+        (ArgumentError, "allow_drop needs a baseline; name one", {"allow_drop": 0.1}),
+        (ArgumentError, "min_accuracy must be a number, not '0.9'", {"min_accuracy": "0.9"}),
+        (ArgumentError, "max_ece must be a number, not True", {"max_ece": True}),
     ]:
         with pytest.raises(error, match=match):
             check(base, **options)  # type: ignore[arg-type]

@@ -54,11 +54,12 @@ def test_comparable_is_one_row_per_ordered_pair(con: duckdb.DuckDBPyConnection) 
     assert con.execute("from comparable").fetchall() == []
     names = ("first", "second", "third")
     add_runs(con, **dict.fromkeys(names, 2.0))
-    found = con.execute("from comparable").fetchall()
-    assert sorted(row[:2] for row in found) == [(b, a) for b in names for a in names if a != b]
-    assert {row[2:] for row in found} == {(True, None, 600)}
+    actual = con.execute("from comparable").fetchall()
+    assert sorted(row[:2] for row in actual) == [(b, a) for b in names for a in names if a != b]
+    assert {row[2:] for row in actual} == {(True, None, 600)}
     con.execute("delete from runs where run <> 'first'")
     assert con.execute("from comparable").fetchall() == []
+
 
 OTHER_SPACE = "update runs set label_space = 'letters' where run = 'strong'"
 
@@ -104,12 +105,12 @@ def test_what_is_not_comparable(two: duckdb.DuckDBPyConnection, change: str, rea
     assert pair(two) == (False, reason, n_both)
     with pytest.raises(SchemaError, match=re.escape(reason)) as refused:
         compare(two, "strong", "weak")
-    way = f"force=True, --force compares the {n_both} images" if n_both else "not even by force"
+    way = f"force=True, --force compares the {n_both} images" if n_both else "not even with force"
     assert way in str(refused.value)
     if n_both:
         assert compare(two, "strong", "weak", force=True).n == n_both
     else:
-        with pytest.raises(SchemaError, match="not even by force"):
+        with pytest.raises(SchemaError, match="not even with force"):
             compare(two, "strong", "weak", force=True)
 
 
@@ -126,12 +127,12 @@ def test_other_data_sets_and_runs_without_predictions(two: duckdb.DuckDBPyConnec
     catalogue.recreate_run_views(two, ["light"])
     (reason,) = two.execute(sql, ["light"]).fetchall()[0]
     assert reason.startswith("light has no predictions; ")
-    with pytest.raises(SchemaError, match=r"light has no predictions; .* \(not even by force"):
+    with pytest.raises(SchemaError, match=r"light has no predictions; .* \(not even with force"):
         compare(two, "light", "weak", force=True)
 
 
 def test_compare_is_the_macros(two: duckdb.DuckDBPyConnection) -> None:
-    found = compare(two, "strong", "weak", level=0.9, seed=3)
+    actual = compare(two, "strong", "weak", level=0.9, seed=3)
     calls = {
         "scores": "paired_bootstrap({}, level := 0.9, seed := 3)",
         "mcnemar": "mcnemar({}, level := 0.9)",
@@ -141,20 +142,20 @@ def test_compare_is_the_macros(two: duckdb.DuckDBPyConnection) -> None:
     }
     for name, call in calls.items():
         expected = two.sql("from " + call.format("'strong', 'weak'"))
-        relation = getattr(found, name)
+        relation = getattr(actual, name)
         assert relation.columns == expected.columns
         assert len(relation.df()) == len(relation)
-        for one, other in zip(relation.fetchall(), expected.fetchall(), strict=True):
-            assert one == pytest.approx(other, abs=1e-12)
+        for each, other in zip(relation.fetchall(), expected.fetchall(), strict=True):
+            assert each == pytest.approx(other, abs=1e-12)
     (row,) = rows(two, "from verdict('strong', 'weak', level := 0.9)")
-    assert (found.sentence, found.n, found.established) == (row["sentence"], row["n"], row["established"])
-    assert (found.run, found.baseline, str(found)) == ("strong", "weak", found.sentence)
-    assert found.sentence.startswith("strong is better than weak by ")
-    assert " ".join(repr(found).split()) == (
-        f"Comparison(run='strong', baseline='weak', n=600, sentence={found.sentence!r}, established=True)"
+    assert (actual.sentence, actual.n, actual.established) == (row["sentence"], row["n"], row["established"])
+    assert (actual.run, actual.baseline, str(actual)) == ("strong", "weak", actual.sentence)
+    assert actual.sentence.startswith("strong is better than weak by ")
+    assert " ".join(repr(actual).split()) == (
+        f"Comparison(run='strong', baseline='weak', n=600, sentence={actual.sentence!r}, established=True)"
     )
     with pytest.raises(dataclasses.FrozenInstanceError):
-        found.n = 1  # type: ignore[misc]
+        actual.n = 1  # type: ignore[misc]
     assert (
         two.execute("select table_name from duckdb_tables() where table_name like '\\_comp%' escape '\\'").fetchall()
         == []
@@ -162,11 +163,11 @@ def test_compare_is_the_macros(two: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_compare_the_other_way_round(two: duckdb.DuckDBPyConnection) -> None:
-    one = compare(two, "strong", "weak")
+    each = compare(two, "strong", "weak")
     other = compare(two, "weak", "strong")
-    expected = one.sentence.replace("strong is better than weak", "weak is worse than strong")
-    assert other.sentence == expected != one.sentence
-    gaps = {row[0]: row[3] for row in one.scores.fetchall()}
+    expected = each.sentence.replace("strong is better than weak", "weak is worse than strong")
+    assert other.sentence == expected != each.sentence
+    gaps = {row[0]: row[3] for row in each.scores.fetchall()}
     assert {row[0]: -row[3] for row in other.scores.fetchall()} == pytest.approx(gaps)
 
 
@@ -178,7 +179,7 @@ def test_refusals(two: duckdb.DuckDBPyConnection) -> None:
     with pytest.raises(ArgumentError, match="'weak' is its own baseline"):
         compare(two, "weak", "weak", force=True)
     for level in (0, 1, 95, math.nan):
-        with pytest.raises(ArgumentError, match="is not between 0 and 1; give a share, such as 0.95"):
+        with pytest.raises(ArgumentError, match="level must be between 0 and 1, such as 0.95"):
             compare(two, "strong", "weak", level=level)
 
 
@@ -199,23 +200,23 @@ def command(*arguments: object, code: int = 0) -> subprocess.CompletedProcess[st
 
 def test_command_line(file: Path) -> None:
     with sqlanalysis.connect(file, read_only=True) as con:
-        found = compare(con, "strong", "weak", level=0.9)
-        expected = {name: value.fetchall() for name, value in vars(found).items() if hasattr(value, "fetchall")}
+        actual = compare(con, "strong", "weak", level=0.9)
+        expected = {name: value.fetchall() for name, value in vars(actual).items() if hasattr(value, "fetchall")}
     arguments = [file, "strong", "weak", "--level", 0.9]
     shown = command(*arguments).stdout
-    assert shown.splitlines()[:2] == [found.sentence, "diff = strong - weak"]
+    assert shown.splitlines()[:2] == [actual.sentence, "diff = strong - weak"]
     positions = [
         shown.index(f"\n{name}")
         for name in ("scores\n", "mcnemar\n", "agreement\n", "classes\n", "flips, the first 20 of 50 rows\n")
     ]
     assert positions == sorted(positions)
     decoded = json.loads(command(*arguments, "--format", "json").stdout)
-    assert (decoded["sentence"], decoded["n"], decoded["established"]) == (found.sentence, 600, True)
+    assert (decoded["sentence"], decoded["n"], decoded["established"]) == (actual.sentence, 600, True)
     for name, table in expected.items():
-        for one, other in zip(decoded[name], table, strict=True):
-            assert tuple(one.values()) == pytest.approx(other, abs=1e-12)
+        for each, other in zip(decoded[name], table, strict=True):
+            assert tuple(each.values()) == pytest.approx(other, abs=1e-12)
     lines = command(*arguments, "--format", "csv").stdout.splitlines()
-    assert lines[0] == f"# {found.sentence}"
+    assert lines[0] == f"# {actual.sentence}"
     classes = list(csv.DictReader(lines[lines.index("# classes") + 1 : lines.index("# flips") - 1]))
     assert [int(row["class"]) for row in classes] == [row[0] for row in expected["classes"]]
     assert "no run 'nope'" in command(file, "nope", "weak", code=1).stderr
@@ -234,7 +235,7 @@ def test_force_on_the_command_line(file: Path, tmp_path: Path) -> None:
 
 def test_the_shell_says_the_same(file: Path, shell: str) -> None:
     with sqlanalysis.connect(file, read_only=True) as con:
-        found = compare(con, "strong", "weak")
+        actual = compare(con, "strong", "weak")
         counts = rows(con, "from mcnemar('strong', 'weak')")[0]
     sql = (
         "select v.*, c.n_both, c.comparable, c.reason from verdict('strong', 'weak') as v "
@@ -244,7 +245,7 @@ def test_the_shell_says_the_same(file: Path, shell: str) -> None:
         [shell, "-readonly", "-json", str(file), "-c", sql], capture_output=True, text=True, check=True
     )
     (row,) = json.loads(done.stdout)
-    assert row["sentence"] == found.sentence
+    assert row["sentence"] == actual.sentence
     assert row["established"] is row["comparable"] is True
     assert (row["n"], row["n_both"], row["reason"]) == (600, 600, None)
     for name in ("diff", "ci_low", "ci_high", "p_exact"):

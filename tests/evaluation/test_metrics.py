@@ -22,9 +22,9 @@ def run(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
 
 
 def test_list_metrics(con: duckdb.DuckDBPyConnection) -> None:
-    found = list_metrics(con)
-    assert found.columns == ["name", "topic", "signature", "description", "example"]
-    rows = {row[0]: row[2] for row in found.fetchall()}
+    actual = list_metrics(con)
+    assert actual.columns == ["name", "topic", "signature", "description", "example"]
+    rows = {row[0]: row[2] for row in actual.fetchall()}
     assert rows["accuracy_by"] == "accuracy_by(rel, expr, level := 0.95)"
     assert "wilson_low" not in rows
 
@@ -35,15 +35,15 @@ def test_metric_is_the_macro(run: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_metric_gives_rows_to_keep(run: duckdb.DuckDBPyConnection) -> None:
-    found = metric(run, "accuracy", "resnet18")
-    assert found.columns == ["n", "correct", "accuracy", "ci_low", "ci_high"]
+    actual = metric(run, "accuracy", "resnet18")
+    assert actual.columns == ["n", "correct", "accuracy", "ci_low", "ci_high"]
     run.execute("drop table resnet18").fetchall()
-    first = found.fetchall()
-    assert first == found.fetchall()
+    first = actual.fetchall()
+    assert first == actual.fetchall()
     assert first[0][0] == 60
-    assert found.df()["n"].tolist() == [60]
-    assert "accuracy" in str(found)
-    assert found.filter("n > 100").fetchall() == []
+    assert actual.df()["n"].tolist() == [60]
+    assert "accuracy" in str(actual)
+    assert actual.filter("n > 100").fetchall() == []
 
 
 def test_values_are_bound(run: duckdb.DuckDBPyConnection) -> None:
@@ -71,8 +71,8 @@ def test_values_are_bound(run: duckdb.DuckDBPyConnection) -> None:
 )
 def test_expressions(run: duckdb.DuckDBPyConnection, expr: str | list[str], slices: list[object]) -> None:
     for name in ("accuracy_by", "scores_by"):
-        found = metric(run, name, "resnet18", expr=expr).fetchall()
-        assert [row[0] for row in found] == slices
+        actual = metric(run, name, "resnet18", expr=expr).fetchall()
+        assert [row[0] for row in actual] == slices
 
 
 def test_values_beside_an_expression(run: duckdb.DuckDBPyConnection) -> None:
@@ -87,8 +87,8 @@ def test_names_and_columns_as_lists(run: duckdb.DuckDBPyConnection) -> None:
         "(select count(*) from query_table(rel)) as a, (select count(*) from query_table(baseline)) as b, cols as c"
     ).fetchall()
     run.execute("comment on macro table two_runs is 'for this test'").fetchall()
-    found = metric(run, "two_runs", "resnet18", baseline="my run", cols=["split", "o'clock"]).fetchall()
-    assert found == [(60, 5, ["split", "o'clock"])]
+    actual = metric(run, "two_runs", "resnet18", baseline="my run", cols=["split", "o'clock"]).fetchall()
+    assert actual == [(60, 5, ["split", "o'clock"])]
     assert metric(run, "two_runs", "my run", cols="1 + 1", baseline="resnet18").fetchall() == [(5, 60, 2)]
     with pytest.raises(NotFoundError, match=r"no relation 'resnet19'; did you mean resnet18"):
         metric(run, "two_runs", "resnet18", baseline="resnet19", cols="1")
@@ -159,14 +159,23 @@ def test_expression_is_one_expression(run: duckdb.DuckDBPyConnection, expr: str)
 
 
 def test_refused_values(run: duckdb.DuckDBPyConnection) -> None:
-    refused(run, QueryError, r"calibration_error: .*strategy is uniform or quantile", "calibration_error", "resnet18", strategy="equal")
+    refused(
+        run,
+        QueryError,
+        r"calibration_error: .*strategy is uniform or quantile",
+        "calibration_error",
+        "resnet18",
+        strategy="equal",
+    )
     refused(run, QueryError, r"accuracy: ", "accuracy", "resnet18", level="high")
     refused(run, ArgumentError, r"accuracy_by needs expr: give expr=", "accuracy_by", "resnet18")
 
 
 def test_wrong_types(run: duckdb.DuckDBPyConnection) -> None:
     for relation in (3, [1], None):
-        refused(run, ArgumentError, r"a relation is a name, a list of names, or a relation of the", "accuracy", relation)
+        refused(
+            run, ArgumentError, r"a relation is a name, a list of names, or a relation of the", "accuracy", relation
+        )
     for relation in ("", [], ["resnet18", " "]):
         refused(run, ArgumentError, r"has no name", "accuracy", relation)
     for expr in (3, []):
@@ -201,5 +210,5 @@ def test_a_connection_of_something_else() -> None:
 
 def test_labels_that_are_text_say_so(con: duckdb.DuckDBPyConnection) -> None:
     con.execute("create table named as select 1 as image_id, 'cat' as label, 'dog' as pred")
-    with pytest.raises(SchemaError, match="label and pred are 0-based integers, here one is text"):
+    with pytest.raises(SchemaError, match="label and pred must be 0-based integers, one is text"):
         metric(con, "per_class", "named")

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import sqlanalysis
+from sqlanalysis.db import templates
 from sqlanalysis.errors import SQLAnalysisError
 
 
@@ -38,6 +39,7 @@ def main() -> None:
     folder = source.parent / f"damaged_{kind}"
     folder.mkdir(exist_ok=True)
     file = folder / "work.duckdb"
+    queries = templates.index()
     victim = file if kind.endswith("db") else Path(f"{file}.wal")
     for _ in range(count):
         shutil.copy(source, file)
@@ -57,7 +59,7 @@ def main() -> None:
             answer |= state(file)
         except SQLAnalysisError as error:
             answer["error"] = f"{type(error).__name__}: {error}"
-            answer["names_path"] = str(file) in str(error) or "statements/" in str(error)
+            answer["names_path"] = str(file) in str(error) or str(error).partition(":")[0] in queries
         print(json.dumps(answer), flush=True)
 
 

@@ -282,7 +282,7 @@ def test_bombs_are_refused_from_the_header(data: bytes) -> None:
 
 def test_caps_are_options(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(encoded(picture(), "PNG"))
-    code = "import sys\nfrom sqlanalysis.core import decode\nimages.decode(decode.read(None, sys.argv[1]))"
+    code = "import sys\nfrom sqlanalysis.core import decode\ndecode.decode(decode.read(None, sys.argv[1]))"
     for name, value, message in (("PIXELS", "3000", "3000 pixels"), ("BYTES", "100", "more than 100")):
         environment = os.environ | {f"SQLANALYSIS_MAX_{name}": value}
         command = [sys.executable, "-c", code, tmp_path / "a.png"]

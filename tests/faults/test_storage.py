@@ -339,7 +339,7 @@ def test_an_interrupt_is_clean(tmp_path: Path, scale: Scale, figure: Record) -> 
 def test_a_closed_pipe_is_quiet(file: Path) -> None:
     command = f"{sys.executable} -m sqlanalysis query {file} 'from help' --format csv | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
-    assert done.stdout.startswith("name,")
+    assert done.stdout.startswith("topic,name,")
     assert "Traceback" not in done.stderr
 
 
@@ -371,10 +371,10 @@ def test_fatal_errors_ask_for_a_restart(con: object, monkeypatch: pytest.MonkeyP
 def test_a_network_file_system_gives_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text(f"disk / ext4 rw 0 0\nserver:/x {tmp_path}/share nfs4 rw 0 0\n")
-    assert connection._network_kind(tmp_path / "share" / "a.duckdb", mounts) == "nfs4"
-    assert connection._network_kind(tmp_path / "b.duckdb", mounts) is None
-    assert connection._network_kind(tmp_path / "b.duckdb", tmp_path / "none") is None
-    monkeypatch.setattr(connection, "_network_kind", lambda file: "nfs4")
+    assert connection._network_filesystem(tmp_path / "share" / "a.duckdb", mounts) == "nfs4"
+    assert connection._network_filesystem(tmp_path / "b.duckdb", mounts) is None
+    assert connection._network_filesystem(tmp_path / "b.duckdb", tmp_path / "none") is None
+    monkeypatch.setattr(connection, "_network_filesystem", lambda file: "nfs4")
     with pytest.warns(UserWarning, match="network file system"):
         sqlanalysis.connect(tmp_path / "c.duckdb").close()
 
@@ -404,7 +404,7 @@ def test_recover_repairs_a_torn_block_or_leaves_all_as_it_was(quiet: Quiet, tmp_
     data[rows + 100] ^= 1
     file.write_bytes(data)
     names = sorted(path.name for path in tmp_path.iterdir())
-    with pytest.raises(SchemaError, match=r"nothing was changed, go back to a copy.*checksum"):
+    with pytest.raises(SchemaError, match=r"nothing was changed, restore a copy.*checksum"):
         sqlanalysis.recover(file)
     assert file.read_bytes() == data
     assert sorted(path.name for path in tmp_path.iterdir()) == names

@@ -86,8 +86,8 @@ def test_folded_module_equals_the_plain_one(name: str, layer: str, n_left: int) 
     batch = torch.rand(2, 3, 96, 96)
     model = load_model(net, transform=to_64, layer=layer)
     folded = fast_copy(model)
-    for expected, found in zip(outputs(net, layer, batch), outputs(folded, layer, batch), strict=True):
-        assert (expected - found).abs().max() <= 1e-5 * max(1, expected.abs().max())
+    for expected, actual in zip(outputs(net, layer, batch), outputs(folded, layer, batch), strict=True):
+        assert (expected - actual).abs().max() <= 1e-5 * max(1, expected.abs().max())
     assert n_norms(folded) == n_left
     assert [key for key, _ in folded.named_modules()] == [key for key, _ in net.named_modules()]
     assert (hash_weights(net), [part.stride() for part in net.parameters()]) == (digest, layout)
@@ -139,8 +139,8 @@ def test_what_others_see_is_not_folded(way: str, layer: str | None, n_left: int)
         net.c.register_forward_hook(lambda _module, _inputs, output: output * 2)
     batch = torch.rand(2, 3, 8, 8)
     folded = fuse_batch_norm(net, layer)
-    for expected, found in zip(outputs(net, layer, batch), outputs(folded, layer, batch), strict=True):
-        assert torch.allclose(expected, found, atol=1e-6)
+    for expected, actual in zip(outputs(net, layer, batch), outputs(folded, layer, batch), strict=True):
+        assert torch.allclose(expected, actual, atol=1e-6)
     assert n_norms(folded) == n_left
 
 
@@ -186,8 +186,8 @@ def test_pixels_are_torchvisions_to_the_bit(name: str) -> None:
     assert pixels.dtype == torch.uint8
     random = np.random.default_rng(0)
     pictures = [Image.fromarray(random.integers(0, 256, (h, w, 3), dtype=np.uint8)) for w, h in SIZES]
-    found = pixels.finish(torch.stack([pixels.load(picture) for picture in pictures]))
-    assert torch.equal(found, torch.stack([transform(picture) for picture in pictures]))
+    actual = pixels.finish(torch.stack([pixels.load(picture) for picture in pictures]))
+    assert torch.equal(actual, torch.stack([transform(picture) for picture in pictures]))
 
 
 def test_other_transforms_stay_whole() -> None:
@@ -209,10 +209,10 @@ def test_neighbors_do_not_matter(tmp_path: Path, paths: list[Path]) -> None:
     quiet = answers(model, paths[:8])
     others = [paths[0], None, tmp_path / "broken.jpg", paths[3], paths[17], tmp_path / "no.jpg", None, paths[7]]
     disturbed = answers(model, others)
-    for place in (0, 3, 7):
-        assert quiet[place] == disturbed[place]
+    for index in (0, 3, 7):
+        assert quiet[index] == disturbed[index]
     assert disturbed[1] is None
-    assert [disturbed[place]["error"]["stage"] for place in (2, 5)] == ["decode", "read"]
+    assert [disturbed[index]["error"]["stage"] for index in (2, 5)] == ["decode", "read"]
     alone = answers(model, [paths[3]])[0]
     assert np.allclose(alone["probs"], quiet[3]["probs"], atol=1e-6)
 
@@ -221,8 +221,8 @@ def test_staged_plan_gives_the_same_answers(tiny_model: Model, paths: list[Path]
     expected = answers(tiny_model, paths, batch_size=5)
     engine = Engine(tiny_model, batch_size=5, device="cpu")
     engine._plan = engine._staged  # the plan of a GPU: workers decode, the caller forwards
-    found = engine(column(paths)).to_pylist()
-    assert found == expected
+    actual = engine(column(paths)).to_pylist()
+    assert actual == expected
     assert engine(column([])).to_pylist() == []
     engine.interrupt()
     with pytest.raises(InferenceError, match="interrupted"):
@@ -237,25 +237,25 @@ def test_staged_plan_gives_the_same_answers(tiny_model: Model, paths: list[Path]
 def colors(tmp_path: Path) -> tuple[Model, list[Path]]:
     """Images that are mostly red, green or blue, and a network that sees it."""
     random = np.random.default_rng(0)
-    found = []
+    actual = []
     for number in range(18):
         array = random.integers(0, 120, (70, 80, 3), dtype=np.uint8)
         array[..., number % 3] += 60
-        found.append(tmp_path / f"{number:02}.png")
-        Image.fromarray(array).save(found[-1])
+        actual.append(tmp_path / f"{number:02}.png")
+        Image.fromarray(array).save(actual[-1])
     net = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3))
     with torch.no_grad():
         net[0].weight.copy_(torch.eye(3)[:, :, None, None])
         net[4].weight.copy_(torch.eye(3) * 20)
         net[0].bias.zero_()
         net[4].bias.zero_()
-    return load_model(net, transform=to_64, layer="1", name="colors"), found
+    return load_model(net, transform=to_64, layer="1", name="colors"), actual
 
 
 def test_bf16_agrees(colors: tuple[Model, list[Path]]) -> None:
-    model, found = colors
+    model, actual = colors
     digest = hash_weights(model.module)
-    exact, rounded = answers(model, found), answers(model, found, dtype="bf16")
+    exact, rounded = answers(model, actual), answers(model, actual, dtype="bf16")
     assert [answer["pred"] for answer in exact] == [number % 3 for number in range(18)]
     assert [answer["pred"] for answer in rounded] == [number % 3 for number in range(18)]
     gaps = [np.abs(np.subtract(a["probs"], b["probs"])).max() for a, b in zip(exact, rounded, strict=True)]
@@ -347,13 +347,13 @@ def test_out_of_memory_halves_the_batch(tiny_model: Model, paths: list[Path], mo
     small = dataclasses.replace(tiny_model, module=Small(tiny_model.module, most), layer="net.3")
     engine = Engine(small, device="cpu")
     engine._plan = getattr(engine, plan)
-    found = engine(column(paths)).to_pylist()
+    actual = engine(column(paths)).to_pylist()
     engine.close()
     assert engine.batch_size == size
     if not most:
-        assert {(a["error"]["stage"], a["error"]["error"]) for a in found} == {("forward", "OutOfMemoryError")}
+        assert {(a["error"]["stage"], a["error"]["error"]) for a in actual} == {("forward", "OutOfMemoryError")}
         return
-    for a, b in zip(expected, found, strict=True):
+    for a, b in zip(expected, actual, strict=True):
         assert np.allclose(a["probs"], b["probs"], atol=1e-6)
         assert np.allclose(a["activation"], b["activation"], atol=1e-5)
 
@@ -377,12 +377,12 @@ def test_an_image_that_takes_too_long_is_an_error(
 
     expected = answers(load_model(tiny_net, transform=to_64), paths)
     monkeypatch.setattr("sqlanalysis.core.decode.MAX_SECONDS", 4)
-    found = answers(load_model(tiny_net, transform=slow), paths)
+    actual = answers(load_model(tiny_net, transform=slow), paths)
     release.set()
-    late = [answer["error"] and answer["error"]["error"] for answer in found]
+    late = [answer["error"] and answer["error"]["error"] for answer in actual]
     assert late == ["TimeoutError" if number in stuck else None for number in range(12)]
-    assert all(found[number] == expected[number] for number in range(12) if number not in stuck)
-    assert all(found[number]["probs"] is None for number in stuck)
+    assert all(actual[number] == expected[number] for number in range(12) if number not in stuck)
+    assert all(actual[number]["probs"] is None for number in stuck)
 
 
 def test_a_closed_engine_leaves_no_thread(tiny_model: Model, paths: list[Path]) -> None:
@@ -421,10 +421,10 @@ def test_seconds_by_stage(tiny_model: Model, paths: list[Path]) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize(("dtype", "gap"), [("fp32", 1e-4), ("bf16", 0.05), ("fp16", 0.02)])
 def test_gpu_agrees(colors: tuple[Model, list[Path]], dtype: str, gap: float) -> None:
-    model, found = colors
-    exact = answers(model, found)
+    model, actual = colors
+    exact = answers(model, actual)
     engine = Engine(model, device="cuda", dtype=dtype)
-    rounded = engine(column(found)).to_pylist()
+    rounded = engine(column(actual)).to_pylist()
     engine.close()
     assert engine.batch_size in {2**power for power in range(10)}
     for a, b in zip(exact, rounded, strict=True):

@@ -84,7 +84,7 @@ def test_layer_that_is_not_there(tiny_net: nn.Module) -> None:
     aside = nn.Sequential(tiny_net, nn.Identity())
     aside.unused = nn.Linear(1, 1)
     aside.forward = tiny_net.forward  # type: ignore[method-assign]
-    with pytest.raises(InferenceError, match="takes no part in the forward pass"):
+    with pytest.raises(InferenceError, match="is not used in the forward pass"):
         load_model(aside, layer="unused", transform=to_64)
 
 

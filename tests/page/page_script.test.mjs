@@ -150,7 +150,7 @@ test("every row is in one group, and groups add up", () => {
   for (const mode of ["label", "pred", "correct", "confidence", "differ"]) {
     const { groups, group } = makeGroups(rows, mode, (code) => `class ${code}`);
     assert.equal(groups.reduce((sum, entry) => sum + entry.n, 0), rows.n, mode);
-    assert.ok(groups.filter((entry) => /^h\d/.test(entry.kind)).length <= 12, mode);
+    assert.ok(groups.filter((entry) => /^h\d/.test(entry.mark)).length <= 12, mode);
     groups.forEach((entry, at) => assert.equal(group.filter((value) => value === at).length, entry.n));
   }
 });

@@ -143,7 +143,7 @@ def test_tabs_show_one_panel_each(browser: Any, page: Path, scripts: bool) -> No
 
 def test_errors_only(browser: Any, page: Path) -> None:
     show(browser, page)
-    drawn = "return [...document.querySelectorAll('[aria-labeledby=confusion] .chart path')].filter(path => "
+    drawn = "return [...document.querySelectorAll('[aria-labelledby=confusion] .chart path')].filter(path => "
     drawn += "path.getAttribute('fill') && getComputedStyle(path).visibility === 'visible').map(path => path.getAttribute('fill'))"
     before = set(browser.execute_script(drawn))
     browser.find_element("css selector", ".switch input").click()

@@ -59,7 +59,7 @@ def test_a_page_turns_back_into_its_rows(con: duckdb.DuckDBPyConnection, tmp_pat
     assert worst < span / 30_000
     uris = con.sql(f"select old.uri, run.uri {joined}").fetchall()
     lineage = Draft(con, 1, "digits_logreg").ask("lineage").row
-    assert all(short == words.place(uri, words.shared_folder(lineage)) for short, uri in uris)
+    assert all(short == words.short_path(uri, words.shared_folder(lineage)) for short, uri in uris)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_names_hold_nothing_private(
     page = report.report(con, tmp_path / "page.html")
     sqlanalysis.read_report(con, page)
     lineage = Draft(con, 1, "noisy").ask("lineage").row
-    assert [words.place(uri, words.shared_folder(lineage)) for uri in uris] == shown
+    assert [words.short_path(uri, words.shared_folder(lineage)) for uri in uris] == shown
     assert [uri for (uri,) in con.sql("select uri from page order by image_id").fetchall()] == shown
     assert "secret" not in page.read_text()
 
@@ -126,7 +126,7 @@ def test_above_the_limit_of_rows_a_sample_is_packed(
     report_files.add_digits(con, 400, runs=2)
     monkeypatch.setattr(data, "MAX_ROWS", 150)
     page = report.report(con, tmp_path / "page.html")
-    assert "a uniform sample of 150 of 400 images; counts in this section are of the sample." in page.read_text()
+    assert "a uniform sample of 150 of 400 images; counts in this section refer to the sample." in page.read_text()
     sqlanalysis.read_report(con, page)
     chosen = con.sql("select image_id from page order by image_id").fetchall()
     assert (

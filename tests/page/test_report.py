@@ -146,7 +146,7 @@ def test_calibration_is_the_macros(digits: tuple[duckdb.DuckDBPyConnection, Page
     curve = con.sql("select threshold, kept, coverage, risk from risk_coverage('digits_logreg')").fetchall()
     cells = [[f"{t:.4f}", f"{kept:,}", words.percent(c), words.percent(r)] for t, kept, c, r in curve]
     assert page.table("Risk and coverage") == cells
-    for threshold, kept, coverage, accuracy, _ in page.table("What stays above"):
+    for threshold, kept, coverage, accuracy, _ in page.table("Images above a confidence"):
         above = f"with kept as (from digits_logreg where confidence::double >= {threshold})"
         known = con.sql(f"{above} from accuracy('kept')").fetchall()[0]
         assert [kept, accuracy] == [f"{known[0]:,}", words.percent(known[2])]
@@ -173,7 +173,7 @@ def test_comparison_is_the_macros(digits: tuple[duckdb.DuckDBPyConnection, Page]
     )
     assert (cells[1], cells[2]) == (flips[False], flips[True])
     agreement = con.sql(f"select agreement, churn from agreement({PAIR})").fetchall()[0]
-    assert f"the same for {agreement[0]:.1%} of the images; {agreement[1]:.1%} changed" in page.texts["main"][0]
+    assert f"agree on {agreement[0]:.1%} of the images; {agreement[1]:.1%} of the answers changed" in page.texts["main"][0]
     classes = con.sql(
         f"select label, count(*), avg(correct_run::int), avg(correct_baseline::int) from paired({PAIR}) group by 1"
     ).fetchall()
@@ -230,7 +230,7 @@ def test_content_policy_is_first_and_right(digits: tuple[duckdb.DuckDBPyConnecti
 def assert_stands_alone(page: Page) -> None:
     kinds = [value for tag, name, value in page.attributes if (tag, name) == ("script", "type")]
     assert page.tags.count("script") == 1 + len(kinds), "one script, and blocks of data"
-    assert kinds == [data.KINDS[name] for name in ("facts", "rows", "thumbnails")]
+    assert kinds == [data.MEDIA_TYPES[name] for name in ("facts", "rows", "thumbnails")]
     assert page.tags.count("style") == 1
     assert not page.open
     for tag, name, value in page.attributes:
@@ -252,7 +252,7 @@ def test_page_stands_alone(digits: tuple[duckdb.DuckDBPyConnection, Page]) -> No
     namespaces = set(re.findall(r"https?:[^\"'`]*", page.texts["script"][0]))
     assert {address.partition("://")[2].partition("/")[0] for address in namespaces} == {"www.w3.org"}
     suspects = len(con.sql("from label_issues('digits_logreg')").fetchall())
-    assert f"{len(page.table('Suspected label errors'))} of {suspects} images that confidently" in page.texts["main"][0]
+    assert f"{len(page.table('Suspected label errors'))} of {suspects} images that the model confidently" in page.texts["main"][0]
     assert page.tags.count("img") == 24 + min(suspects, 24) + 24 + 12 * 2
     assert all(value for tag, name, value in page.attributes if (tag, name) == ("img", "alt"))
 
@@ -299,7 +299,7 @@ def test_hostile_names_are_inert_in_every_section(con: duckdb.DuckDBPyConnection
     page = page_of(con, tmp_path, runs=["noisy", "other"])
     assert_stands_alone(page)
     assert page.texts["h2"] == SECTIONS
-    assert len(page.table("Nearly equal images")) == 5
+    assert len(page.table("Near duplicates")) == 5
     assert page.table("Files that failed")[0][:2] == [report_files.HOSTILE[1], report_files.HOSTILE[0]]
     assert len(page.table("Flipped images")) > 5
     assert f"split: {report_files.HOSTILE[0]}0" in [row[0] for row in page.table("Slices")]
@@ -323,7 +323,7 @@ def test_slices_are_the_macros(con: duckdb.DuckDBPyConnection, tmp_path: Path) -
     shown = {row[0]: [*row[1:4], row[5]] for row in page.table("Slices")}
     assert shown == known
     assert len(known) == 9, "two splits, four cameras, three sizes"
-    assert "Worse beyond chance: 1 of" in page.texts["main"][0]
+    assert "Significantly worse (Fisher's test): 1 of" in page.texts["main"][0]
     assert "First camera: c1, " in page.texts["main"][0]
     assert not any("id" in row[0].split(":")[0].split("_") for row in page.table("Slices"))
 
@@ -341,22 +341,23 @@ def test_checks_are_the_macros(con: duckdb.DuckDBPyConnection, tmp_path: Path) -
     assert shown["predictions that are not the most probable class"] == str(check[0])
     assert shown["confidences that are not the probability of the prediction"] == str(check[1])
     assert (check[0], shown["images with the same bytes as another"]) == (5, "2")
-    assert (shown["contents in more than one split"], shown["contents with more than one label"]) == ("1", "1")
+    assert (shown["image contents in more than one split"], shown["image contents with more than one label"]) == ("1", "1")
     small = con.sql("select count(*) from per_class('digits_logreg') where support < 30").fetchall()[0][0]
     assert shown["classes with fewer than 30 labeled images"] == str(small)
     assert "sqlanalysis project DB digits_logreg" in page.texts["main"][0]
 
 
 def test_near_pairs_are_those_of_the_macro(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    """Near is a tenth of the usual distance to the nearest neighbor, here 0.2; the macro alone has the rule."""
     report_files.add_digits(con, 60, runs=1)
-    distances = (0.0, 0.02, 0.0499, 0.0501, 0.2)
+    distances = (0.0, 0.01, 0.0199, 0.0201, 0.1, *[0.2] * 15)
     near = [(image_id, image_id + 30, 1, distance) for image_id, distance in enumerate(distances)]
     report_files.add_neighbors(con, "digits_logreg", near)
     (n,) = con.sql("select count(*) from near_duplicates('digits_logreg_neighbors')").fetchall()[0]
     page = page_of(con, tmp_path)
     assert n == 3
-    assert dict(page.table("Checks"))["pairs that are nearly the same"] == str(n)
-    assert len(page.table("Nearly equal images")) == n
+    assert dict(page.table("Checks"))["pairs of near duplicates"] == str(n)
+    assert len(page.table("Near duplicates")) == n
 
 
 @pytest.mark.parametrize("share", [0.5, 1.0])
@@ -368,16 +369,16 @@ def test_the_target_accuracy_is_that_of_threshold_for(
     con.execute("update outputs.digits_logreg set pred = 9 - pred where hash(image_id) / 2e0**64 > ?", [share])
     page = page_of(con, tmp_path)
     text = " ".join(page.texts["main"][0].split())
-    target = float(re.findall(r"([\d.]+)% of the answers", text)[0]) / 100
+    target = float(re.findall(r"an accuracy of ([\d.]+)%", text)[0]) / 100
     threshold, coverage = con.execute(
         "select threshold, coverage from threshold_for('digits_logreg', target_accuracy := ?)", [target]
     ).fetchall()[0]
     if threshold is None:
         assert share == 0.5
-        assert f"No threshold of confidence makes {words.percent(target)} of the answers right" in text
+        assert f"No confidence threshold reaches an accuracy of {words.percent(target)}" in text
     else:
         assert share == 1.0
-        reached = f"To be right on {words.percent(target)} of the answers by the lower end of the interval"
+        reached = f"For an accuracy of {words.percent(target)} at the lower end of the interval"
         assert f"{reached}, answer {words.percent(coverage)} of the images" in text
         assert f"a confidence of at least {threshold:.3f}" in text
 
@@ -433,7 +434,7 @@ def test_difference_not_established(con: duckdb.DuckDBPyConnection, tmp_path: Pa
     con.execute(f"{same} where a.image_id = b.image_id")
     page = page_of(con, tmp_path)
     assert "digits_logreg against digits_bayes: difference not established at this n (" in page.texts["main"][0]
-    assert "to tell these runs apart, label more images" in page.texts["main"][0]
+    assert "to distinguish these runs, label more images" in page.texts["main"][0]
     pages = {run: page_of(con, tmp_path, runs=[run]).texts["main"][0] for run in ("digits_logreg", "digits_bayes")}
     assert all(f"--run {run} --run BASELINE" in text for run, text in pages.items())
 
@@ -450,7 +451,7 @@ def test_many_classes(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     report_files.add_named(con, [f"class {i}" for i in range(40)])
     page = page_of(con, tmp_path)
     text = page.texts["main"][0]
-    assert "Drawn are the lowest 30 of 40 classes." in text
+    assert "The chart shows the lowest 30 of 40 classes." in text
     assert "the 12 most frequent in color, the others in gray" in text
     assert len(page.table("Part of the confusion matrix")) <= 25
     assert len(con.sql("from top_confusions('noisy', 20)").fetchall()) == 20
@@ -491,7 +492,7 @@ def test_warnings(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     assert "without a prediction: 1;" in text
     assert "outside the data set's classes: 3;" in text
     assert "without a label: 5;" in text
-    assert "bytes of another: 2;" in text
+    assert "bytes as another: 2;" in text
     assert "Classes with fewer than 30 images: 10 (" in text
     assert "secret" not in page.text
     assert "(outside)" in page.texts["main"][0]
@@ -503,7 +504,7 @@ def test_unreadable_images(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> No
     con.execute("update image_bytes set bytes = 'no image'::blob")
     page = page_of(con, tmp_path)
     assert "img" not in page.tags
-    assert page.text.count("this image cannot be read now") > len(
+    assert page.text.count("this image can no longer be read") > len(
         con.sql("from worst_mistakes('digits_logreg')").fetchall()
     )
 
@@ -525,7 +526,7 @@ def test_no_mistake(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     con.execute("update outputs.digits_logreg as o set pred = label from images where images.image_id = o.image_id")
     page = page_of(con, tmp_path)
     assert "No mistake among 100 labeled images." in page.texts["main"][0]
-    assert "No class is taken for another." in page.texts["main"][0]
+    assert "No class is confused with another." in page.texts["main"][0]
 
 
 def test_sample_of_a_large_map(con: duckdb.DuckDBPyConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -533,7 +534,7 @@ def test_sample_of_a_large_map(con: duckdb.DuckDBPyConnection, tmp_path: Path, m
     report_files.add_digits(con, 100, runs=1)
     con.execute("update projections set x = 'nan' where image_id = 0")
     pages = [page_of(con, tmp_path), page_of(con, tmp_path)]
-    assert "Drawn is a uniform sample of 40 of 99 images." in pages[0].texts["main"][0]
+    assert "The map shows a uniform sample of 40 of 99 images." in pages[0].texts["main"][0]
     figures = [re.findall(r"<figure.*?</figure>", page.text, re.DOTALL) for page in pages]
     assert figures[0] == figures[1]
 
@@ -722,7 +723,7 @@ def test_percent(share: float | None, text: str) -> None:
     ],
 )
 def test_paths_name_no_home(first: str, last: str, uri: str, shown: str) -> None:
-    assert words.place(uri, words.shared_folder({"first_uri": first, "last_uri": last})) == shown
+    assert words.short_path(uri, words.shared_folder({"first_uri": first, "last_uri": last})) == shown
 
 
 def test_colors_are_readable() -> None:

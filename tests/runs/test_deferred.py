@@ -43,10 +43,10 @@ def loop(paths: list[str]) -> torch.Tensor:
 
 def test_deferred_column_is_a_tensor(pets: duckdb.DuckDBPyConnection) -> None:
     assert defer(pets, "input", to_64) == "input"
-    found = to_tensor(pets.sql("select input(image) from image_files order by image_id limit 3"))
-    assert (found.shape, found.dtype) == ((3, 3, 64, 64), torch.float32)
+    actual = to_tensor(pets.sql("select input(image) from image_files order by image_id limit 3"))
+    assert (actual.shape, actual.dtype) == ((3, 3, 64, 64), torch.float32)
     paths = [row[0] for row in pets.sql("select uri from images order by image_id limit 3").fetchall()]
-    assert torch.equal(found, loop(paths))
+    assert torch.equal(actual, loop(paths))
     assert [str(t) for t in pets.sql("select input(image) from image_files").types] == ["FLOAT[64][64][3]"]
 
 
@@ -93,7 +93,7 @@ def test_to_tensor(con: duckdb.DuckDBPyConnection) -> None:
     assert torch.equal(to_tensor(rows, "a"), torch.tensor([[0, 1], [1, 2], [2, 3]], dtype=torch.int32))
     assert torch.equal(to_tensor(rows, "b"), torch.arange(3))
     assert to_tensor(con.sql("select [1, 2]::float[2] as a where false")).shape == (0, 2)
-    with pytest.raises(NotFoundError, match="name one of a, b, c"):
+    with pytest.raises(NotFoundError, match="give one of a, b, c"):
         to_tensor(rows)
     with pytest.raises(SchemaError, match=r"not an array of fixed size; cast it, such as c::float\[3\]"):
         to_tensor(rows, "c")
@@ -179,9 +179,9 @@ def test_plain_columns_and_kinds_of_outputs(pets: duckdb.DuckDBPyConnection) -> 
 def test_one_array_is_the_column_output(pets: duckdb.DuckDBPyConnection) -> None:
     defer(pets, "input", to_64)
     map_batches(pets, lambda batch: batch.mean((2, 3)), "means", "input")
-    found = to_tensor(pets.sql("select output from means order by image_id"))
+    actual = to_tensor(pets.sql("select output from means order by image_id"))
     paths = [row[0] for row in pets.sql("select uri from images order by image_id").fetchall()]
-    assert torch.allclose(found, loop(paths).mean((2, 3)))
+    assert torch.allclose(actual, loop(paths).mean((2, 3)))
 
 
 def test_given_outputs_need_no_extra_call(pets: duckdb.DuckDBPyConnection) -> None:
@@ -264,8 +264,14 @@ def test_strict_raises_and_keeps_what_succeeded(
     [
         (lambda batch: batch.mean(), r"output 'output' has shape \(\); the first axis must be the batch, here 2"),
         (lambda batch: {"pred": [None] * len(batch)}, "output 'pred' is of type object"),
-        (lambda batch: {"label": batch.mean((1, 2, 3))}, "output 'label' is not an identifier, or a column of every run has that name"),
-        (lambda batch: {"My Out": batch.mean((1, 2, 3))}, "output 'My Out' is not an identifier, or a column of every run has that name"),
+        (
+            lambda batch: {"label": batch.mean((1, 2, 3))},
+            "output 'label' is not an identifier, or a column of every run has that name",
+        ),
+        (
+            lambda batch: {"My Out": batch.mean((1, 2, 3))},
+            "output 'My Out' is not an identifier, or a column of every run has that name",
+        ),
         (lambda batch: 1 / 0, "the function fails on the first batch: ZeroDivisionError"),
     ],
     ids=["no batch axis", "objects", "taken", "no identifier", "raises"],

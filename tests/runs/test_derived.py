@@ -63,10 +63,10 @@ def test_ensemble_is_the_mean(pets: duckdb.DuckDBPyConnection, weights: list[flo
     errors = pets.execute("select run, image_id, stage, error, message from errors where run is not null").fetchall()
     assert errors == [("mean", 1, "forward", "MissingMember", "no answer of b")]
     assert pets.execute("from check_database").fetchall() == []
-    (kind,) = pets.execute(
+    (form,) = pets.execute(
         "select data_type from duckdb_columns() where table_name = 'mean' and column_name = 'probs'"
     ).fetchall()[0]
-    assert kind == "FLOAT[3]"
+    assert form == "FLOAT[3]"
 
 
 def test_ties_go_to_the_lower_class(pets: duckdb.DuckDBPyConnection) -> None:
@@ -116,12 +116,12 @@ def test_temperature_scale_is_a_softmax_and_keeps_the_rest(
     same = "select count(*) from tiny inner join soft using (image_id) where tiny.activation = soft.activation"
     assert con.execute(same).fetchall() == [(18,)]
     assert sqlanalysis.project(con, "soft", "pca").n_images == 18
-    with pytest.raises(SchemaError, match="run 'soft' is a view of other runs; cluster the one it is derived from"):
+    with pytest.raises(SchemaError, match="run 'soft' is derived from other runs; cluster one of these"):
         sqlanalysis.cluster(con, "soft")
     fields = "model, weights_sha256, layer, transform::varchar, dtype, class_policy, label_space"
     assert len(con.execute(f"select distinct {fields} from runs").fetchall()) == 1
-    found = con.execute("select members from runs where run = 'soft'").fetchall()[0][0]
-    assert json.loads(found) == [{"run": "tiny", "weight": 1.0, "temperature": 1.6, "fit_on": None}]
+    actual = con.execute("select members from runs where run = 'soft'").fetchall()[0][0]
+    assert json.loads(actual) == [{"run": "tiny", "weight": 1.0, "temperature": 1.6, "fit_on": None}]
 
 
 def test_temperature_scale_fits_where_it_is_told(pets: duckdb.DuckDBPyConnection) -> None:
@@ -147,7 +147,7 @@ def test_a_calibrated_ensemble_of_ensembles(pets: duckdb.DuckDBPyConnection) -> 
     cool = special.softmax(2 * np.log(answers(1)[1:].astype(float)), axis=1)
     expected = (cool + answers(2)[1:] + answers(3)[1:]) / 3
     assert np.abs(table(pets, "three")[3] - expected).max() < 1e-6
-    with pytest.raises(SchemaError, match="run 'two' is a member of 'three'; drop_run that first"):
+    with pytest.raises(SchemaError, match="run 'two' is a member of 'three'; drop the derived run first"):
         sqlanalysis.ensemble(pets, ["three", "b"], "two", overwrite=True)
     assert pets.execute("from check_database").fetchall() == []
 
@@ -176,7 +176,7 @@ def test_another_making_is_refused(pets: duckdb.DuckDBPyConnection) -> None:
 
 def test_a_member_is_not_dropped(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
     sqlanalysis.ensemble(pets, ["a", "b"], "mean")
-    with pytest.raises(SchemaError, match="run 'a' is a member of 'mean'; drop_run that first"):
+    with pytest.raises(SchemaError, match="run 'a' is a member of 'mean'; drop the derived run first"):
         sqlanalysis.drop_run(pets, "a")
     with pytest.raises(SchemaError, match="run 'a' is a member of 'mean'"):
         sqlanalysis.predict(pets, tiny_model, "a", overwrite=True, show_progress=False)
@@ -262,7 +262,7 @@ def test_wrong_ensembles(
         ({"temperature": float("nan")}, ArgumentError, "positive number"),
         ({"temperature": 2, "fit_on": "true"}, ArgumentError, "or fitted"),
         ({"fit_on": "false"}, SchemaError, "0 images of 'a' where false: it needs labeled images"),
-        ({"fit_on": "correct"}, SchemaError, "all are right, or no better than chance"),
+        ({"fit_on": "correct"}, SchemaError, "all answers are right, or no better than chance"),
         ({"fit_on": "nonsense = 1"}, QueryError, "is not a condition over the columns of 'a'"),
         ({"fit_on": "true); drop table images; --"}, QueryError, "fit_on="),
     ],
@@ -304,7 +304,10 @@ def test_command_line(pets: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     file = tmp_path / "pets.duckdb"
     done = cli("ensemble", file, "a", "b", "mean", "--weight", "3", "--weight", "1")
     assert "mean = 0.75 a, 0.25 b: 18 images = 17 ok + 1 that a member lacks" in done.stderr
-    assert "soft = a at temperature 2: 18 images" in cli("temperature-scale", file, "a", "soft", "--temperature", "2").stderr
+    assert (
+        "soft = a at temperature 2: 18 images"
+        in cli("temperature-scale", file, "a", "soft", "--temperature", "2").stderr
+    )
     fitted = cli("temperature-scale", file, "a", "calm", "--fit-on", "image_id > 2").stderr
     assert "calm = a at temperature " in fitted
     assert "fitted where image_id > 2" in fitted

@@ -60,9 +60,9 @@ def test_predictions_with_probabilities(pets: duckdb.DuckDBPyConnection, tmp_pat
         "parquet": tmp_path / "given.parquet",
     }[kind]
     assert add_predictions(pets, source, "mine").n_ok == 18
-    found = pets.sql("select pred, confidence, probs from mine order by image_id").fetchnumpy()
-    assert np.array_equal(found["pred"], probs.argmax(1))
-    assert np.array_equal(found["confidence"], probs.max(1))
+    actual = pets.sql("select pred, confidence, probs from mine order by image_id").fetchnumpy()
+    assert np.array_equal(actual["pred"], probs.argmax(1))
+    assert np.array_equal(actual["confidence"], probs.max(1))
     assert pets.sql("select typeof(probs) from mine limit 1").fetchall() == [("FLOAT[3]",)]
 
 

@@ -70,11 +70,11 @@ def test_resnet_equals_torchvision_by_hand(pets: duckdb.DuckDBPyConnection, tmp_
     done = predict(pets, model)
     assert (done.n_images, done.n_ok, done.n_errors, done.n_computed) == (18, 18, 0, 18)
     assert done.class_policy == "identity"
-    found = pets.sql("select pred, confidence, probs, activation from resnet18 order by image_id").fetchnumpy()
-    assert np.array_equal(found["pred"], probs.argmax(1))
-    assert np.abs(np.stack(found["probs"]) - probs).max() <= 1e-5
-    assert np.array_equal(found["confidence"], np.stack(found["probs"]).max(1))
-    assert np.abs(np.stack(found["activation"]) - activations).max() <= 1e-4
+    actual = pets.sql("select pred, confidence, probs, activation from resnet18 order by image_id").fetchnumpy()
+    assert np.array_equal(actual["pred"], probs.argmax(1))
+    assert np.abs(np.stack(actual["probs"]) - probs).max() <= 1e-5
+    assert np.array_equal(actual["confidence"], np.stack(actual["probs"]).max(1))
+    assert np.abs(np.stack(actual["activation"]) - activations).max() <= 1e-4
 
 
 def test_view_is_the_whole_data_frame(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
@@ -235,8 +235,8 @@ def test_forward_failures(
     done = predict(con, moody)
     assert (done.n_ok, done.n_errors) == (19 - n_errors, n_errors)
     rows = con.sql("select parse_filename(uri), stage, error from errors").fetchall()
-    kind = {"raise": "ValueError", "nan": "InferenceError"}
-    assert rows == ([("white.png", "forward", kind[mood])] if n_errors else [])
+    form = {"raise": "ValueError", "nan": "InferenceError"}
+    assert rows == ([("white.png", "forward", form[mood])] if n_errors else [])
     pairs = con.sql("select calm.probs, moody.probs from calm join moody using (image_id)").fetchall()
     assert max(abs(a - b) for left, right in pairs for a, b in zip(left, right, strict=True)) <= 1e-6
     if mood == "raise":
@@ -270,15 +270,15 @@ def test_score_against_numpy() -> None:
     opened = score(logits, ClassMap(to_class, 4, "open", "csv"))
     assert np.array_equal(opened["pred"], np.array(to_class)[probs.argmax(1)])
     assert np.allclose(opened["probs"], sums, atol=1e-15)
-    for found in (restricted, opened):
-        assert np.array_equal(found["raw_pred"], probs.argmax(1))
-        assert np.allclose(found["raw_confidence"], probs.max(1), atol=1e-15)
+    for actual in (restricted, opened):
+        assert np.array_equal(actual["raw_pred"], probs.argmax(1))
+        assert np.allclose(actual["raw_confidence"], probs.max(1), atol=1e-15)
 
 
 def test_restricted_survives_a_model_sure_of_something_else() -> None:
     logits = torch.tensor([[1000.0, 2.0, 1.0]])
-    found = score(logits, ClassMap((-1, 0, 1), 2, "restricted", "name"))
-    assert np.allclose(found["probs"], torch.tensor([[2.0, 1.0]]).double().softmax(1))
+    actual = score(logits, ClassMap((-1, 0, 1), 2, "restricted", "name"))
+    assert np.allclose(actual["probs"], torch.tensor([[2.0, 1.0]]).double().softmax(1))
 
 
 def test_ties_go_to_the_lower_index() -> None:
@@ -390,11 +390,11 @@ def test_outputs_of_other_bytes_are_not_shown(
 def test_broken_twins_are_tried_once(
     con: duckdb.DuckDBPyConnection, tmp_path: Path, tiny_model: Model, photos: Path
 ) -> None:
-    place = tmp_path / "set" / "cat"
-    place.mkdir(parents=True)
+    index = tmp_path / "set" / "cat"
+    index.mkdir(parents=True)
     half = (photos / "cat" / "0.jpg").read_bytes()[:2000]
     for number in range(20):
-        (place / f"{number}.jpg").write_bytes(half)
+        (index / f"{number}.jpg").write_bytes(half)
     add_images(con, tmp_path / "set")
     done = predict(con, tiny_model)
     assert (done.n_images, done.n_ok, done.n_errors, done.n_computed) == (20, 0, 20, 1)
@@ -432,9 +432,9 @@ def test_wrong_use(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
         predict(pets, tiny_model, where="breed = 1")
     with pytest.raises(QueryError, match="where="):
         predict(pets, tiny_model, where="true); drop table images; --")
-    with pytest.raises(ArgumentError, match=r"a model comes from load_model\(…\), not str 'resnet18'"):
+    with pytest.raises(ArgumentError, match=r"model must come from load_model\(…\), not str 'resnet18'"):
         predict(pets, "resnet18")  # type: ignore[arg-type]
-    with pytest.raises(ArgumentError, match="batch_size is 1 or more"):
+    with pytest.raises(ArgumentError, match="batch_size must be 1 or more"):
         predict(pets, tiny_model, batch_size=-1)
     with pytest.raises(ArgumentError, match="no policy 'closed'"):
         predict(pets, tiny_model, policy="closed")
@@ -452,7 +452,9 @@ def test_no_images_yet(con: duckdb.DuckDBPyConnection, tiny_model: Model) -> Non
 def test_other_work_under_the_same_name_is_refused(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
     predict(pets, tiny_model, "mine")
     other = dataclasses.replace(tiny_model, weights_sha256="0" * 64, transform=lambda image: to_64(image))
-    with pytest.raises(SchemaError, match=r"run 'mine' exists and differs: weights_sha256 .* transform .*overwrite=True"):
+    with pytest.raises(
+        SchemaError, match=r"run 'mine' exists and differs: weights_sha256 .* transform .*overwrite=True"
+    ):
         predict(pets, other, "mine")
     assert predict(pets, other, "mine", overwrite=True).n_computed == 18
     assert pets.sql("select count(*), any_value(weights_sha256) from runs").fetchall() == [(1, "0" * 64)]
@@ -541,12 +543,12 @@ def test_a_dry_run_says_what_predict_then_does(
     (root / "dog" / "text.jpg").write_text("no image")
     add_images(con, root)
     (root / "owl" / "0.jpg").unlink()
-    found = predict(con, tiny_model, dry_run=True)
-    assert (found.n_images, found.n_pending, found.n_distinct) == (19, 19, 18)
-    assert (found.n_labeled, found.n_classes, found.n_unreadable) == (19, 3, 1)
-    assert (found.n_sampled, found.n_failed, found.class_policy) == (19, 1, "identity")
-    assert found.images_per_second > 0
-    assert found.seconds == pytest.approx(19 / found.images_per_second)
+    actual = predict(con, tiny_model, dry_run=True)
+    assert (actual.n_images, actual.n_pending, actual.n_distinct) == (19, 19, 18)
+    assert (actual.n_labeled, actual.n_classes, actual.n_unreadable) == (19, 3, 1)
+    assert (actual.n_sampled, actual.n_failed, actual.class_policy) == (19, 1, "identity")
+    assert actual.images_per_second > 0
+    assert actual.seconds == pytest.approx(19 / actual.images_per_second)
     assert con.sql("from runs").fetchall() == []
     done = predict(con, tiny_model, where="label < 2")
     assert done.n_errors == 0
@@ -571,24 +573,24 @@ def test_a_folder_with_broken_files_is_accounted_for(
 ) -> None:
     """One image in twenty is broken or odd; each is an output or an error, and no neighbor changes by a bit."""
     random = np.random.default_rng(0)
-    place = tmp_path / "set" / "cat"
-    place.mkdir(parents=True)
+    index = tmp_path / "set" / "cat"
+    index.mkdir(parents=True)
     for number in range(160):
         pixels = Image.fromarray(random.integers(0, 256, (9, 11, 3), dtype=np.uint8)).resize((120, 90))
-        pixels.save(place / f"{number:03}.jpg")
+        pixels.save(index / f"{number:03}.jpg")
     add_images(con, tmp_path / "set")
     predict(con, tiny_model, "quiet")
-    whole, odd = (place / "000.jpg").read_bytes(), Image.open(place / "000.jpg")
+    whole, odd = (index / "000.jpg").read_bytes(), Image.open(index / "000.jpg")
     exif = Image.Exif()
     exif[0x0112] = 8
-    (place / "017.jpg").write_bytes(whole[: len(whole) // 2])
-    (place / "037.jpg").write_bytes(b"")
-    odd.save(place / "057.jpg", format="PNG")
-    (place / "077.jpg").write_bytes(png_header(9000, 9000))
-    Image.fromarray(np.full((40, 40), 40_000, np.uint16)).save(place / "097.jpg", format="PNG")
-    odd.convert("CMYK").save(place / "117.jpg", format="JPEG")
-    odd.quantize(8).save(place / "137.jpg", format="PNG", transparency=1)
-    odd.save(place / "157.jpg", format="JPEG", exif=exif)
+    (index / "017.jpg").write_bytes(whole[: len(whole) // 2])
+    (index / "037.jpg").write_bytes(b"")
+    odd.save(index / "057.jpg", format="PNG")
+    (index / "077.jpg").write_bytes(png_header(9000, 9000))
+    Image.fromarray(np.full((40, 40), 40_000, np.uint16)).save(index / "097.jpg", format="PNG")
+    odd.convert("CMYK").save(index / "117.jpg", format="JPEG")
+    odd.quantize(8).save(index / "137.jpg", format="PNG", transparency=1)
+    odd.save(index / "157.jpg", format="JPEG", exif=exif)
     odd.close()
     added = add_images(con, tmp_path / "set")
     assert (added.n_changed, added.n_unchanged, added.n_errors) == (

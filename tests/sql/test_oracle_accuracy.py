@@ -16,13 +16,7 @@ from statsmodels.stats.proportion import proportion_confint
 import sqlanalysis
 
 from ..support.edge_cases import EDGES, Case, load, random_case
-from ..support.oracle import (
-    CASES,
-    quietly,
-    rows,
-    same,
-    uniform_mixture,
-)
+from ..support.oracle import CASES, Mutant, is_noticed, on_cases, quietly, rows, same, uniform_mixture
 
 
 @pytest.mark.parametrize("level", [0.5, 0.9, 0.95, 0.999])
@@ -36,38 +30,38 @@ def test_wilson(con: duckdb.DuckDBPyConnection, level: float) -> None:
 
 
 def test_accuracy(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
-    (found,) = rows(shared, f"from accuracy('{load(shared, example)}', level := 0.9)")
+    (actual,) = rows(shared, f"from accuracy('{load(shared, example)}', level := 0.9)")
     n, correct = len(example.y), int((example.y == example.p).sum())
-    assert (found["n"], found["correct"]) == (n, correct)
+    assert (actual["n"], actual["correct"]) == (n, correct)
     if not n:
-        assert (found["accuracy"], found["ci_low"], found["ci_high"]) == (None, None, None)
+        assert (actual["accuracy"], actual["ci_low"], actual["ci_high"]) == (None, None, None)
         return
-    same(found["accuracy"], sk.accuracy_score(example.y, example.p))
+    same(actual["accuracy"], sk.accuracy_score(example.y, example.p))
     expected = stats.binomtest(correct, n).proportion_ci(0.9, method="wilson")
-    same(found["ci_low"], expected.low)
-    same(found["ci_high"], expected.high)
+    same(actual["ci_low"], expected.low)
+    same(actual["ci_high"], expected.high)
 
 
 def test_accuracy_by(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
     name = load(shared, example)
-    found = {row["slice"]: row for row in rows(shared, f"from accuracy_by('{name}', (image_id % 3, label > 1), 0.9)")}
+    actual = {row["slice"]: row for row in rows(shared, f"from accuracy_by('{name}', (image_id % 3, label > 1), 0.9)")}
     groups: dict[tuple[int, bool], list[bool]] = {}
     for row in example.kept:
         key = (row % 3, example.label[row] > 1)
         groups.setdefault(key, []).append(example.label[row] == example.pred[row])
-    assert found.keys() == groups.keys()
+    assert actual.keys() == groups.keys()
     for key, right in groups.items():
-        assert (found[key]["n"], found[key]["correct"]) == (len(right), sum(right))
-        same(found[key]["accuracy"], sum(right) / len(right))
+        assert (actual[key]["n"], actual[key]["correct"]) == (len(right), sum(right))
+        same(actual[key]["accuracy"], sum(right) / len(right))
         interval = stats.binomtest(sum(right), len(right)).proportion_ci(0.9, method="wilson")
-        same(found[key]["ci_low"], interval.low)
-        same(found[key]["ci_high"], interval.high)
+        same(actual[key]["ci_low"], interval.low)
+        same(actual[key]["ci_high"], interval.high)
 
 
 def test_topk_accuracy(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
-    found = rows(shared, f"from topk_accuracy('{load(shared, example)}', ks := [1, 2, 3])")
-    assert [row["k"] for row in found] == [1, 2, 3]
-    for row in found:
+    actual = rows(shared, f"from topk_accuracy('{load(shared, example)}', ks := [1, 2, 3])")
+    assert [row["k"] for row in actual] == [1, 2, 3]
+    for row in actual:
         # Lower index first on ties: a stable sort of the negated probabilities. NaN is wrong.
         proba = example.proba.reshape(len(example.y), example.proba.shape[1] if len(example.y) else 0)
         top = np.argsort(-proba, axis=1, kind="stable")[:, : row["k"]]
@@ -94,9 +88,9 @@ def test_topk_accuracy_of_libraries(shared: duckdb.DuckDBPyConnection, digits: C
 def test_label_beyond_probs_is_wrong(shared: duckdb.DuckDBPyConnection) -> None:
     name = load(shared, Case([2, 0], [1, 0], [[0.4, 0.6], [0.9, 0.1]], [0.6, 0.9]))
     assert [row["correct"] for row in rows(shared, f"from topk_accuracy('{name}', ks := [1, 5])")] == [1, 1]
-    (found,) = rows(shared, f"from proper_scores('{name}')")
-    same(found["mean_p_label"], 0.45, 1e-7)
-    assert found["log_loss"] == pytest.approx((-math.log(1.1920929e-07) - math.log(0.9)) / 2, abs=1e-6)
+    (actual,) = rows(shared, f"from proper_scores('{name}')")
+    same(actual["mean_p_label"], 0.45, 1e-7)
+    assert actual["log_loss"] == pytest.approx((-math.log(1.1920929e-07) - math.log(0.9)) / 2, abs=1e-6)
 
 
 def test_topk_of_all_classes_is_one(shared: duckdb.DuckDBPyConnection) -> None:
@@ -109,26 +103,26 @@ def test_topk_of_all_classes_is_one(shared: duckdb.DuckDBPyConnection) -> None:
 
 def test_weighted_accuracy(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
     name = load(shared, example)
-    (found,) = rows(shared, f"from weighted_accuracy('{name}', 1 + image_id % 3, level := 0.9)")
+    (actual,) = rows(shared, f"from weighted_accuracy('{name}', 1 + image_id % 3, level := 0.9)")
     w = 1.0 + np.array(example.kept) % 3
-    assert found["n"] == len(example.y)
+    assert actual["n"] == len(example.y)
     if not len(example.y):
-        assert (found["sum_weights"], found["accuracy"], found["ci_low"]) == (0, None, None)
+        assert (actual["sum_weights"], actual["accuracy"], actual["ci_low"]) == (0, None, None)
         return
     right = (example.y == example.p).astype(float)
     share = sk.accuracy_score(example.y, example.p, sample_weight=w)
-    same(found["sum_weights"], float(w.sum()))
-    same(found["accuracy"], share)
+    same(actual["sum_weights"], float(w.sum()))
+    same(actual["accuracy"], share)
     kish = w.sum() ** 2 / (w**2).sum()
     if 0 < share < 1:
         from statsmodels.regression.linear_model import WLS
 
         variance = float(WLS(right, np.ones_like(right), weights=w).fit(cov_type="HC0").bse[0]) ** 2
         kish = min(kish, share * (1 - share) / variance)
-    same(found["effective_n"], float(kish), 1e-9)
+    same(actual["effective_n"], float(kish), 1e-9)
     low, high = proportion_confint(share * kish, kish, 0.1, method="wilson")
-    same(found["ci_low"], float(low), 1e-9)
-    same(found["ci_high"], float(high), 1e-9)
+    same(actual["ci_low"], float(low), 1e-9)
+    same(actual["ci_high"], float(high), 1e-9)
 
 
 def test_weights_may_be_made_of_counts(shared: duckdb.DuckDBPyConnection) -> None:
@@ -151,8 +145,8 @@ def test_odd_weights(shared: duckdb.DuckDBPyConnection) -> None:
     name = load(shared, EDGES["absent_class"])
     assert rows(shared, f"from weighted_accuracy('{name}', 0)")[0]["accuracy"] is None
     assert math.isnan(rows(shared, f"from weighted_accuracy('{name}', 'nan'::double)")[0]["ci_high"])
-    (found,) = rows(shared, f"from weighted_accuracy('{name}', case when image_id > 1 then 2 end)")
-    assert (found["n"], found["accuracy"]) == (2, 0.5)
+    (actual,) = rows(shared, f"from weighted_accuracy('{name}', case when image_id > 1 then 2 end)")
+    assert (actual["n"], actual["accuracy"]) == (2, 0.5)
     with pytest.raises(duckdb.InvalidInputException, match="weights must not be negative"):
         shared.execute(f"from weighted_accuracy('{name}', -image_id)").fetchall()
 
@@ -167,15 +161,15 @@ def test_accuracy_accepted_is_real_accuracy(shared: duckdb.DuckDBPyConnection) -
     shared.execute("create or replace temp table told (image_id bigint, labels integer[])").fetchall()
     shared.executemany("insert into told values (?, ?)", given)
     shared.execute(f"update {name} set accepted = labels from told where told.image_id = {name}.image_id").fetchall()
-    (found,) = rows(shared, f"from accuracy_accepted('{name}', level := 0.9)")
+    (actual,) = rows(shared, f"from accuracy_accepted('{name}', level := 0.9)")
     right = [pred in labels for pred, labels in zip(example.pred, accepted, strict=True) if labels]
-    assert (found["n"], found["correct"], found["n_empty"]) == (len(right), sum(right), 700 - len(right))
-    same(found["accuracy"], float(np.mean(right)))
-    same(found["ci_low"], stats.binomtest(sum(right), len(right)).proportion_ci(0.9, method="wilson").low)
+    assert (actual["n"], actual["correct"], actual["n_empty"]) == (len(right), sum(right), 700 - len(right))
+    same(actual["accuracy"], float(np.mean(right)))
+    same(actual["ci_low"], stats.binomtest(sum(right), len(right)).proportion_ci(0.9, method="wilson").low)
     shared.execute(f"update {name} set accepted = null").fetchall()
     (plain,) = rows(shared, f"from accuracy('{name}')")
-    (found,) = rows(shared, f"from accuracy_accepted('{name}')")
-    assert {key: found[key] for key in plain} == plain
+    (actual,) = rows(shared, f"from accuracy_accepted('{name}')")
+    assert {key: actual[key] for key in plain} == plain
 
 
 def test_accepted_alone_is_enough(shared: duckdb.DuckDBPyConnection) -> None:
@@ -183,8 +177,8 @@ def test_accepted_alone_is_enough(shared: duckdb.DuckDBPyConnection) -> None:
         "create or replace table few as from (values (null, 1, [1, 2]), (null, 1, null), (1, null, [1]), (0, -1, [0, 2]), "
         "(0, 1, []), (0, 0, null)) t(label, pred, accepted)"
     ).fetchall()
-    (found,) = rows(shared, "from accuracy_accepted('few')")
-    assert (found["n"], found["correct"], found["n_empty"]) == (3, 2, 1)
+    (actual,) = rows(shared, "from accuracy_accepted('few')")
+    assert (actual["n"], actual["correct"], actual["n_empty"]) == (3, 2, 1)
 
 
 @pytest.mark.parametrize("level", [0.5, 0.95, 0.999])
@@ -198,12 +192,12 @@ def test_anytime_interval(con: duckdb.DuckDBPyConnection, level: float) -> None:
 
 
 def test_accuracy_anytime(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
-    (found,) = rows(shared, f"from accuracy_anytime('{load(shared, example)}', level := 0.9)")
+    (actual,) = rows(shared, f"from accuracy_anytime('{load(shared, example)}', level := 0.9)")
     n, k = len(example.y), int((example.y == example.p).sum())
     low, high = uniform_mixture(k, n, 0.9) if n else (math.nan, math.nan)
-    assert (found["n"], found["correct"]) == (n, k)
-    same(found["ci_low"], low, 1e-12)
-    same(found["ci_high"], high, 1e-12)
+    assert (actual["n"], actual["correct"]) == (n, k)
+    same(actual["ci_low"], low, 1e-12)
+    same(actual["ci_high"], high, 1e-12)
 
 
 def test_one_may_look_after_every_image(con: duckdb.DuckDBPyConnection) -> None:
@@ -218,3 +212,31 @@ def test_one_may_look_after_every_image(con: duckdb.DuckDBPyConnection) -> None:
     missed = [[not all(holds[int(k), i + 1][which] for i, k in enumerate(row)) for row in right] for which in (0, 1)]
     assert np.mean(missed[0]) < 0.05
     assert np.mean(missed[1]) > 0.4
+
+
+# What must be noticed: a macro, a text in its file, what stands there instead, and a check that must fail then.
+MUTANTS = [
+    Mutant("accuracy", "and pred is not null", "and true", on_cases(test_accuracy)),
+    Mutant("_correct", "y_true = y_pred", "y_true >= y_pred", on_cases(test_accuracy)),
+    Mutant("wilson_low", "k + _q * _q / 2 - _q", "k - _q", on_cases(test_accuracy)),
+    Mutant("wilson_low", "+ _q * _q / 4", "+ _q * _q / 2", on_cases(test_accuracy)),
+    Mutant("accuracy_by", "correct / nullif(n, 0)", "correct / nullif(n + 1, 0)", on_cases(test_accuracy_by)),
+    Mutant("topk_accuracy", "_p = p_label", "_p < p_label", on_cases(test_topk_accuracy)),
+    Mutant("topk_accuracy", "label_rank <= _wanted.k", "label_rank < _wanted.k", on_cases(test_topk_accuracy)),
+    Mutant(
+        "weighted_accuracy", "squares * accuracy * accuracy", "squares * accuracy", on_cases(test_weighted_accuracy)
+    ),
+    Mutant("weighted_accuracy", "least(kish, own)", "kish", on_cases(test_weighted_accuracy)),
+    Mutant(
+        "accuracy_accepted",
+        "when len(accepted) > 0 then",
+        "when accepted is not null then",
+        test_accepted_alone_is_enough,
+    ),
+    Mutant("_anytime_low", "lgamma(n + 2)", "lgamma(n + 1)", on_cases(test_accuracy_anytime)),
+]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[f"{mutant.name}-{number}" for number, mutant in enumerate(MUTANTS)])
+def test_a_mutant_is_noticed(con: duckdb.DuckDBPyConnection, mutant: Mutant) -> None:
+    assert is_noticed(con, mutant)

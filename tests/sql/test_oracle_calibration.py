@@ -12,12 +12,7 @@ import torchmetrics.functional.classification as tm
 from scipy import optimize, special, stats
 
 from ..support.edge_cases import EDGES, Case, case, load
-from ..support.oracle import (
-    CASES,
-    has_nan,
-    rows,
-    same,
-)
+from ..support.oracle import CASES, Mutant, has_nan, is_noticed, on_cases, rows, same
 
 LEAST = 1.1754944e-38
 
@@ -33,12 +28,12 @@ def numpy_bins(c: np.ndarray, bins: int, strategy: str) -> np.ndarray:
 @pytest.mark.parametrize("strategy", ["uniform", "quantile"])
 def test_calibration(shared: duckdb.DuckDBPyConnection, example: Case, strategy: str) -> None:
     name = load(shared, example)
-    (found,) = rows(shared, f"from calibration_error('{name}', n_bins := 10, strategy := '{strategy}')")
+    (actual,) = rows(shared, f"from calibration_error('{name}', n_bins := 10, strategy := '{strategy}')")
     curve = rows(shared, f"from calibration_curve('{name}', n_bins := 10, strategy := '{strategy}')")
     n = len(example.y)
-    assert found["n"] == n
+    assert actual["n"] == n
     if not n or np.isnan(example.c).any():
-        assert found["ece"] is None or math.isnan(found["ece"])
+        assert actual["ece"] is None or math.isnan(actual["ece"])
         assert [row["bin"] for row in curve if row["bin"] is None] == [None] * bool(n)
         return
     right, c = example.y == example.p, example.c.astype(np.float64)
@@ -55,10 +50,10 @@ def test_calibration(shared: duckdb.DuckDBPyConnection, example: Case, strategy:
         interval = stats.binomtest(int(right[inside].sum()), int(inside.sum())).proportion_ci(method="wilson")
         same(row["ci_low"], interval.low)
         same(row["ci_high"], interval.high)
-    same(found["ece"], sum(w * abs(g) for w, g in gaps))
-    same(found["mce"], max(abs(g) for _, g in gaps))
-    same(found["rmsce"], math.sqrt(sum(w * g * g for w, g in gaps)))
-    same(found["mean_gap"], float(c.mean() - right.mean()))
+    same(actual["ece"], sum(w * abs(g) for w, g in gaps))
+    same(actual["mce"], max(abs(g) for _, g in gaps))
+    same(actual["rmsce"], math.sqrt(sum(w * g * g for w, g in gaps)))
+    same(actual["mean_gap"], float(c.mean() - right.mean()))
 
 
 @pytest.mark.parametrize("name", ["binary", "ten", "hundred", "digits"])
@@ -67,13 +62,13 @@ def test_calibration_of_libraries(shared: duckdb.DuckDBPyConnection, digits: Cas
 
     example = digits if name == "digits" else CASES[name]
     table = load(shared, example)
-    (found,) = rows(shared, f"from calibration_error('{table}')")
+    (actual,) = rows(shared, f"from calibration_error('{table}')")
     classes = example.proba.shape[1]
     # torchmetrics 1.9 gives confidence exactly 1 a bin of its own (issue 3510): keep just below.
     proba = torch.tensor(np.minimum(example.proba, np.float32(1 - 1e-7)))
     for norm, column in (("l1", "ece"), ("max", "mce"), ("l2", "rmsce")):
         expected = tm.multiclass_calibration_error(proba, torch.tensor(example.y), classes, n_bins=15, norm=norm)
-        same(found[column], float(expected), 1e-6)
+        same(actual[column], float(expected), 1e-6)
     for strategy in ("uniform", "quantile"):
         curve = rows(shared, f"from calibration_curve('{table}', n_bins := 7, strategy := '{strategy}')")
         accuracy, confidence = calibration_curve(
@@ -98,13 +93,13 @@ def test_wrong_strategy_and_bins(shared: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_calibration_error_per_class(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
-    found = rows(shared, f"from calibration_error_per_class('{load(shared, example)}', n_bins := 10)")
+    actual = rows(shared, f"from calibration_error_per_class('{load(shared, example)}', n_bins := 10)")
     if not len(example.y):
-        assert found == []
+        assert actual == []
         return
     proba = example.proba.astype(np.float64)
-    assert [row["class"] for row in found] == list(range(proba.shape[1]))
-    for row in found:
+    assert [row["class"] for row in actual] == list(range(proba.shape[1]))
+    for row in actual:
         p, truth = proba[:, row["class"]], example.y == row["class"]
         assert row["n"] == len(p)
         same(row["base_rate"], float(truth.mean()))
@@ -118,7 +113,6 @@ def test_calibration_error_per_class(shared: duckdb.DuckDBPyConnection, example:
         ]
         same(row["ece"], sum(w * g for w, g in gaps))
         same(row["mce"], max(g for _, g in gaps))
-
 
 
 def overconfident(n: int, classes: int, seed: int) -> tuple[np.ndarray, Case]:
@@ -136,64 +130,64 @@ def loss(logits: np.ndarray, y: np.ndarray, temperature: float) -> float:
 
 
 def fitted(logits: np.ndarray, y: np.ndarray) -> float:
-    found = optimize.minimize_scalar(
+    actual = optimize.minimize_scalar(
         lambda beta: loss(logits, y, 1 / beta), bounds=(0.01, 100), method="bounded", options={"xatol": 1e-10}
     )
-    return float(1 / found.x)
+    return float(1 / actual.x)
 
 
 @pytest.mark.parametrize("name", ["binary", "ten", "hundred", "noise", "digits", "null_label", "null_pred"])
 def test_fit_temperature_of_scipy(shared: duckdb.DuckDBPyConnection, digits: Case, name: str) -> None:
     example = digits if name == "digits" else CASES[name]
-    (found,) = rows(shared, f"from fit_temperature('{load(shared, example)}')")
+    (actual,) = rows(shared, f"from fit_temperature('{load(shared, example)}')")
     logits = np.log(np.maximum(example.proba.astype(np.float64), LEAST))
     expected = fitted(logits, example.y)
-    assert found["n"] == len(example.y)
-    assert found["temperature"] == pytest.approx(expected, abs=1e-4)
-    same(found["log_loss_before"], loss(logits, example.y, 1), 1e-6)
-    same(found["log_loss_after"], loss(logits, example.y, expected), 1e-6)
+    assert actual["n"] == len(example.y)
+    assert actual["temperature"] == pytest.approx(expected, abs=1e-4)
+    same(actual["log_loss_before"], loss(logits, example.y, 1), 1e-6)
+    same(actual["log_loss_after"], loss(logits, example.y, expected), 1e-6)
 
 
 @pytest.mark.parametrize("classes", [10, 200])
 def test_fit_temperature_of_the_logits(shared: duckdb.DuckDBPyConnection, classes: int) -> None:
     """What Guo et al. do with logits in torch comes out of float32 probabilities, too."""
     logits, example = overconfident(6000 // classes, classes, 7)
-    (found,) = rows(shared, f"from fit_temperature('{load(shared, example)}')")
+    (actual,) = rows(shared, f"from fit_temperature('{load(shared, example)}')")
     given, target = torch.from_numpy(logits), torch.tensor(example.label)
-    heat = torch.ones((), dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.LBFGS([heat], lr=0.5, max_iter=200, tolerance_grad=1e-12, tolerance_change=1e-14)
+    scale = torch.ones((), dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([scale], lr=0.5, max_iter=200, tolerance_grad=1e-12, tolerance_change=1e-14)
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        value = torch.nn.functional.cross_entropy(given / heat, target)
+        value = torch.nn.functional.cross_entropy(given / scale, target)
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
     optimizer.step(closure)  # type: ignore[arg-type]
-    assert heat.item() > 3
-    assert found["temperature"] == pytest.approx(heat.item(), abs=1e-4)
+    assert scale.item() > 3
+    assert actual["temperature"] == pytest.approx(scale.item(), abs=1e-4)
 
 
 @pytest.mark.parametrize("name", ["one_class", "all_wrong", "certain", "ties", "one_row", "p_zero", "nan", "empty"])
 def test_fit_temperature_at_the_edges(shared: duckdb.DuckDBPyConnection, name: str) -> None:
-    (found,) = rows(shared, f"from fit_temperature('{load(shared, EDGES[name])}')")
-    assert found["n"] == len(EDGES[name].y)
+    (actual,) = rows(shared, f"from fit_temperature('{load(shared, EDGES[name])}')")
+    assert actual["n"] == len(EDGES[name].y)
     bounds = {"one_class": 0.01, "ties": 0.01, "one_row": 0.01, "all_wrong": 100.0, "certain": 100.0, "p_zero": 100.0}
     if name in bounds:
-        assert found["temperature"] == pytest.approx(bounds[name], rel=1e-4)
+        assert actual["temperature"] == pytest.approx(bounds[name], rel=1e-4)
     else:
-        same(found["temperature"], math.nan if name == "nan" else None)
-        assert name == "empty" or math.isnan(found["log_loss_after"])
-    one = load(shared, case([0, 0], [[1.0], [1.0]]))
-    assert rows(shared, f"from fit_temperature('{one}')")[0]["temperature"] == 1
+        same(actual["temperature"], math.nan if name == "nan" else None)
+        assert name == "empty" or math.isnan(actual["log_loss_after"])
+    each = load(shared, case([0, 0], [[1.0], [1.0]]))
+    assert rows(shared, f"from fit_temperature('{each}')")[0]["temperature"] == 1
 
 
 def test_with_temperature_is_a_softmax(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
     name = load(shared, example)
-    found = rows(shared, f"from with_temperature('{name}', 1.7) order by image_id")
+    actual = rows(shared, f"from with_temperature('{name}', 1.7) order by image_id")
     before = rows(shared, f"from '{name}' order by image_id")
-    assert [row.keys() for row in found] == [row.keys() for row in before]
-    for row, old in zip(found, before, strict=True):
+    assert [row.keys() for row in actual] == [row.keys() for row in before]
+    for row, old in zip(actual, before, strict=True):
         if math.isnan(sum(old["probs"])):
             assert all(map(math.isnan, row["probs"]))
             continue
@@ -213,7 +207,9 @@ def test_fit_on_one_split_and_use_on_another(shared: duckdb.DuckDBPyConnection) 
     assert after < before / 3
     (fit,) = rows(shared, f"from fit_temperature('{name}')")
     same(
-        rows(shared, f"with c as (from with_temperature('{name}', {fit['temperature']})) from calibration_error('c')")[0]["ece"],
+        rows(shared, f"with c as (from with_temperature('{name}', {fit['temperature']})) from calibration_error('c')")[
+            0
+        ]["ece"],
         fit["ece_after"],
         1e-6,
     )
@@ -228,3 +224,43 @@ def test_with_temperature_refuses_no_temperature(shared: duckdb.DuckDBPyConnecti
     for wrong in ("0", "-1"):
         with pytest.raises(duckdb.InvalidInputException, match="t must be positive"):
             shared.execute(f"from with_temperature('{name}', {wrong})").fetchall()
+
+
+# What must be noticed: a macro, a text in its file, what stands there instead, and a check that must fail then.
+MUTANTS = [
+    Mutant(
+        "calibration_curve",
+        "least(n_bins - 1, floor(confidence * n_bins))",
+        "floor(confidence * n_bins)",
+        on_cases(test_calibration, "uniform"),
+    ),
+    Mutant("calibration_error", "sum(n * abs(gap))", "sum(n * gap)", on_cases(test_calibration, "uniform")),
+    Mutant("with_temperature", "/ _scale", "/ 1", on_cases(test_with_temperature_is_a_softmax)),
+    Mutant(
+        "with_temperature",
+        "coalesce(_p_of(_share, pred), confidence)",
+        "list_max(_share)",
+        on_cases(test_with_temperature_is_a_softmax),
+    ),
+    Mutant(
+        "_best_temperature", "exp(beta * _z)", "exp(_z)", lambda con: test_fit_temperature_of_scipy(con, None, "ten")
+    ),
+    Mutant("_best_temperature", "'nan'::double", "1", lambda con: test_fit_temperature_at_the_edges(con, "nan")),
+    Mutant(
+        "_log_margins",
+        "greatest(_p, eps)",
+        "greatest(_p, 1e-7)",
+        lambda con: test_fit_temperature_of_the_logits(con, 10),
+    ),
+    Mutant(
+        "fit_temperature",
+        "list_sum(list_transform(",
+        "list_max(list_transform(",
+        lambda con: test_fit_temperature_of_scipy(con, None, "ten"),
+    ),
+]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[f"{mutant.name}-{number}" for number, mutant in enumerate(MUTANTS)])
+def test_a_mutant_is_noticed(con: duckdb.DuckDBPyConnection, mutant: Mutant) -> None:
+    assert is_noticed(con, mutant)

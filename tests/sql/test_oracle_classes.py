@@ -15,45 +15,40 @@ from scipy import stats
 from sklearn import metrics as sk
 
 from ..support.edge_cases import Case, duplicate, load
-from ..support.oracle import (
-    CASES,
-    quietly,
-    rows,
-    same,
-)
+from ..support.oracle import CASES, Mutant, is_noticed, on_cases, quietly, rows, same
 
 
 def test_confusion_matrix(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
-    found = rows(shared, f"from confusion_matrix('{load(shared, example)}')")
+    actual = rows(shared, f"from confusion_matrix('{load(shared, example)}')")
     labels = sorted({*example.y.tolist(), *example.p.tolist()})
     expected = quietly(sk.confusion_matrix, example.y, example.p, labels=labels) if labels else np.zeros((0, 0))
     wanted = [(a, b, expected[i, j]) for i, a in enumerate(labels) for j, b in enumerate(labels) if expected[i, j]]
-    assert [tuple(row.values()) for row in found] == wanted
+    assert [tuple(row.values()) for row in actual] == wanted
 
 
 def test_confusion_dense(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
     table = load(shared, example)
     size = max([*example.y, *example.p, -1]) + 1
     for asked in (0, 12):
-        found = rows(shared, f"from confusion_dense('{table}', n_classes := {asked})")
+        actual = rows(shared, f"from confusion_dense('{table}', n_classes := {asked})")
         labels = list(range(max(asked, size)))
         preds = [-1, *labels] if -1 in example.p else labels
-        assert [(row["label"], row["pred"]) for row in found] == [(a, b) for a in labels for b in preds]
+        assert [(row["label"], row["pred"]) for row in actual] == [(a, b) for a in labels for b in preds]
         if not len(example.y):
-            assert all(row["n"] == 0 and row["recall_share"] is None for row in found)
+            assert all(row["n"] == 0 and row["recall_share"] is None for row in actual)
             continue
         for normalize, column in ((None, "n"), ("true", "recall_share"), ("pred", "precision_share")):
             expected = quietly(sk.confusion_matrix, example.y, example.p, labels=[-1, *labels], normalize=normalize)
-            for row in found:
+            for row in actual:
                 same(row[column] or 0.0, float(expected[row["label"] + 1, row["pred"] + 1]))
 
 
 def test_top_confusions(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
-    found = rows(shared, f"from top_confusions('{load(shared, example)}', max_rows := 5)")
+    actual = rows(shared, f"from top_confusions('{load(shared, example)}', max_rows := 5)")
     pairs, counts = np.unique(np.stack([example.y, example.p], axis=1), axis=0, return_counts=True)
     cells = sorted((-int(n), int(a), int(b)) for (a, b), n in zip(pairs, counts, strict=True) if a != b)[:5]
-    assert [(-row["n"], row["label"], row["pred"]) for row in found] == cells
-    for row in found:
+    assert [(-row["n"], row["label"], row["pred"]) for row in actual] == cells
+    for row in actual:
         same(row["share_of_label"], row["n"] / int((example.y == row["label"]).sum()))
 
 
@@ -76,9 +71,9 @@ def check_per_class(found: list[dict[str, Any]], y: np.ndarray, p: np.ndarray, z
 
 @pytest.mark.parametrize(("sql", "zero"), [("0.0", 0.0), ("1.0", 1.0), ("null", np.nan)], ids=["0", "1", "null"])
 def test_per_class(shared: duckdb.DuckDBPyConnection, example: Case, sql: str, zero: float) -> None:
-    found = rows(shared, f"from per_class('{load(shared, example)}', zero_division := {sql})")
-    check_per_class(found, example.y, example.p, zero)
-    for row in found:
+    actual = rows(shared, f"from per_class('{load(shared, example)}', zero_division := {sql})")
+    check_per_class(actual, example.y, example.p, zero)
+    for row in actual:
         if row["support"] == 0:
             assert (row["recall_low"], row["recall_high"]) == (None, None)
             continue
@@ -90,35 +85,35 @@ def test_per_class(shared: duckdb.DuckDBPyConnection, example: Case, sql: str, z
 def sk_scores(y: np.ndarray, p: np.ndarray, zero: float = 0.0) -> dict[str, float]:
     """All of `scores`, from scikit-learn."""
     classes = [label for label in np.union1d(y, p).tolist() if label >= 0]
-    found = {"n": len(y), "accuracy": sk.accuracy_score(y, p), "balanced_accuracy": sk.balanced_accuracy_score(y, p)}
+    actual = {"n": len(y), "accuracy": sk.accuracy_score(y, p), "balanced_accuracy": sk.balanced_accuracy_score(y, p)}
     kwargs = {"labels": classes, "zero_division": zero}
     for average in ("macro", "weighted"):
         for name, function in (("precision", sk.precision_score), ("recall", sk.recall_score), ("f1", sk.f1_score)):
-            found[f"{name}_{average}"] = function(y, p, average=average, **kwargs)
-    found["jaccard_macro"] = sk.jaccard_score(y, p, average="macro", labels=classes, zero_division=0)
-    found["f1_micro"] = sk.f1_score(y, p, average="micro", **kwargs)
-    found["cohen_kappa"] = sk.cohen_kappa_score(y, p)
-    found["mcc"] = sk.matthews_corrcoef(y, p)
-    return found
+            actual[f"{name}_{average}"] = function(y, p, average=average, **kwargs)
+    actual["jaccard_macro"] = sk.jaccard_score(y, p, average="macro", labels=classes, zero_division=0)
+    actual["f1_micro"] = sk.f1_score(y, p, average="micro", **kwargs)
+    actual["cohen_kappa"] = sk.cohen_kappa_score(y, p)
+    actual["mcc"] = sk.matthews_corrcoef(y, p)
+    return actual
 
 
 @pytest.mark.parametrize(("sql", "zero"), [("0.0", 0.0), ("1.0", 1.0), ("null", np.nan)], ids=["0", "1", "null"])
 def test_scores(shared: duckdb.DuckDBPyConnection, example: Case, sql: str, zero: float) -> None:
-    (found,) = rows(shared, f"from scores('{load(shared, example)}', zero_division := {sql})")
+    (actual,) = rows(shared, f"from scores('{load(shared, example)}', zero_division := {sql})")
     if not len(example.y):
-        assert found.pop("n") == 0
-        assert set(found.values()) == {None}
+        assert actual.pop("n") == 0
+        assert set(actual.values()) == {None}
         return
     expected = quietly(sk_scores, example.y, example.p, zero)
-    assert found.keys() == expected.keys()
+    assert actual.keys() == expected.keys()
     for name, value in expected.items():
-        same(found[name], value)
+        same(actual[name], value)
 
 
 @pytest.mark.parametrize("name", ["ten", "hundred", "digits"])
 def test_scores_of_torchmetrics(shared: duckdb.DuckDBPyConnection, digits: Case, name: str) -> None:
     example = digits if name == "digits" else CASES[name]
-    (found,) = rows(shared, f"from scores('{load(shared, example)}')")
+    (actual,) = rows(shared, f"from scores('{load(shared, example)}')")
     p, y, classes = torch.tensor(example.p), torch.tensor(example.y), example.proba.shape[1]
     for metric, function, kwargs in [
         ("accuracy", tm.multiclass_accuracy, {"average": "micro"}),
@@ -128,14 +123,14 @@ def test_scores_of_torchmetrics(shared: duckdb.DuckDBPyConnection, digits: Case,
         ("cohen_kappa", tm.multiclass_cohen_kappa, {}),
         ("mcc", tm.multiclass_matthews_corrcoef, {}),
     ]:
-        same(found[metric], float(function(p, y, classes, **kwargs)), 1e-6)
+        same(actual[metric], float(function(p, y, classes, **kwargs)), 1e-6)
 
 
 def test_scores_by(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
-    found = {row.pop("slice"): row for row in rows(shared, f"from scores_by('{load(shared, example)}', image_id % 3)")}
+    actual = {row.pop("slice"): row for row in rows(shared, f"from scores_by('{load(shared, example)}', image_id % 3)")}
     slices = np.array(example.kept) % 3
-    assert found.keys() == set(slices.tolist())
-    for key, row in found.items():
+    assert actual.keys() == set(slices.tolist())
+    for key, row in actual.items():
         y, p = example.y[slices == key], example.p[slices == key]
         expected = quietly(sk_scores, y, p)
         interval = stats.binomtest(int((y == p).sum()), len(y)).proportion_ci(0.95, method="wilson")
@@ -147,17 +142,17 @@ def test_scores_by(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
 
 def test_summary(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
     name = load(shared, example)
-    found = {row["metric"]: row["value"] for row in rows(shared, f"from summary('{name}')")}
+    actual = {row["metric"]: row["value"] for row in rows(shared, f"from summary('{name}')")}
     (scores,) = rows(shared, f"from scores('{name}')")
     (accuracy,) = rows(shared, f"from accuracy('{name}')")
     confidence = float(np.mean(example.c, dtype=np.float64)) if len(example.y) else None
     for metric, value in {**scores, **accuracy, "mean_confidence": confidence}.items():
-        same(found[metric], value)
-    assert found["n_wrong"] == found["n"] - found["correct"]
+        same(actual[metric], value)
+    assert actual["n_wrong"] == actual["n"] - actual["correct"]
 
 
 def test_worst_mistakes(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
-    found = rows(shared, f"from worst_mistakes('{load(shared, example)}', max_rows := 7)")
+    actual = rows(shared, f"from worst_mistakes('{load(shared, example)}', max_rows := 7)")
     wrong = [row for row in example.kept if example.label[row] != example.pred[row]]
 
     def rank(row: int) -> tuple[bool, float, float, int]:
@@ -165,8 +160,8 @@ def test_worst_mistakes(shared: duckdb.DuckDBPyConnection, example: Case) -> Non
         p_label = np.float32(example.probs[row][example.label[row]])
         return (bool(np.isnan(confidence)), -float(confidence), float(p_label), row)
 
-    assert [row["image_id"] for row in found] == sorted(wrong, key=rank)[:7]
-    for row in found:
+    assert [row["image_id"] for row in actual] == sorted(wrong, key=rank)[:7]
+    for row in actual:
         same(row["p_label"], float(np.float32(example.probs[row["image_id"]][row["label"]])))
 
 
@@ -181,8 +176,8 @@ def test_check_run(shared: duckdb.DuckDBPyConnection) -> None:
         [[0.9, 0.1], [0.2, 0.8], None, [0.6, 0.4], [0.7, 0.3], [nan, 0.5], [0.7, 0.3], [1.5, -0.5], [0.3, 0.3], [1.0]],
         [0.9, 0.8, None, 0.6, 0.7, 0.5, 0.3, 1.5, 0.3, 0.4],
     )
-    (found,) = rows(shared, f"from check_run('{load(shared, bad)}')")
-    assert found == {
+    (actual,) = rows(shared, f"from check_run('{load(shared, bad)}')")
+    assert actual == {
         "n": 10,
         "duplicate_images": 0,
         "no_label": 1,
@@ -205,8 +200,8 @@ def test_check_run(shared: duckdb.DuckDBPyConnection) -> None:
 def test_check_run_of_answers_without_probabilities(shared: duckdb.DuckDBPyConnection) -> None:
     name = load(shared, CASES["ten"])
     shared.execute(f"create or replace view bare as select image_id, label, pred from {name}").fetchall()
-    (found,) = rows(shared, "from check_run('bare')")
-    assert {column: n for column, n in found.items() if n} == {"n": 2000, "no_probs": 2000, "no_confidence": 2000}
+    (actual,) = rows(shared, "from check_run('bare')")
+    assert {column: n for column, n in actual.items() if n} == {"n": 2000, "no_probs": 2000, "no_confidence": 2000}
 
 
 def test_duplicate_images_count_twice(shared: duckdb.DuckDBPyConnection) -> None:
@@ -214,6 +209,7 @@ def test_duplicate_images_count_twice(shared: duckdb.DuckDBPyConnection) -> None
     shared.execute(f"update {name} set image_id = image_id % 5").fetchall()
     assert rows(shared, f"from check_run('{name}')")[0]["duplicate_images"] == 5
     assert rows(shared, f"from accuracy('{name}')")[0]["n"] == 10
+
 
 labels = st.lists(
     st.tuples(st.one_of(st.none(), st.integers(0, 4)), st.one_of(st.none(), st.integers(-1, 4))), max_size=12
@@ -225,8 +221,8 @@ labels = st.lists(
 def test_generated_tables(shared: duckdb.DuckDBPyConnection, pairs: list[tuple[int | None, int | None]]) -> None:
     example = Case([a for a, _ in pairs], [b for _, b in pairs], [[1.0]] * len(pairs), [1.0] * len(pairs))
     name = load(shared, example, "generated")
-    (found,) = rows(shared, f"from accuracy('{name}')")
-    assert (found["n"], found["correct"]) == (len(example.y), int((example.y == example.p).sum()))
+    (actual,) = rows(shared, f"from accuracy('{name}')")
+    assert (actual["n"], actual["correct"]) == (len(example.y), int((example.y == example.p).sum()))
     check_per_class(rows(shared, f"from per_class('{name}')"), example.y, example.p, 0.0)
     cells = {(row["label"], row["pred"]): row["n"] for row in rows(shared, f"from confusion_matrix('{name}')")}
     assert sum(cells.values()) == len(example.y)
@@ -238,3 +234,30 @@ def test_generated_tables(shared: duckdb.DuckDBPyConnection, pairs: list[tuple[i
         seen = sorted({*example.y.tolist(), *example.p.tolist()})
         matrix = quietly(sk.confusion_matrix, example.y, example.p, labels=seen)
         assert all(cells.get((a, b), 0) == matrix[i, j] for i, a in enumerate(seen) for j, b in enumerate(seen))
+
+
+# What must be noticed: a macro, a text in its file, what stands there instead, and a check that must fail then.
+MUTANTS = [
+    Mutant("per_class", "where class >= 0", "where true", on_cases(test_per_class, "0.0", 0.0)),
+    Mutant(
+        "_class_scores",
+        "2 * tp / nullif(support + predicted, 0)",
+        "tp / nullif(support + predicted, 0)",
+        on_cases(test_per_class, "0.0", 0.0),
+    ),
+    Mutant(
+        "scores",
+        "filter (where support > 0 and class >= 0) as balanced_accuracy",
+        "as balanced_accuracy",
+        on_cases(test_scores, "0.0", 0.0),
+    ),
+    Mutant(
+        "_class_scores", "greatest(pred, -1) as class", "greatest(pred, 0) as class", on_cases(test_scores, "0.0", 0.0)
+    ),
+    Mutant("_cell_scores", "filter (where class >= 0) as f1_macro", "as f1_macro", on_cases(test_scores_by)),
+]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[f"{mutant.name}-{number}" for number, mutant in enumerate(MUTANTS)])
+def test_a_mutant_is_noticed(con: duckdb.DuckDBPyConnection, mutant: Mutant) -> None:
+    assert is_noticed(con, mutant)

@@ -16,8 +16,11 @@ from sklearn import metrics as sk
 from ..support.edge_cases import Case, load
 from ..support.oracle import (
     CASES,
+    Mutant,
     agresti_min,
     both,
+    is_noticed,
+    on_cases,
     other_run,
     quietly,
     rows,
@@ -33,49 +36,49 @@ def test_mcnemar(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
     pairs = rows(shared, f"from paired('{other}', '{first}') order by image_id")
     assert [(row["label"], row["pred_baseline"], row["pred_run"]) for row in pairs] == list(zip(y, a, b, strict=True))
     assert all(row["correct_baseline"] == (row["label"] == row["pred_baseline"]) for row in pairs)
-    (found,) = rows(shared, f"from mcnemar('{other}', '{first}', level := 0.9)")
+    (actual,) = rows(shared, f"from mcnemar('{other}', '{first}', level := 0.9)")
     won, lost, n = int(((b == y) & (a != y)).sum()), int(((a == y) & (b != y)).sum()), len(y)
-    assert (found["n"], found["baseline_only"], found["run_only"]) == (n, lost, won)
-    assert found["both_right"] + found["both_wrong"] == n - won - lost
+    assert (actual["n"], actual["baseline_only"], actual["run_only"]) == (n, lost, won)
+    assert actual["both_right"] + actual["both_wrong"] == n - won - lost
     low, total = min(won, lost), won + lost
     twice = 2 * stats.binom.cdf(low, total, 0.5)
-    same(found["p_exact"], min(1.0, twice), 1e-12)
-    same(found["p_mid"], twice - stats.binom.pmf(low, total, 0.5), 1e-12)
-    same(found["p_chi2"], float(stats.chi2.sf((abs(won - lost) - 1) ** 2 / total, 1)) if total else 1.0)
+    same(actual["p_exact"], min(1.0, twice), 1e-12)
+    same(actual["p_mid"], twice - stats.binom.pmf(low, total, 0.5), 1e-12)
+    same(actual["p_chi2"], float(stats.chi2.sf((abs(won - lost) - 1) ** 2 / total, 1)) if total else 1.0)
     if not n:
-        assert found["diff"] is found["ci_low"] is None
+        assert actual["diff"] is actual["ci_low"] is None
         return
-    same(found["accuracy_baseline"], float((a == y).mean()))
-    same(found["accuracy_run"], float((b == y).mean()))
-    same(found["diff"], (won - lost) / n)
+    same(actual["accuracy_baseline"], float((a == y).mean()))
+    same(actual["accuracy_run"], float((b == y).mean()))
+    same(actual["diff"], (won - lost) / n)
     low, high = agresti_min(won, lost, n, 0.9)
-    same(found["ci_low"], low)
-    same(found["ci_high"], high)
+    same(actual["ci_low"], low)
+    same(actual["ci_high"], high)
 
 
 def test_mcnemar_of_statsmodels(shared: duckdb.DuckDBPyConnection) -> None:
     tables = pytest.importorskip("statsmodels.stats.contingency_tables")
     first, other = load(shared, CASES["ten"]), load(shared, other_run(CASES["ten"]), "run_b")
-    (found,) = rows(shared, f"from mcnemar('{other}', '{first}')")
-    cells = [[found["both_right"], found["baseline_only"]], [found["run_only"], found["both_wrong"]]]
-    same(found["p_exact"], tables.mcnemar(cells, exact=True).pvalue)
-    same(found["p_chi2"], tables.mcnemar(cells, exact=False).pvalue)
+    (actual,) = rows(shared, f"from mcnemar('{other}', '{first}')")
+    cells = [[actual["both_right"], actual["baseline_only"]], [actual["run_only"], actual["both_wrong"]]]
+    same(actual["p_exact"], tables.mcnemar(cells, exact=True).pvalue)
+    same(actual["p_chi2"], tables.mcnemar(cells, exact=False).pvalue)
 
 
 def test_agreement(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
     second = other_run(example)
     y, a, b = both(example, second)
-    (found,) = rows(shared, f"from agreement('{load(shared, second, 'run_b')}', '{load(shared, example)}')")
-    assert found["n"] == len(y)
+    (actual,) = rows(shared, f"from agreement('{load(shared, second, 'run_b')}', '{load(shared, example)}')")
+    assert actual["n"] == len(y)
     if not len(y):
-        assert found["agreement"] is found["kappa"] is None
+        assert actual["agreement"] is actual["kappa"] is None
         return
-    same(found["agreement"], float((a == b).mean()))
-    same(found["churn"], float((a != b).mean()))
-    same(found["negative_flips"], float(((a == y) & (b != y)).mean()))
-    same(found["positive_flips"], float(((a != y) & (b == y)).mean()))
-    same(found["wrong_differently"], float(((a != y) & (b != y) & (a != b)).mean()))
-    same(found["kappa"], float(quietly(sk.cohen_kappa_score, a, b)))
+    same(actual["agreement"], float((a == b).mean()))
+    same(actual["churn"], float((a != b).mean()))
+    same(actual["negative_flips"], float(((a == y) & (b != y)).mean()))
+    same(actual["positive_flips"], float(((a != y) & (b == y)).mean()))
+    same(actual["wrong_differently"], float(((a != y) & (b != y) & (a != b)).mean()))
+    same(actual["kappa"], float(quietly(sk.cohen_kappa_score, a, b)))
 
 
 def macro_scores(y: np.ndarray, p: np.ndarray) -> list[float]:
@@ -94,16 +97,19 @@ def test_bootstrap(shared: duckdb.DuckDBPyConnection, digits: Case, name: str) -
     example = digits if name == "digits" else CASES[name]
     second = other_run(example)
     y, a, b = both(example, second)
-    first, other = load(shared, Case(*(one[: len(y)] for one in vars(example).values()))), load(shared, second, "run_b")
+    first, other = (
+        load(shared, Case(*(each[: len(y)] for each in vars(example).values()))),
+        load(shared, second, "run_b"),
+    )
     rng = np.random.default_rng(0)
     resamples = [rng.integers(0, len(y), len(y)) for _ in range(300)]
-    of_a = np.array([macro_scores(y[one], a[one]) for one in resamples])
-    of_b = np.array([macro_scores(y[one], b[one]) for one in resamples])
-    found = rows(shared, f"from bootstrap_ci('{first}')")
-    assert [row["metric"] for row in found] == ["accuracy", "balanced_accuracy", "f1_macro", "cohen_kappa", "mcc"]
+    of_a = np.array([macro_scores(y[each], a[each]) for each in resamples])
+    of_b = np.array([macro_scores(y[each], b[each]) for each in resamples])
+    actual = rows(shared, f"from bootstrap_ci('{first}')")
+    assert [row["metric"] for row in actual] == ["accuracy", "balanced_accuracy", "f1_macro", "cohen_kappa", "mcc"]
     compared = rows(shared, f"from paired_bootstrap('{other}', '{first}')")
     assert [row["metric"] for row in compared] == ["accuracy", "balanced_accuracy", "f1_macro"]
-    for index, row in enumerate(found):
+    for index, row in enumerate(actual):
         same(row["estimate"], macro_scores(y, a)[index])
         spread = of_a[:, index].std()
         assert row["std_error"] == pytest.approx(spread, rel=0.2)
@@ -123,24 +129,24 @@ def test_bootstrap(shared: duckdb.DuckDBPyConnection, digits: Case, name: str) -
 def test_bootstrap_of_replicates(shared: duckdb.DuckDBPyConnection) -> None:
     """A replicate is the scores of the drawn cells; the seed decides, the threads do not."""
     name = load(shared, CASES["outside"])
-    found = rows(shared, f"from _bootstrap_replicates('{name}', n_resamples := 30, seed := 3)")
+    actual = rows(shared, f"from _bootstrap_replicates('{name}', n_resamples := 30, seed := 3)")
     cells = rows(
         shared,
         "select replicate, label, pred, _poisson_draw(n, _poisson_steps(n), "
         "md5_number_lower(concat_ws(':', 3, replicate, label, pred))) as n "
         f"from confusion_matrix('{name}'), range(30) t(replicate)",
     )
-    for row in found:
-        drawn = [one for one in cells if one["replicate"] == row["replicate"]]
-        y = np.repeat([one["label"] for one in drawn], [one["n"] for one in drawn])
-        p = np.repeat([one["pred"] for one in drawn], [one["n"] for one in drawn])
+    for row in actual:
+        drawn = [each for each in cells if each["replicate"] == row["replicate"]]
+        y = np.repeat([each["label"] for each in drawn], [each["n"] for each in drawn])
+        p = np.repeat([each["pred"] for each in drawn], [each["n"] for each in drawn])
         assert row["n"] == len(y)
         if len(y):
             load(shared, Case(y.tolist(), p.tolist(), [[1.0]] * len(y), [1.0] * len(y)), "drawn")
             (expected,) = rows(shared, "from scores('drawn')")
             for metric in ("accuracy", "balanced_accuracy", "f1_macro", "cohen_kappa", "mcc"):
                 same(row[metric], expected[metric])
-    assert rows(shared, f"from _bootstrap_replicates('{name}', 30, 4)") != found
+    assert rows(shared, f"from _bootstrap_replicates('{name}', 30, 4)") != actual
 
 
 def exact(baseline_only: int, run_only: int) -> float:
@@ -149,13 +155,15 @@ def exact(baseline_only: int, run_only: int) -> float:
 
 def test_paired_interval(con: duckdb.DuckDBPyConnection) -> None:
     for cell in [(0, 0, 1, 0.95), (0, 1, 1, 0.95), (41, 7, 899, 0.9), (3, 9, 12, 0.999), (5000, 4000, 1000000, 0.5)]:
-        low, high = con.execute("select _paired_low(?, ?, ?, ?), _paired_high(?, ?, ?, ?)", [*cell, *cell]).fetchall()[0]
+        low, high = con.execute("select _paired_low(?, ?, ?, ?), _paired_high(?, ?, ?, ?)", [*cell, *cell]).fetchall()[
+            0
+        ]
         expected = agresti_min(*cell)
         same(low, expected[0])
         same(high, expected[1])
     for cell in [(0, 0, 0, 0.95), (None, 1, 2, 0.95), (1, 2, 9, 95)]:
-        found = con.execute("select _paired_low(?, ?, ?, ?), _paired_high(?, ?, ?, ?)", [*cell, *cell]).fetchall()[0]
-        assert found == (None, None)
+        actual = con.execute("select _paired_low(?, ?, ?, ?), _paired_high(?, ?, ?, ?)", [*cell, *cell]).fetchall()[0]
+        assert actual == (None, None)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -163,10 +171,10 @@ def test_compare_classes(shared: duckdb.DuckDBPyConnection, name: str) -> None:
     second = other_run(CASES[name])
     y, a, b = both(CASES[name], second)
     first, other = load(shared, CASES[name]), load(shared, second, "run_b")
-    found = rows(shared, f"from compare_classes('{other}', '{first}', level := 0.9)")
-    assert sorted(row["class"] for row in found) == sorted(set(y.tolist()))
-    assert [row["p_value"] for row in found] == sorted(row["p_value"] for row in found)
-    for row in found:
+    actual = rows(shared, f"from compare_classes('{other}', '{first}', level := 0.9)")
+    assert sorted(row["class"] for row in actual) == sorted(set(y.tolist()))
+    assert [row["p_value"] for row in actual] == sorted(row["p_value"] for row in actual)
+    for row in actual:
         of = y == row["class"]
         correct_baseline, correct_run = (a == y)[of], (b == y)[of]
         counts = int((correct_baseline & ~correct_run).sum()), int((correct_run & ~correct_baseline).sum())
@@ -185,12 +193,12 @@ def test_compare_classes_of_statsmodels(shared: duckdb.DuckDBPyConnection) -> No
     from statsmodels.stats.multitest import multipletests
 
     first, other = load(shared, CASES["ten"]), load(shared, other_run(CASES["ten"]), "run_b")
-    found = rows(shared, f"from compare_classes('{other}', '{first}')")
-    p = [mcnemar([[0, row["baseline_only"]], [row["run_only"], 0]], exact=True).pvalue for row in found]
-    assert [row["p_value"] for row in found] == pytest.approx(p, abs=1e-12)
+    actual = rows(shared, f"from compare_classes('{other}', '{first}')")
+    p = [mcnemar([[0, row["baseline_only"]], [row["run_only"], 0]], exact=True).pvalue for row in actual]
+    assert [row["p_value"] for row in actual] == pytest.approx(p, abs=1e-12)
     for column, method in (("p_holm", "holm"), ("p_bh", "fdr_bh")):
         expected = multipletests(p, method=method)[1]
-        assert [row[column] for row in found] == pytest.approx(expected, abs=1e-12)
+        assert [row[column] for row in actual] == pytest.approx(expected, abs=1e-12)
         assert 0 < min(expected) < max(expected)
 
 
@@ -205,12 +213,14 @@ def flip_case() -> tuple[Case, Case]:
 def test_flips(shared: duckdb.DuckDBPyConnection) -> None:
     first, second = flip_case()
     load(shared, first), load(shared, second, "run_b", order=3)
-    found = rows(shared, "from flips('run_b', 'run_a')")
-    assert [row["image_id"] for row in found] == [2, 3, 1, 4, 5, 8, 7]
-    assert [(row["correct_baseline"], row["correct_run"]) for row in found] == [(True, False)] * 5 + [(False, True)] * 2
-    assert [row["pred_run"] for row in found] == [0, -1, 0, 0, 0, 1, 1]
-    assert [row["confidence_run"] for row in found][:3] == pytest.approx([0.8, 0.8, 0.2])
-    assert rows(shared, "from flips('run_b', 'run_a', max_rows := 3)") == found[:3]
+    actual = rows(shared, "from flips('run_b', 'run_a')")
+    assert [row["image_id"] for row in actual] == [2, 3, 1, 4, 5, 8, 7]
+    assert [(row["correct_baseline"], row["correct_run"]) for row in actual] == [(True, False)] * 5 + [
+        (False, True)
+    ] * 2
+    assert [row["pred_run"] for row in actual] == [0, -1, 0, 0, 0, 1, 1]
+    assert [row["confidence_run"] for row in actual][:3] == pytest.approx([0.8, 0.8, 0.2])
+    assert rows(shared, "from flips('run_b', 'run_a', max_rows := 3)") == actual[:3]
     shared.execute("create or replace temp view bare as select image_id, label, pred from run_b")
     bare = rows(shared, "from flips('bare', 'run_a')")
     assert [row["image_id"] for row in bare] == [1, 2, 3, 4, 5, 7, 8]
@@ -221,10 +231,10 @@ def test_flips(shared: duckdb.DuckDBPyConnection) -> None:
 def test_flips_are_those_of_mcnemar(shared: duckdb.DuckDBPyConnection, name: str) -> None:
     example = CASES.get(name, CASES["hundred"])
     first, other = load(shared, example), load(shared, other_run(example), "run_b")
-    found = rows(shared, f"from flips('{other}', '{first}', max_rows := 10000)")
+    actual = rows(shared, f"from flips('{other}', '{first}', max_rows := 10000)")
     (counts,) = rows(shared, f"from mcnemar('{other}', '{first}')")
-    assert sum(row["correct_baseline"] for row in found) == counts["baseline_only"]
-    assert sum(row["correct_run"] for row in found) == counts["run_only"]
+    assert sum(row["correct_baseline"] for row in actual) == counts["baseline_only"]
+    assert sum(row["correct_run"] for row in actual) == counts["run_only"]
 
 
 def counted(con: duckdb.DuckDBPyConnection, baseline_only: int, run_only: int, n: int) -> None:
@@ -261,19 +271,19 @@ def test_verdict(
     shared: duckdb.DuckDBPyConnection, baseline_only: int, run_only: int, n: int, level: float, sentence: str
 ) -> None:
     counted(shared, baseline_only, run_only, n)
-    (found,) = rows(shared, f"from verdict('new', 'old', level := {level})")
-    assert found["sentence"] == sentence
-    assert found["n"] == n
-    assert found["p_exact"] == pytest.approx(exact(baseline_only, run_only), rel=1e-9)
-    assert found["established"] == ("not established" not in sentence and n > 0)
+    (actual,) = rows(shared, f"from verdict('new', 'old', level := {level})")
+    assert actual["sentence"] == sentence
+    assert actual["n"] == n
+    assert actual["p_exact"] == pytest.approx(exact(baseline_only, run_only), rel=1e-9)
+    assert actual["established"] == ("not established" not in sentence and n > 0)
     if not n:
-        assert found["diff"] is found["ci_low"] is found["ci_high"] is None
+        assert actual["diff"] is actual["ci_low"] is actual["ci_high"] is None
         return
     low, high = agresti_min(run_only, baseline_only, n, level)
-    assert found["established"] == (exact(baseline_only, run_only) <= 1 - level and not low <= 0 <= high)
-    same(found["diff"], (run_only - baseline_only) / n)
-    same(found["ci_low"], low if found["established"] else min(low, 0))
-    same(found["ci_high"], high if found["established"] else max(high, 0))
+    assert actual["established"] == (exact(baseline_only, run_only) <= 1 - level and not low <= 0 <= high)
+    same(actual["diff"], (run_only - baseline_only) / n)
+    same(actual["ci_low"], low if actual["established"] else min(low, 0))
+    same(actual["ci_high"], high if actual["established"] else max(high, 0))
 
 
 def test_sentence_and_interval_never_contradict_each_other(shared: duckdb.DuckDBPyConnection) -> None:
@@ -285,16 +295,16 @@ def test_sentence_and_interval_never_contradict_each_other(shared: duckdb.DuckDB
         baseline_only, run_only = sorted(rng.integers(0, 1 + min(n // 2, 40), 2).tolist(), key=lambda _: rng.random())
         counted(shared, baseline_only, run_only, n)
         level = float(rng.choice([0.5, 0.9, 0.95, 0.99, 0.999]))
-        (found,) = rows(shared, f"from verdict('new', 'old', level := {level})")
-        text = found["sentence"].replace("−", "-")
+        (actual,) = rows(shared, f"from verdict('new', 'old', level := {level})")
+        text = actual["sentence"].replace("−", "-")
         low, high = map(float, re.findall(r"interval (\S+) to ([\d.-]+)", text)[0])
         assert low <= high
-        if found["established"]:
+        if actual["established"]:
             assert low > 0
             assert ("better" in text) == (run_only > baseline_only)
         else:
             assert low <= 0 <= high
-        seen.add((found["established"], run_only > baseline_only))
+        seen.add((actual["established"], run_only > baseline_only))
     assert len(seen) == 4
 
 
@@ -335,25 +345,56 @@ def test_verdict_on_simulated_runs(shared: duckdb.DuckDBPyConnection) -> None:
         sql = f"with {ctes} from verdict('run_{other}', 'run_a')"
         return [rows(shared, sql.format(pair))[0] for pair in range(count)]
 
-    assert sum(found["established"] for found in verdicts("b", pairs)) <= 0.05 * pairs
-    assert all(found["established"] and "is better" in found["sentence"] for found in verdicts("c", 10))
+    assert sum(actual["established"] for actual in verdicts("b", pairs)) <= 0.05 * pairs
+    assert all(actual["established"] and "is better" in actual["sentence"] for actual in verdicts("c", 10))
 
 
 def test_mcnemar_anytime(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
     rng = np.random.default_rng(3)
     second = Case(
         example.label,
-        [one if one is None or rng.random() < 0.8 else 0 for one in example.pred],
+        [each if each is None or rng.random() < 0.8 else 0 for each in example.pred],
         example.probs,
         example.confidence,
     )
     first, other = load(shared, example), load(shared, second, "run_b")
-    (found,) = rows(shared, f"from mcnemar_anytime('{other}', '{first}', level := 0.9)")
+    (actual,) = rows(shared, f"from mcnemar_anytime('{other}', '{first}', level := 0.9)")
     (plain,) = rows(shared, f"from mcnemar('{other}', '{first}')")
     a, b = plain["baseline_only"], plain["run_only"]
-    assert (found["n"], found["baseline_only"], found["run_only"]) == (plain["n"], a, b)
-    same(found["diff"], plain["diff"])
-    same(found["p_value"], min(1.0, float(np.exp(-special.betaln(b + 1, a + 1) - (a + b) * np.log(2)))), 1e-9)
+    assert (actual["n"], actual["baseline_only"], actual["run_only"]) == (plain["n"], a, b)
+    same(actual["diff"], plain["diff"])
+    same(actual["p_value"], min(1.0, float(np.exp(-special.betaln(b + 1, a + 1) - (a + b) * np.log(2)))), 1e-9)
     low, high = uniform_mixture(b, a + b, 0.9) if a + b else (math.nan, math.nan)
-    same(found["share_low"], low, 1e-12)
-    same(found["share_high"], high, 1e-12)
+    same(actual["share_low"], low, 1e-12)
+    same(actual["share_high"], high, 1e-12)
+
+
+# What must be noticed: a macro, a text in its file, what stands there instead, and a check that must fail then.
+MUTANTS = [
+    Mutant(
+        "mcnemar",
+        "(abs(run_only - baseline_only) - 1) ** 2",
+        "abs(run_only - baseline_only) ** 2",
+        on_cases(test_mcnemar),
+    ),
+    Mutant(
+        "mcnemar",
+        "(run_only - baseline_only) / nullif(n, 0) as diff",
+        "(baseline_only - run_only) / nullif(n, 0) as diff",
+        on_cases(test_mcnemar),
+    ),
+    Mutant("_paired_low", "baseline_only + run_only + 1 -", "baseline_only + run_only -", on_cases(test_mcnemar)),
+    Mutant("paired", "where pred is not null", "where true", on_cases(test_mcnemar)),
+    Mutant(
+        "agreement",
+        "correct_baseline and not correct_run",
+        "correct_run and not correct_baseline",
+        on_cases(test_agreement),
+    ),
+    Mutant("mcnemar_anytime", "lgamma(baseline_only + 1)", "lgamma(baseline_only)", on_cases(test_mcnemar_anytime)),
+]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[f"{mutant.name}-{number}" for number, mutant in enumerate(MUTANTS)])
+def test_a_mutant_is_noticed(con: duckdb.DuckDBPyConnection, mutant: Mutant) -> None:
+    assert is_noticed(con, mutant)

@@ -77,10 +77,10 @@ def test_smirnov_is_exact(shared: duckdb.DuckDBPyConnection, n: int, m: int) -> 
     for shift in range(0, n + m, 3):
         a = np.arange(n) * (m + 1)
         b = np.arange(m) * (n + 1) + shift * (n + m) * 0.5 + 0.25
-        found = stats.ks_2samp(a, b, method="exact")
-        gap = round(found.statistic * n * m)
+        actual = stats.ks_2samp(a, b, method="exact")
+        gap = round(actual.statistic * n * m)
         (row,) = rows(shared, f"select _smirnov_sf({n}, {m}, {gap}) as p")
-        assert row["p"] == pytest.approx(found.pvalue, rel=1e-12)
+        assert row["p"] == pytest.approx(actual.pvalue, rel=1e-12)
 
 
 @pytest.mark.parametrize(("n", "m", "method"), [(3000, 2999, "exact"), (9000, 9000, "exact"), (60000, 1500, "asymp")])
@@ -91,21 +91,21 @@ def test_ks_test_of_scipy(shared: duckdb.DuckDBPyConnection, n: int, m: int, met
         for name, values in (("ref", a), ("cur", b)):
             shared.register("_side", pa.table({"v": values}))
             shared.execute(f"create or replace table {name} as from _side").fetchall()
-        (found,) = rows(shared, "from ks_test('ref', 'cur', v)")
+        (actual,) = rows(shared, "from ks_test('ref', 'cur', v)")
         expected = stats.ks_2samp(a, b, method=method)
-        same(found["d"], expected.statistic)
-        assert found["p_value"] == pytest.approx(expected.pvalue, abs=1e-12 if method == "exact" else 1e-4)
+        same(actual["d"], expected.statistic)
+        assert actual["p_value"] == pytest.approx(expected.pvalue, abs=1e-12 if method == "exact" else 1e-4)
 
 
 def mmd2(kernel: np.ndarray, ref: np.ndarray) -> float:
     """The unbiased estimate of Gretton et al. (2012), equation 3."""
-    inside = [kernel[np.ix_(one, one)][~np.eye(one.sum(), dtype=bool)].mean() for one in (ref, ~ref)]
+    inside = [kernel[np.ix_(each, each)][~np.eye(each.sum(), dtype=bool)].mean() for each in (ref, ~ref)]
     return float(sum(inside) - 2 * kernel[np.ix_(ref, ~ref)].mean())
 
 
 def test_mmd_tells_a_difference_from_none(shared: duckdb.DuckDBPyConnection) -> None:
     rng = np.random.default_rng(1)
-    found = []
+    actual = []
     for repeat in range(20):
         for shift in (0, 0.7):
             vectors = {"ref": rng.normal(size=(40, 4)), "cur": rng.normal(shift, 1, (30, 4))}
@@ -119,11 +119,11 @@ def test_mmd_tells_a_difference_from_none(shared: duckdb.DuckDBPyConnection) -> 
             side = np.arange(70) < 40
             same(row["mmd2"], mmd2(kernel, side), 1e-12)
             shuffled = [mmd2(kernel, rng.permutation(side)) for _ in range(199)]
-            expected = (1 + sum(one >= row["mmd2"] for one in shuffled)) / 200
+            expected = (1 + sum(each >= row["mmd2"] for each in shuffled)) / 200
             assert row["p_value"] == pytest.approx(expected, abs=0.15)
-            found.append((shift, row["p_value"]))
-    assert sum(p <= 0.05 for shift, p in found if not shift) <= 4
-    assert sum(p <= 0.05 for shift, p in found if shift) >= 15
+            actual.append((shift, row["p_value"]))
+    assert sum(p <= 0.05 for shift, p in actual if not shift) <= 4
+    assert sum(p <= 0.05 for shift, p in actual if shift) >= 15
 
 
 def test_drift_of_all_features(shared: duckdb.DuckDBPyConnection) -> None:
@@ -143,26 +143,28 @@ def test_drift_of_all_features(shared: duckdb.DuckDBPyConnection) -> None:
         }
         shared.register("_side", pa.table(sides[name]))
         shared.execute(f"create or replace table {name} as from _side").fetchall()
-    found = {row["feature"]: row for row in rows(shared, "from drift('ref', 'cur')")}
-    assert set(found) == {"confidence", "width_px", "label", "pred", "activation"}
+    actual = {row["feature"]: row for row in rows(shared, "from drift('ref', 'cur')")}
+    assert set(actual) == {"confidence", "width_px", "label", "pred", "activation"}
     for name in ("confidence", "width_px"):
         expected = stats.ks_2samp(sides["ref"][name], sides["cur"][name])
-        same(found[name]["value"], expected.statistic)
-        assert found[name]["p_value"] == pytest.approx(expected.pvalue, rel=1e-9, abs=1e-12)
+        same(actual[name]["value"], expected.statistic)
+        assert actual[name]["p_value"] == pytest.approx(expected.pvalue, rel=1e-9, abs=1e-12)
     for name in ("label", "pred"):
-        a, b = ([one for one in pa.array(sides[side][name]).to_pylist() if one is not None] for side in ("ref", "cur"))
-        table = np.array([[part.count(one) for one in range(-1, 5)] for part in (a, b)])
+        a, b = (
+            [each for each in pa.array(sides[side][name]).to_pylist() if each is not None] for side in ("ref", "cur")
+        )
+        table = np.array([[part.count(each) for each in range(-1, 5)] for part in (a, b)])
         table = table[:, table.sum(axis=0) > 0]
-        same(found[name]["p_value"], float(stats.chi2_contingency(table, correction=False).pvalue), 1e-12)
+        same(actual[name]["p_value"], float(stats.chi2_contingency(table, correction=False).pvalue), 1e-12)
         shares = table / table.sum(axis=1, keepdims=True)
-        same(found[name]["value"], float(abs(shares[0] - shares[1]).sum() / 2))
-        assert (found[name]["n_ref"], found[name]["n_cur"]) == (len(a), len(b))
+        same(actual[name]["value"], float(abs(shares[0] - shares[1]).sum() / 2))
+        assert (actual[name]["n_ref"], actual[name]["n_cur"]) == (len(a), len(b))
     (mmd,) = rows(shared, "from mmd('ref', 'cur')")
-    assert (found["activation"]["value"], found["activation"]["p_value"]) == (mmd["mmd2"], mmd["p_value"])
+    assert (actual["activation"]["value"], actual["activation"]["p_value"]) == (mmd["mmd2"], mmd["p_value"])
     multitest = pytest.importorskip("statsmodels.stats.multitest")
-    corrected = multitest.multipletests([row["p_value"] for row in found.values()], method="holm")[1]
-    assert np.allclose([row["p_holm"] for row in found.values()], corrected, atol=1e-15)
-    verdicts = {name: row["verdict"] for name, row in found.items() if row["p_holm"] < 0.05}
+    corrected = multitest.multipletests([row["p_value"] for row in actual.values()], method="holm")[1]
+    assert np.allclose([row["p_holm"] for row in actual.values()], corrected, atol=1e-15)
+    verdicts = {name: row["verdict"] for name, row in actual.items() if row["p_holm"] < 0.05}
     assert verdicts == {"confidence": "differs", "pred": "differs"}
     assert rows(shared, "with none as (from ref limit 0) from drift('ref', 'none')") == []
     few = rows(shared, "with few as (select image_id, pred from cur) from drift('ref', 'few')")

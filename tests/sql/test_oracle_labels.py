@@ -7,12 +7,7 @@ import numpy as np
 import pytest
 
 from ..support.edge_cases import Case, load, random_case
-from ..support.oracle import (
-    CASES,
-    quietly,
-    rows,
-    same,
-)
+from ..support.oracle import CASES, Mutant, is_noticed, on_cases, quietly, rows, same
 
 CLEANLAB = {
     "twenty_thousand": random_case(20_000, 10, 2),
@@ -51,7 +46,7 @@ def test_confident_learning(shared: duckdb.DuckDBPyConnection, example: Case) ->
     y = np.array([example.label[row] for row in kept])
     proba = np.array([example.probs[row] for row in kept], dtype=np.float32).astype(np.float64)
     classes = proba.shape[1]
-    expected = [proba[y == one, one].mean() if (y == one).any() else None for one in range(classes)]
+    expected = [proba[y == each, each].mean() if (y == each).any() else None for each in range(classes)]
     for row, bar in zip(bars, expected, strict=True):
         same(row["threshold"], bar)
         assert row["n"] == (y == row["class"]).sum()
@@ -73,17 +68,16 @@ def test_confident_learning(shared: duckdb.DuckDBPyConnection, example: Case) ->
     rest = proba.copy()
     rest[np.arange(len(y)), y] = -np.inf
     margin = own - rest.max(axis=1)
-    suspects = [one for one in np.lexsort((kept, own)) if guess[one] not in (-1, y[one]) and margin[one] < -1e-6]
-    assert [row["image_id"] for row in issues] == [kept[one] for one in suspects]
-    for row, one in zip(issues, suspects, strict=True):
-        assert row["suggested"] == guess[one]
-        same(row["self_confidence"], own[one])
-        same(row["confidence"], proba[one].max())
-        same(row["margin"], margin[one])
-    assert [row["image_id"] for row in quality] == [kept[one] for one in np.lexsort((kept, own))]
+    suspects = [each for each in np.lexsort((kept, own)) if guess[each] not in (-1, y[each]) and margin[each] < -1e-6]
+    assert [row["image_id"] for row in issues] == [kept[each] for each in suspects]
+    for row, each in zip(issues, suspects, strict=True):
+        assert row["suggested"] == guess[each]
+        same(row["self_confidence"], own[each])
+        same(row["confidence"], proba[each].max())
+        same(row["margin"], margin[each])
+    assert [row["image_id"] for row in quality] == [kept[each] for each in np.lexsort((kept, own))]
     for row in quality:
         same(row["normalized_margin"], (margin[kept.index(row["image_id"])] + 1) / 2)
-
 
 
 def by_cleanlab(example: Case) -> list[int]:
@@ -109,7 +103,23 @@ def test_label_issues_of_cleanlab(
     issues = [row["image_id"] for row in rows(shared, f"from label_issues('{table}')")]
     assert issues == by_cleanlab(example)
     for column, calibrate in (("raw", False), ("calibrated", True)):
-        found = np.zeros((proba.shape[1],) * 2, dtype=int)
+        actual = np.zeros((proba.shape[1],) * 2, dtype=int)
         for row in rows(shared, f"from confident_joint('{table}')"):
-            found[row["label"], row["true_class"]] = row[column]
-        assert (found == count.compute_confident_joint(y, proba, calibrate=calibrate)).all()
+            actual[row["label"], row["true_class"]] = row[column]
+        assert (actual == count.compute_confident_joint(y, proba, calibrate=calibrate)).all()
+
+
+# What must be noticed: a macro, a text in its file, what stands there instead, and a check that must fail then.
+MUTANTS = [
+    Mutant(
+        "_confident_guesses",
+        "when probs[top + 1] >= bars[top + 1] then top",
+        "when true then top",
+        on_cases(test_confident_learning),
+    ),
+]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[f"{mutant.name}-{number}" for number, mutant in enumerate(MUTANTS)])
+def test_a_mutant_is_noticed(con: duckdb.DuckDBPyConnection, mutant: Mutant) -> None:
+    assert is_noticed(con, mutant)

@@ -15,10 +15,7 @@ from scipy import stats
 from sqlanalysis import metric
 from sqlanalysis.errors import SchemaError
 
-from ..support.oracle import (
-    rows,
-    same,
-)
+from ..support.oracle import Mutant, is_noticed, rows, same
 
 
 def sliced(con: duckdb.DuckDBPyConnection, n: int = 900) -> tuple[list[list[str | None]], np.ndarray]:
@@ -26,10 +23,15 @@ def sliced(con: duckdb.DuckDBPyConnection, n: int = 900) -> tuple[list[list[str 
     rng = np.random.default_rng(3)
     features = np.stack([rng.integers(0, 3, n), rng.integers(0, 2, n), rng.integers(0, 40, n)])
     wrong = rng.random(n) < np.where(features[0] == 1, 0.5, 0.2)
-    texts = [[None if one == 39 else str(one) for one in column] for column in features.tolist()]
+    texts = [[None if each == 39 else str(each) for each in column] for column in features.tolist()]
     columns = dict(zip(("camera", "split", "batch"), texts, strict=True))
-    rest = {"image_id": np.arange(n), "label": np.zeros(n, int), "pred": np.where(wrong, -1, 0), "confidence": np.ones(n)}
-    con.register("_made", pa.table({**rest, **{key: pa.array(one, pa.string()) for key, one in columns.items()}}))
+    rest = {
+        "image_id": np.arange(n),
+        "label": np.zeros(n, int),
+        "pred": np.where(wrong, -1, 0),
+        "confidence": np.ones(n),
+    }
+    con.register("_made", pa.table({**rest, **{key: pa.array(each, pa.string()) for key, each in columns.items()}}))
     con.execute("create or replace table sliced as from _made").fetchall()
     return texts, wrong
 
@@ -45,7 +47,7 @@ def one_sided(inside: np.ndarray, wholes: list[np.ndarray], wrong: np.ndarray) -
 def test_slices(shared: duckdb.DuckDBPyConnection, macro: str) -> None:
     texts, wrong = sliced(shared)
     names = ["camera", "split", "batch"]
-    found = rows(shared, f"from {macro}('sliced', {names}, min_n := 25)")
+    actual = rows(shared, f"from {macro}('sliced', {names}, min_n := 25)")
     parts = {
         (name, value): np.array([text == value for text in column])
         for name, column in zip(names, texts, strict=True)
@@ -56,14 +58,14 @@ def test_slices(shared: duckdb.DuckDBPyConnection, macro: str) -> None:
     if macro == "slices":
         groups = {key: (inside, [everything]) for key, inside in parts.items() if inside.sum() >= 25}
     else:
-        for (a, b) in itertools.combinations(parts, 2):
+        for a, b in itertools.combinations(parts, 2):
             inside = parts[a] & parts[b]
             if a[0] != b[0] and inside.sum() >= 25:
                 key = f"{a[0]} × {b[0]}", f"{a[1] or 'NULL'} × {b[1] or 'NULL'}"
                 groups[key] = inside, [everything, parts[a], parts[b]]
-    assert {(row["feature"], row["value"]) for row in found} == groups.keys()
+    assert {(row["feature"], row["value"]) for row in actual} == groups.keys()
     base = wrong.mean()
-    for row in found:
+    for row in actual:
         inside, wholes = groups[row["feature"], row["value"]]
         n, k = int(inside.sum()), int(wrong[inside].sum())
         assert (row["n"], row["n_wrong"]) == (n, k)
@@ -75,32 +77,32 @@ def test_slices(shared: duckdb.DuckDBPyConnection, macro: str) -> None:
         same(row["diff"], k / n - base)
         same(row["excess_errors"], k - n * base, 1e-11)
         assert row["p_value"] == pytest.approx(one_sided(inside, wholes, wrong), rel=1e-9)
-    p = np.array([row["p_value"] for row in found])
+    p = np.array([row["p_value"] for row in actual])
     order = np.argsort(p)
     holm = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
-    assert np.allclose(np.array([row["p_holm"] for row in found])[order], holm, atol=1e-14)
-    assert np.allclose([row["p_bh"] for row in found], stats.false_discovery_control(p), atol=1e-14)
-    assert [row["ci_low"] for row in found] == sorted((row["ci_low"] for row in found), reverse=True)
+    assert np.allclose(np.array([row["p_holm"] for row in actual])[order], holm, atol=1e-14)
+    assert np.allclose([row["p_bh"] for row in actual], stats.false_discovery_control(p), atol=1e-14)
+    assert [row["ci_low"] for row in actual] == sorted((row["ci_low"] for row in actual), reverse=True)
 
 
 def test_corrections_of_statsmodels(shared: duckdb.DuckDBPyConnection) -> None:
     multitest = pytest.importorskip("statsmodels.stats.multitest")
     sliced(shared)
-    found = rows(shared, "from slices('sliced', ['camera', 'batch'])")
-    p = [row["p_value"] for row in found]
+    actual = rows(shared, "from slices('sliced', ['camera', 'batch'])")
+    p = [row["p_value"] for row in actual]
     for column, method in (("p_holm", "holm"), ("p_bh", "fdr_bh")):
-        assert np.allclose([row[column] for row in found], multitest.multipletests(p, method=method)[1], atol=1e-14)
+        assert np.allclose([row[column] for row in actual], multitest.multipletests(p, method=method)[1], atol=1e-14)
 
 
 def test_a_slice_has_one_p_value(shared: duckdb.DuckDBPyConnection) -> None:
     """`slices`, `slice_pairs` and `worst_slices` test in the same way."""
     sliced(shared)
     call = "('sliced', ['camera', 'split', 'batch'], min_n := 15"
-    found = [
+    actual = [
         {(row["feature"], row["value"]): row["p_value"] for row in rows(shared, f"from {name}{call}{more})")}
         for name, more in (("slices", ""), ("slice_pairs", ""), ("worst_slices", ", max_rows := 1000, alpha := 2"))
     ]
-    assert found[2] == pytest.approx({**found[0], **found[1]}, rel=1e-12)
+    assert actual[2] == pytest.approx({**actual[0], **actual[1]}, rel=1e-12)
 
 
 def test_equal_runs_of_bad_luck_are_not_found(shared: duckdb.DuckDBPyConnection) -> None:
@@ -108,11 +110,13 @@ def test_equal_runs_of_bad_luck_are_not_found(shared: duckdb.DuckDBPyConnection)
     rng, alarms = np.random.default_rng(0), 0
     for _ in range(40):
         wrong = rng.random(1200) < 0.01
-        made = pa.table({"image_id": range(1200), "label": [0] * 1200, "pred": wrong.astype(int), "batch": np.arange(1200) % 60})
+        made = pa.table(
+            {"image_id": range(1200), "label": [0] * 1200, "pred": wrong.astype(int), "batch": np.arange(1200) % 60}
+        )
         shared.register("_made", made)
         shared.execute("create or replace table unlucky as from _made").fetchall()
-        found = rows(shared, "from slices('unlucky', ['batch'])")
-        alarms += min(row["p_holm"] for row in found) < 0.05
+        actual = rows(shared, "from slices('unlucky', ['batch'])")
+        alarms += min(row["p_holm"] for row in actual) < 0.05
     assert alarms <= 4
 
 
@@ -141,18 +145,18 @@ def innocent(rng: np.random.Generator, n: int) -> pd.DataFrame:
     ("k1", "n1", "k2", "n2"), [(5, 5, 0, 5), (3, 20, 10, 200), (40, 60, 10, 90), (0, 9, 4, 9), (7, 9, 7, 9)]
 )
 def test_fisher_greater(con: duckdb.DuckDBPyConnection, k1: int, n1: int, k2: int, n2: int) -> None:
-    found = con.execute("select _fisher_greater(?, ?, ?, ?)", [k1, n1, k2, n2]).fetchall()[0][0]
+    actual = con.execute("select _fisher_greater(?, ?, ?, ?)", [k1, n1, k2, n2]).fetchall()[0][0]
     expected = stats.fisher_exact([[k1, n1 - k1], [k2, n2 - k2]], alternative="greater").pvalue
-    assert found == pytest.approx(expected, rel=1e-10)
+    assert actual == pytest.approx(expected, rel=1e-10)
 
 
 def test_fisher_greater_of_large_numbers_and_edges(con: duckdb.DuckDBPyConnection) -> None:
     rng = np.random.default_rng(0)
     for _ in range(100):
-        n1, n2 = (int(one) for one in 10 ** rng.uniform(0, 6, 2))
+        n1, n2 = (int(each) for each in 10 ** rng.uniform(0, 6, 2))
         k1, k2 = int(rng.binomial(n1, rng.uniform(0, 0.5))), int(rng.binomial(n2, rng.uniform(0, 0.5)))
-        found = con.execute("select _fisher_greater(?, ?, ?, ?)", [k1, n1, k2, n2]).fetchall()[0][0]
-        assert found == pytest.approx(stats.hypergeom.sf(k1 - 1, n1 + n2, k1 + k2, n1), rel=1e-6, abs=1e-280)
+        actual = con.execute("select _fisher_greater(?, ?, ?, ?)", [k1, n1, k2, n2]).fetchall()[0][0]
+        assert actual == pytest.approx(stats.hypergeom.sf(k1 - 1, n1 + n2, k1 + k2, n1), rel=1e-6, abs=1e-280)
     rows = con.sql(
         "select _fisher_greater(0, 0, 0, 0), _fisher_greater(0, 3, 0, 4), _fisher_greater(3, 3, 0, 0), "
         "_fisher_greater(null, 1, 1, 1)"
@@ -177,16 +181,16 @@ def expected(frame: pd.DataFrame, wrong: np.ndarray, min_n: int, bins: int) -> p
             cuts = np.quantile(values, np.arange(1, bins) / bins)
             values = pd.Series(np.searchsorted(cuts, values, side="right"))
         groups[str(name)] = [(values == key).to_numpy() for key in values.unique()]
-    found = []
-    for names in [*((one,) for one in groups), *itertools.combinations(groups, 2)]:
-        for parts in itertools.product(*(groups[one] for one in names)):
+    actual = []
+    for names in [*((each,) for each in groups), *itertools.combinations(groups, 2)]:
+        for parts in itertools.product(*(groups[each] for each in names)):
             inside = np.logical_and.reduce(parts)
             n, k = int(inside.sum()), int(wrong[inside].sum())
             if n >= min_n:
                 wholes = [np.ones(len(wrong), bool), *(parts if len(parts) == 2 else [])]
-                tails = [stats.hypergeom.sf(k - 1, one.sum(), wrong[one].sum(), n) for one in wholes]
-                found.append((" × ".join(names), n, k, max(tails)))
-    table = pd.DataFrame(found, columns=["feature", "n", "n_wrong", "p_value"])
+                tails = [stats.hypergeom.sf(k - 1, each.sum(), wrong[each].sum(), n) for each in wholes]
+                actual.append((" × ".join(names), n, k, max(tails)))
+    table = pd.DataFrame(actual, columns=["feature", "n", "n_wrong", "p_value"])
     pairs = table["feature"].str.contains(" × ")
     weight = len(table) / 2 / np.where(pairs, pairs.sum(), (~pairs).sum())
     return table.assign(p_bh=stats.false_discovery_control(np.minimum(table["p_value"] / weight, 1)))
@@ -201,18 +205,20 @@ def test_every_test_of_scipy(con: duckdb.DuckDBPyConnection) -> None:
     rate = np.where((frame["light"] < 0.3) & (frame["camera"] == "1"), 0.6, 0.15 + 0.1 * (frame["size"] > 0.8))
     wrong = rng.random(n) < rate
     cols = planted(con, frame, wrong)
-    found = worst_slices(con, cols, min_n=30, bins=5, max_rows=1000, alpha=2.0)
+    actual = worst_slices(con, cols, min_n=30, bins=5, max_rows=1000, alpha=2.0)
     reference = expected(frame, wrong, 30, 5)
-    pair = [table.sort_values(["feature", "n", "n_wrong", "p_value"], ignore_index=True) for table in (found, reference)]
+    pair = [
+        table.sort_values(["feature", "n", "n_wrong", "p_value"], ignore_index=True) for table in (actual, reference)
+    ]
     for column in ("feature", "n", "n_wrong"):
         assert list(pair[0][column]) == list(pair[1][column])
     for column in ("p_value", "p_bh"):
         assert np.allclose(pair[0][column], pair[1][column], rtol=1e-8, atol=0)
-    for row in found.to_dict("records"):
+    for row in actual.to_dict("records"):
         interval = stats.binomtest(row["n_wrong"], row["n"]).proportion_ci(method="wilson")
         assert (row["ci_low"], row["ci_high"]) == pytest.approx((interval.low, interval.high), abs=1e-12)
         assert row["lift"] == pytest.approx(row["n_wrong"] / row["n"] / wrong.mean())
-    assert found["ci_low"].is_monotonic_decreasing
+    assert actual["ci_low"].is_monotonic_decreasing
     significant = worst_slices(con, cols, min_n=30, bins=5)
     assert len(significant) == (reference["p_bh"] < 0.05).sum() > 0
     assert significant["feature"][0] == "light × camera"
@@ -229,15 +235,17 @@ def test_weights_of_the_correction(con: duckdb.DuckDBPyConnection) -> None:
     made = {"feature": ["a"] * 30, "value": range(30), "n": [100] * 30, "n_wrong": n_wrong, "wholes": wholes}
     con.register("_given", pa.table(made))
     con.execute("create table given as from _given").fetchall()
-    found = con.sql("from _slice_tests('given', 1)").df().set_index("value").sort_index()
-    p = np.array([stats.fisher_exact([[k, 100 - k], [100 - k, 800 + k]], alternative="greater").pvalue for k in n_wrong])
-    assert np.allclose(found["p_value"], p, rtol=1e-9)
+    actual = con.sql("from _slice_tests('given', 1)").df().set_index("value").sort_index()
+    p = np.array(
+        [stats.fisher_exact([[k, 100 - k], [100 - k, 800 + k]], alternative="greater").pvalue for k in n_wrong]
+    )
+    assert np.allclose(actual["p_value"], p, rtol=1e-9)
     weight = np.where(is_pair, 1.5, 0.75)
     order = np.argsort(p / weight, kind="stable")
     left = np.cumsum(weight[order][::-1])[::-1]
     holm = np.minimum(1, np.maximum.accumulate((p / weight)[order] * left))
-    assert np.allclose(np.sort(found["p_holm"]), np.sort(holm))
-    assert np.allclose(found["p_bh"], stats.false_discovery_control(np.minimum(1, p / weight)))
+    assert np.allclose(np.sort(actual["p_holm"]), np.sort(holm))
+    assert np.allclose(actual["p_bh"], stats.false_discovery_control(np.minimum(1, p / weight)))
 
 
 def test_a_planted_failure_comes_first_and_alone(con: duckdb.DuckDBPyConnection) -> None:
@@ -245,9 +253,9 @@ def test_a_planted_failure_comes_first_and_alone(con: duckdb.DuckDBPyConnection)
     n = 3000
     frame = innocent(rng, n).assign(brightness=rng.beta(2, 2, n))
     wrong = rng.random(n) < np.where(frame["brightness"] < 0.25, 0.35, 0.1)
-    found = worst_slices(con, planted(con, frame, np.asarray(wrong)))
-    assert list(found["feature"]) == ["brightness"]
-    (row,) = found.to_dict("records")
+    actual = worst_slices(con, planted(con, frame, np.asarray(wrong)))
+    assert list(actual["feature"]) == ["brightness"]
+    (row,) = actual.to_dict("records")
     assert row["value"].startswith("0.0")
     assert row["value"].endswith("–0.33")
     dark = frame["brightness"] < np.quantile(frame["brightness"], 0.25)
@@ -271,38 +279,38 @@ def test_exemplars_are_the_most_confident_mistakes(con: duckdb.DuckDBPyConnectio
     frame = pd.DataFrame({"camera": ["bad"] * 20 + ["good"] * (n - 20), "confidence": confidence})
     planted(con, frame, np.arange(n) < 7)
     con.execute("update made set confidence = null where image_id = 11").fetchall()
-    found = worst_slices(con, ["camera"])
-    assert list(found["value"]) == ["bad"]
-    assert list(found["exemplars"][0]) == [13, 14, 12, 16, 15]
+    actual = worst_slices(con, ["camera"])
+    assert list(actual["value"]) == ["bad"]
+    assert list(actual["exemplars"][0]) == [13, 14, 12, 16, 15]
     con.execute("delete from made where image_id in (13, 14)").fetchall()
     assert list(worst_slices(con, ["camera"], min_n=10)["exemplars"][0]) == [12, 16, 15, 10, 11]
 
 
 def test_kinds_of_columns(con: duckdb.DuckDBPyConnection) -> None:
     n = 400
-    place = np.arange(n)
+    index = np.arange(n)
     frame = pd.DataFrame(
         {
-            "few": place % 3,
-            "wide": place * 7,
+            "few": index % 3,
+            "wide": index * 7,
             "flat": np.ones(n),
-            "half": np.where(place < 200, 0.0, place / 100),
-            "holes": np.where(place < 40, np.nan, place % 10 / 10),
-            "endless": np.where(place < 40, np.inf, place % 10 / 10),
-            "day": pd.to_datetime("2026-01-01") + pd.to_timedelta(place % 2, "D"),
-            "yes": place % 2 == 0,
-            'odd "name" × ': np.where(place < 40, None, "x"),
+            "half": np.where(index < 200, 0.0, index / 100),
+            "holes": np.where(index < 40, np.nan, index % 10 / 10),
+            "endless": np.where(index < 40, np.inf, index % 10 / 10),
+            "day": pd.to_datetime("2026-01-01") + pd.to_timedelta(index % 2, "D"),
+            "yes": index % 2 == 0,
+            'odd "name" × ': np.where(index < 40, None, "x"),
         }
     )
-    cols = planted(con, frame, place % 7 == 0)
+    cols = planted(con, frame, index % 7 == 0)
     con.execute("alter table made add column fixed decimal(9, 2); update made set fixed = image_id / 7").fetchall()
     con.execute("alter table made add column parts integer[]; update made set parts = [1, 2]").fetchall()
     con.execute(
         "update made set holes = case when image_id < 30 then null else 'nan' end where image_id < 50"
     ).fetchall()
     names = [*cols, "fixed", "parts"]
-    found = metric(con, "worst_slices", "made", cols=names, min_n=1, alpha=2.0, max_rows=10_000).fetchall()
-    values = {name: {row[1] for row in found if row[0] == name} for name in names}
+    actual = metric(con, "worst_slices", "made", cols=names, min_n=1, alpha=2.0, max_rows=10_000).fetchall()
+    values = {name: {row[1] for row in actual if row[0] == name} for name in names}
     assert values["few"] == {"0", "1", "2"}
     assert values["wide"] == {"0–693", "700–1393", "1400–2093", "2100–2793"}
     assert values["flat"] == set()  # a slice of everything has no test, so no p-value
@@ -315,8 +323,8 @@ def test_kinds_of_columns(con: duckdb.DuckDBPyConnection) -> None:
     assert values['odd "name" × '] == {None, "x"}
     assert len(values["fixed"]) == 4
     assert values["parts"] == set()
-    assert "few × yes" in {row[0] for row in found}
-    planted(con, frame, place < 40)
+    assert "few × yes" in {row[0] for row in actual}
+    planted(con, frame, index < 40)
     certain = metric(con, "worst_slices", "made", cols=['odd "name" × ', "few"]).fetchall()
     assert certain[0][:5] == ('odd "name" × ', None, 40, 40, 1.0)
 
@@ -327,9 +335,9 @@ def test_a_pair_is_told_only_when_it_says_more(con: duckdb.DuckDBPyConnection) -
     frame = pd.DataFrame({"a": rng.integers(0, 3, n).astype(str), "b": rng.integers(0, 3, n).astype(str)})
     both = (frame["a"] == "1") & (frame["b"] == "2")
     cols = planted(con, frame, rng.random(n) < np.where(both, 0.5, 0.1))
-    found = worst_slices(con, cols)
-    assert (found["feature"][0], found["value"][0]) == ("a × b", "1 × 2")
-    assert set(found["feature"][1:]) <= {"a", "b"}
+    actual = worst_slices(con, cols)
+    assert (actual["feature"][0], actual["value"][0]) == ("a × b", "1 × 2")
+    assert set(actual["feature"][1:]) <= {"a", "b"}
     cols = planted(con, frame, rng.random(n) < np.where(frame["a"] == "1", 0.5, 0.1))
     assert list(worst_slices(con, cols)["value"]) == ["1"]
 
@@ -358,3 +366,25 @@ def test_an_unknown_column_is_named(con: duckdb.DuckDBPyConnection, name: str) -
         metric(con, name, "made", cols=["split", "camra"])
     with pytest.raises(duckdb.BinderException, match='Column "camra" was selected but was not found'):
         con.sql(f"from {name}('made', ['split', 'camra'])").fetchall()
+
+
+# What must be noticed: a macro, a text in its file, what stands there instead, and a check that must fail then.
+MUTANTS = [
+    Mutant(
+        "_slice_p", "list_max(list_transform(", "list_min(list_transform(", lambda con: test_slices(con, "slice_pairs")
+    ),
+    Mutant(
+        "_slice_tests",
+        "p_value / weight * weight_left",
+        "p_value / weight * tests",
+        lambda con: test_slices(con, "slices"),
+    ),
+    Mutant(
+        "_slice_cells", "not _correct(label, pred)", "_correct(label, pred)", lambda con: test_slices(con, "slices")
+    ),
+]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=[f"{mutant.name}-{number}" for number, mutant in enumerate(MUTANTS)])
+def test_a_mutant_is_noticed(con: duckdb.DuckDBPyConnection, mutant: Mutant) -> None:
+    assert is_noticed(con, mutant)

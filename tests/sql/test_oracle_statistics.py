@@ -18,10 +18,10 @@ from ..support.oracle import (
 def test_normal_distribution(con: duckdb.DuckDBPyConnection) -> None:
     z = np.concatenate([np.linspace(-39, 39, 1201), [0, 0.67448975, math.sqrt(32)]])
     p = np.concatenate([np.logspace(-300, -0.001, 600), np.linspace(0.001, 0.999, 604)])
-    found = con.execute(
+    actual = con.execute(
         "select _norm_sf(z), _norm_ppf(p) from (select unnest(?) as z, unnest(?) as p)", [z, p]
     ).fetchnumpy()
-    sf, ppf = found.values()
+    sf, ppf = actual.values()
     assert np.abs(sf - stats.norm.sf(z)).max() < 1e-15
     inside = stats.norm.sf(z) > 1e-290
     assert np.abs(sf[inside] / stats.norm.sf(z[inside]) - 1).max() < 1e-12
@@ -29,27 +29,27 @@ def test_normal_distribution(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_normal_distribution_edges(con: duckdb.DuckDBPyConnection) -> None:
-    found = con.execute(
+    actual = con.execute(
         "select _norm_sf('inf'::double), _norm_sf('-inf'::double), _norm_sf(null), _norm_ppf(0), _norm_ppf(1), "
         "_norm_ppf(0.5), _norm_ppf(1.5), _norm_ppf('nan'::double), _norm_ppf(null)"
     ).fetchall()[0]
-    assert found == (0, 1, None, -math.inf, math.inf, 0, None, None, None)
+    assert actual == (0, 1, None, -math.inf, math.inf, 0, None, None, None)
 
 
 def test_argmax(con: duckdb.DuckDBPyConnection) -> None:
-    found = con.execute(
+    actual = con.execute(
         "select argmax([1, 3, 3]::float[]), argmax([2, 1]::float[2]), argmax([1, 'nan'::double]), argmax([]::float[]), "
         "argmax(null::float[]), argmax([null, 1.0, null])"
     ).fetchall()[0]
-    assert found == (1, 0, None, None, None, 1)
+    assert actual == (1, 0, None, None, None, 1)
 
 
 def test_binom_logpmf(con: duckdb.DuckDBPyConnection) -> None:
     for k, n, p in [(0, 5, 0.3), (5, 5, 0.3), (3, 10, 0.2), (0, 5, 0.0), (5, 5, 1.0), (1, 5, 0.0), (6, 5, 0.5)]:
-        found = con.execute("select _binom_logpmf(?, ?, ?)", [k, n, p]).fetchall()[0][0]
-        same(found, float(stats.binom.logpmf(k, n, p)), 1e-11)
-    found = con.execute("select _binom_logpmf(333000, 1000000, 0.333)").fetchall()[0][0]
-    same(found, float(stats.binom.logpmf(333000, 1000000, 0.333)), 1e-8)
+        actual = con.execute("select _binom_logpmf(?, ?, ?)", [k, n, p]).fetchall()[0][0]
+        same(actual, float(stats.binom.logpmf(k, n, p)), 1e-11)
+    actual = con.execute("select _binom_logpmf(333000, 1000000, 0.333)").fetchall()[0][0]
+    same(actual, float(stats.binom.logpmf(333000, 1000000, 0.333)), 1e-8)
 
 
 def test_scalars(con: duckdb.DuckDBPyConnection) -> None:
@@ -78,17 +78,17 @@ def test_scalars(con: duckdb.DuckDBPyConnection) -> None:
     assert value("bucket(1234567, 1000)") == "[1234000, 1235000)"
     assert [value(f"bucket({x})") for x in ("null, 1", "'nan'::double, 1", "'inf'::double, 1", "3, 0")] == [None] * 4
     assert value("_uniform_of('a')") == value("md5_number_lower('a') % 9007199254740992") / 2**53
-    found = [row[0] for row in con.execute("select _uniform_of(i) from range(5000) t(i)").fetchall()]
-    assert stats.kstest(found, "uniform").pvalue > 0.01
+    actual = [row[0] for row in con.execute("select _uniform_of(i) from range(5000) t(i)").fetchall()]
+    assert stats.kstest(actual, "uniform").pvalue > 0.01
 
 
 @pytest.mark.parametrize("mean", [1, 2, 5, 9, 10, 25, 400, 100000])
 def test_poisson_draw(con: duckdb.DuckDBPyConnection, mean: int) -> None:
     sql = "select _poisson_draw(m, _poisson_steps(m), md5_number_lower(i::varchar)) from (select ? as m, unnest(range(20000)) as i)"
-    found = np.array([row[0] for row in con.execute(sql, [mean]).fetchall()])
-    assert abs(found.mean() - mean) < 5 * math.sqrt(mean / 20000)
-    assert abs(found.var() / mean - 1) < 0.06
+    actual = np.array([row[0] for row in con.execute(sql, [mean]).fetchall()])
+    assert abs(actual.mean() - mean) < 5 * math.sqrt(mean / 20000)
+    assert abs(actual.var() / mean - 1) < 0.06
     edges = np.unique(stats.poisson.ppf(np.arange(0.1, 0.95, 0.1), mean))
-    observed = np.bincount(np.searchsorted(edges, found), minlength=len(edges) + 1)
-    expected = np.diff([0, *stats.poisson.cdf(edges, mean), 1]) * len(found)
+    observed = np.bincount(np.searchsorted(edges, actual), minlength=len(edges) + 1)
+    expected = np.diff([0, *stats.poisson.cdf(edges, mean), 1]) * len(actual)
     assert stats.chisquare(observed, expected).pvalue > 1e-3

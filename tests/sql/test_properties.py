@@ -26,8 +26,8 @@ def test_order_and_column_type_do_not_matter(shared: duckdb.DuckDBPyConnection, 
     expected = values(shared, call, load(shared, example))
     width = len(example.probs[0]) if example.probs else 2
     for column, order in (("FLOAT[]", 1), (f"FLOAT[{width}]", 0), ("DOUBLE[]", 2)):
-        found = values(shared, call, load(shared, example, "other", column, order))
-        assert found == pytest.approx(expected, abs=1e-12)
+        actual = values(shared, call, load(shared, example, "other", column, order))
+        assert actual == pytest.approx(expected, abs=1e-12)
 
 
 def test_every_kind_of_relation(shared: duckdb.DuckDBPyConnection, tmp_path: Any) -> None:

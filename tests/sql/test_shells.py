@@ -60,13 +60,13 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answers]:
         load(con, EDGES[name], name)
     load(con, CASES["ten"], "a")
     load(con, other_run(CASES["ten"]), "b")
-    found = {}
+    actual = {}
     for sql in queries():
         result = con.execute(sql)
         names = [column[0] for column in result.description]
-        found[sql] = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+        actual[sql] = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
     con.close()
-    return path, found
+    return path, actual
 
 
 def agree(other: Any, python: Any) -> bool:
@@ -141,9 +141,9 @@ def test_shell_filters_with_a_cte(shell: str, answers: tuple[Path, Any]) -> None
 
 
 def test_shell_lists_the_catalogue(shell: str, answers: tuple[Path, Any]) -> None:
-    found = ask(shell, answers[0], "from help where topic = 'accuracy'")
-    assert {"accuracy", "scores", "summary"} <= {row["name"] for row in found}
-    (row,) = [row for row in found if row["name"] == "accuracy"]
+    actual = ask(shell, answers[0], "from help where topic = 'accuracy'")
+    assert {"accuracy", "scores", "summary"} <= {row["name"] for row in actual}
+    (row,) = [row for row in actual if row["name"] == "accuracy"]
     assert row["signature"] == "accuracy(rel, level := 0.95)"
 
 

@@ -61,16 +61,16 @@ def test_sandbox_blocks_escapes() -> None:
 
 @pytest.mark.parametrize("name", templates.index())
 def test_lint(name: str) -> None:
-    one = templates.find(name)
+    each = templates.find(name)
     text = templates.render(name, **NAMES)
-    if one.kind == "expectations":  # sqlfluff has no lexer for $parameters
+    if each.kind == "expectations":  # sqlfluff has no lexer for $parameters
         text = text.replace("$", "_")
-    found = sqlfluff.lint(text, dialect="duckdb", config_path=str(ROOT / ".sqlfluff"))
-    ignored = {"PRS"} if not one.is_plain and UNPARSED.search(text) else set()
-    if not one.is_plain:
+    actual = sqlfluff.lint(text, dialect="duckdb", config_path=str(ROOT / ".sqlfluff"))
+    ignored = {"PRS"} if not each.is_plain and UNPARSED.search(text) else set()
+    if not each.is_plain:
         ignored |= LEFT_BY_NAMES
     assert [
-        f"{row['start_line_no']}: {row['code']} {row['description']}" for row in found if row["code"] not in ignored
+        f"{row['start_line_no']}: {row['code']} {row['description']}" for row in actual if row["code"] not in ignored
     ] == []
 
 
@@ -94,13 +94,14 @@ def test_no_sql_in_python(path: Path) -> None:
     statement = re.compile(
         r"^\s*(select\b.*\bfrom|insert into|update \w+ set|delete from|create (table|view|or)|drop )", re.I | re.S
     )
-    assert [text for text in strings(path) if statement.search(text)] == []
+    is_pattern = re.compile(r"\\[wbs(]")  # a regular expression that reads SQL
+    assert [text for text in strings(path) if statement.search(text) and not is_pattern.search(text)] == []
 
 
 def test_every_query_is_used() -> None:
     """A named query that no module asks for is dead."""
     code = "\n".join(path.read_text() for path in (ROOT / "sqlanalysis").glob("**/*.py"))
-    named = [name for name, one in templates.index().items() if one.kind in ("statements", "page")]
+    named = [name for name, each in templates.index().items() if each.kind in ("statements", "page")]
     assert [name for name in named if not re.search(rf"[\"']{name}[\"']", code)] == []
 
 

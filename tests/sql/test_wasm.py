@@ -39,5 +39,7 @@ def test_the_browser_build_gives_the_same_numbers(tmp_path: Path) -> None:
         for row, other in zip(rows, others, strict=True):
             assert row.keys() == other.keys()
             for name, value in row.items():
-                same = math.isclose(value, other[name], rel_tol=1e-9) if isinstance(value, float) else value == other[name]
+                same = (
+                    math.isclose(value, other[name], rel_tol=1e-9) if isinstance(value, float) else value == other[name]
+                )
                 assert same, (sql, name, value, other[name])

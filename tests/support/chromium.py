@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-PATIENCE = 300  # seconds that anything may take before it counts as not happening
+PATIENCE = 120  # seconds that anything may take before it counts as not happening
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-3d-apis --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage"

@@ -52,9 +52,9 @@ class Case:
 
 def case(label: list[int | None], probs: list[list[float]], pred: list[int | None] | None = None) -> Case:
     """A case whose prediction is the argmax and whose confidence is its probability, unless `pred` says otherwise."""
-    found = [int(np.argmax(row)) for row in probs] if pred is None else pred
-    confidence = [None if one is None else float(np.max(row)) for one, row in zip(found, probs, strict=True)]
-    return Case(label, found, list(probs), confidence)
+    actual = [int(np.argmax(row)) for row in probs] if pred is None else pred
+    confidence = [None if each is None else float(np.max(row)) for each, row in zip(actual, probs, strict=True)]
+    return Case(label, actual, list(probs), confidence)
 
 
 def random_case(n: int, classes: int, seed: int, signal: float = 1.5) -> Case:

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-PATIENCE = 300  # seconds that anything may take before it counts as not happening
+PATIENCE = 120  # seconds that anything may take before it counts as not happening
 COMPLAINTS = """
 const [page] = arguments;
 const ours = Services.console.getMessageArray().filter(

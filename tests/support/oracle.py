@@ -137,11 +137,11 @@ def on_cases(check: Callable[..., None], *args: object) -> Check:
 
 def is_noticed(con: duckdb.DuckDBPyConnection, mutant: Mutant) -> bool:
     """Whether the check fails once the macro is broken in that way. The connection is closed afterwards."""
-    text = templates.source(mutant.name)
+    text = templates.find(mutant.name).text
     assert mutant.old in text, "the macro has changed; choose another mutation"
     with contextlib.closing(con):
+        con.execute(text.replace(mutant.old, mutant.new, 1))
         try:
-            con.execute(text.replace(mutant.old, mutant.new, 1))
             mutant.check(con)
         except (AssertionError, duckdb.Error):
             return True

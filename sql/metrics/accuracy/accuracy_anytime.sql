@@ -1,4 +1,4 @@
--- Accuracy with an interval that holds however often one looks: evaluate in blocks, stop when it is narrow enough.
+-- Accuracy with an interval that holds after every block of images: stop evaluating when it is narrow enough.
 -- Grain: one row.
 -- Parameters: rel (images in random order), level := 0.95
 -- Edges: NULL label or pred is left out; label or pred below 0 is wrong; no rows give n = 0 and NULL.

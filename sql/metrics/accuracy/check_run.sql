@@ -1,7 +1,7 @@
--- How many rows of a relation do not fit together: read it before trusting a metric.
+-- How many rows of a relation are inconsistent; check this before trusting a metric.
 -- Grain: one row.
 -- Parameters: rel, tolerance := 1e-3 (for probabilities and their sums)
--- Edges: NaN counts in nan_probs alone; other_length is not the commonest (longest on ties); no column probs is NULL.
+-- Edges: NaN counts in nan_probs alone; other_length is not the most frequent (longest on ties); no column probs: NULL.
 -- Source: definition
 create or replace macro check_run(rel, tolerance := 1e-3) as table
 with _absent as (

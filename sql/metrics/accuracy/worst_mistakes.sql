@@ -1,7 +1,7 @@
 -- Wrong answers, most confident first.
 -- Grain: one row per wrongly predicted image.
 -- Parameters: rel, max_rows := 50
--- Edges: NULL label or pred is left out; NaN or NULL confidence comes last; p_label is NULL when the label has none.
+-- Edges: NULL label or pred is left out; NaN or NULL confidence comes last; p_label is NULL if probs has no label.
 -- Source: definition
 create or replace macro worst_mistakes(rel, max_rows := 50) as table
 select

@@ -14,7 +14,7 @@ with _answers as (
         and confidence is not null
 ),
 
--- Just below the share where the next bin begins, so that the value there is in it.
+-- Slightly below the share where the next bin begins, so that the value at that share is in the next bin.
 _edges as (
     select quantile_cont(
         confidence,

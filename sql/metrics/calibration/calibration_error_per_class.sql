@@ -15,7 +15,7 @@ with _scored as (
         and probs is not null
 ),
 
--- Binned first, put in range after: there are few n_bins.
+-- Grouped first and clamped to the range afterwards, which then touches n_bins rows and not all images.
 _steps as (
     select
         class,

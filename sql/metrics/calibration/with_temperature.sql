@@ -12,7 +12,7 @@ with _tops as (
     from query_table(rel)
 ),
 
--- Relative to the largest, so that they cannot all vanish.
+-- Relative to the largest, so that not all of them can underflow to 0.
 _powers as (
     select
         *,

@@ -1,5 +1,5 @@
--- The commonest mistakes: which label is taken for which class.
--- Grain: one row per label and wrong prediction, commonest first.
+-- The most frequent mistakes: which label is predicted as which class.
+-- Grain: one row per label and wrong prediction, most frequent first.
 -- Parameters: rel, max_rows := 20
 -- Edges: NULL label or pred is left out; below 0 is a mistake; ties in order of label, then pred.
 -- Source: off-diagonal cells of the confusion matrix

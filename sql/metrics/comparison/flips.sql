@@ -5,7 +5,7 @@
 -- Source: Yan et al. (2021), Positive-Congruent Training, CVPR: negative and positive flips.
 create or replace macro flips(rel, baseline, max_rows := 50) as table
 with _rows as (
-    -- A column that a relation may lack.
+    -- A relation may lack this column.
     select null::float as confidence
     where false
     union all by name

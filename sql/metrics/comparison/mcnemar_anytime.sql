@@ -1,4 +1,4 @@
--- Is a run better than its baseline on the same images, tested so that one may look after each block and stop.
+-- Is a run better than its baseline on the same images: a test that is valid after every block of images.
 -- Grain: one row.
 -- Parameters: rel, baseline (images in random order), level := 0.95
 -- Edges: pairs as in paired; share_run: of the images that only one has right, those of the run; none: NULL and p 1.

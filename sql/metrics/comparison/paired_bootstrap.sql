@@ -10,7 +10,7 @@ with _cells as materialized (
     group by label, pred_baseline, pred_run
 ),
 
--- Replicate -1 is the data itself.
+-- Replicate -1 is the data itself, so that its scores come from the same query.
 _numbers as (select unnest(range(-1, n_resamples)) as replicate),
 
 _seeded as (

@@ -1,8 +1,8 @@
 -- One sentence: is a run better than its baseline on the same images, by how much, and is that established.
 -- Grain: one row.
--- Parameters: rel, baseline (as text: they stand in the sentence), level := 0.95
+-- Parameters: rel, baseline (names, which the sentence shows), level := 0.95
 -- Edges: established when exact McNemar p <= 1 - level and the interval excludes 0; else the interval is widened to 0.
--- Source: macro mcnemar; its exact test keeps to the error rate at every n, which its interval alone does not.
+-- Source: macro mcnemar; its exact test keeps the error rate at every n, its interval alone does not.
 create or replace macro verdict(rel, baseline, level := 0.95) as table
 with _tests as (
     select
@@ -11,6 +11,7 @@ with _tests as (
     from mcnemar(rel, baseline, level)
 ),
 
+-- The interval alone is wrong too often for small counts, so it includes 0 unless the exact test agrees.
 _bounds as (
     select
         n,
@@ -26,7 +27,7 @@ _digits as (
     select
         *,
         case when established then least(abs(ci_low), abs(ci_high)) else 1 end as gap,
-        -- As many decimals as it takes: neither the interval nor, if established, its distance from 0 is rounded away.
+        -- Enough decimals that neither the interval nor, if established, its distance from 0 is rounded to zero.
         least(6, greatest(1, -floor(log10(nullif(100 * least(gap, (ci_high - ci_low) / 2), 0)))))::integer as digits,
     from _bounds
 ),

@@ -1,4 +1,4 @@
--- Do two sets of images differ, and in what: one test for each feature that both have.
+-- Whether and in which features two sets of images differ: one test for each feature that both have.
 -- Grain: one row per feature, smallest p-value first.
 -- Parameters: rel_ref, rel_cur (of different images; for two runs on the same images: mcnemar, agreement)
 -- Edges: no row for a column missing or NULL on a side, or constant over both; p_holm is corrected for the rows there.

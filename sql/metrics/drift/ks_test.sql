@@ -1,4 +1,4 @@
--- Kolmogorov-Smirnov test: do two relations have the same distribution of a number.
+-- Kolmogorov-Smirnov test of whether a number has the same distribution in two relations.
 -- Grain: one row.
 -- Parameters: rel_ref, rel_cur, expr (any number over the columns of both: confidence, list_max(probs))
 -- Edges: NULL, NaN left out; one side empty: NULL; p is exact (if 1e-6 or more) up to n_ref + n_cur = 20,000.

@@ -1,4 +1,4 @@
--- Maximum mean discrepancy of activations: how differently two relations fill the model's feature space.
+-- Maximum mean discrepancy: how different the distributions of activations of two relations are.
 -- Grain: one row.
 -- Parameters: rel_ref, rel_cur, sample_n := 500 (images of each), gamma := null (1 / median of d^2), seed := 0
 -- Edges: NULL or NaN activation is left out; under two images on a side give NULL; unbiased, so it may be negative.
@@ -48,7 +48,7 @@ _sides as materialized (
 _sums as (
     select
         _sides.replicate,
-        -- Equal points have no width, and so no kernels.
+        -- If all points are equal there is no width, and so no kernel.
         sum(case when _kernels.width > 0 then list_inner_product(_kernels.kernels, _sides.sides) end) as inside,
         sum(_kernels.total) as part,
     from _sides

@@ -1,8 +1,8 @@
--- How well each class keeps together among neighbors.
+-- How often the neighbors of each class's images have the same label.
 -- Grain: one row per class, least pure first.
 -- Parameters: rel, neighbors (image_id, neighbor_id, rank, such as <run>_neighbors), k := 10
 -- Edges: as neighbor_agreement; isolated counts images none of whose neighbors has their label.
--- Source: mean of neighbor_agreement; knn_accuracy is that of the neighbors' commonest label
+-- Source: mean of neighbor_agreement; knn_accuracy is that of the neighbors' most frequent label
 create or replace macro class_purity(rel, neighbors, k := 10) as table
 select
     label as class,

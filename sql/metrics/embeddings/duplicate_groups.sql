@@ -1,4 +1,4 @@
--- Groups of images joined by near-duplicate pairs, however long the chain.
+-- Groups of images that are connected by near-duplicate pairs, directly or through others.
 -- Grain: one row per image that has a near duplicate, largest group first.
 -- Parameters: neighbors (image_id, neighbor_id, distance), max_distance := null (as near_duplicates)
 -- Edges: group_id is the smallest image_id of the group; images without near duplicates have no row.
@@ -16,8 +16,8 @@ with recursive _edges as materialized (
     from near_duplicates(neighbors, max_distance := max_distance)
 ),
 
--- Every image points to one of its group with a smaller identifier, at first to itself. A round makes each point where
--- that one points, so that chains halve: a logarithmic number of rounds, where spreading alone takes one per link.
+-- Each image points to an image of its group with a smaller or equal identifier, initially to itself. A round makes it
+-- point to where its target points, which halves chains: the number of rounds is logarithmic, not one per link.
 _groups as (
     select distinct
         source_id as image_id,
@@ -45,7 +45,7 @@ _groups as (
             group by _edges.source_id
         ),
 
-        -- What an image is near to is offered to itself and to the one it points to.
+        -- The smallest identifier among the neighbors of an image is offered to the image and to its target.
         _offers as (
             select image_id, group_id as old_id, grand_id as offer from _grand
             union all

@@ -1,7 +1,7 @@
--- The k nearest images of every image by their activations, all pairs compared: for some thousands of images.
+-- The k nearest images of every image by their activations; compares all pairs, so use it for a few thousand images.
 -- Grain: one row per image and neighbor, in order of image and rank.
 -- Parameters: rel, k := 10
--- Edges: NULL, NaN and zero activations are left out; 9 decimals, ties in order of image_id; an image is not its own.
+-- Edges: NULL, NaN and zero activations are left out; 9 decimals, ties in order of image_id; without the image itself.
 -- Source: exact search by cosine distance; scikit-learn's NearestNeighbors(algorithm='brute', metric='cosine')
 create or replace macro knn_graph(rel, k := 10) as table
 with _vectors as (
@@ -32,6 +32,7 @@ _pairs as (
     where _from.image_id <> _to.image_id
 ),
 
+-- min(struct, k) keeps k rows per image and never sorts all pairs; structs are ordered by their first field.
 _nearest as (
     select
         image_id,

@@ -1,7 +1,7 @@
--- Near duplicates in different splits: images that training has practically seen.
+-- Near duplicates in different splits, such as test images that are almost in the training set.
 -- Grain: one row per pair, nearest first; image_a < image_b.
 -- Parameters: rel (image_id, split, label), neighbors (<run>_neighbors), max_distance := null (as near_duplicates)
--- Edges: an image without a split leaks nowhere; equal bytes are found without neighbors, by the view duplicates.
+-- Edges: images without a split are left out; equal bytes are found without neighbors, by the view duplicates.
 -- Source: Barz & Denzler (2020), Do We Train on Test Data? Purging CIFAR of Near-Duplicates, J. Imaging 6:41
 create or replace macro leaks(rel, neighbors, max_distance := null) as table
 with _pairs as (

@@ -2,7 +2,7 @@
 -- Grain: one row per pair, nearest first; image_a < image_b.
 -- Parameters: neighbors (image_id, neighbor_id, distance: <run>_neighbors), max_distance := null (as in Edges)
 -- Edges: null is a tenth of the median distance of an image to its nearest; both directions are one row; no NaN.
--- Source: definition; distances of two models do not compare, so that a fixed threshold finds all pairs or none
+-- Source: definition; distances of different models are not comparable, so no fixed threshold fits all of them
 create or replace macro near_duplicates(neighbors, max_distance := null) as table
 with _nearest as (
     select min(distance) as nearest

@@ -17,7 +17,7 @@ _distances as materialized (
     from query_table(rel)
     cross join _query
     where image_id <> query_id
-        -- DuckDB 1.4 has a number for NaN and zero vectors too, so they are left out by their norms.
+        -- DuckDB 1.4 gives a distance for NaN and zero vectors too, so they are excluded by their norms.
         and list_inner_product(activation::double[], activation::double[]) > 0
         and isfinite(list_inner_product(activation::double[], activation::double[]))
         and isfinite(list_inner_product(wanted, wanted))

@@ -1,7 +1,7 @@
 -- How many images of each label confidently belong to each class, counted and scaled to the numbers of labels.
 -- Grain: one row per label and class that occur together, and one per class with itself, in order of both.
 -- Parameters: rel
--- Edges: left out as in label_quality; raw is at least 1 on the diagonal; calibrated is whole, its rows add up.
+-- Edges: left out as in label_quality; raw is at least 1 on the diagonal; calibrated is whole and keeps the totals.
 -- Source: Northcutt, Jiang & Chuang (2021), Confident Learning; whole numbers keep the sum, ties to the higher class
 create or replace macro confident_joint(rel) as table
 with _classes as materialized (
@@ -49,6 +49,7 @@ _scaled as (
         on _cells.label = _classes.class
 ),
 
+-- Rounding can miss the total of a label; the missing units go to the cells that rounding changed most.
 _ranked as (
     select
         *,

@@ -1,4 +1,4 @@
--- Mean probability that each class gets on the images labeled with it: the bar of confident learning.
+-- Mean probability of each class on the images labeled with it: the threshold of confident learning.
 -- Grain: one row per class of probs, in order of it.
 -- Parameters: rel
 -- Edges: NULL label, pred or probs, NaN in probs and labels outside them are left out; class absent gives NULL.

@@ -25,7 +25,7 @@ _ranked as (
     where not isnan(p)
 ),
 
--- The last image of equal probabilities has counted all of them.
+-- Only the last of several images with equal probabilities has counts that include all of them.
 _sums as (
     select
         threshold,
@@ -49,6 +49,6 @@ from _sums
 where max_points = 0
     or steps <= max_points
     or step = 1
-    -- The last step of each of the parts.
+    -- Keep the last threshold of each of max_points parts.
     or step * max_points // steps > (step - 1) * max_points // steps
 order by threshold desc;

@@ -24,7 +24,7 @@ _parts as (
     where steps.threshold is not null
 ),
 
--- Of each part the first step that reaches it.
+-- Keep the first threshold of each of max_points parts.
 _firsts as (
     select
         max(threshold)::double as threshold,

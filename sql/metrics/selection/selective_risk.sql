@@ -20,7 +20,7 @@ _ranks as (
     from _sums
 ),
 
--- All mistakes last: the k-th wrong answer comes after n - n_wrong right ones and k - 1 wrong ones.
+-- In a perfect order all mistakes are last: the k-th mistake comes after n - n_wrong right answers and k - 1 mistakes.
 _perfect as (
     select sum(rank_wrong / (right_n + rank_wrong)) as area
     from _ranks

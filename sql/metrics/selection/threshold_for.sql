@@ -1,10 +1,11 @@
--- The lowest confidence from which on answers reach a target accuracy by the lower end of their Wilson interval.
+-- The lowest confidence threshold at which the lower end of the Wilson interval reaches a target accuracy.
 -- Grain: one row.
 -- Parameters: rel, target_accuracy := 0.99, level := 0.95
 -- Edges: as at_threshold; never reached: threshold NULL, 0 answered; chosen here, so confirm it on other images there.
 -- Source: Geifman & El-Yaniv (2017), Selective Classification for Deep Neural Networks, NeurIPS; Wilson (1927)
 create or replace macro threshold_for(rel, target_accuracy := 0.99, level := 0.95) as table
--- That the lower end reaches the target is the score test of the target, of which Wilson's interval is the inverse.
+-- Wilson's interval inverts the score test: its lower end reaches the target if and only if the score of the target
+-- reaches the normal quantile.
 with _passed as (
     select min(steps.threshold)::double as threshold
     from _coverage_steps(rel) as steps

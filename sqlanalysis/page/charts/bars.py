@@ -1,4 +1,4 @@
-"""Bars, squares and ranges: accuracy of runs, recall of classes, the confusion matrix."""
+"""Charts of accuracy of runs, recall of classes, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PERCENT: Row = {"format": ".0%", "tickCount": 5}
 
 
 def runs(rows: Sequence[Row]) -> Row:
-    """Accuracy of every run with its interval, on one axis."""
+    """Accuracy of each run with its interval."""
     short = distinct([row["run"] for row in rows])
     order = list(short.values())
     rows = [{**row, "run": short[row["run"]]} for row in rows]
@@ -56,7 +56,7 @@ def runs(rows: Sequence[Row]) -> Row:
 
 
 def class_recall(rows: Sequence[Row]) -> Row:
-    """Recall as bars with intervals, precision as a mark, in the order of the rows."""
+    """Recall as bars with intervals and precision as diamonds, in the order of the rows."""
     short = distinct([row["name"] for row in rows])
     order = list(short.values())
     rows = [{**row, "name": short[row["name"]]} for row in rows]
@@ -101,7 +101,10 @@ def class_recall(rows: Sequence[Row]) -> Row:
 
 
 def confusion(rows: Sequence[Row]) -> Row:
-    """Row shares as squares: the diagonal in one hue, errors in another, darkness by square root."""
+    """Shares of the true class as squares: diagonal and errors in two colors, opacity by square root of the share.
+
+    The square root makes rare confusions visible beside a diagonal near 1.
+    """
     labels = dict.fromkeys(row["label_name"] for row in rows)
     short = distinct([*labels, *sorted({row["pred_name"] for row in rows} - labels.keys())], 18)
     names, columns = [short[name] for name in labels], list(short.values())
@@ -117,7 +120,7 @@ def confusion(rows: Sequence[Row]) -> Row:
             },
         }
     ]
-    if step >= 26:
+    if step >= 26:  # smaller squares have no room for a number
         inks = [
             {"test": "datum.hit && datum.share > 0.4", "value": "var(--on-hit)"},
             {"test": "datum.hit", "value": "var(--hit)"},

@@ -1,4 +1,4 @@
-"""Charts of calibration, differences and slices, drawn as those of `bars`."""
+"""Charts of calibration, differences and slices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WIDTH = 420
 
 
 def reliability(rows: Sequence[Row]) -> Row:
-    """Accuracy against mean confidence, one point a bin, with intervals and the line of perfect calibration."""
+    """Accuracy against mean confidence, one point per bin, with intervals and the diagonal of perfect calibration."""
     x = {**_SHARE, "title": "mean confidence of the bin"}
     y = {**_SHARE, "title": "accuracy"}
     return {
@@ -57,8 +57,8 @@ def reliability(rows: Sequence[Row]) -> Row:
 
 
 def histogram(rows: Sequence[Row]) -> Row:
-    """How many right and wrong answers at each confidence: bars on either side of zero, wrong ones below."""
-    values = [
+    """Numbers of right and wrong answers by confidence: right ones above zero, wrong ones below."""
+    values = [  # bars are slightly narrower than the bins of 0.05
         {"low": row["low"] + 0.004, "high": row["low"] + 0.046, "n": sign * row[field], "hue": hue}
         for row in rows
         for field, sign, hue in (("n_right", 1, "var(--accent)"), ("n_wrong", -1, "var(--wrong)"))
@@ -86,7 +86,7 @@ def histogram(rows: Sequence[Row]) -> Row:
 
 
 def risk(rows: Sequence[Row]) -> Row:
-    """The error rate of the most confident images against how many of them are answered."""
+    """Error rate of the most confident images against the share of images that are answered."""
     y = {
         "field": "risk",
         "type": "quantitative",
@@ -104,7 +104,7 @@ def risk(rows: Sequence[Row]) -> Row:
 
 
 def differences(rows: Sequence[Row], title: str) -> Row:
-    """Differences with intervals around zero: field `name`, `diff`, `ci_low`, `ci_high`."""
+    """Differences with intervals and a line at zero, from rows with `name`, `diff`, `ci_low` and `ci_high`."""
     x = {
         "type": "quantitative",
         "title": title,
@@ -123,7 +123,7 @@ def differences(rows: Sequence[Row], title: str) -> Row:
 
 
 def error_rates(rows: Sequence[Row], overall: float) -> Row:
-    """Error rates of slices with intervals, against the error rate over all."""
+    """Error rates of slices with intervals, and a line at the error rate over all images."""
     x = {
         "type": "quantitative",
         "title": "error rate (line: 95% interval; dashed: all images)",

@@ -1,4 +1,4 @@
-"""The section about confidence: is it accuracy, and what if the model answers only when it is sure."""
+"""Section on calibration: does confidence match accuracy, and what if only confident answers are given."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ TARGETS = (0.9, 0.95, 0.99, 0.999, 1.0)
 
 
 def calibration(draft: Draft, key: Row) -> Row | None:
-    """Reliability, confidences, risk and coverage; None when no labeled image has a confidence."""
+    """Reliability, histogram of confidence, risk and coverage; None if no labeled image has a confidence."""
     error = draft.ask("confidence_error").row
     bins = [row for row in draft.ask("reliability_bins").rows if row["bin"] is not None]
     if not bins:
         return None
+    # The first target that the run misses without a threshold; 100 % if it is right on all images.
     target = next(target for target in TARGETS if target > min(key["accuracy"], 0.9999))
     less = draft.ask("answering_less", {"target": target}).row
     kept, curve = draft.ask("thresholds").rows, draft.ask("risk_curve").rows
@@ -51,7 +52,7 @@ def _thresholds(kept: Sequence[Row]) -> Table:
     for row in kept:
         shares = [percent(row["coverage"]), percent(row["accuracy"]), interval(row)]
         rows.append([f"{row['threshold']:.2f}", count(row["kept"]), *shares])
-    return Table("What stays above a threshold of confidence", heads, rows)
+    return Table("Images above a confidence threshold", heads, rows)
 
 
 def _curve(curve: Sequence[Row]) -> Table:
@@ -65,23 +66,22 @@ def _curve(curve: Sequence[Row]) -> Table:
 def _summary(error: Row, bins: Sequence[Row]) -> str:
     n = sum(row["n"] for row in bins)
     over = sum(row["n"] * row["gap"] for row in bins) / n
-    which = "more sure than right (overconfident)" if over > 0 else "less sure than right (underconfident)"
-    whole = f"On the whole the model is {which} by {abs(over) * 100:.1f} points."
+    which = "above accuracy (overconfident)" if over > 0 else "below accuracy (underconfident)"
+    whole = f"Overall, mean confidence is {abs(over) * 100:.1f} points {which}."
     if n < error["n"]:
         lost = count(error["n"] - n)
-        return f"The confidence of {lost} images is NaN; the other {count(n)} stand here. {whole}"
-    size = f"{count(n)} images, {len(bins)} of 15 bins hold any"
-    return f"Confidence is {decimal(error['ece'])} from accuracy on average (ECE; {size}). {whole}"
+        return f"The confidence of {lost} images is NaN; the figures here use the other {count(n)}. {whole}"
+    size = f"{count(n)} images, {len(bins)} of 15 bins not empty"
+    return f"Confidence differs from accuracy by {decimal(error['ece'])} on average (ECE; {size}). {whole}"
 
 
 def _coverage(less: Row, target: float) -> str:
     if less["threshold"] is None:
         return (
-            f"No threshold of confidence makes {percent(target)} of the answers right beyond chance: the lower end of "
-            "the interval stays below."
+            f"No confidence threshold reaches an accuracy of {percent(target)} with the lower end of its 95% interval."
         )
     return (
-        f"To be right on {percent(target)} of the answers by the lower end of the interval, answer "
+        f"For an accuracy of {percent(target)} at the lower end of the interval, answer "
         f"{percent(less['coverage'])} of the images: those with a confidence of at least {less['threshold']:.3f}. "
-        "Confirm it on other images."
+        "Confirm this on other images."
     )

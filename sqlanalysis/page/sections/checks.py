@@ -1,4 +1,4 @@
-"""Checks of the data: rows that do not fit, copies, near copies, leaks, small classes, files that failed."""
+"""Section on the data: inconsistent rows, copies, near duplicates, leaks, small classes, files that failed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ Row = dict[str, Any]
 
 MAX_PAIRS = 8
 PROBLEMS = {
-    "duplicate_images": "images more than once in the run",
+    "duplicate_images": "images that occur more than once in the run",
     "no_label": "images without a label",
     "no_prediction": "images without a prediction",
     "outside_classes": "predictions outside the classes",
     "no_confidence": "predictions without a confidence",
     "no_probs": "images without probabilities",
-    "other_length": "probabilities of another length than the others",
-    "label_out_of_range": "labels beyond the probabilities",
+    "other_length": "probabilities with another length than most",
+    "label_out_of_range": "labels without a probability",
     "nan_probs": "probabilities with NaN",
     "outside_0_1": "probabilities below 0 or above 1",
     "sum_not_1": "probabilities that do not sum to 1",
@@ -29,57 +29,58 @@ PROBLEMS = {
 
 
 def data_checks(draft: Draft, classes: list[Row]) -> Row:
-    """Rows that do not fit, copies, near copies, leaks, small classes, unreadable files."""
+    """Counts of inconsistent rows, copies, near duplicates, leaks, small classes and unreadable files."""
     checked, problems = draft.ask("run_check").row, draft.ask("database_problems").rows
     copies, errors = draft.ask("exact_copies").row, draft.ask("unreadable").rows
     neighbors = draft.ask("has_neighbors").row["n"]
     pairs = draft.ask("near_pairs", {"max_pairs": MAX_PAIRS}).rows if neighbors else []
+    # Each row has the counts of all pairs, not only of those that are shown.
     near = pairs[0] if pairs else {"n_found": 0, "n_leaks": 0, "n_labels": 0}
     small = [row for row in classes if row["n"] < words.SMALL_CLASS]
     lines = [[name, checked[column]] for column, name in PROBLEMS.items() if column in checked]
     lines += [
         ["images with the same bytes as another", copies["copies"]],
-        ["contents in more than one split", copies["in_two_splits"]],
-        ["contents with more than one label", copies["with_two_labels"]],
+        ["image contents in more than one split", copies["in_two_splits"]],
+        ["image contents with more than one label", copies["with_two_labels"]],
         [f"classes with fewer than {words.SMALL_CLASS} labeled images", len(small)],
         ["files that could not be read or computed", sum(row["n"] for row in errors)],
     ]
     if neighbors:
         lines += [
-            ["pairs that are nearly the same", near["n_found"]],
-            ["of them in different splits", near["n_leaks"]],
-            ["of them with different labels", near["n_labels"]],
+            ["pairs of near duplicates", near["n_found"]],
+            ["pairs of near duplicates in different splits", near["n_leaks"]],
+            ["pairs of near duplicates with different labels", near["n_labels"]],
         ]
-    found = [(name, n) for name, n in lines if n]
+    problems_found = [(name, n) for name, n in lines if n]
     return {
-        "summary": _check_words(found, len(lines)),
-        "table": Table("Checks", ["check", "found"], [[name, count(n)] for name, n in lines]),
+        "summary": _check_words(problems_found, len(lines)),
+        "table": Table("Checks", ["check", "n"], [[name, count(n)] for name, n in lines]),
         "neighbors": neighbors,
         "pairs": _pairs(draft, pairs),
         "small": _small(small),
         "problems": _problems(problems),
         "errors": _errors(draft, errors),
-        "advice": _advice(copies["copies"] + near["n_found"], len(small), len(found)),
+        "advice": _advice(copies["copies"] + near["n_found"], len(small), len(problems_found)),
     }
 
 
-def _check_words(found: list[tuple[str, int]], n: int) -> str:
-    if not found:
+def _check_words(problems: list[tuple[str, int]], n: int) -> str:
+    if not problems:
         return f"All {n} checks pass."
-    return f"{len(found)} of {n} checks found something: {', '.join(f'{name} ({count(m)})' for name, m in found)}."
+    return f"{len(problems)} of {n} checks found problems: {', '.join(f'{name} ({count(m)})' for name, m in problems)}."
 
 
-def _advice(n_copies: int, n_small: int, n_found: int) -> str:
+def _advice(n_copies: int, n_small: int, n_problems: int) -> str:
     if n_copies:
         return (
-            "remove copies from the test split, above all copies of training images, and settle the label of those "
-            "that have two; then predict again, which computes only what is new."
+            "remove copies from the test split, copies of training images first, and correct the labels of copies that "
+            "have different ones; then predict again, which computes only new images."
         )
     if n_small:
         return "add images to the small classes, or read their figures with their intervals."
-    if n_found:
-        return "look at what was found before you trust the figures; the SQL below counts it."
-    return "nothing to clean; look here again when images are added."
+    if n_problems:
+        return "look at these problems before you trust the figures; the SQL below counts them."
+    return "nothing to correct; check again when images are added."
 
 
 def _pairs(draft: Draft, pairs: list[Row]) -> Row | None:
@@ -114,7 +115,7 @@ def _pairs(draft: Draft, pairs: list[Row]) -> Row | None:
     return {
         "shown": shown,
         "n": pairs[0]["n_found"],
-        "table": Table("Nearly equal images", heads, rows, (1, 2, 3, 4)),
+        "table": Table("Near duplicates", heads, rows, (1, 2, 3, 4)),
     }
 
 
@@ -131,5 +132,8 @@ def _problems(problems: list[Row]) -> Table | None:
 
 
 def _errors(draft: Draft, errors: list[Row]) -> Table | None:
-    rows = [[row["stage"], row["error"], count(row["n"]), draft.place(row["example"] or "") or "–"] for row in errors]
+    examples = [draft.shown_path(row["example"] or "") or "–" for row in errors]
+    rows = [
+        [row["stage"], row["error"], count(row["n"]), example] for row, example in zip(errors, examples, strict=True)
+    ]
     return Table("Files that failed", ["stage", "error", "n", "example"], rows, (1, 3)) if rows else None

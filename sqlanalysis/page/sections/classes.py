@@ -1,4 +1,4 @@
-"""Recall and precision of every class."""
+"""Section on classes: recall and precision of each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TABLE_CLASSES = 1000
 
 
 def per_class(draft: Draft) -> Row:
-    """Recall and precision of the lowest classes as a chart, of all as a table."""
+    """Recall and precision: a chart of the classes with the lowest recall, and a table of all."""
     rows = draft.ask("class_table").rows
     shown = [row for row in rows if row["n"]][:DRAWN_CLASSES]
     low = shown[0]
@@ -25,7 +25,7 @@ def per_class(draft: Draft) -> Row:
         f"Lowest recall: {name_in_sentence(low['name'])} with {percent(low['recall'])} of {count(low['n'])} images."
     )
     if len(shown) < len(rows):
-        summary += f" Drawn are the lowest {len(shown)} of {count(len(rows))} classes."
+        summary += f" The chart shows the lowest {len(shown)} of {count(len(rows))} classes."
     heads = ["class", "index", "n", "predicted", "correct", "recall", "95% interval", "precision", "F1"]
     texts = [
         [

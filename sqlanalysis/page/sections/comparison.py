@@ -1,4 +1,4 @@
-"""The section that sets the run against a baseline: paired differences, classes, flipped images."""
+"""Section on the comparison with a baseline: paired differences, classes, flipped images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "f1_m
 
 
 def compare(draft: Draft) -> Row | None:
-    """Everything about run and baseline; only `reason` when they do not compare, None without a baseline."""
+    """The comparison of run and baseline; only `reason` if they are not comparable, None without a baseline."""
     if draft.baseline is None:
         return None
     pair = draft.ask("run_pair").row
@@ -28,7 +28,7 @@ def compare(draft: Draft) -> Row | None:
     test = draft.ask("paired_test").row
     drawn = affordable_resamples(pair["n_cells"])
     paired = draft.ask("paired_differences", {"n_resamples": drawn}).rows if drawn else []
-    # One interval and one p of the difference in accuracy: those of the verdict.
+    # Accuracy has the interval and p of the verdict, not those of the bootstrap, so that the page shows one of each.
     values = {"value_run": test["accuracy_run"], "value_baseline": test["accuracy_baseline"]}
     metrics = [
         {**test, "metric": "accuracy", "p_two_sided": test["p_exact"], **values},
@@ -43,7 +43,7 @@ def compare(draft: Draft) -> Row | None:
         "metrics": {row["metric"]: row for row in metrics},
         "chart": draw(
             curves.differences(
-                [{**row, "name": NAMES[row["metric"]]} for row in metrics], "difference in points of 100"
+                [{**row, "name": NAMES[row["metric"]]} for row in metrics], "difference in percentage points"
             )
         ),
         "differences": _differences(metrics, draft),
@@ -82,13 +82,14 @@ def _wins(test: Row, draft: Draft) -> Table:
 
 def _classes(classes: list[Row], draft: Draft) -> Row:
     shown = sorted(classes[:DRAWN_CLASSES], key=lambda row: row["diff"])
-    sure = [row for row in classes if row["p_holm"] < 0.05]
+    established = [row for row in classes if row["p_holm"] < 0.05]
     summary = f"For none of {count(len(classes))} classes is a difference in recall established."
-    if sure:
-        named = ", ".join(f"{name_in_sentence(row['name'])} ({points(row['diff'])})" for row in sure[:5])
-        more = f" and {len(sure) - 5} more" if len(sure) > 5 else ""
+    if established:
+        named = ", ".join(f"{name_in_sentence(row['name'])} ({points(row['diff'])})" for row in established[:5])
+        more = f" and {len(established) - 5} more" if len(established) > 5 else ""
         summary = (
-            f"Established for {count(len(sure))} of {count(len(classes))} classes, in points of recall: {named}{more}."
+            f"Established for {count(len(established))} of {count(len(classes))} classes, in points of recall: "
+            f"{named}{more}."
         )
     rows = [
         [
@@ -111,7 +112,7 @@ def _classes(classes: list[Row], draft: Draft) -> Row:
         "class_summary": summary,
         "n_drawn": len(shown),
         "n_classes": len(classes),
-        "class_chart": draw(curves.differences(shown, "difference in recall, points of 100")),
+        "class_chart": draw(curves.differences(shown, "difference in recall, percentage points")),
         "class_table": Table(f"Differences of classes{first}", heads, rows),
     }
 

@@ -1,4 +1,4 @@
-"""Which class is taken for which: the matrix, or for many classes its busiest part."""
+"""Section on confusion: the confusion matrix, or for many classes the part with the most confused pairs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ MATRIX_CLASSES = 30
 
 
 def confusion(draft: Draft, n_classes: int) -> Row:
-    """The matrix, or for many classes the part of it that holds the most confused pairs."""
+    """The confusion matrix, or for many classes its part with the most confused pairs."""
     pairs = draft.ask("confused_pairs").rows
-    summary, note = "No class is taken for another.", ""
+    summary, note = "No class is confused with another.", ""
     if pairs:
         top = pairs[0]
         summary = (
-            f"Most often {name_in_sentence(top['label_name'])} is taken for {name_in_sentence(top['pred_name'])}: "
+            f"Most frequent: {name_in_sentence(top['label_name'])} predicted as {name_in_sentence(top['pred_name'])}, "
             f"{count(top['n'])} times, {percent(top['share'])} of the class."
         )
     whole = n_classes <= MATRIX_CLASSES
@@ -31,11 +31,11 @@ def confusion(draft: Draft, n_classes: int) -> Row:
         inside = sum(row["n"] for row in rows if row["label"] != row["pred"])
         names = len({row["label"] for row in rows} | {row["pred"] for row in rows})
         note = (
-            f"The {names} of {count(n_classes)} classes in the most confused pairs; they hold "
+            f"The {names} of {count(n_classes)} classes in the most confused pairs; they contain "
             f"{count(inside)} of {count(rows[0]['mistakes'])} mistakes. "
         )
     texts = [[row["label_name"], row["pred_name"], count(row["n"]), percent(row["share"])] for row in pairs]
-    heads = ["true", "taken for", "n", "share of class"]
+    heads = ["true", "predicted", "n", "share of class"]
     return {
         "summary": summary,
         "note": note,

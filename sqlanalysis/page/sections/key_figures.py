@@ -1,4 +1,4 @@
-"""Key figures with their intervals, and the accuracy of every run."""
+"""Section on key figures with their intervals, and on the accuracy of all runs."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from ..words import count, decimal, interval, percent
 
 Row = dict[str, Any]
 
-RESAMPLED = 4_000_000  # cells × resamples of a bootstrap: a microsecond or two each
+RESAMPLED = 4_000_000  # cells × resamples of a bootstrap, at one to two microseconds each
 
 
 def affordable_resamples(n_cells: int) -> int:
-    """How many bootstrap resamples a page can afford: 1,000, fewer for many cells, 0 when below 100."""
+    """Number of bootstrap resamples: 1,000, or fewer for many cells; 0 if it would be below 100."""
     wanted = min(1000, RESAMPLED // max(n_cells, 1))
     return wanted if wanted >= 100 else 0
 
 
 def key_figures(draft: Draft, counts: Row) -> Row:
-    """Scores with the intervals that they have, top-5 and calibration error."""
+    """Scores with their intervals, top-5 accuracy and calibration error."""
     key = dict(draft.ask("key_figures").row)
     if not key["n"]:
         return {"key": key, "scores": None, "top": {}, "error": {}}
     drawn = affordable_resamples(counts["n_cells"])
     ranges = {row["metric"]: row for row in draft.ask("intervals", {"n_resamples": drawn}).rows} if drawn else {}
+    # With five classes or fewer, top-5 accuracy is always 100 %.
     top = draft.ask("top_five").row if draft.probs and counts["n_classes"] > 5 else {}
     rows = [
         [name, decimal(key[column], 4), _range(ranges.get(column)) if column != "accuracy" else _range(key)]
@@ -51,7 +52,7 @@ def _range(row: Row | None) -> str:
 
 
 def runs(draft: Draft, rows: list[Row], n_runs: int) -> Row:
-    """Accuracy of every run, as a chart and a table."""
+    """Accuracy of all runs, as a chart and a table."""
     heads = ["run", "n", "accuracy", "95% interval", "macro F1"]
     texts = [
         [

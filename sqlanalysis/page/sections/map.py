@@ -1,4 +1,4 @@
-"""The map of activations as a still picture; the page's script draws the live one."""
+"""Section on the map of activations as a still picture; the page's script draws the interactive one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Row = dict[str, Any]
 
 
 def map_of(points: list[Row], counts: Row, *, labeled: bool) -> Row | None:
-    """The still picture of the map in two colorings, with their legends; None without coordinates."""
+    """Still pictures of the map, colored by class and by correctness, with legends; None without coordinates."""
     if not points:
         return None
     by, index = ("label", "label") if labeled else ("prediction", "pred")

@@ -1,4 +1,4 @@
-"""Three grids of images: confident mistakes, suspected label errors, least confident answers."""
+"""Section on mistakes: images of confident mistakes, suspected label errors, and least confident answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Row = dict[str, Any]
 
 
 def mistakes(draft: Draft, key: Row) -> Row:
-    """Three grids: confident mistakes, suspected label errors, least confident answers."""
+    """Three grids of images, and the same rows as tables."""
     limit = {"max_images": draft.max_images}
     worst = draft.ask("confident_mistakes", limit).rows
     suspects = draft.ask("suspected_labels", limit).rows if draft.probs else []

@@ -1,4 +1,4 @@
-"""How often each class is predicted: all that can be said without labels."""
+"""Section on predictions, for runs without labels: how often each class is predicted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Row = dict[str, Any]
 
 
 def predictions(draft: Draft) -> Row:
-    """How often each class is predicted: all that can be said without labels."""
+    """How often each class is predicted, as a table."""
     rows = draft.ask("predicted_classes").rows
     texts = [[row["name"], count(row["n"]), percent(row["mean_confidence"])] for row in rows]
     return {"table": Table("Predictions", ["predicted class", "n", "mean probability"], texts)}

@@ -1,4 +1,4 @@
-"""Slices on which the run is worse."""
+"""Section on slices: groups of images on which the run is worse."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ DRAWN_SLICES = 15
 
 
 def slices(draft: Draft, key: Row) -> Row:
-    """Error rates by the columns that the images have, worst first, with corrected p."""
+    """Error rates by the columns of the images, worst first, with corrected p-values."""
     spread = draft.ask("slice_columns").row
     keys = [row["name"] for row in draft.ask("meta_keys").rows]
+    # A key of the user's must not replace a built-in column of the same name.
     own = {"split", "format", "shape", "shorter_side_px", "file_size_kb", "label", "pred"}
     keys = [name for name in keys if name.lower() not in own]
     known = {
@@ -49,7 +50,7 @@ def slices(draft: Draft, key: Row) -> Row:
 
 
 def _step(spread: float) -> float:
-    """A round number that divides the spread of a column into about four."""
+    """A round step that divides the spread of a column into about four parts."""
     if not spread or spread <= 0:
         return 1
     size = 10 ** math.floor(math.log10(spread / 4))
@@ -66,12 +67,13 @@ def _slice_words(rows: list[Row], error: float) -> str:
     if not rows:
         return "No value of these columns has 20 labeled images."
     if not worse:
-        return f"None of {len(rows)} slices is worse than the rest beyond chance (corrected p ≥ 0.05)."
+        return f"None of {len(rows)} slices is significantly worse than the rest (Fisher's test, corrected p ≥ 0.05)."
     top = worse[0]
     return (
-        f"Worse beyond chance: {len(worse)} of {len(rows)} slices. First {name_in_sentence(_slice(top))}, "
+        f"Significantly worse (Fisher's test): {len(worse)} of {len(rows)} slices. "
+        f"First {name_in_sentence(_slice(top))}, "
         f"{percent(top['error_rate'])} wrong (95% interval {interval(top)}, n = {count(top['n'])}) "
-        f"against {percent(error)} of all; corrected p {p_value(top['p_holm'])}."
+        f"compared with {percent(error)} of all images; corrected p {p_value(top['p_holm'])}."
     )
 
 

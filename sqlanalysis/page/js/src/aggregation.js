@@ -1,10 +1,10 @@
-// Figures of the rows with mask 1, by the definitions of the macros accuracy, per_class, confusion_matrix, reliability.
+// Figures of the rows with mask 1, as defined by the macros accuracy, per_class, confusion_matrix, calibration_curve.
 import { wilson } from "./intervals.js";
 
-export const NONE = -2; // no label, or no prediction; a confidence that is NULL is -1, for NaN is a value of its own
+export const NONE = -2; // no label or no prediction; a confidence of NULL is -1, since NaN is a possible confidence
 const BINS = 15;
 
-/** Counts over the selected rows; images without a label or a prediction are in `selected` and `placed` only. */
+/** Counts over the selected rows; images without a label or a prediction count in `selected` only. */
 export function aggregate({ n, label, pred, confidence }, mask, classes) {
   const width = classes + 1; // the last column holds predictions outside the classes
   const cells = new Map();
@@ -24,7 +24,7 @@ export function aggregate({ n, label, pred, confidence }, mask, classes) {
     known++;
     sum += value;
     const bin = bins[Math.max(0, Math.min(BINS - 1, Math.floor(value * BINS)))];
-    if (!bin) continue;
+    if (!bin) continue; // NaN: `known` and `sum` count it, so that the calibration error becomes NaN
     bin.n++;
     bin.correct += right;
     bin.sum += value;
@@ -82,12 +82,13 @@ export function worst({ n, label, pred, confidence }, mask, limit) {
     if (!mask[i]) continue;
     const value = confidence[i] >= 0 ? confidence[i] : NaN;
     const wrong = label[i] !== NONE && pred[i] !== NONE && label[i] !== pred[i];
+    // Mistakes have scores from 2 on, the most confident first; other rows are below 2, the least confident first.
     const score = Number.isNaN(value) ? (wrong ? 2 : 0) : wrong ? 2 + value : 1 - value;
     if (rows.length === limit && score <= scores[limit - 1]) continue;
-    let place = rows.length;
-    while (place > 0 && scores[place - 1] < score) place--;
-    rows.splice(place, 0, i);
-    scores.splice(place, 0, score);
+    let index = rows.length; // insertion keeps equal scores in order of rows
+    while (index > 0 && scores[index - 1] < score) index--;
+    rows.splice(index, 0, i);
+    scores.splice(index, 0, score);
     rows.length = scores.length = Math.min(limit, rows.length);
   }
   return rows;

@@ -1,15 +1,15 @@
-// The three charts of a selection, as SVG: recall of each class, confusion, calibration. `whole` is the run itself.
+// The three charts of a selection as SVG: recall of each class, confusion, calibration. `whole` has the figures of the run.
 import { pressable, svg } from "./dom.js";
 import { count, interval, percent } from "./intervals.js";
 
 export const MOST_CLASSES = 14;
 
 const cut = (name, length) => (name.length > length ? `${[...name].slice(0, length - 1).join("")}…` : name);
-const room = (names, length) => 16 + 6.6 * Math.min(length, Math.max(...names.map((found) => found.length)));
+const room = (names, length) => 16 + 6.6 * Math.min(length, Math.max(...names.map((name) => name.length)));
 const text = (x, y, content, attributes = {}) => svg("text", { x, y, ...attributes }, content);
-const line = (x1, y1, x2, y2, kind) => svg("line", { x1, y1, x2, y2, class: kind });
+const line = (x1, y1, x2, y2, cssClass) => svg("line", { x1, y1, x2, y2, class: cssClass });
 
-/** A mark that chooses a class or a cell. */
+/** A mark that selects a class or a cell when pressed. */
 const choice = (label, act, ...children) =>
   pressable(svg("g", { "aria-label": label }, svg("title", {}, label), ...children), act);
 
@@ -62,9 +62,10 @@ export function confusion(figures, name, choose) {
     .map(({ label, pred, n }) => {
       const share = n / totals.get(label);
       const [x, y] = [xs.get(pred), ys.get(label)];
-      const kind = label === pred ? "right" : "wrong";
+      const answer = label === pred ? "right" : "wrong";
+      // The square root makes rare confusions visible beside a diagonal near 1.
       const opacity = 0.05 + 0.95 * Math.sqrt(share);
-      const square = { x: x + 1, y: y + 1, width: step - 2, height: step - 2, rx: 2, class: kind, "fill-opacity": opacity };
+      const square = { x: x + 1, y: y + 1, width: step - 2, height: step - 2, rx: 2, class: answer, "fill-opacity": opacity };
       const number = { "text-anchor": "middle", class: share > 0.3 ? "on" : "" };
       return choice(
         `${name(label)} → ${name(pred)}: ${count(n)}, ${percent(share)} of the class`,

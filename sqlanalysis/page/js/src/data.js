@@ -16,7 +16,7 @@ async function gunzip(bytes) {
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
 
-/** Columns as typed arrays in shuffled order; `origin` is the row's number in the file. */
+/** Columns as typed arrays in shuffled order; `origin` is the index of each row in the page's table. */
 export async function readRows() {
   const table = tableFromIPC(await gunzip(fromBase64(text("rows"))));
   const n = table.numRows;
@@ -29,6 +29,7 @@ export async function readRows() {
   };
   const ids = new Float64Array(n);
   const steps = column("id_step");
+  // Ids are stored as differences, which compress better.
   for (let i = 0, id = 0; i < n; i++) ids[i] = id += Number(steps[i]);
   const differ = column("differ");
   return {
@@ -45,26 +46,26 @@ export async function readRows() {
   };
 }
 
-/** Small images by row of the file: object URLs made when asked for, kept while the page is open. */
+/** Thumbnails by row of the page's table, as object URLs that are created on first use and kept while the page is open. */
 export function openThumbnails() {
   const encoded = text("thumbnails");
   let pictures;
-  const places = new Map();
+  const indices = new Map();
   const urls = new Map();
   const open = () => {
     const table = tableFromIPC(fromBase64(encoded));
-    table.getChild("row").toArray().forEach((row, place) => places.set(row, place));
+    table.getChild("row").toArray().forEach((row, index) => indices.set(row, index));
     pictures = table.getChild("image");
   };
   return {
     has(row) {
       if (!pictures && encoded) open();
-      return places.has(row);
+      return indices.has(row);
     },
     url(row) {
       if (!this.has(row)) return null;
       if (!urls.has(row)) {
-        const bytes = pictures.at(places.get(row));
+        const bytes = pictures.at(indices.get(row));
         urls.set(row, URL.createObjectURL(new Blob([bytes], { type: "image/webp" })));
       }
       return urls.get(row);

@@ -2,19 +2,19 @@ const SVG = "http://www.w3.org/2000/svg";
 
 function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
-    if (name === "on") for (const [kind, act] of Object.entries(value)) node.addEventListener(kind, act);
+    if (name === "on") for (const [type, act] of Object.entries(value)) node.addEventListener(type, act);
     else if (value !== null && value !== undefined && value !== false) node.setAttribute(name, value === true ? "" : value);
   }
   node.append(...children.filter((child) => child !== null));
   return node;
 }
 
-/** An element with attributes, listeners under `on`, and children; texts are text, never markup. */
+/** An element with attributes, listeners under `on`, and children; strings become text nodes, never markup. */
 export const html = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
 export const svg = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 export const byId = (id) => document.getElementById(id);
 
-/** Makes a mark act on click, Enter and space. */
+/** Makes a mark a button that reacts to click, Enter and space. */
 export function pressable(mark, act) {
   mark.setAttribute("role", "button");
   mark.setAttribute("tabindex", 0);
@@ -28,7 +28,7 @@ export function pressable(mark, act) {
   return mark;
 }
 
-/** Later calls within the time replace earlier ones. */
+/** A function that calls `act` after a delay; a call during the delay restarts it. */
 export function delayed(act, milliseconds) {
   let timer;
   return (...values) => {

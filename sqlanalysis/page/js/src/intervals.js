@@ -1,4 +1,4 @@
-// Shares with their intervals, and how numbers are written: the definitions of sql/metrics and of words.py.
+// Shares with their intervals, and the format of numbers, as in sql/metrics and words.py.
 const Z = 1.959963984540054; // the normal quantile of 0.975
 
 /** Wilson's 95 % score interval for k of n, as [low, high]; null when n is 0. */
@@ -9,7 +9,7 @@ export function wilson(k, n) {
   return [k === 0 ? 0 : (middle - half) / (n + Z * Z), k === n ? 1 : (middle + half) / (n + Z * Z)];
 }
 
-/** Like Python's format: toFixed rounds an exact tie up, Python rounds it to the even digit. */
+/** toFixed with Python's rounding: for an exact tie, Python rounds to the even digit and toFixed rounds up. */
 function fixed(value, digits) {
   const scaled = value * 2 ** (digits + 1);
   const tie = Number.isInteger(scaled) && scaled % 2 === 1;
@@ -17,7 +17,7 @@ function fixed(value, digits) {
   return tie && Number(up.at(-1)) % 2 ? (value - 10 ** -(digits + 1)).toFixed(digits) : up;
 }
 
-/** One decimal; two where one would claim all or nothing. */
+/** A share as a percentage with one decimal; two if it would be rounded to 0% or 100%. */
 export function percent(share) {
   if (share === null || Number.isNaN(share)) return "–";
   const text = fixed(share * 100, 1);

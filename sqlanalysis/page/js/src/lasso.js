@@ -1,4 +1,4 @@
-/** Marks in `mask` the points inside a closed polygon (even-odd rule); corners are [x, y] in the points' own units. */
+/** Sets `mask` to 1 for the points inside a closed polygon (even-odd rule); corners are [x, y] in the units of the points. */
 export function lasso(x, y, corners, mask) {
   mask.fill(0);
   const n = corners.length;
@@ -10,6 +10,7 @@ export function lasso(x, y, corners, mask) {
   for (let i = 0; i < x.length; i++) {
     const a = x[i];
     const b = y[i];
+    // Most points are outside of the bounding box, which is cheaper to test.
     if (a < left || a > right || b < top || b > bottom) continue;
     let inside = 0;
     for (let j = 0, k = n - 1; j < n; k = j++) {

@@ -1,4 +1,4 @@
-// The page is complete without this script: it adds the theme button, the copy buttons, and the map one can explore.
+// The page is complete without this script, which adds the theme button, the copy buttons, and the interactive map.
 import { NONE } from "./aggregation.js";
 import { openThumbnails, readFacts, readRows } from "./data.js";
 import { byId, delayed, html, pressable, svg } from "./dom.js";
@@ -11,7 +11,7 @@ import { Selection } from "./selection.js";
 import { startThreshold } from "./threshold.js";
 import { restoreTheme, startCopying, startTheme } from "./theme.js";
 
-/** Names of classes by code; NONE and outside have names of their own. */
+/** A function from the code of a class to its name; NONE and codes outside the classes have special names. */
 function namer(facts) {
   return (code, column) => {
     if (code === NONE) return column === "label" ? "no label" : "no prediction";
@@ -27,7 +27,7 @@ function fileNames(rows) {
   };
 }
 
-/** Rows whose file name or class names hold the text; names are lower-cased once. */
+/** A function from a text to the mask of rows whose file name or class names contain it; names are lower-cased once. */
 function searcher(rows, facts) {
   let names;
   const lower = facts.classes.map((name) => name.toLowerCase());
@@ -51,19 +51,19 @@ function legend(groups, selection, changed) {
       pressed.has(at) ? pressed.delete(at) : pressed.add(at);
       selection.legend = pressed.size ? { ...groups, pressed } : null;
       changed();
-      byId("legend").children[place].firstChild.focus();
+      byId("legend").children[index].firstChild.focus(); // the legend was replaced, and the focus lost
     };
-    const dot = svg("svg", { class: `dot ${group.kind}`, viewBox: "0 0 10 10", "aria-hidden": "true" }, svg("circle", { cx: 5, cy: 5, r: 5 }));
+    const dot = svg("svg", { class: `dot ${group.mark}`, viewBox: "0 0 10 10", "aria-hidden": "true" }, svg("circle", { cx: 5, cy: 5, r: 5 }));
     const size = html("span", { class: "n" }, count(group.n));
     const button = html("button", { type: "button", "aria-pressed": String(pressed.has(at)), on: { click: toggle } });
     button.append(dot, html("bdi", {}, group.name), " ", size);
-    const place = groups.groups.slice(0, at).filter((earlier) => earlier.n).length;
+    const index = groups.groups.slice(0, at).filter((earlier) => earlier.n).length;
     return html("li", {}, button);
   });
   byId("legend").replaceChildren(...chips.filter(Boolean));
 }
 
-/** The bars and cells of the run's own charts choose their class or pair on the map. */
+/** Makes the bars and cells of the still charts select their class or pair on the map. */
 function linkCharts(choose) {
   for (const figure of document.querySelectorAll("[data-choices]")) {
     const marks = figure.querySelectorAll(".mark-rect.role-mark path");
@@ -91,7 +91,7 @@ async function explore() {
   byId("explore").hidden = false;
   byId("map-section").classList.add("live");
   const map = new PointMap(byId("box"), rows, facts.extent, thumbnails, {
-    hover: (...place) => panel.card(...place),
+    hover: (row, x, y) => panel.card(row, x, y),
     lasso: (mask, start) => {
       selection.lasso = mask;
       update(start);
@@ -105,7 +105,7 @@ async function explore() {
     panel.update();
     legend(groups, selection, () => update());
     const painted = () => performance.measure("sqlanalysis:selection", { start, end: performance.now() });
-    requestAnimationFrame(() => setTimeout(painted));
+    requestAnimationFrame(() => setTimeout(painted)); // a timeout in a frame runs after it was painted
   }
   const color = (mode) => {
     groups = makeGroups(rows, mode, name);
@@ -135,7 +135,7 @@ async function explore() {
     "input",
     delayed(() => {
       const text = byId("search").value.trim();
-      selection.found = text ? { text, mask: search(text) } : null;
+      selection.search = text ? { text, mask: search(text) } : null;
       update();
     }, 180),
   );

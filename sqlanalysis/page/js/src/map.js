@@ -1,4 +1,4 @@
-// The map: points on a canvas, pan and zoom by d3, hover, lasso, keyboard; thumbnails in place of dots when few are in view.
+// The map: points on a canvas, pan and zoom by d3, hover, lasso, keyboard; thumbnails instead of dots when few are in view.
 import { select } from "d3-selection";
 import { zoom, zoomIdentity } from "d3-zoom";
 import { delayed } from "./dom.js";
@@ -7,22 +7,22 @@ import { lasso } from "./lasso.js";
 import { buildGrid, nearest, NOWHERE } from "./picking.js";
 import { createPicture, resolve, splat } from "./splat.js";
 
-const PICK_RADIUS = 14;
-const MOVING_POINTS = 60_000;
+const PICK_RADIUS = 14; // CSS pixels
+const MOVING_POINTS = 60_000; // drawn while the map moves: rows are shuffled, so the first are a uniform sample
 const MOST_PICTURES = 150;
-const PICTURE_SIDE = 44;
-const DWELL = 125;
+const PICTURE_SIDE = 44; // CSS pixels
+const DWELL = 125; // milliseconds before the card opens
 
-/** Colors of CSS variables as numbers; the browser resolves light and dark. */
+/** The colors of CSS variables as numbers; the browser resolves light and dark mode. */
 export function colors(names) {
   const probe = document.body.appendChild(document.createElement("i"));
-  const found = names.map((name) => {
+  const resolved = names.map((name) => {
     probe.style.color = `var(${name})`;
     const [red, green, blue] = getComputedStyle(probe).color.match(/[\d.]+/g).map(Number);
     return { red, green, blue, css: `rgb(${red}, ${green}, ${blue})` };
   });
   probe.remove();
-  return found;
+  return resolved;
 }
 
 export class PointMap {
@@ -52,6 +52,7 @@ export class PointMap {
   }
 
   mayZoom(event) {
+    // The wheel zooms only while the map has the focus, so that the page can be scrolled.
     if (this.lassoOn || event.shiftKey || event.button) return false;
     return event.type !== "wheel" || event.ctrlKey || this.box.contains(document.activeElement);
   }
@@ -59,7 +60,7 @@ export class PointMap {
   resize() {
     const { width, height } = this.box.getBoundingClientRect();
     if (!width) return;
-    this.ratio = Math.min(2, devicePixelRatio || 1);
+    this.ratio = Math.min(2, devicePixelRatio || 1); // a higher ratio costs time and cannot be seen in dots
     [this.width, this.height] = [Math.round(width * this.ratio), Math.round(height * this.ratio)];
     if (this.canvas.width === this.width && this.canvas.height === this.height && this.picture) return;
     for (const canvas of [this.canvas, this.overlay]) [canvas.width, canvas.height] = [this.width, this.height];
@@ -69,8 +70,8 @@ export class PointMap {
     this.draw();
   }
 
-  /** Pixel = value * k + x across, y - value * k down; in pixels of the canvas. */
-  place() {
+  /** {k, x, y} of the view: a coordinate is at pixel value * k + x across and y - value * k down, in canvas pixels. */
+  transform() {
     const [width, height] = this.extent;
     const fit = Math.min((this.width * 0.94) / width, (this.height * 0.94) / height);
     const { k, x, y } = this.view;
@@ -79,14 +80,14 @@ export class PointMap {
     return { k: fit * k, x: left * k + x * this.ratio, y: bottom * k + y * this.ratio };
   }
 
-  /** Screen position, in CSS pixels of the box, to the units of the points. */
+  /** From a position in CSS pixels of the box to the units of the points. */
   locate([x, y]) {
-    const at = this.place();
+    const at = this.transform();
     return [(x * this.ratio - at.x) / at.k, (at.y - y * this.ratio) / at.k];
   }
 
   screen(row) {
-    const at = this.place();
+    const at = this.transform();
     return [(this.rows.x[row] * at.k + at.x) / this.ratio, (at.y - this.rows.y[row] * at.k) / this.ratio];
   }
 
@@ -97,9 +98,9 @@ export class PointMap {
   }
 
   recolor() {
-    const found = colors(["--c0", "--accent", "--ink", ...this.groups.map((group) => variable(group.kind))]);
-    [this.gray, this.accent, this.ink] = found;
-    this.inks = found.slice(3).map((ink, at) => ({ ...ink, weight: this.groups[at].weight ?? 1 }));
+    const resolved = colors(["--c0", "--accent", "--ink", ...this.groups.map((group) => variable(group.mark))]);
+    [this.gray, this.accent, this.ink] = resolved;
+    this.inks = resolved.slice(3).map((ink, at) => ({ ...ink, weight: this.groups[at].weight ?? 1 }));
     this.request();
   }
 
@@ -117,8 +118,9 @@ export class PointMap {
   draw(moving = false) {
     const { rows, picture, image } = this;
     if (!this.inks || !picture) return;
-    const at = this.place();
+    const at = this.transform();
     const end = moving ? Math.min(rows.n, MOVING_POINTS) : rows.n;
+    // Dots are smaller and more transparent the more points there are per pixel; zooming in makes them larger.
     const crowd = (this.width * this.height * this.view.k ** 1.4) / Math.max(1, rows.n);
     const radius = Math.max(0.75, Math.min(6, 0.5 * (crowd / this.ratio ** 2) ** 0.33)) * this.ratio;
     const alpha = Math.max(0.22, Math.min(0.88, 0.3 * radius / this.ratio + 0.02));
@@ -130,7 +132,7 @@ export class PointMap {
     this.drawOverlay();
   }
 
-  /** Rows in view to show as images, when few enough points are in view; one for each cell of a grid, so that none hides another. */
+  /** Rows to show as images if few points are in view; one per cell of a grid, so that images do not overlap. */
   visible(at, side) {
     const { x, y, mask, n, origin } = this.rows;
     const [left, right] = [-at.x / at.k, (this.width - at.x) / at.k];
@@ -184,7 +186,7 @@ export class PointMap {
     context.scale(this.ratio, this.ratio);
     if (this.corners) {
       context.beginPath();
-      const at = this.place();
+      const at = this.transform();
       for (const [a, b] of this.corners) context.lineTo((a * at.k + at.x) / this.ratio, (at.y - b * at.k) / this.ratio);
       context.closePath();
       context.setLineDash([5, 4]);
@@ -208,7 +210,7 @@ export class PointMap {
 
   pick(point) {
     const [a, b] = this.locate(point);
-    const radius = (PICK_RADIUS * this.ratio) / this.place().k;
+    const radius = (PICK_RADIUS * this.ratio) / this.transform().k;
     return nearest(this.grid, a, b, radius, (row) => this.rows.mask[row]);
   }
 

@@ -1,6 +1,6 @@
-// The order of the rows, and the search in their names.
+// The random order of the rows, and the search in file names.
 
-/** A random order that is the same every time: any first part of the rows is then a uniform sample. */
+/** A fixed random order: the first rows, however many, are then a uniform sample. */
 export function shuffle(n) {
   const order = new Uint32Array(n);
   for (let i = 0; i < n; i++) order[i] = i;
@@ -13,31 +13,33 @@ export function shuffle(n) {
   return order;
 }
 
-/** Arrow's text column (UTF-8 and offsets) as one lower-case string, with the place where each row begins. */
+/** Arrow's text column (UTF-8 and byte offsets) as one lower-case string, with the index where each row starts. */
 export function readNames(values, offsets, n) {
   const bytes = values.subarray(offsets[0], offsets[n]);
   const whole = new TextDecoder("utf-8", { ignoreBOM: true }).decode(bytes);
   let starts = offsets;
   if (whole.length !== bytes.length) {
+    // Not only ASCII: count UTF-16 units, 0 for a continuation byte and 2 for the first of four bytes.
     starts = new Uint32Array(n + 1);
-    for (let i = 0, at = 0, place = 0; i <= n; i++) {
-      for (; at < offsets[i] - offsets[0]; at++) place += (bytes[at] & 0xc0) === 0x80 ? 0 : bytes[at] >= 0xf0 ? 2 : 1;
-      starts[i] = place;
+    for (let i = 0, at = 0, index = 0; i <= n; i++) {
+      for (; at < offsets[i] - offsets[0]; at++) index += (bytes[at] & 0xc0) === 0x80 ? 0 : bytes[at] >= 0xf0 ? 2 : 1;
+      starts[i] = index;
     }
   }
   const lower = whole.toLowerCase();
+  // A few letters have a longer lower case, which would shift the indices.
   const same = lower.length === whole.length;
   return { lower: same ? lower : whole.replace(/[A-Z]+/g, (letters) => letters.toLowerCase()), starts, n };
 }
 
-/** Marks the rows of `names` (in the order of the file) that hold the text. */
+/** The mask of rows (in the order of the page's table) whose name contains the text. */
 export function findNames({ lower, starts, n }, wanted) {
-  const found = new Uint8Array(n);
+  const mask = new Uint8Array(n);
   let row = 0;
   for (let at = lower.indexOf(wanted); at >= 0 && wanted; at = lower.indexOf(wanted, at)) {
     while (starts[row + 1] <= at) row++;
-    found[row] = at + wanted.length <= starts[row + 1] ? 1 : 0;
-    at = found[row] ? starts[row + 1] : at + 1;
+    mask[row] = at + wanted.length <= starts[row + 1] ? 1 : 0; // not across two names
+    at = mask[row] ? starts[row + 1] : at + 1;
   }
-  return found;
+  return mask;
 }

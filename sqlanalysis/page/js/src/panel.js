@@ -1,4 +1,4 @@
-// What is said and shown of a selection: figures, images, charts, SQL and CSV.
+// The panel of a selection: figures, images, charts, SQL and CSV.
 import { aggregate, NONE, worst } from "./aggregation.js";
 import { MOST_CLASSES, calibration, classBars, confusion } from "./charts.js";
 import { byId, html } from "./dom.js";
@@ -9,11 +9,11 @@ import { copy } from "./theme.js";
 const MOST_IMAGES = 24;
 const SMALL = 30;
 
-/** A small image; one of few pixels shows them. */
+/** A thumbnail; images of few pixels are enlarged without smoothing. */
 function image(url, alt) {
-  const found = html("img", { alt, on: { load: () => found.classList.toggle("pixelated", found.naturalWidth <= 32) } });
-  found.src = url;
-  return found;
+  const img = html("img", { alt, on: { load: () => img.classList.toggle("pixelated", img.naturalWidth <= 32) } });
+  img.src = url;
+  return img;
 }
 
 export class Panel {
@@ -40,8 +40,8 @@ export class Panel {
     const { selection, rows, facts } = this;
     const figures = selection.isActive ? aggregate(rows, selection.mask, facts.classes.length) : this.whole;
     this.say(figures);
-    const row = (found) => this.tile(found);
-    byId("shown").replaceChildren(...worst(rows, selection.mask, MOST_IMAGES).map(row));
+    const tiles = worst(rows, selection.mask, MOST_IMAGES).map((row) => this.tile(row));
+    byId("shown").replaceChildren(...tiles);
     byId("charts").hidden = !(selection.isActive && figures.n);
     byId("statement").hidden = true;
     if (!byId("charts").hidden) this.draw(figures);
@@ -71,8 +71,8 @@ export class Panel {
     note.hidden = !active;
     note.textContent =
       figures.n < SMALL
-        ? `Only ${count(figures.n)} labeled images: too few to say much.`
-        : "Chosen after looking at the results: the interval describes this selection, it is no test.";
+        ? `Only ${count(figures.n)} labeled images: too few for a reliable figure.`
+        : "Selected after looking at the results: the interval describes this selection and is not a test.";
     note.classList.toggle("small", figures.n < SMALL);
     for (const id of ["clear", "copy-sql", "save-csv"]) byId(id).disabled = !active;
   }
@@ -81,7 +81,7 @@ export class Panel {
     return this.rows.confidence[row] >= 0 ? percent(this.rows.confidence[row]) : "–";
   }
 
-  /** "label → prediction" of a mistake, else "✓ prediction", or the prediction alone without a label. */
+  /** "label → prediction" for a mistake, "✓ prediction" for a right answer, the prediction if there is no label. */
   names(row) {
     const { rows, name } = this;
     const guess = html("bdi", {}, name(rows.pred[row], "pred"));
@@ -105,15 +105,15 @@ export class Panel {
     const name = (code) => this.name(code, code < 0 ? "pred" : "label");
     const confused = new Set();
     for (const { label, pred } of figures.pairs) confused.add(label).add(pred);
-    const some = (total, kind) => (total > MOST_CLASSES ? `, ${MOST_CLASSES} ${kind}of ${total} classes` : "");
+    const some = (total, which) => (total > MOST_CLASSES ? `, ${MOST_CLASSES} ${which}of ${total} classes` : "");
     byId("chart-classes").replaceChildren(classBars(figures, whole, name, choose));
     byId("chart-confusion").replaceChildren(confusion(figures, name, choose));
     byId("chart-calibration").replaceChildren(calibration(figures, whole));
-    byId("chart-classes-note").textContent = `Lowest recall first${some(figures.classes.length, "")}; the tick is the whole run.`;
+    byId("chart-classes-note").textContent = `Lowest recall first${some(figures.classes.length, "")}; the tick shows the whole run.`;
     byId("chart-confusion-note").textContent = `True class down, prediction across${some(confused.size, "largest ")}; press a cell to select it.`;
   }
 
-  /** The hover card: above the point where there is room, else below. */
+  /** Shows the hover card above the point if there is room, else below; row -1 hides it. */
   card(row, x, y) {
     const card = byId("card");
     card.hidden = row < 0;

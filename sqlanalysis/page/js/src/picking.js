@@ -1,7 +1,7 @@
-// Nearest point by a grid of 512 × 512 cells over the range of uint16, filled by counting sort.
+// Find the nearest point with a grid of 512 × 512 cells over the range of uint16, filled by counting sort.
 const BITS = 7;
 const SIDE = 512;
-export const NOWHERE = 65535; // the coordinate of an image without a place on the map
+export const NOWHERE = 65535; // the coordinate of an image that is not on the map
 
 export function buildGrid(x, y) {
   const starts = new Uint32Array(SIDE * SIDE + 1);
@@ -17,14 +17,14 @@ export function buildGrid(x, y) {
 /** The row nearest to (a, b) within a radius, among those that `pickable(row)` allows; -1 when there is none. */
 export function nearest({ x, y, starts, rows }, a, b, radius, pickable) {
   const clamp = (value) => Math.max(0, Math.min(SIDE - 1, value >> BITS));
-  let [best, found] = [radius * radius, -1];
+  let [best, row] = [radius * radius, -1];
   for (let gy = clamp(b - radius); gy <= clamp(b + radius); gy++) {
     const line = gy * SIDE;
     const end = starts[line + clamp(a + radius) + 1];
     for (let k = starts[line + clamp(a - radius)]; k < end; k++) {
       const distance = (x[rows[k]] - a) ** 2 + (y[rows[k]] - b) ** 2;
-      if (distance <= best && pickable(rows[k])) [best, found] = [distance, rows[k]];
+      if (distance <= best && pickable(rows[k])) [best, row] = [distance, rows[k]];
     }
   }
-  return found;
+  return row;
 }

@@ -1,4 +1,4 @@
-// The selection: rows that meet every condition set; as a mask, as words, as SQL, as CSV.
+// The selection: the rows that meet all conditions, as a mask, as text, as SQL, and as CSV.
 import { NONE } from "./aggregation.js";
 
 const quote = (name) => `"${name.replaceAll('"', '""')}"`;
@@ -13,26 +13,26 @@ export class Selection {
 
   clear() {
     this.lasso = null; // mask of rows
-    this.found = null; // {text, mask}
+    this.search = null; // {text, mask}
     this.cell = null; // {label, pred}, either may be missing
     this.legend = null; // {group, groups, pressed: Set}
     this.update();
   }
 
   get isActive() {
-    return Boolean(this.lasso || this.found || this.cell || this.legend);
+    return Boolean(this.lasso || this.search || this.cell || this.legend);
   }
 
   update() {
     const { mask, lasso, cell, legend, rows } = this;
-    const found = this.found?.mask;
+    const matches = this.search?.mask;
     mask.fill(1);
     if (!this.isActive) return;
     const pressed = legend && Uint8Array.from(legend.groups, (_, at) => (legend.pressed.has(at) ? 1 : 0));
     for (let i = 0; i < mask.length; i++) {
       mask[i] =
         (!lasso || lasso[i]) &&
-        (!found || found[i]) &&
+        (!matches || matches[i]) &&
         (!pressed || pressed[legend.group[i]]) &&
         (cell?.label === undefined || rows.label[i] === cell.label) &&
         (cell?.pred === undefined || rows.pred[i] === cell.pred)
@@ -41,23 +41,23 @@ export class Selection {
     }
   }
 
-  /** What was chosen, in words. */
+  /** The conditions as text. */
   words(name) {
     const words = [];
     if (this.lasso) words.push("lasso");
-    if (this.found) words.push(`“${this.found.text}”`);
+    if (this.search) words.push(`“${this.search.text}”`);
     if (this.legend) words.push([...this.legend.pressed].map((at) => this.legend.groups[at].name).join(", "));
     if (this.cell?.label !== undefined) words.push(`label ${name(this.cell.label, "label")}`);
     if (this.cell?.pred !== undefined) words.push(`predicted ${name(this.cell.pred, "pred")}`);
     return words;
   }
 
-  /** A condition where the choice is one of classes, else the list of ids. */
+  /** A query of the selected images: with the conditions if all of them are about columns, else with the list of ids. */
   sql() {
     const { cell, legend, mask, rows } = this;
     const conditions = [];
     const groups = legend ? [...legend.pressed].map((at) => legend.groups[at].sql) : [];
-    if (this.lasso || this.found || groups.includes(undefined)) {
+    if (this.lasso || this.search || groups.includes(undefined)) {
       const ids = [];
       for (let i = 0; i < mask.length; i++) if (mask[i]) ids.push(rows.id[i]);
       conditions.push(ids.length ? `image_id in (${ids.sort((a, b) => a - b).join(", ")})` : "false");
@@ -70,7 +70,7 @@ export class Selection {
     return `select image_id, uri, label_name, pred_name, confidence\nfrom ${quote(this.run)}${where};\n`;
   }
 
-  /** One line per selected image; texts that a spreadsheet would take for a formula begin with an apostrophe. */
+  /** One line per selected image; text that a spreadsheet would evaluate as a formula starts with an apostrophe. */
   csv(name) {
     const { rows, mask } = this;
     const cell = (value) => {

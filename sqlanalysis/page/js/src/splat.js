@@ -1,24 +1,26 @@
-// Points as a density of color: a pixel's color is the weighted mean of the points on it, its opacity grows with their
-// weight. The order of points does not matter, so no class hides another.
+// Draw points as a density of color: the color of a pixel is the weighted mean of the points on it, and its opacity grows
+// with their weight. The order of points does not matter, so no class hides another.
+
+import { NOWHERE } from "./picking.js";
 
 /** Offsets and coverages of a disc of this radius, in a picture `width` pixels wide. */
 function disc(radius, width) {
   const reach = Math.ceil(radius);
-  const places = [];
+  const offsets = [];
   const covers = [];
   for (let dy = -reach; dy <= reach; dy++) {
     for (let dx = -reach; dx <= reach; dx++) {
       const cover = Math.min(1, radius + 0.5 - Math.hypot(dx, dy));
       if (cover > 0.1) {
-        places.push(dy * width + dx);
+        offsets.push(dy * width + dx);
         covers.push(cover);
       }
     }
   }
-  return { places: Int32Array.from(places), covers: Float32Array.from(covers), reach };
+  return { offsets: Int32Array.from(offsets), covers: Float32Array.from(covers), reach };
 }
 
-/** A picture to draw into, with a margin that spares the test for borders. */
+/** Buffers to draw into, with a margin that makes tests for the border unnecessary. */
 export function createPicture(width, height, margin = 16) {
   const full = width + 2 * margin;
   const size = full * (height + 2 * margin);
@@ -33,41 +35,42 @@ export function createPicture(width, height, margin = 16) {
 export function splat(picture, rows, end, at, radius, groups, boost) {
   const { width, height, margin, full, sums, dim } = picture;
   const { x, y, group, mask } = rows;
-  const { places, covers } = disc(Math.min(radius, margin - 1), full);
+  const { offsets, covers } = disc(Math.min(radius, margin - 1), full);
   sums.fill(0);
   dim.fill(0);
   const reach = margin - 1;
   for (let i = 0; i < end; i++) {
-    if (x[i] === 65535) continue;
+    if (x[i] === NOWHERE) continue;
     const px = Math.round(x[i] * at.k + at.x);
     const py = Math.round(at.y - y[i] * at.k);
     if (px < -reach || py < -reach || px >= width + reach || py >= height + reach) continue;
     const center = (py + margin) * full + px + margin;
     if (!mask[i]) {
-      for (let j = 0; j < places.length; j++) dim[center + places[j]] += covers[j] * boost;
+      for (let j = 0; j < offsets.length; j++) dim[center + offsets[j]] += covers[j] * boost;
       continue;
     }
     const { red, green, blue, weight } = groups[group[i]];
-    for (let j = 0; j < places.length; j++) {
+    for (let j = 0; j < offsets.length; j++) {
       const w = covers[j] * weight * boost;
-      const place = (center + places[j]) * 4;
-      sums[place] += red * w;
-      sums[place + 1] += green * w;
-      sums[place + 2] += blue * w;
-      sums[place + 3] += w;
+      const index = (center + offsets[j]) * 4;
+      sums[index] += red * w;
+      sums[index + 1] += green * w;
+      sums[index + 2] += blue * w;
+      sums[index + 3] += w;
     }
   }
 }
 
-/** Turns the sums into pixels: selected points over dim ones. */
+/** Converts the sums to pixels: selected points over dim ones. */
 export function resolve(picture, pixels, alpha, gray) {
   const { width, height, margin, full, sums, dim } = picture;
+  // The opacity of n points is 1 - (1 - alpha)^n, here with weights as exponents.
   const fade = Math.log(1 - alpha);
   const faint = Math.log(1 - alpha * 0.35);
   for (let row = 0, out = 0; row < height; row++) {
-    for (let place = (row + margin) * full + margin, end = place + width; place < end; place++, out += 4) {
-      const weight = sums[place * 4 + 3];
-      const below = dim[place];
+    for (let index = (row + margin) * full + margin, end = index + width; index < end; index++, out += 4) {
+      const weight = sums[index * 4 + 3];
+      const below = dim[index];
       if (weight === 0 && below === 0) {
         pixels[out + 3] = 0;
         continue;
@@ -76,9 +79,9 @@ export function resolve(picture, pixels, alpha, gray) {
       const under = below ? Math.min(0.55, 1 - Math.exp(faint * below)) * (1 - top) : 0;
       const share = weight ? top / weight : 0;
       const total = top + under;
-      pixels[out] = (sums[place * 4] * share + gray.red * under) / total;
-      pixels[out + 1] = (sums[place * 4 + 1] * share + gray.green * under) / total;
-      pixels[out + 2] = (sums[place * 4 + 2] * share + gray.blue * under) / total;
+      pixels[out] = (sums[index * 4] * share + gray.red * under) / total;
+      pixels[out + 1] = (sums[index * 4 + 1] * share + gray.green * under) / total;
+      pixels[out + 2] = (sums[index * 4 + 2] * share + gray.blue * under) / total;
       pixels[out + 3] = total * 255;
     }
   }

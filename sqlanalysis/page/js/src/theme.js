@@ -1,4 +1,4 @@
-// The theme button and the copy buttons: all the script there is on a page without a map.
+// The theme button and the copy buttons, which are also on pages without a map.
 import { byId } from "./dom.js";
 
 const root = document.documentElement;
@@ -44,7 +44,7 @@ function select(element) {
   getSelection().addRange(range);
 }
 
-/** Copies a text and says so on the button; where the clipboard is closed, `fallback` says what to do. */
+/** Copies a text and confirms it on the button; without access to the clipboard, `fallback` returns what to do. */
 export async function copy(button, text, fallback) {
   const before = button.textContent;
   try {

@@ -1,4 +1,4 @@
-// What stays when only answers that are sure enough are given: the figures of the macro at_threshold, under a slider.
+// A slider for the confidence threshold, with the figures of the macro at_threshold.
 import { NONE } from "./aggregation.js";
 import { byId, html } from "./dom.js";
 import { count, interval, percent, wilson } from "./intervals.js";
@@ -25,12 +25,12 @@ export function answered({ values, right }, threshold) {
   return { n: values.length, kept: low, correct: right[low] };
 }
 
-/** Put the slider where the page has kept a place for it. */
+/** Adds the slider to the page. */
 export function startThreshold(rows, run) {
-  const place = byId("threshold");
-  const steps = place && confidenceSteps(rows);
+  const box = byId("threshold");
+  const steps = box && confidenceSteps(rows);
   if (!steps?.values.length) return;
-  const said = html("p", { "aria-live": "polite" });
+  const sentence = html("p", { "aria-live": "polite" });
   const code = html("code");
   const slider = html("input", { type: "range", id: "at-least", min: 0, max: 1, step: 0.005, value: 0.9 });
   const show = () => {
@@ -38,12 +38,12 @@ export function startThreshold(rows, run) {
     const { n, kept, correct } = answered(steps, threshold);
     const share = kept ? ` ${percent(correct / kept)} of them right, 95% interval ${interval(wilson(correct, kept))}.` : "";
     const stays = `${count(kept)} of ${count(n)} images answered, ${percent(kept / n)}.`;
-    said.textContent = `At least ${percent(threshold)} sure: ${stays}${share}`;
+    sentence.textContent = `Confidence at least ${percent(threshold)}: ${stays}${share}`;
     code.textContent = `from at_threshold('${run}', ${threshold})`;
-    slider.setAttribute("aria-valuetext", said.textContent);
+    slider.setAttribute("aria-valuetext", sentence.textContent);
   };
   slider.addEventListener("input", show);
-  place.append(html("label", { for: "at-least" }, "Answer only when at least this sure"), slider, said, html("p", {}, code));
-  place.hidden = false;
+  box.append(html("label", { for: "at-least" }, "Answer only with at least this confidence"), slider, sentence, html("p", {}, code));
+  box.hidden = false;
   show();
 }
