@@ -230,6 +230,7 @@ def predict(
     class_map: Annotated[Path | None, typer.Option(help="CSV with columns from_class,to_class.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Data set; default the only one.")] = None,
     where: Annotated[str | None, typer.Option(help="SQL condition over `images`.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only images of this split.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images per forward pass.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
     dtype: Annotated[Dtype, typer.Option(help="fp16 on CUDA only.")] = Dtype.fp32,
@@ -240,11 +241,12 @@ def predict(
     trust_pickle: Annotated[bool, typer.Option("--trust-pickle", help="Let the weights file run code.")] = False,
 ) -> None:
     """Run a model over the images, in committed blocks; after an interrupt the same command resumes."""
-    what: dict[str, Any] = {"dataset": dataset, "where": where, "policy": policy.value, "class_map": class_map}
+    what: dict[str, Any] = {"dataset": dataset, "where": where, "split": split}
+    what |= {"policy": policy.value, "class_map": class_map}
     how: dict[str, Any] = {"batch_size": batch_size, "device": device, "dtype": dtype.value, "overwrite": overwrite}
     _say(f"predicting with {model}")
     with _open(db, create=False) as con:
-        _check_before_torch(con, run, dataset, where, class_map, weights)
+        _check_before_torch(con, run, dataset, where, split, class_map, weights)
         loaded = _load_model(model, weights, layer, classes, trust_pickle)
         from .runs.predict import predict
 
@@ -270,6 +272,7 @@ def _check_before_torch(
     run: str | None,
     dataset: str | None,
     where: str | None,
+    split: str | None,
     class_map: Path | None,
     weights: str,
 ) -> None:
@@ -278,7 +281,7 @@ def _check_before_torch(
     from .runs import job
     from .runs.run import check_name, known
 
-    job.select(con, resolve_dataset(con, dataset)[0], where)
+    job.select(con, resolve_dataset(con, dataset)[0], where, split)
     if run is not None and run not in known(con):
         check_name(con, run)
     for file in (class_map, Path(weights) if Path(weights).suffix else None):
@@ -459,13 +462,15 @@ def metric(
     name: Annotated[str, typer.Argument(help="A metric of `list-metrics`.")],
     relation: Annotated[str, typer.Argument(help="A run, view, table or Parquet file.")],
     values: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as level=0.9.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only rows whose column `split` says so.")] = None,
     output: OutputFormat = Format.table,
 ) -> None:
     """Compute one metric over one relation."""
-    from .evaluation.metrics import metric
+    from .evaluation.metrics import metric, of_split
 
     with _open(db, read_only=True) as con:
-        _show(metric(con, name, relation, **dict(map(_key_value, values or []))), output)
+        rows = relation if split is None else of_split(con, relation, split)
+        _show(metric(con, name, rows, **dict(map(_key_value, values or []))), output)
 
 
 def _pairs(texts: list[str] | None) -> dict[str, str] | None:

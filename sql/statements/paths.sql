@@ -61,16 +61,22 @@ from _known;
 create or replace temp table _found as
 with _tries as (
     select
+        1 as step,
         path,
         unformed,
         clean,
-        unnest([
-            {'step': 1, 'key': clean},
-{% for folder in folders %}
-            {'step': 2, 'key': {{ literal(folder) }} || '/' || clean},
-{% endfor %}
-        ], recursive := true),
+        clean as key,
     from _written
+{% for folder in folders %}
+    union all
+    select
+        2 as step,
+        path,
+        unformed,
+        clean,
+        {{ literal(folder) }} || '/' || clean as key,
+    from _written
+{% endfor %}
 ),
 
 -- a/../b is b; three levels are enough for what people write.
@@ -136,10 +142,10 @@ from _written
 where path not in (select path from _found);
 
 
--- name: insert_found_by_end
--- Images by the longest common end of the other paths, in whole names; without an ending only when no file has one.
--- A path whose next folder is another folder of the data set, or another split, means an image that is not here.
-insert into _found
+-- name: create_longest
+-- The longest end, in whole names, that every other path has in common with an image, and how many images have it;
+-- without the ending of the file only when no file has the name as it is.
+create or replace temp table _longest as
 with _left as (
     select
         path,
@@ -185,7 +191,7 @@ _known_ends as (
         max(image_id) as other_id,
         any_value(names[-depth - 1]) as folder,
     from _candidates
-    cross join lateral (select unnest(range(1, least(len(names), {{ depth }}) + 1)) as depth)
+    cross join lateral (select unnest(range(1, least(len(names), {{ depth }}) + 1)) as depth) as _depths
     group by is_stem, depth, ending
 ),
 
@@ -197,27 +203,30 @@ _given_ends as (
         array_to_string(names[-depth:], '/') as ending,
         names[-depth - 1] as folder,
     from _left
-    cross join lateral (select unnest(range(1, least(len(names), {{ depth }}) + 1)) as depth)
-),
-
-_longest as (
-    select
-        _given_ends.path,
-        _given_ends.ending,
-        _given_ends.folder as given_folder,
-        _known_ends.folder as known_folder,
-        _known_ends.is_stem,
-        _known_ends.n,
-        _known_ends.image_id,
-        _known_ends.other_id,
-        _given_ends.depth = _given_ends.n_names as is_whole,
-    from _given_ends
-    inner join _known_ends
-        on _given_ends.ending = _known_ends.ending
-        and _given_ends.depth = _known_ends.depth
-    qualify row_number() over (partition by _given_ends.path order by _known_ends.is_stem, _given_ends.depth desc) = 1
+    cross join lateral (select unnest(range(1, least(len(names), {{ depth }}) + 1)) as depth) as _depths
 )
 
+select
+    _given_ends.path,
+    _given_ends.ending,
+    _given_ends.folder as given_folder,
+    _known_ends.folder as known_folder,
+    _known_ends.is_stem,
+    _known_ends.n,
+    _known_ends.image_id,
+    _known_ends.other_id,
+    _given_ends.depth = _given_ends.n_names as is_whole,
+from _given_ends
+inner join _known_ends
+    on _given_ends.ending = _known_ends.ending
+    and _given_ends.depth = _known_ends.depth
+qualify row_number() over (partition by _given_ends.path order by _known_ends.is_stem, _given_ends.depth desc) = 1;
+
+
+-- name: insert_found_by_end
+-- Images by the longest common end of their path.
+-- A path whose next folder is another folder of the data set, or another split, means an image that is not here.
+insert into _found
 select
     _longest.path,
     _longest.n,
@@ -253,7 +262,7 @@ select distinct unnest(string_split(folder, '/')) as folder
 from (
     select distinct regexp_replace(substr(clean, {{ start }}), '/?[^/]*$', '') as folder
     from _known
-);
+) as _paths;
 
 
 -- name: create_splits

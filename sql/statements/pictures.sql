@@ -9,10 +9,7 @@ from read_parquet({{ literal(file) }});
 
 -- name: measure_texts
 -- Bytes of text and other values beside the picture: of the largest row, and of all.
-select
-    coalesce(max(n), 0)::bigint as largest,
-    coalesce(sum(n), 0)::bigint as total
-from (
+with sizes as (
     select
         0
         {% for name in texts %}
@@ -23,7 +20,12 @@ from (
         {% endfor %}
         as n
     from read_parquet({{ literal(file) }})
-);
+)
+
+select
+    coalesce(max(n), 0)::bigint as largest,
+    coalesce(sum(n), 0)::bigint as total
+from sizes;
 
 
 -- name: read_picture_paths

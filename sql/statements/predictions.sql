@@ -89,15 +89,16 @@ from source_rows;
 
 -- name: read_id_readings
 -- What numbers in image_id could mean: rows by our number, by that of their source, by a file of this name;
--- the first row in which two of these are different images.
+-- the first row in which our image is another one than each of the others.
 select
     count(_ids.image_id) as n_ours,
     count(_ids.source_image_id) filter (where _ids.n_source = 1) as n_source,
     count(_found.image_id) filter (where _found.problem is null) as n_named,
+    min(source_rows.position) filter (where _ids.image_id <> _ids.source_image_id) as source_position,
     min(source_rows.position) filter (
-        where _ids.image_id <> _ids.source_image_id
-        or (_ids.image_id <> _found.image_id and _found.problem is null)
-    ) as position,
+        where _ids.image_id <> _found.image_id
+        and _found.problem is null
+    ) as named_position,
 from source_rows
 inner join _ids on source_rows.given_id = _ids.given_id
 left join _found on source_rows.given_id = _found.path;
@@ -131,8 +132,8 @@ left join _found on source_rows.{{ ident(path) }} = _found.path;
 {% else %}
 select
     source_rows.position,
-    {{ 'source_image_id' if by == 'source id' else 'image_id' }} as image_id,
-    {{ 'source_uri' if by == 'source id' else 'uri' }} as uri,
+    {{ 'source_image_id as image_id' if by == 'source id' else 'image_id' }},
+    {{ 'source_uri as uri' if by == 'source id' else 'uri' }},
     {{ literal(by) }} as step,
     case
         when {{ 'source_image_id' if by == 'source id' else 'image_id' }} is null
@@ -280,20 +281,20 @@ with _rows as (
         list_min(probs)::double as p_min,
         list_max(probs)::double as p_max,
         list_sum(probs)::double as p_sum,
-        case when p_max <= {{ sum }} then list_sum(list_transform(probs, lambda p: exp(p::double))) end as e_sum,
+        case when p_max <= {{ sum_tolerance }} then list_sum(list_transform(probs, lambda p: exp(p::double))) end as e_sum,
     from {{ ident(relation) }}
 )
 
 select
     count(p_min) as n,
-    count(*) filter (where p_min >= -{{ range }} and p_max <= 1 + {{ range }}) as n_unit,
+    count(*) filter (where p_min >= -{{ range_tolerance }} and p_max <= 1 + {{ range_tolerance }}) as n_unit,
     count(*) filter (
-        where p_min >= -{{ range }} and p_max <= 1 + {{ range }} and abs(p_sum - 1) <= {{ sum }}
+        where p_min >= -{{ range_tolerance }} and p_max <= 1 + {{ range_tolerance }} and abs(p_sum - 1) <= {{ sum_tolerance }}
     ) as n_probs,
     count(*) filter (
-        where p_min >= -{{ range }} and p_max <= 100 * (1 + {{ sum }}) and abs(p_sum - 100) <= 100 * {{ sum }}
+        where p_min >= -{{ range_tolerance }} and p_max <= 100 * (1 + {{ sum_tolerance }}) and abs(p_sum - 100) <= 100 * {{ sum_tolerance }}
     ) as n_percent,
-    count(*) filter (where abs(e_sum - 1) <= {{ sum }}) as n_log,
+    count(*) filter (where abs(e_sum - 1) <= {{ sum_tolerance }}) as n_log,
     count(confidence) as n_confidence,
     min(confidence)::double as least,
     max(confidence)::double as most,
@@ -310,17 +311,17 @@ from {{ ident(relation) }}
 where probs is not null
 {% if expected in ('auto', 'sigmoid') %}
     and (
-        list_min(probs) < -{{ range }}
-        or list_max(probs) > 1 + {{ range }}
-        {% if expected == 'auto' %}or abs(list_sum(probs)::double - 1) > {{ sum }}{% endif %}
+        list_min(probs) < -{{ range_tolerance }}
+        or list_max(probs) > 1 + {{ range_tolerance }}
+        {% if expected == 'auto' %}or abs(list_sum(probs)::double - 1) > {{ sum_tolerance }}{% endif %}
 
     )
 {% elif expected == 'percent' %}
-    and (list_min(probs) < -{{ range }} or abs(list_sum(probs)::double - 100) > 100 * {{ sum }})
+    and (list_min(probs) < -{{ range_tolerance }} or abs(list_sum(probs)::double - 100) > 100 * {{ sum_tolerance }})
 {% elif expected == 'log_probs' %}
     and (
-        list_max(probs) > {{ sum }}
-        or abs(list_sum(list_transform(probs, lambda p: exp(least(p, 1)::double))) - 1) > {{ sum }}
+        list_max(probs) > {{ sum_tolerance }}
+        or abs(list_sum(list_transform(probs, lambda p: exp(least(p, 1)::double))) - 1) > {{ sum_tolerance }}
     )
 {% endif %}
 order by position
@@ -333,8 +334,8 @@ select
     row_name,
     confidence::double as confidence,
 from {{ ident(relation) }}
-where confidence < -{{ range }}
-    or confidence > 1 + {{ range }}
+where confidence < -{{ range_tolerance }}
+    or confidence > 1 + {{ range_tolerance }}
 order by position
 limit 1;
 

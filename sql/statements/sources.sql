@@ -28,7 +28,7 @@ from read_json_objects(
 -- name: read_parquet_source
 -- Some columns of Parquet files, or all of them.
 select
-{% for name in columns %}
+{% for name in names %}
     {{ ident(name) }},
 {% else %}
     columns(*)

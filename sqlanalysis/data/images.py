@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +15,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from ..core import decode, progress, talk
-from ..core.classes import Classes, Space, load_classes, near_twins
+from ..core import decode, progress, reading, talk
+from ..core.classes import MAX_NUMBERED, Classes, Space, load_classes, near_twins
 from ..core.results import Result
 from ..core.text import decodable
 from ..db.statements import execute, fetch, registered, transaction
@@ -145,7 +145,7 @@ def add_images(
     splits = {where or "none": n for where, n in fetch(con, "count_splits", [name])}
     notes = _notes(found, space, counts, scaled=scale_16bit)
     talk.say(notes)
-    counts.pop("n_deep")
+    counts.pop("n_deep", None)
     return AddedImages(
         name, **counts, n_classes=len(space.names), columns=found.columns, splits=splits, notes=tuple(notes)
     )
@@ -160,20 +160,36 @@ def _settle_numbers(source: Source, known: Classes) -> None:
     numbers = [number for number in source.numbers if number >= 0]
     if not numbers or numbers[0] == 0:
         return
-    names = source.classes or (known if known.named and known.names else None)
-    if names is None:
-        source.keys = tuple(map(str, numbers))
-        source.classes, source.numbers = Classes(source.keys), ()
-        source.notes.append(
-            f"the labels {numbers[0]} to {numbers[-1]} have no 0: taken as the names of {len(numbers)} classes; if "
-            "they are indices, give classes= the names from index 0 on"
-        )
-    elif numbers[-1] == len(names):
+    names = source.classes or (known if known.names else None)
+    # Numbers beyond the limit stay indices, which `Space` refuses: they are ids of images rather than names of classes.
+    if names is None or (source.classes is None and _are_numbers(known)):
+        if numbers[-1] < MAX_NUMBERED:
+            _take_as_names(source, numbers)
+    elif names.named and numbers[-1] == len(names):
         raise SchemaError(
-            f"the labels are numbers from {numbers[0]} to {numbers[-1]}, and there are {len(names)} classes: counted "
-            f"from 1 (then {numbers[-1]} is {names.names[-1]!r}), or indices from 0 (then {numbers[-1]} is no class)? "
-            "subtract 1 from them, or write the names of the classes"
+            f"the labels are {_span(numbers)}, without 0, and there are {len(names)} classes: counted from 1 (then "
+            f"{numbers[-1]} is {names.names[-1]!r}), or 0-based indices (then {numbers[-1]} is no class)? subtract 1 "
+            "from them, or write the names of the classes"
         )
+
+
+def _are_numbers(known: Classes) -> bool:
+    """Whether the names are whole numbers, other ones than their indices."""
+    return known.named and bool(known.names) and all(re.fullmatch("0|[1-9][0-9]*", name) for name in known.names)
+
+
+def _take_as_names(source: Source, numbers: Sequence[int]) -> None:
+    source.keys = tuple(map(str, numbers))
+    source.classes, source.numbers = Classes(source.keys), ()
+    n = f"{len(numbers)} class{'es' * (len(numbers) > 1)}"
+    source.notes.append(
+        f"labels are {_span(numbers)}, without 0: taken as the name{'s' * (len(numbers) > 1)} of {n}; if they are "
+        "indices, give classes= (--classes) the names from index 0 on"
+    )
+
+
+def _span(numbers: Sequence[int]) -> str:
+    return f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
 
 
 def _notes(source: Source, space: Space, counts: Mapping[str, int], *, scaled: bool) -> list[str]:
@@ -215,7 +231,7 @@ def _blocks(
     block: list[_Inspected] = []
     held = n_repeated = 0
     stream = iter(entries)
-    while batch := list(itertools.islice(stream, 128)):
+    while batch := _take(stream):
         fresh = []
         for entry in batch:
             claim = (entry.label, entry.split, entry.accepted, hash(entry.meta))
@@ -234,6 +250,18 @@ def _blocks(
             block, held, n_repeated = [], 0, 0
     if block or n_repeated:
         yield block, n_repeated
+
+
+def _take(stream: Iterator[Entry]) -> list[Entry]:
+    """The next entries: at most 128, and about 64 MB of bytes that came with them."""
+    batch: list[Entry] = []
+    held = 0
+    for entry in itertools.islice(stream, 128):
+        batch.append(entry)
+        held += len(entry.data or b"")
+        if held >= BLOCK_BYTES:
+            break
+    return batch
 
 
 def _conflict(first: _Claim, later: _Claim) -> ImageError:
@@ -306,7 +334,7 @@ def _write(con: duckdb.DuckDBPyConnection, dataset: str, table: pa.Table) -> Cou
 def _follow_moved(con: duckdb.DuckDBPyConnection, dataset: str) -> int:
     """Point known images to where they lie now: same bytes, same relative path, and no file at the old place."""
     candidates = fetch(con, "list_moved", [dataset])
-    gone = [(image_id, uri) for image_id, old, uri in candidates if not os.path.exists(old)]
+    gone = [(image_id, uri) for image_id, old, uri in candidates if not reading.exists(old)]
     if gone:
         ids, uris = zip(*gone, strict=True)
         with registered(con, "moved", pa.table({"image_id": pa.array(ids, pa.int64()), "uri": pa.array(uris)})):

@@ -21,7 +21,7 @@ SPLITS = (
     *("train", "training", "val", "valid", "validation", "dev", "devel", "development"),
     *("test", "testing", "eval", "evaluation", "holdout", "trainval"),
 )
-_TABLES = ("_written", "_known", "_folders", "_splits")
+_TABLES = ("_written", "_known", "_folders", "_splits", "_longest")
 # Every step, in the order of trust, and the words that report it; the first two are the common case.
 STEPS = {
     "image_id": "by image_id",
@@ -63,7 +63,8 @@ def _match_by_end(con: duckdb.DuckDBPyConnection) -> None:
     n_common = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False)))
     execute(con, "create_folders", start=first[:n_common].rfind("/") + 2)
     execute(con, "create_splits", [list(SPLITS)])
-    execute(con, "insert_found_by_end", depth=DEPTH)
+    execute(con, "create_longest", depth=DEPTH)
+    execute(con, "insert_found_by_end")
     execute(con, "refuse_shared_images")
     execute(con, "insert_unmatched", n_near=N_NEAR)
 

@@ -84,7 +84,9 @@ def check_outputs(con: duckdb.DuckDBPyConnection, relation: str, outputs: str = 
     Raises:
         SchemaError: the values are something else; the message names a row, and the option that takes them.
     """
-    facts = _Facts(*fetch(con, "read_output_facts", relation=relation, sum=TOLERANCE, range=RANGE_TOLERANCE)[0])
+    facts = _Facts(
+        *fetch(con, "read_output_facts", relation=relation, sum_tolerance=TOLERANCE, range_tolerance=RANGE_TOLERANCE)[0]
+    )
     _check_probs(con, relation, facts, outputs, origin)
     _check_confidences(con, relation, facts, outputs, origin)
     return "probs" if outputs == "auto" else outputs
@@ -118,7 +120,7 @@ def _not_probabilities(con: duckdb.DuckDBPyConnection, relation: str, facts: _Fa
 
 def _example(con: duckdb.DuckDBPyConnection, relation: str, expected: str) -> str:
     """The first row that is not what was expected, in words."""
-    names = {"relation": relation, "sum": TOLERANCE, "range": RANGE_TOLERANCE, "expected": expected}
+    names = {"relation": relation, "sum_tolerance": TOLERANCE, "range_tolerance": RANGE_TOLERANCE, "expected": expected}
     row, values, total = fetch(con, "read_output_example", **names)[0]
     shown = ", ".join(f"{value:.4g}" for value in values[:4]) + (", …" if len(values) > 4 else "")
     return f"{row} has [{shown}], sum {total:.4g}"
@@ -137,7 +139,7 @@ def _check_confidences(con: duckdb.DuckDBPyConnection, relation: str, facts: _Fa
         return
     if outputs in ("percent", "log_probs") and kind == outputs:
         return
-    row, value = fetch(con, "read_confidence_example", relation=relation, range=RANGE_TOLERANCE)[0]
+    row, value = fetch(con, "read_confidence_example", relation=relation, range_tolerance=RANGE_TOLERANCE)[0]
     start = f"{origin}: a confidence lies in [0, 1], but {row} has {value:.4g}"
     if kind == "logits":
         raise SchemaError(

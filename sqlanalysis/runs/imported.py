@@ -215,13 +215,17 @@ def _id_reading(con: duckdb.DuckDBPyConnection, given: Given) -> str:
     Raises:
         SchemaError: two of these fit, and name different images.
     """
-    n_ours, n_source, n_named, position = fetch(con, "read_id_readings")[0]
+    n_ours, n_source, n_named, source_position, named_position = fetch(con, "read_id_readings")[0]
     if "image_id" in given.chosen:
         return "image_id"
     column = given.columns["image_id"]
-    if n_ours and position is not None:
+    # A reading that fits fewer rows than ours is chance: files are often called 0.jpg, 1.jpg, …
+    for n_other, position in ((n_source, source_position), (n_named, named_position)):
+        if not n_ours or n_other < n_ours or position is None:
+            continue
         given_id, ours, source, named = fetch(con, "read_id_conflict", [position])[0]
-        other = f"the image whose source calls it {given_id}: {source}" if source else f"the file of this name: {named}"
+        is_source = position == source_position
+        other = f"the image whose source calls it {given_id}: {source}" if is_source else f"the file so called: {named}"
         raise SchemaError(
             f"{given.origin}: {column} {given_id} of row {position} may be the image_id of `images`, {ours}, or "
             f'{other}; columns={{"image_id": "{column}"}} takes the former, a column path says which file is meant'

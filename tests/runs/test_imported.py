@@ -329,6 +329,25 @@ def test_indices_counted_from_1_are_refused(
     assert (done.n_ok, done.n_errors) == (12, 6)
 
 
+def test_indices_from_1_without_the_last_class_are_refused(pets: duckdb.DuckDBPyConnection) -> None:
+    frame = pd.DataFrame({"path": FILES[:12], "pred": [1] * 6 + [2] * 6})
+    refused(pets, frame, "0 of 12 agree with their labels, counted from 1 12")
+    assert add_predictions(pets, frame, "mine", columns={"pred_from_1": "pred"}).n_ok == 12
+    add_predictions(pets, pd.DataFrame({"path": FILES, "pred": 1}), "always_dog")  # a model that knows one class
+
+
+def test_a_run_comes_back_as_it_went_out(numbers: duckdb.DuckDBPyConnection) -> None:
+    """The columns pred and pred_name of a run's view: the name tells that the number is an index."""
+    add_predictions(numbers, pd.DataFrame({"image_id": range(1, 19), "pred_index": [-1, *[0, 1, 2] * 5, 0, 1]}), "mine")
+    out = numbers.sql("select uri, pred, pred_name, confidence from mine").df()
+    add_predictions(numbers, out, "again")
+    query = "select count(*) from mine join again using (image_id) where mine.pred is distinct from again.pred"
+    assert numbers.sql(query).fetchall() == [(0,)]
+    out["pred"] = out["pred"].replace({0: 1, 1: 0})
+    with pytest.raises(SchemaError, match="pred and pred_name disagree"):
+        add_predictions(numbers, out, "other")
+
+
 def test_indices_of_another_list_are_refused(pets: duckdb.DuckDBPyConnection) -> None:
     for pred in ([281, 2, 0], [0, 1, -7], [0.5, 1, 2]):
         refused(pets, pd.DataFrame({"path": FILES[:3], "pred": pred}), "pred holds")

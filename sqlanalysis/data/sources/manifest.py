@@ -12,7 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 
-from ...core.classes import MAX_NUMBERED, WNID, Classes, from_keys
+from ...core.addresses import without_secrets
+from ...core.classes import MAX_NUMBERED, OUTSIDE, WNID, Classes, from_keys
 from ...errors import SchemaError
 from .. import columns
 from . import Entry, Source, pictured
@@ -35,6 +36,8 @@ def from_table(table: Table, chosen: Mapping[str, str]) -> Source:
         SchemaError: no path column, a column that is not there, or labels that are neither text nor whole numbers.
     """
     names: list[str] = [name for name in table.rows.column_names if not _INDEX_COLUMN.fullmatch(name)]
+    if pictured.picture_column(table.rows.schema, chosen, table.origin) is not None:
+        return pictured.from_rows(table, chosen)
     found = columns.find(names, ROLES, chosen, table.origin)
     path = found["path"]
     if path is None:
@@ -42,8 +45,6 @@ def from_table(table: Table, chosen: Mapping[str, str]) -> Source:
             f'{table.origin} has no path column; name it, such as columns={{"path": "{names[0] if names else "…"}"}} '
             f"(--columns path=…); there are: {', '.join(names) or 'none'}"
         )
-    if pictured.holds_pictures(table.rows.schema.field(path).type):
-        return pictured.from_rows(table, chosen)
     found["accepted"] = _accepted_column(table.rows, found["accepted"])
     labels = _labels(table, found["label"])
     accepted = [to_accepted(value) for value in _values(table, found["accepted"])]
@@ -90,6 +91,8 @@ def _labels(table: Table, column: str | None) -> list[str | int | None]:
         indices = as_indices([label if isinstance(label, str) else None for label in labels])
         if indices is not None:
             return list(indices)
+        # Beside names, too, -1 is what tools write for no label.
+        return [None if label == "-1" else label for label in labels]
     return labels
 
 
@@ -128,11 +131,14 @@ def _keys(
     also = {key for several in accepted if several for key in several}
     numbers = {key for key in first | also if isinstance(key, int)}
     texts = {key for key in first | also if isinstance(key, str)}
-    if numbers and texts:
+    if numbers - {OUTSIDE} and texts:
+        where = f"{label} and accepted hold" if also and label else f"{label or 'accepted'} holds"
         raise SchemaError(
-            f"{table.origin}: {label} holds names and numbers (such as {sorted(texts)[0]!r} and {min(numbers)}): "
+            f"{table.origin}: {where} names and numbers (such as {min(texts)!r} and {min(numbers - {OUTSIDE})}): "
             "a number could be an index or a name; write all as names, or all as indices"
         )
+    if texts:
+        numbers = set()
     names = _names(table, found, labels)
     naming = found["label_name"] if names else None
     if numbers:
@@ -222,7 +228,7 @@ def locate(text: Any, root: Path, source: Source | None = None) -> str:
     if name.startswith("file:"):
         return unquote(urlsplit(name).path)
     if "://" in name:
-        return urlsplit(name)._replace(netloc=urlsplit(name).hostname or "", query="", fragment="").geturl()
+        return without_secrets(name)
     if not name:
         return name
     written = os.path.abspath(root / os.path.expanduser(name))

@@ -51,6 +51,8 @@ def _from_text(text: str, chosen: Mapping[str, str]) -> Source:
         return _from_file(path.resolve(), chosen)
     if any(sign in text for sign in _SIGNS):
         return _from_glob(text, chosen)
+    if "{" in text and (shards := archive.shards(text)):
+        return archive.from_archive(shards, chosen)
     siblings = os.listdir(path.parent) if path.parent.is_dir() else []
     raise NotFoundError(f"no file or folder {text}{near_matches(path.name, siblings)}")
 

@@ -255,14 +255,14 @@ def by_content(
 
 
 def encoded(frame: Any) -> Any:
-    """A pandas or polars frame whose columns of PIL images or uint8 arrays became PNG bytes; others as they are.
+    """A pandas or polars frame whose columns of PIL images or uint8 arrays became PNG bytes; everything else as it is.
 
     Raises:
         ImageError: an array of the wrong type or shape.
     """
     from ...core.decode import encode
 
-    if not hasattr(frame, "columns") or not hasattr(frame, "__getitem__"):
+    if type(frame).__module__.partition(".")[0] not in ("pandas", "polars"):
         return frame
     found: dict[str, Any] = {}
     for name in frame.columns:

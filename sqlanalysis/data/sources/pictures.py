@@ -222,19 +222,19 @@ def _transform_notes(leaf: _Leaf) -> Iterator[str]:
 
 
 def _check_list(given: Sequence[Any], source: Source) -> None:
-    """Look at the types of all items before anything is written; whole numbers are known then.
+    """Look at the types of all items before anything is written; the labels are known then.
 
     Raises:
         SchemaError: pairs and bare pictures, or names and numbers, in one list; an item that is no picture.
     """
     first: dict[str, int] = {}
-    numbers: set[int] = set()
+    labels: set[str | int] = set()
     for number, item in enumerate(given):
         _, label = _split(item, number)
         first.setdefault("pair" if _is_pair(item) else "bare", number)
         if label is not None:
             first.setdefault("name" if isinstance(label, str) else "number", number)
-            numbers |= {label} if isinstance(label, int) else set()
+            labels.add(label)
     if "pair" in first and "bare" in first:
         raise SchemaError(
             f"item {first['pair']} is a pair (picture, label), item {first['bare']} is a picture alone; "
@@ -245,7 +245,9 @@ def _check_list(given: Sequence[Any], source: Source) -> None:
             f"item {first['name']} has a name as its label, item {first['number']} a number: it could be an index or a "
             "name; write all as names, or all as indices"
         )
-    source.numbers = tuple(sorted(numbers))
+    source.numbers = tuple(sorted(label for label in labels if isinstance(label, int)))
+    source.keys = tuple(sorted(label for label in labels if isinstance(label, str)))
+    source.classes = from_keys(source.keys) if source.keys else None
 
 
 def _is_pair(item: Any) -> bool:

@@ -91,7 +91,9 @@ def read_table(source: Any, columns: Sequence[str] | None = None) -> Table:
         SchemaError: it cannot be read as what its name says, is nested too deeply, or is too large.
     """
     if is_table(source):
-        return Table(_as_arrow(source), type(source).__name__, Path.cwd(), "images", {})
+        from .pictured import encoded
+
+        return Table(_as_arrow(encoded(source)), type(source).__name__, Path.cwd(), "images", {})
     files = [Path(one) for one in ([source] if isinstance(source, str | Path) else source)]
     missing = next((file for file in files if not file.is_file()), None)
     if missing is not None:
@@ -130,6 +132,8 @@ def _reading(origin: str, reader: str) -> Iterator[duckdb.DuckDBPyConnection]:
             raise SchemaError(f"{origin} cannot be read as {reader}: {_reason(error)}") from error
         except (pa.ArrowException, MemoryError, UnicodeDecodeError) as error:
             raise SchemaError(f"{origin} cannot be read as {reader}: {one_line(error, 200)}") from error
+        except OSError as error:
+            raise NotFoundError(f"{error.filename or origin} cannot be read: {error.strerror or error}") from error
 
 
 def _reason(error: duckdb.Error) -> str:
@@ -236,7 +240,7 @@ def _check_depth(file: Path) -> None:
 
 
 def _read_parquet(con: duckdb.DuckDBPyConnection, files: Sequence[Path], columns: Sequence[str] | None) -> pa.Table:
-    sql = templates.render("read_parquet_source", files=[str(file) for file in files], columns=list(columns or ()))
+    sql = templates.render("read_parquet_source", files=[str(file) for file in files], names=list(columns or ()))
     n_rows = con.sql(templates.render("count_parquet_rows", files=[str(file) for file in files])).fetchall()[0][0]
     if n_rows > MAX_ROWS:
         raise SchemaError(f"{files[0]} has {n_rows:,} rows, more than {MAX_ROWS:,}; add it in parts")
