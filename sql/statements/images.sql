@@ -28,24 +28,54 @@ select
 from _compared;
 
 
+-- name: read_last_image
+-- The largest image_id; images of a scan come after it.
+select coalesce(max(image_id), 0) as image_id
+from images;
+
+
 -- name: list_moved
 -- Known images that a scan found under another path: same bytes, and the old path ends with the same relative path.
+-- Values: the data set, and the last image_id before this scan: what the scan itself added has not moved.
+with _new as (
+    select
+        scanned.uri,
+        scanned.sha256,
+        scanned.relative,
+        parse_filename(scanned.relative) as file,
+    from scanned
+    cross join (select ? as dataset) as parameters
+    left join images on scanned.uri = images.uri and parameters.dataset = images.dataset
+    where scanned.message is null
+        and scanned.relative is not null
+        and images.uri is null
+),
+
+-- Names of files join, too: many images can have the same bytes.
+_known as (
+    select
+        image_id,
+        uri,
+        sha256,
+        replace(uri, '\', '/') as slashed,
+        parse_filename(slashed) as file,
+    from images
+    where dataset = ?
+        and image_id <= ?
+        and sha256 in (select _new.sha256 from _new)
+)
+
 select
-    images.image_id,
-    images.uri as old_uri,
-    scanned.uri as new_uri,
-from scanned
-inner join images
-    on scanned.sha256 = images.sha256
-    and images.dataset = ?
-    and scanned.uri <> images.uri
-    and ends_with(replace(images.uri, '\', '/'), '/' || scanned.relative)
-anti join images as known
-    on scanned.uri = known.uri
-    and images.dataset = known.dataset
-where scanned.message is null
-qualify count(*) over (partition by scanned.uri) = 1
-    and count(*) over (partition by images.image_id) = 1;
+    _known.image_id,
+    _known.uri as old_uri,
+    _new.uri as new_uri,
+from _new
+inner join _known
+    on _new.sha256 = _known.sha256
+    and _new.file = _known.file
+    and ends_with(_known.slashed, '/' || _new.relative)
+qualify count(*) over (partition by _new.uri) = 1
+    and count(*) over (partition by _known.image_id) = 1;
 
 
 -- name: update_moved

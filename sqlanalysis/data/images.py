@@ -128,6 +128,7 @@ def add_images(
     _settle_numbers(found, read_classes(con, space_name(con, name)))
     space = open_space(con, name, found, ordered=classes is not None or not found.keys)
     counts: Counter[str] = Counter()
+    last_id = fetch(con, "read_last_image")[0][0]
     inspect = partial(_inspect, store_bytes=store_bytes, scale_16bit=scale_16bit)
     with ThreadPoolExecutor() as pool, progress.track(f"adding {name}", found.total, enabled=show_progress) as advance:
         for block, n_repeated in _blocks(found.entries, inspect, pool):
@@ -138,7 +139,7 @@ def add_images(
                 save_space(con, space)
                 if space.names:
                     execute(con, "update_dataset_space", [space.name, name])
-                counts += _write(con, name, table)
+                counts += _write(con, name, table, last_id)
             counts["n_deep"] += sum(isinstance(one, decode.Facts) and one.bits > 8 for _, one in block)
             counts["n_unchanged"] += n_repeated
             advance(len(block) + n_repeated)
@@ -174,8 +175,11 @@ def _settle_numbers(source: Source, known: Classes) -> None:
 
 
 def _are_numbers(known: Classes) -> bool:
-    """Whether the names are whole numbers, other ones than their indices."""
-    return known.named and bool(known.names) and all(re.fullmatch("0|[1-9][0-9]*", name) for name in known.names)
+    """Whether the names are whole numbers in order, as `_take_as_names` leaves them; text puts 10 before 2."""
+    if not known.named or not all(re.fullmatch("0|[1-9][0-9]*", name) for name in known.names):
+        return False
+    numbers = [int(name) for name in known.names]
+    return bool(numbers) and numbers == sorted(numbers)
 
 
 def _take_as_names(source: Source, numbers: Sequence[int]) -> None:
@@ -312,9 +316,9 @@ def _resolve_all(accepted: tuple[str | int, ...] | None, space: Space) -> list[i
     return sorted(label for label in found if label is not None)
 
 
-def _write(con: duckdb.DuckDBPyConnection, dataset: str, table: pa.Table) -> Counter[str]:
+def _write(con: duckdb.DuckDBPyConnection, dataset: str, table: pa.Table, last_id: int) -> Counter[str]:
     with registered(con, "scanned", table):
-        n_moved = _follow_moved(con, dataset)
+        n_moved = _follow_moved(con, dataset, last_id)
         added, changed, unchanged, unreadable, labeled = fetch(con, "count_scanned", [dataset])[0]
         # Bytes of an older version go before its hash does.
         for name in ("delete_read_errors", "insert_read_errors", "delete_stale_bytes", "update_images"):
@@ -331,9 +335,9 @@ def _write(con: duckdb.DuckDBPyConnection, dataset: str, table: pa.Table) -> Cou
     )
 
 
-def _follow_moved(con: duckdb.DuckDBPyConnection, dataset: str) -> int:
-    """Point known images to where they lie now: same bytes, same relative path, and no file at the old place."""
-    candidates = fetch(con, "list_moved", [dataset])
+def _follow_moved(con: duckdb.DuckDBPyConnection, dataset: str, last_id: int) -> int:
+    """Point images known before to where they lie now: same bytes and relative path, and no file at the old place."""
+    candidates = fetch(con, "list_moved", [dataset, dataset, last_id])
     gone = [(image_id, uri) for image_id, old, uri in candidates if not reading.exists(old)]
     if gone:
         ids, uris = zip(*gone, strict=True)

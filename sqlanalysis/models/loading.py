@@ -89,7 +89,7 @@ def load_state(module: nn.Module, file: Path, trust_pickle: bool) -> None:
     unnamed = next((key for key in state if not isinstance(key, str)), None)
     if unnamed is not None:
         raise InferenceError(
-            f"{file} does not hold a state dict: its keys are not all names of tensors, such as {one_line(unnamed, 40)}; "
+            f"{file} does not hold a state dict: one of its keys is {one_line(unnamed, 40)}, not the name of a tensor; "
             "save module.state_dict()"
         )
     # `DataParallel` and `DistributedDataParallel` save every name with this prefix.
