@@ -567,7 +567,7 @@ def test_queries_run_in_the_shell_with_the_same_numbers(shell: str, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("runs", "message"),
-    [("digits_logrek", "did you mean digits_logreg"), (["digits_logreg", "x"], "no run 'x'"), ([], "empty list")],
+    [("digits_logrek", "did you mean digits_logreg"), (["digits_logreg", "x"], "no run 'x'"), ([], "the list of runs is empty")],
 )
 def test_unknown_runs(con: duckdb.DuckDBPyConnection, tmp_path: Path, runs: object, message: str) -> None:
     report_files.add_digits(con, 20, runs=1)
