@@ -1,17 +1,10 @@
 -- Lower end of the interval of the difference run - baseline of two shares of right answers on the same n images.
 -- Grain: scalar.
 -- Parameters: run_only, baseline_only (images that only one has right), n, level (0.95 for a 95 % interval)
--- Edges: n = 0, NULL counts and a level outside 0..1 give NULL; never below -1.
--- Source: Agresti & Min (2005), Stat. Med. 24:729-740: half an image is added to each of the four cells.
+-- Edges: as _agresti_min_low; 0 where that is above 0 and the exact McNemar test does not establish a difference.
+-- Source: Agresti & Min (2005), Stat. Med. 24:729-740; the exact test keeps the error rate at every n.
 create or replace macro _paired_low(run_only, baseline_only, n, level) as
-case
-    when n > 0 and baseline_only + run_only >= 0 then list_transform(
-        [_norm_ppf((1 + level) / 2)],
-        lambda _q: case
-            when _q is not null then greatest(-1e0, (
-                run_only - baseline_only
-                - _q * sqrt(baseline_only + run_only + 1 - (run_only - baseline_only) ** 2 / (n + 2e0))
-            ) / (n + 2e0))
-        end
-    )[1]
-end;
+list_transform(
+    [_agresti_min_low(run_only, baseline_only, n, level)],
+    lambda _low: case when _low > 0 and _sign_test(run_only, baseline_only) > 1 - level then 0e0 else _low end
+)[1];

@@ -364,7 +364,7 @@ def test_fatal_errors_ask_for_a_restart(con: object, monkeypatch: pytest.MonkeyP
         def execute(self, *_: object) -> None:
             raise duckdb.FatalException("FATAL Error: database has been invalidated")
 
-    with pytest.raises(QueryError, match="start again"):
+    with pytest.raises(QueryError, match="restart this process"):
         statements.fetch(Broken(), "count_objects")  # type: ignore[arg-type]
 
 

@@ -241,7 +241,9 @@ def test_the_slider_says_what_at_threshold_says(browser: Any, made: Any, thresho
     assert sql == f"from at_threshold('digits_logreg', {threshold:g})"
     columns = "n, n_answered, coverage, accuracy, ci_low, ci_high"
     n, kept, coverage, accuracy, low, high = con.sql(f"select {columns} {sql}").fetchall()[0]
-    wanted = f"Confidence at least {words.percent(threshold)}: {kept:,} of {n:,} images answered, {words.percent(coverage)}."
+    wanted = (
+        f"Confidence at least {words.percent(threshold)}: {kept:,} of {n:,} images answered, {words.percent(coverage)}."
+    )
     if kept:
         ends = words.interval({"ci_low": low, "ci_high": high})
         wanted += f" {words.percent(accuracy)} of them right, 95% interval {ends}."

@@ -173,7 +173,9 @@ def test_comparison_is_the_macros(digits: tuple[duckdb.DuckDBPyConnection, Page]
     )
     assert (cells[1], cells[2]) == (flips[False], flips[True])
     agreement = con.sql(f"select agreement, churn from agreement({PAIR})").fetchall()[0]
-    assert f"agree on {agreement[0]:.1%} of the images; {agreement[1]:.1%} of the answers changed" in page.texts["main"][0]
+    assert (
+        f"agree on {agreement[0]:.1%} of the images; {agreement[1]:.1%} of the answers changed" in page.texts["main"][0]
+    )
     classes = con.sql(
         f"select label, count(*), avg(correct_run::int), avg(correct_baseline::int) from paired({PAIR}) group by 1"
     ).fetchall()
@@ -252,7 +254,10 @@ def test_page_stands_alone(digits: tuple[duckdb.DuckDBPyConnection, Page]) -> No
     namespaces = set(re.findall(r"https?:[^\"'`]*", page.texts["script"][0]))
     assert {address.partition("://")[2].partition("/")[0] for address in namespaces} == {"www.w3.org"}
     suspects = len(con.sql("from label_issues('digits_logreg')").fetchall())
-    assert f"{len(page.table('Suspected label errors'))} of {suspects} images that the model confidently" in page.texts["main"][0]
+    assert (
+        f"{len(page.table('Suspected label errors'))} of {suspects} images that the model confidently"
+        in page.texts["main"][0]
+    )
     assert page.tags.count("img") == 24 + min(suspects, 24) + 24 + 12 * 2
     assert all(value for tag, name, value in page.attributes if (tag, name) == ("img", "alt"))
 
@@ -341,7 +346,10 @@ def test_checks_are_the_macros(con: duckdb.DuckDBPyConnection, tmp_path: Path) -
     assert shown["predictions that are not the most probable class"] == str(check[0])
     assert shown["confidences that are not the probability of the prediction"] == str(check[1])
     assert (check[0], shown["images with the same bytes as another"]) == (5, "2")
-    assert (shown["image contents in more than one split"], shown["image contents with more than one label"]) == ("1", "1")
+    assert (shown["image contents in more than one split"], shown["image contents with more than one label"]) == (
+        "1",
+        "1",
+    )
     small = con.sql("select count(*) from per_class('digits_logreg') where support < 30").fetchall()[0][0]
     assert shown["classes with fewer than 30 labeled images"] == str(small)
     assert "sqlanalysis project DB digits_logreg" in page.texts["main"][0]
@@ -567,7 +575,11 @@ def test_queries_run_in_the_shell_with_the_same_numbers(shell: str, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("runs", "message"),
-    [("digits_logrek", "did you mean digits_logreg"), (["digits_logreg", "x"], "no run 'x'"), ([], "empty list")],
+    [
+        ("digits_logrek", "did you mean digits_logreg"),
+        (["digits_logreg", "x"], "no run 'x'"),
+        ([], "the list of runs is empty"),
+    ],
 )
 def test_unknown_runs(con: duckdb.DuckDBPyConnection, tmp_path: Path, runs: object, message: str) -> None:
     report_files.add_digits(con, 20, runs=1)

@@ -260,7 +260,7 @@ def test_wrong_ensembles(
     [
         ({"temperature": 0}, ArgumentError, "positive number"),
         ({"temperature": float("nan")}, ArgumentError, "positive number"),
-        ({"temperature": 2, "fit_on": "true"}, ArgumentError, "or fitted"),
+        ({"temperature": 2, "fit_on": "true"}, ArgumentError, "without fit_on"),
         ({"fit_on": "false"}, SchemaError, "0 images of 'a' where false: it needs labeled images"),
         ({"fit_on": "correct"}, SchemaError, "all answers are right, or no better than chance"),
         ({"fit_on": "nonsense = 1"}, QueryError, "is not a condition over the columns of 'a'"),

@@ -115,6 +115,15 @@ def agresti_min(run_only: int, baseline_only: int, n: int, level: float) -> tupl
     return max(-1, (up - down) / size - half), min(1, (up - down) / size + half)
 
 
+def paired_interval(run_only: int, baseline_only: int, n: int, level: float) -> tuple[float, float]:
+    """The same, widened to 0 where the exact test does not tell the two apart."""
+    low, high = agresti_min(run_only, baseline_only, n, level)
+    total = run_only + baseline_only
+    if total and stats.binomtest(run_only, total).pvalue <= 1 - level:
+        return low, high
+    return min(low, 0), max(high, 0)
+
+
 def uniform_mixture(k: int, n: int, level: float) -> tuple[float, float]:
     """Ends of {p: density of p after k of n, from a uniform prior, is at least 1 - level}."""
 

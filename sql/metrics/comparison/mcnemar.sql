@@ -1,7 +1,7 @@
 -- Is a run better than its baseline on the same images: McNemar's tests and an interval of the difference.
 -- Grain: one row.
 -- Parameters: rel, baseline, level := 0.95
--- Edges: images of both, as in paired; diff is run - baseline; no image on which they differ gives every p = 1.
+-- Edges: images of both, as in paired; the interval includes 0 when p_exact > 1 - level; no difference gives p = 1.
 -- Source: McNemar (1947), Psychometrika 12:153-157 (chi2 with correction); Agresti & Min (2005), Stat. Med. 24:729-740.
 create or replace macro mcnemar(rel, baseline, level := 0.95) as table
 with _counts as (

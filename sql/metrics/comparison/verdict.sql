@@ -1,8 +1,8 @@
 -- One sentence: is a run better than its baseline on the same images, by how much, and is that established.
 -- Grain: one row.
 -- Parameters: rel, baseline (names, which the sentence shows), level := 0.95
--- Edges: established when exact McNemar p <= 1 - level and the interval excludes 0; else the interval is widened to 0.
--- Source: macro mcnemar; its exact test keeps the error rate at every n, its interval alone does not.
+-- Edges: established when exact McNemar p <= 1 - level and the interval of mcnemar excludes 0.
+-- Source: macro mcnemar
 create or replace macro verdict(rel, baseline, level := 0.95) as table
 with _tests as (
     select
@@ -11,25 +11,13 @@ with _tests as (
     from mcnemar(rel, baseline, level)
 ),
 
--- The interval alone is wrong too often for small counts, so it includes 0 unless the exact test agrees.
-_bounds as (
-    select
-        n,
-        diff,
-        case when ci_low > 0 and not established then 0e0 else ci_low end as ci_low,
-        case when ci_high < 0 and not established then 0e0 else ci_high end as ci_high,
-        p_exact,
-        established,
-    from _tests
-),
-
 _digits as (
     select
         *,
         case when established then least(abs(ci_low), abs(ci_high)) else 1 end as gap,
         -- Enough decimals that neither the interval nor, if established, its distance from 0 is rounded to zero.
         least(6, greatest(1, -floor(log10(nullif(100 * least(gap, (ci_high - ci_low) / 2), 0)))))::integer as digits,
-    from _bounds
+    from _tests
 ),
 
 _texts as (
