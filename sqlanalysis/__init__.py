@@ -101,8 +101,8 @@ if TYPE_CHECKING:
     from .errors import MissingExtraError as MissingExtraError
     from .errors import NotFoundError as NotFoundError
     from .errors import QueryError as QueryError
-    from .errors import SQLAnalysisError as SQLAnalysisError
     from .errors import SchemaError as SchemaError
+    from .errors import SQLAnalysisError as SQLAnalysisError
     from .evaluation.checks import Checked as Checked
     from .evaluation.checks import check as check
     from .evaluation.comparison import Comparison as Comparison
