@@ -40,6 +40,30 @@ from read_parquet(
 );
 
 
+-- name: measure_parquet_source
+-- Bytes of text, and about those of lists of numbers, in columns of Parquet files.
+select
+    coalesce(sum(
+        0
+        {% for name in texts %}
+        + coalesce(strlen({{ ident(name) }}), 0)
+        {% endfor %}
+        {% for name in blobs %}
+        + coalesce(octet_length({{ ident(name) }}), 0)
+        {% endfor %}
+        {% for name in nested %}
+        + coalesce(strlen({{ ident(name) }}::varchar), 0)
+        {% endfor %}
+        {% for name in lists %}
+        + 8 * coalesce(len({{ ident(name) }}), 0)
+        {% endfor %}
+    ), 0)::bigint as n_bytes
+from read_parquet(
+    [{% for file in files %}{{ literal(file) }}{{ ', ' if not loop.last }}{% endfor %}],
+    union_by_name = true
+);
+
+
 -- name: count_parquet_rows
 -- How many rows Parquet files say that they have, from their footers alone.
 select coalesce(sum(num_rows), 0)::bigint as n

@@ -154,7 +154,9 @@ def attempt(work: Callable[[], Found], plain: str) -> Found:
     Raises:
         ImageError: what the last try said, in words that hold no secret.
     """
-    for number in range(1, TRIES + 1):
+    number = 0
+    while True:
+        number += 1
         try:
             return work()
         except SQLAnalysisError:
@@ -167,7 +169,6 @@ def attempt(work: Callable[[], Found], plain: str) -> Found:
                 tried = "" if final else f", {TRIES} tries"
                 raise ImageError(f"{plain}: {_words(error)}{tried}") from None
             time.sleep(PAUSE * 2 ** (number - 1))
-    raise AssertionError("unreachable")
 
 
 def in_time(work: Callable[[list[Any]], Any], seconds: float) -> list[Any]:

@@ -129,6 +129,7 @@ def add_images(
     space = open_space(con, name, found, ordered=classes is not None or not found.keys)
     counts: Counter[str] = Counter()
     last_id = fetch(con, "read_last_image")[0][0]
+    first_error: str | None = None
     inspect = partial(_inspect, store_bytes=store_bytes, scale_16bit=scale_16bit)
     with ThreadPoolExecutor() as pool, progress.track(f"adding {name}", found.total, enabled=show_progress) as advance:
         for block, n_repeated in _blocks(found.entries, inspect, pool):
@@ -140,9 +141,14 @@ def add_images(
                 if space.names:
                     execute(con, "update_dataset_space", [space.name, name])
                 counts += _write(con, name, table, last_id)
+            first_error = first_error or next(
+                (f"{one.uri}: {e}" for one, e in block if isinstance(e, ImageError)), None
+            )
             counts["n_deep"] += sum(isinstance(one, decode.Facts) and one.bits > 8 for _, one in block)
             counts["n_unchanged"] += n_repeated
             advance(len(block) + n_repeated)
+    if counts["n_errors"] and not any(counts[done] for done in ("n_added", "n_changed", "n_unchanged", "n_moved")):
+        found.notes.insert(0, f"no image could be read; the first is {first_error}")
     splits = {where or "none": n for where, n in fetch(con, "count_splits", [name])}
     notes = _notes(found, space, counts, scaled=scale_16bit)
     talk.say(notes)

@@ -307,6 +307,38 @@ def test_unreadable_files_are_rows_until_they_can_be_read(
     assert con.sql("select count(*) from errors").fetchall() == [(2,)]
 
 
+def test_what_is_left_out_is_counted_and_said(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = shutil.copytree(photos, tmp_path / "pets")
+    (root / "cat" / "notes.txt").write_text("no image")
+    (root / "Thumbs.db").write_text("junk")
+    done = add_images(con, root)
+    assert (counts(done), done.n_labeled, done.n_classes, done.splits) == ((18, 0, 0, 0), 18, 3, {"none": 18})
+    assert "*.txt (1)" in " ".join(done.notes)
+    assert [record.message for record in caplog.records if record.name == "sqlanalysis"] == list(done.notes)
+    (tmp_path / "clip.mp4").write_bytes(b"\0" * 64)
+    with pytest.raises(SchemaError, match=r"clip\.mp4"):
+        add_images(con, tmp_path / "clip.mp4")
+
+
+def test_moved_images_are_found_again_and_twins_are_not(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path
+) -> None:
+    root = shutil.copytree(photos, tmp_path / "a" / "pets")
+    shutil.copy(root / "cat" / "0.jpg", root / "cat" / "twin.jpg")
+    add_images(con, root)
+    before = con.sql("select image_id, parse_path(uri)[-2:] from images order by image_id").fetchall()
+    (tmp_path / "b").mkdir()
+    shutil.move(root, tmp_path / "b" / "pets")
+    done = add_images(con, tmp_path / "b" / "pets")
+    assert (counts(done), done.n_moved) == ((0, 0, 19, 0), 19)
+    assert con.sql("select image_id, parse_path(uri)[-2:] from images order by image_id").fetchall() == before
+    shutil.copytree(tmp_path / "b" / "pets", tmp_path / "c" / "pets")  # a copy has not moved
+    done = add_images(con, tmp_path / "c" / "pets", dataset="pets")
+    assert (counts(done), done.n_moved) == ((19, 0, 0, 0), 0)
+
+
 def test_secrets_in_addresses_are_not_stored(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path\nhttps://user:hunter2@host/x.jpg?X-Amz-Signature=hunter2\n")
     assert counts(add_images(con, tmp_path / "list.csv")) == (0, 0, 0, 1)

@@ -91,9 +91,8 @@ def _labels(table: Table, column: str | None) -> list[str | int | None]:
         indices = as_indices([label if isinstance(label, str) else None for label in labels])
         if indices is not None:
             return list(indices)
-        # Beside names, too, -1 is what tools write for no label.
-        return [None if label == "-1" else label for label in labels]
-    return labels
+    # Beside names, too, -1 is what tools write for no label.
+    return [None if label == "-1" else label for label in labels]
 
 
 def _feature(label: str | int | None, names: Sequence[str], column: str) -> str | None:

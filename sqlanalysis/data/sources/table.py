@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +38,8 @@ FORMATS = {
 MAX_DEPTH = 64
 MAX_ROWS = 50_000_000
 MAX_BYTES = 4 * 1024**3  # of a JSON or CSV file
+# A table that grows more than this, and to more than this, is made to fill memory.
+MAX_RATIO, MAX_GROWN = 200, 256 * 1024**2
 _MEMORY_LIMIT = "2GB"
 
 
@@ -126,6 +128,7 @@ def _reading(origin: str, reader: str) -> Iterator[duckdb.DuckDBPyConnection]:
         "python_enable_replacements": False,
     }
     with duckdb.connect(config=config) as con:
+        con.execute(templates.render("settings"))  # the progress bar is no setting of `config`
         try:
             yield con
         except duckdb.Error as error:
@@ -244,7 +247,29 @@ def _read_parquet(con: duckdb.DuckDBPyConnection, files: Sequence[Path], columns
     n_rows = con.sql(templates.render("count_parquet_rows", files=[str(file) for file in files])).fetchall()[0][0]
     if n_rows > MAX_ROWS:
         raise SchemaError(f"{files[0]} has {n_rows:,} rows, more than {MAX_ROWS:,}; add it in parts")
-    return con.sql(sql).to_arrow_table()
+    rows = con.sql(sql)
+    _check_growth(con, files, {name: str(dtype) for name, dtype in zip(rows.columns, rows.types, strict=True)})
+    return rows.to_arrow_table()
+
+
+def _check_growth(con: duckdb.DuckDBPyConnection, files: Sequence[Path], types: Mapping[str, str]) -> None:
+    """Refuse files of a few kB that repeat one value until it fills the memory.
+
+    Raises:
+        SchemaError: text or lists are far larger than the files.
+    """
+    texts = [name for name, dtype in types.items() if dtype == "VARCHAR"]
+    blobs = [name for name, dtype in types.items() if dtype == "BLOB"]
+    nested = [
+        name for name, dtype in types.items() if ("VARCHAR" in dtype or "BLOB" in dtype) and name not in texts + blobs
+    ]
+    lists = [name for name, dtype in types.items() if dtype.endswith("[]") and name not in nested]
+    names = {"texts": texts, "blobs": blobs, "nested": nested, "lists": lists}
+    sql = templates.render("measure_parquet_source", files=[str(file) for file in files], **names)
+    n_bytes = con.sql(sql).fetchall()[0][0]
+    size = sum(file.stat().st_size for file in files)
+    if n_bytes > MAX_GROWN and n_bytes > MAX_RATIO * size:
+        raise SchemaError(f"{files[0]} has {size:,} bytes, and {n_bytes:,} bytes of text and lists in it: not read")
 
 
 def feature_names(file: Path) -> dict[str, list[str]]:
