@@ -15,7 +15,8 @@ from sqlanalysis import cli, errors
 
 PACKAGE = Path(sqlanalysis.__file__).parent
 MODULES = sorted(PACKAGE.glob("**/*.py"))
-BUILTIN = {"AttributeError", "KeyboardInterrupt"}
+# ConnectionError never leaves its module: a transfer that ends early is tried again, then an ImageError.
+BUILTIN = {"AttributeError", "ConnectionError", "KeyboardInterrupt"}
 MAKE_ERRORS = {"_refusal", "_explain", "_no_number", "remote.refuse"}
 
 
