@@ -19,6 +19,7 @@ _HOME = {
     "Derived": "runs.derived",
     "DryRun": "runs.predict",
     "Expectation": "evaluation.junit",
+    "Exported": "runs.export",
     "FoundNeighbors": "embeddings.neighbors",
     "ImageError": "errors",
     "InferenceError": "errors",
@@ -45,6 +46,7 @@ _HOME = {
     "defer": "runs.deferred",
     "drop_run": "runs.run",
     "ensemble": "runs.derived",
+    "export": "runs.export",
     "find_neighbors": "embeddings.neighbors",
     "list_metrics": "evaluation.metrics",
     "load_model": "models.model",
@@ -124,6 +126,8 @@ if TYPE_CHECKING:
     from .runs.derived import Derived as Derived
     from .runs.derived import ensemble as ensemble
     from .runs.derived import temperature_scale as temperature_scale
+    from .runs.export import Exported as Exported
+    from .runs.export import export as export
     from .runs.imported import AddedPredictions as AddedPredictions
     from .runs.imported import add_predictions as add_predictions
     from .runs.predict import DryRun as DryRun

@@ -9,6 +9,7 @@ import contextlib
 import csv
 import io
 import json
+import logging
 import os
 import re
 import shlex
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from .core import talk
 from .core.text import csv_cell, for_terminal
 from .db import connection, statements, templates
 from .errors import NotFoundError, SQLAnalysisError
@@ -42,6 +44,7 @@ app = typer.Typer(
 
 DEMO_MODELS = ("digits_cnn", "digits_mlp")
 _patience = {"seconds": 0.0}  # of --wait
+_talk = {"quiet": False}  # of --quiet
 SHOWN_ROWS = 20  # of each table of a comparison on a screen
 
 
@@ -70,7 +73,21 @@ class Dtype(StrEnum):
     fp16 = "fp16"
 
 
+class Outputs(StrEnum):
+    """What the values of each class are."""
+
+    auto = "auto"
+    logits = "logits"
+    probs = "probs"
+    log_probs = "log_probs"
+    percent = "percent"
+    sigmoid = "sigmoid"
+
+
 Database = Annotated[Path, typer.Argument(metavar="DB", help="The evaluation file.")]
+Columns = Annotated[
+    list[str] | None, typer.Option(metavar="ROLE=COLUMN", help="Which column is what, such as label=species; repeat.")
+]
 OutputFormat = Annotated[Format, typer.Option("--format", help="How to print the rows.")]
 Weights = Annotated[str, typer.Option(help='"DEFAULT", another enum name, a local file, or "random".')]
 Layer = Annotated[str | None, typer.Option(help="Layer whose pooled output is kept as activation.")]
@@ -89,7 +106,7 @@ def main() -> None:
     except SQLAnalysisError as error:
         if debug:
             raise
-        _say(f"error: {' '.join(str(error).split())}")
+        _say(f"error: {' '.join(str(error).split())}", always=True)
         sys.exit(1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -97,12 +114,13 @@ def main() -> None:
     except OSError as error:
         if debug:
             raise
-        _say(f"error: {error.filename or 'system'}: {error.strerror or error}")
+        _say(f"error: {error.filename or 'system'}: {error.strerror or error}", always=True)
         sys.exit(1)
 
 
-def _say(text: str) -> None:
-    print(for_terminal(text), file=sys.stderr)  # noqa: T201
+def _say(text: str, *, always: bool = False) -> None:
+    if always or not _talk["quiet"]:
+        print(for_terminal(text), file=sys.stderr)  # noqa: T201
 
 
 def _out(text: str) -> None:
@@ -123,8 +141,13 @@ def _root(
         bool, typer.Option("--version", help="Print the version and stop.", callback=_version, is_eager=True)
     ] = False,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for a file that another process holds.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")] = False,
 ) -> None:
     _patience["seconds"] = wait
+    _talk["quiet"] = quiet
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: _say(record.getMessage())  # type: ignore[method-assign]
+    talk.logger.handlers, talk.logger.propagate = [handler], False
 
 
 def _open(db: Path, **how: bool) -> duckdb.DuckDBPyConnection:
@@ -142,25 +165,38 @@ def init(db: Database) -> None:
 @app.command()
 def add_images(
     db: Database,
-    source: Annotated[str, typer.Argument(help="Folder, glob, image, or manifest (CSV, Parquet, JSON lines).")],
+    source: Annotated[str, typer.Argument(help="Folder, glob, image, table, archive, or address.")],
     dataset: Annotated[str | None, typer.Option(help="Name of the data set; default that of the source.")] = None,
     split: Annotated[str | None, typer.Option(help="Split of images whose source names none.")] = None,
     store_bytes: Annotated[bool, typer.Option("--store-bytes", help="Keep the bytes in the file.")] = False,
-    path: Annotated[str | None, typer.Option(help="Column of the manifest that holds the paths.")] = None,
-    label: Annotated[str | None, typer.Option(help="Column of the manifest that holds the labels.")] = None,
+    columns: Columns = None,
     classes: Annotated[str | None, typer.Option(help='Class names: a file, or "imagenet1k".')] = None,
+    scale_16bit: Annotated[
+        bool, typer.Option("--scale-16bit", help="Store 16-bit gray pictures as 8-bit ones.")
+    ] = False,
 ) -> None:
     """Add images by reference, or with their bytes; adding a source again adds nothing."""
     from .data.images import add_images
 
     with _open(db) as con:
         done = add_images(
-            con, source, dataset=dataset, split=split, store_bytes=store_bytes, path=path, label=label, classes=classes
+            con,
+            source,
+            dataset=dataset,
+            split=split,
+            store_bytes=store_bytes,
+            columns=_pairs(columns),
+            classes=classes,
+            scale_16bit=scale_16bit,
         )
     _say(
         f"{done.dataset}: {done.n_added} added, {done.n_changed} changed, {done.n_unchanged} unchanged, "
-        f"{done.n_errors} errors"
+        f"{done.n_errors} errors; {done.n_labeled} labeled, {done.n_classes} classes"
     )
+    if done.columns:
+        _say(f"columns: {', '.join(f'{role} = {column}' for role, column in done.columns.items())}")
+    if len(done.splits) > 1:
+        _say(f"splits: {', '.join(f'{name} {n}' for name, n in done.splits.items())}")
     if done.n_errors:
         _say(f'see them: sqlanalysis query {db} "from errors where run is null"')
 
@@ -168,15 +204,17 @@ def add_images(
 @app.command()
 def add_predictions(
     db: Database,
-    source: Annotated[str, typer.Argument(help="CSV or Parquet with image_id or path, and pred, or probs.")],
+    source: Annotated[str, typer.Argument(help="A table with a path or image_id, and pred, probs or logits.")],
     run: Annotated[str, typer.Option(help="Name of the new run.")],
     dataset: Annotated[str | None, typer.Option(help="Data set; default the only one.")] = None,
+    columns: Columns = None,
+    outputs: Annotated[Outputs, typer.Option(help="What the values of each class are.")] = Outputs.auto,
 ) -> None:
     """Add a run that something else predicted."""
     from .runs.imported import add_predictions
 
     with _open(db, create=False) as con:
-        done = add_predictions(con, source, run, dataset=dataset)
+        done = add_predictions(con, source, run, dataset=dataset, columns=_pairs(columns), outputs=outputs.value)
     _say(f"{run}: {done.n_ok} predictions, {done.n_errors} rows without an image or a class")
 
 
@@ -192,6 +230,7 @@ def predict(
     class_map: Annotated[Path | None, typer.Option(help="CSV with columns from_class,to_class.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Data set; default the only one.")] = None,
     where: Annotated[str | None, typer.Option(help="SQL condition over `images`.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only images of this split.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images per forward pass.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
     dtype: Annotated[Dtype, typer.Option(help="fp16 on CUDA only.")] = Dtype.fp32,
@@ -202,11 +241,12 @@ def predict(
     trust_pickle: Annotated[bool, typer.Option("--trust-pickle", help="Let the weights file run code.")] = False,
 ) -> None:
     """Run a model over the images, in committed blocks; after an interrupt the same command resumes."""
-    what: dict[str, Any] = {"dataset": dataset, "where": where, "policy": policy.value, "class_map": class_map}
+    what: dict[str, Any] = {"dataset": dataset, "where": where, "split": split}
+    what |= {"policy": policy.value, "class_map": class_map}
     how: dict[str, Any] = {"batch_size": batch_size, "device": device, "dtype": dtype.value, "overwrite": overwrite}
     _say(f"predicting with {model}")
     with _open(db, create=False) as con:
-        _check_before_torch(con, run, dataset, where, class_map, weights)
+        _check_before_torch(con, run, dataset, where, split, class_map, weights)
         loaded = _load_model(model, weights, layer, classes, trust_pickle)
         from .runs.predict import predict
 
@@ -232,6 +272,7 @@ def _check_before_torch(
     run: str | None,
     dataset: str | None,
     where: str | None,
+    split: str | None,
     class_map: Path | None,
     weights: str,
 ) -> None:
@@ -240,7 +281,7 @@ def _check_before_torch(
     from .runs import job
     from .runs.run import check_name, known
 
-    job.select(con, resolve_dataset(con, dataset)[0], where)
+    job.select(con, resolve_dataset(con, dataset)[0], where, split)
     if run is not None and run not in known(con):
         check_name(con, run)
     for file in (class_map, Path(weights) if Path(weights).suffix else None):
@@ -397,18 +438,50 @@ def drop_run(db: Database, run: Annotated[str, typer.Argument(help="The run to d
 
 
 @app.command()
+def export(
+    db: Database,
+    run: Annotated[str, typer.Argument(help="The run to take out.")],
+    path: Annotated[Path, typer.Argument(help="Where to; the ending chooses the format.")],
+    to: Annotated[
+        str | None, typer.Option(help="parquet, csv, hf, fiftyone, atlas or model-index; default by the ending.")
+    ] = None,
+    images: Annotated[str, typer.Option(help="path, bytes or none.")] = "path",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+) -> None:
+    """Write a run for other tools: Parquet, CSV, Hugging Face, FiftyOne, Embedding Atlas, a model card."""
+    from .runs.export import export
+
+    with _open(db, read_only=True) as con:
+        done = export(con, run, path, to, images=images, overwrite=overwrite)
+    _say(f"{done.path} is written: {done.n_images} images as {done.to}")
+
+
+@app.command()
 def metric(
     db: Database,
     name: Annotated[str, typer.Argument(help="A metric of `list-metrics`.")],
     relation: Annotated[str, typer.Argument(help="A run, view, table or Parquet file.")],
     values: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as level=0.9.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only rows whose column `split` says so.")] = None,
     output: OutputFormat = Format.table,
 ) -> None:
     """Compute one metric over one relation."""
-    from .evaluation.metrics import metric
+    from .evaluation.metrics import metric, of_split
 
     with _open(db, read_only=True) as con:
-        _show(metric(con, name, relation, **dict(map(_key_value, values or []))), output)
+        rows = relation if split is None else of_split(con, relation, split)
+        _show(metric(con, name, rows, **dict(map(_key_value, values or []))), output)
+
+
+def _pairs(texts: list[str] | None) -> dict[str, str] | None:
+    """`--columns label=species` as a mapping."""
+    pairs = {}
+    for text in texts or []:
+        role, _, column = text.partition("=")
+        if not role or not column:
+            raise typer.BadParameter(f"{text!r} is not ROLE=COLUMN, such as label=species", param_hint="--columns")
+        pairs[role] = column
+    return pairs or None
 
 
 def _key_value(text: str) -> tuple[str, Any]:

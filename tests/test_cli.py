@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,28 @@ def test_predict_again_resumes(file: Path, weights: Path, classes: Path) -> None
         "predict", file, "squeezenet1_1", "--weights", weights, "--classes", classes, "--run", "squeeze", code=1
     )
     assert "run 'squeeze' exists and differs: layer features → None" in other.stderr
+
+
+def test_one_split(tmp_path: Path, photos: Path, weights: Path, classes: Path) -> None:
+    path = tmp_path / "pets.duckdb"
+    for split, name in (("train", "cat"), ("train", "dog"), ("val", "owl")):
+        shutil.copytree(photos / name, tmp_path / "pets" / split / name)
+    assert "splits: train 12, val 6" in run("add-images", path, tmp_path / "pets").stderr
+    net = ["squeezenet1_1", "--weights", weights, "--classes", classes]
+    pooled = run("predict", path, *net, "--run", "pooled")
+    assert "images of 2 splits are counted together: train (12), val (6)" in pooled.stderr
+    one = run("predict", path, *net, "--run", "one", "--split", "val")
+    assert "one: 6 images = 6 ok" in one.stderr
+    assert "counted together" not in one.stderr
+    assert "has no split 'test'" in run("predict", path, *net, "--split", "test", code=1).stderr
+    of_val = run("metric", path, "accuracy", "pooled", "--split", "val", "--format", "csv").stdout
+    assert of_val == run("metric", path, "accuracy", "one", "--format", "csv").stdout
+    assert (
+        "no row of split 'vall'; did you mean val"
+        in run("metric", path, "accuracy", "pooled", "--split=vall", code=1).stderr
+    )
+    assert "no column 'split'" in run("metric", path, "accuracy", "classes", "--split", "val", code=1).stderr
+    assert "no relation 'bth'" in run("metric", path, "accuracy", "bth", "--split", "val", code=1).stderr
 
 
 def test_metric_and_formats(file: Path) -> None:

@@ -105,6 +105,8 @@ select
     count(*) - count(distinct sha256) as n_duplicates,
     count(*) filter (where isfinite(x) and isfinite(y)) as n_placed,
     string_agg(distinct split, ', ' order by split) as splits,
+    count(*) - count(split) as n_no_split,
+    count(distinct split) + (n_no_split > 0)::integer as n_splits,
     avg(confidence) as mean_confidence,
 from {{ ident(run) }};
 

@@ -51,6 +51,20 @@ select
 from _shown;
 
 
+-- name: relation_splits
+-- Splits of the rows of a relation.
+select distinct split::varchar as split
+from query_table(?)
+where split is not null
+order by split;
+
+
+-- name: relation_of_split
+-- The rows of one split of a relation.
+from query_table(?)
+where split = ?;
+
+
 -- name: relation_columns
 -- The columns of a relation that a metric can read, or of a list of them, and no rows.
 from query_table(?)

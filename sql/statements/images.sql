@@ -7,6 +7,7 @@ with _compared as (
     select
         scanned.message is not null as is_error,
         images.uri is null as is_new,
+        scanned.label is not null or scanned.accepted is not null as is_labeled,
         (
             images.sha256 <> scanned.sha256
             or images.label is distinct from coalesce(scanned.label, images.label)
@@ -23,7 +24,77 @@ select
     count(*) filter (where not is_error and not is_new and differs) as n_changed,
     count(*) filter (where not is_error and not is_new and not differs) as n_unchanged,
     count(*) filter (where is_error) as n_errors,
+    count(*) filter (where not is_error and is_labeled) as n_labeled,
 from _compared;
+
+
+-- name: read_last_image
+-- The largest image_id; images of a scan come after it.
+select coalesce(max(image_id), 0) as image_id
+from images;
+
+
+-- name: list_moved
+-- Known images that a scan found under another path: same bytes, and the old path ends with the same relative path.
+-- Values: the data set, and the last image_id before this scan: what the scan itself added has not moved.
+with _new as (
+    select
+        scanned.uri,
+        scanned.sha256,
+        scanned.relative,
+        parse_filename(scanned.relative) as file,
+    from scanned
+    cross join (select ? as dataset) as parameters
+    left join images on scanned.uri = images.uri and parameters.dataset = images.dataset
+    where scanned.message is null
+        and scanned.relative is not null
+        and images.uri is null
+),
+
+-- Names of files join, too: many images can have the same bytes.
+_known as (
+    select
+        image_id,
+        uri,
+        sha256,
+        replace(uri, '\', '/') as slashed,
+        parse_filename(slashed) as file,
+    from images
+    where dataset = ?
+        and image_id <= ?
+        and sha256 in (select _new.sha256 from _new)
+)
+
+select
+    _known.image_id,
+    _known.uri as old_uri,
+    _new.uri as new_uri,
+from _new
+inner join _known
+    on _new.sha256 = _known.sha256
+    and _new.file = _known.file
+    and ends_with(_known.slashed, '/' || _new.relative)
+qualify count(*) over (partition by _new.uri) = 1
+    and count(*) over (partition by _known.image_id) = 1;
+
+
+-- name: update_moved
+-- Point images to where they lie now (relation moved).
+update images
+set uri = moved.uri
+from moved
+where images.image_id = moved.image_id;
+
+
+-- name: count_splits
+-- Images of a data set by split.
+select
+    split,
+    count(*) as n,
+from images
+where dataset = ?
+group by split
+order by split nulls last;
 
 
 -- name: insert_images
@@ -102,14 +173,15 @@ where images.dataset = ?
 
 
 -- name: delete_stale_bytes
--- Delete the stored bytes of images that were scanned again with their bytes.
+-- Delete the stored bytes of images that were scanned with other bytes, or with bytes to store.
 delete from image_bytes
 where image_id in (
     select images.image_id
     from scanned
     inner join images on scanned.uri = images.uri
     where images.dataset = ?
-        and scanned.bytes is not null
+        and scanned.message is null
+        and (scanned.bytes is not null or images.sha256 <> scanned.sha256)
 );
 
 

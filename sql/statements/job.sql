@@ -23,6 +23,17 @@ select count(*) as n
 from _selected;
 
 
+-- name: count_selected_splits
+-- Selected images by split.
+select
+    images.split,
+    count(*) as n,
+from _selected
+inner join images on _selected.image_id = images.image_id
+group by images.split
+order by images.split nulls last;
+
+
 -- name: create_pending
 -- Selected images without an output or error of the run; an image whose bytes changed since is pending again.
 create or replace temp table _pending as

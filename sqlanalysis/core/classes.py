@@ -10,8 +10,9 @@ import csv
 import functools
 import io
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,7 @@ class Classes:
     named: bool = True  # False: the names are only the numbers 0, 1, 2, …
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(unicodedata.normalize("NFC", name) for name in self.names))
         if len(set(self.names)) < len(self.names):
             repeated = sorted(name for name, count in Counter(self.names).items() if count > 1)
             raise SchemaError(f"class names must differ, these repeat: {', '.join(repeated[:5])}")
@@ -185,6 +187,7 @@ class Space:
 
     def _add(self, name: str, wnid: str | None = None) -> int:
         """The class of that name or WordNet id, a new one when there is none."""
+        name = unicodedata.normalize("NFC", name)
         found = self._index.get(name, self._index.get(wnid or name))
         if found is not None:
             return found
@@ -241,6 +244,14 @@ class Space:
         for number in range(n, label + 1):
             self._add(str(number))
         return label
+
+
+def near_twins(names: Iterable[str]) -> list[list[str]]:
+    """Groups of different names that are equal but for case, blanks, `_`, `-` and Unicode form."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(_plain(unicodedata.normalize("NFKC", name)), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
 
 
 def _some(names: Sequence[str]) -> str:

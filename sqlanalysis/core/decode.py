@@ -9,45 +9,52 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
-import stat
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageError
 from .faults import point
+from .reading import MAX_BYTES as MAX_BYTES
+from .reading import cap
+from .reading import read as read
 
 if TYPE_CHECKING:
     from PIL import Image
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
+    *(".pbm", ".pgm", ".ppm", ".pnm", ".avif"),
+)
+# How files of these formats begin, for files whose name says nothing.
+_MAGIC = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP|GIF8[79]a|BM....\0\0\0\0|II\*\0|MM\0\*|II\+\0|MM\0\+|P[1-6]\s+[0-9#]|....ftypavi[fs]",
+    re.DOTALL,
+)
+MAGIC_BYTES = 12
 
 
-def _cap(name: str, default: int) -> int:
-    """A limit, which an environment variable may change for every verb alike."""
-    text = os.environ.get(f"SQLANALYSIS_MAX_{name}", str(default))
-    if not text.isdecimal() or int(text) < 1:
-        raise ImageError(f"SQLANALYSIS_MAX_{name} is a whole number of at least 1, not {text!r}")
-    return int(text)
-
-
-MAX_PIXELS = _cap("PIXELS", 50_000_000)
-MAX_BYTES = _cap("BYTES", 256 * 1024 * 1024)
-MAX_SECONDS = _cap("SECONDS", 60)  # from bytes to a tensor, in inference
+MAX_PIXELS = cap("PIXELS", 50_000_000)
+MAX_SECONDS = cap("SECONDS", 60)  # from bytes to a tensor, in inference
 TOO_SLOW = f"no tensor after {MAX_SECONDS} s; SQLANALYSIS_MAX_SECONDS allows more"
 STRIP_PIXELS = 2**20  # measured at once, so that a large image needs little memory beside its pixels
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of an image without its pixels."""
+    """What is known of an image without its pixels.
+
+    Attributes:
+        bits: of a channel: 8, or 16 or 32 in gray pictures that the reference loader clips to white.
+    """
 
     sha256: str
     n_bytes: int
     format: str
     width_px: int
     height_px: int
+    bits: int = 8
 
 
 @dataclass(frozen=True)
@@ -73,32 +80,6 @@ class Statistics:
     entropy: float
 
 
-def read(data: bytes | None, path: str | None) -> bytes:
-    """The encoded bytes: `data` when given, else the regular file at `path`.
-
-    Raises:
-        ImageError: no file, no regular file, more than 256 MB, or not readable.
-    """
-    if data is not None:
-        return data
-    if not path:
-        raise ImageError("neither bytes nor a path")
-    if "://" in path:
-        raise ImageError("images are read from files; download this address first")
-    point("read")
-    try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-        with open(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise ImageError(f"{path} is no regular file")
-            if status.st_size > MAX_BYTES:
-                raise ImageError(f"{path} has {status.st_size} bytes, more than {MAX_BYTES}")
-            return file.read()
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
-
-
 def _open(data: bytes) -> Image.Image:
     from PIL import Image
 
@@ -120,7 +101,45 @@ def inspect(data: bytes) -> Facts:
     """Format and size from the header, and the hash of the bytes; no pixel is decoded."""
     point("hash")
     image = _open(data)
-    return Facts(hashlib.sha256(data).hexdigest(), len(data), image.format or "", *image.size)
+    return Facts(hashlib.sha256(data).hexdigest(), len(data), image.format or "", *image.size, bits=_bits(image))
+
+
+def _bits(image: Image.Image) -> int:
+    """Bits of a gray value: Pillow's modes I;16… hold 16, I (of PPM, too, which it scales to 16) and F hold 32.
+
+    Colors of 16 bits are no matter: Pillow reads their upper byte.
+    """
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PPM", "PNG")):
+        return 16
+    return 32 if image.mode in ("I", "F") else 8
+
+
+def looks_like_image(head: bytes) -> bool:
+    """Whether the first `MAGIC_BYTES` bytes of a file are those of a format that is decoded."""
+    return _MAGIC.match(head) is not None
+
+
+def to_8_bits(data: bytes) -> bytes:
+    """PNG bytes of a 16-bit gray image scaled to 8 bits, value >> 8 as OpenCV and stb_image do; others as they are.
+
+    Raises:
+        ImageError: no image, a damaged one, or gray of 32 bits, whose range the file does not say.
+    """
+    from PIL import Image
+
+    image = _open(data)
+    bits = _bits(image)
+    if bits == 8:
+        return data
+    if bits == 32:
+        raise ImageError(f"gray of 32 bits ({image.format}, mode {image.mode}), of unknown range; scale it to 8 bits")
+    import numpy as np
+
+    try:
+        values = np.asarray(image.convert("I"))
+    except Exception as error:
+        raise ImageError(f"damaged {image.format}: {error}") from error
+    return encode(Image.fromarray((values >> 8).astype(np.uint8)))
 
 
 def decode(data: bytes) -> Image.Image:
@@ -197,6 +216,12 @@ def encode(pixels: Any) -> bytes:
         if str(dtype) != "uint8" or shape is None or not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))):
             raise ImageError(f"an image array is uint8 (H, W), (H, W, 3) or (H, W, 4), not {dtype} {shape}")
         pixels = Image.fromarray(pixels)
+    if pixels.mode in ("I", "F"):
+        raise ImageError(f"a picture of mode {pixels.mode} has 32 bits and no known range; scale it to 8 bits (mode L)")
     buffer = io.BytesIO()
-    pixels.save(buffer, "PNG")
+    try:
+        in_png = pixels.mode in ("1", "L", "LA", "P", "RGB", "RGBA") or pixels.mode.startswith("I;16")
+        (pixels if in_png else pixels.convert("RGB")).save(buffer, "PNG")
+    except Exception as error:
+        raise ImageError(f"damaged picture: {error}") from error
     return buffer.getvalue()

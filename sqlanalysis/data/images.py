@@ -1,26 +1,31 @@
-"""Images in: from folders, globs, manifests, Parquet, arrays, tables."""
+"""Images in: from folders, archives, tables, data sets and addresses; what came in is reported."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
-from ..core import decode, progress
-from ..core.classes import Space, load_classes
+from ..core import decode, progress, reading, talk
+from ..core.classes import MAX_NUMBERED, Classes, Space, load_classes, near_twins
 from ..core.results import Result
 from ..core.text import decodable
 from ..db.statements import execute, fetch, registered, transaction
-from ..errors import ImageError
-from . import sources
-from .label_spaces import open_space, save_space
-from .sources import Entry
+from ..errors import ImageError, SchemaError
+from . import columns as column_names
+from .label_spaces import open_space, read_classes, save_space, space_name
+from .sources import Entry, Source
+from .sources.manifest import ROLES
+from .sources.open import open_source
 
 BLOCK_IMAGES = 2048
 BLOCK_BYTES = 64 * 1024 * 1024
@@ -28,17 +33,33 @@ BLOCK_BYTES = 64 * 1024 * 1024
 
 @dataclass(frozen=True, repr=False)
 class AddedImages(Result):
-    """What `add_images` did: every entry of the source is counted once."""
+    """What `add_images` did: every entry of the source is counted once.
+
+    Attributes:
+        dataset: where the images went.
+        n_added: new images.
+        n_changed: known images with new bytes, label, split or meta.
+        n_unchanged: known images, and repeats within the source.
+        n_errors: entries that could not be read, now rows of `errors`.
+        n_moved: known images (same bytes, same relative path) that lie elsewhere now.
+        n_labeled: entries of the source with a label.
+        n_classes: classes of the data set.
+        columns: which column of a table was taken as what.
+        splits: images of the data set by split.
+        notes: what differs from the common case or could be wrong.
+    """
 
     dataset: str
     n_added: int = 0
     n_changed: int = 0
     n_unchanged: int = 0
     n_errors: int = 0
-
-    def __add__(self, other: tuple[int, int, int, int]) -> AddedImages:
-        old = (self.n_added, self.n_changed, self.n_unchanged, self.n_errors)
-        return AddedImages(self.dataset, *(a + b for a, b in zip(old, other, strict=True)))
+    n_moved: int = 0
+    n_labeled: int = 0
+    n_classes: int = 0
+    columns: dict[str, str] = field(default_factory=dict)
+    splits: dict[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def add_images(
@@ -50,57 +71,68 @@ def add_images(
     store_bytes: bool = False,
     path: str | None = None,
     label: str | None = None,
+    columns: Mapping[str, str] | None = None,
     classes: str | Path | Sequence[str] | None = None,
+    scale_16bit: bool = False,
     show_progress: bool = True,
 ) -> AddedImages:
     """Put images into `images`, by reference or with their bytes; reads each file once and decodes no pixel.
 
     Args:
         con: from `connect`.
-        source: a folder with one sub-folder per class (perhaps below `train/`, `val/`), a flat folder, a glob, one
-            file; a manifest with a path column: a CSV, TSV, Parquet or JSON lines file, a pandas frame, an Arrow table
-            or a DuckDB relation; a Parquet file whose `image` column is STRUCT(bytes, path); or a list of paths, PIL
-            images, uint8 arrays (H, W[, 3 or 4]), or pairs of one of these and a label, such as a torchvision data set.
+        source: a folder with one sub-folder per class (perhaps below `train/`, `val/`), a flat folder, or one with
+            `metadata.csv`, `.jsonl` or `.parquet`; a glob; one image; a table with a path column (CSV, TSV, JSON, JSON
+            lines, Parquet, shards of them, a pandas or polars frame, an Arrow table, a DuckDB relation), or with the
+            encoded bytes (Hugging Face's Parquet); a zip file, a tar file or WebDataset shards; COCO annotations; an
+            address (`s3://`, `https://`, …); a Hugging Face data set; a torchvision data set; or a list of paths, PIL
+            images, uint8 arrays (H, W[, 3 or 4]), or pairs of one of these and a label.
         dataset: name of the data set; default is the name of the source. A folder that is itself called `train`,
             `val` or `test` gives its parent's name and its own as the split.
         split: split of the images whose source names none.
         store_bytes: keep the encoded bytes in the file. Bytes of pictures without a file of their own are always kept.
-        path, label: columns of a manifest, when they have no usual name; upper and lower case do not matter. A column
-            `accepted` of lists, or of JSON text of lists, holds all the labels that are right for an image; where it is
-            empty none is, and the image counts neither as right nor as wrong. Other columns are kept in `meta`.
-            Relative paths start at the manifest's folder, or at the working directory.
+        path, label: short for `columns={"path": …, "label": …}`.
+        columns: columns of a table by role (path, label, label_name, split, accepted), where they have no usual name;
+            case and blanks do not matter. `accepted` holds lists, or JSON text of lists, of all the labels that are
+            right for an image; where it is empty none is. Other columns are kept in `meta`. Relative paths start at the
+            table's folder, or at the working directory.
         classes: class names in the order of this source's integer labels: a list, a file, or `"imagenet1k"`. Each
             source may have its own order: classes are identified by name. Names given later replace mere numbers.
+        scale_16bit: store 16-bit gray pictures as 8-bit ones (value >> 8). By default they stay as they are, and models
+            see what torchvision's loader gives: everything above 255 is white. Pictures of 12 bits in 16 become dark.
         show_progress: draw a progress bar on a terminal.
 
-    Folders called train, training, val, valid, validation, test or testing are splits when no other folder stands
-    beside them, or when one of them holds class folders with images; the others and images beside them are then
-    ignored. Otherwise every folder is a class, even without an image. Dot-folders, and links back to a folder they are
-    in, are skipped.
-
     Labels are text, or whole numbers from 0; NULL, NaN, empty text and, where the source names its classes, -1 mean
-    unlabeled.
+    unlabeled. Whole numbers among which 0 does not occur are names, unless the classes are known: then numbers from 1
+    are refused, since they could be indices counted from 1.
 
     Returns:
-        Counts of added, changed (new bytes, labels, split or meta under a known uri), unchanged and unreadable entries.
-        Adding a source again adds nothing. A path that stands in the source again counts as unchanged, or, with another
-        label, split or meta, as an error. Unreadable files and such repeats become rows of `errors` (run NULL), and
-        leave it once the source is right.
+        Counts, the columns taken, images by split, and notes; the notes are also logged. Adding a source again adds
+        nothing. A path that stands in the source again counts as unchanged, or, with another label, split or meta, as
+        an error. Unreadable files and such repeats become rows of `errors` (run NULL), and leave it once the source is
+        right. Images that lie elsewhere now (same bytes, same relative path, and the old file is gone) are found again.
 
     Raises:
+        ArgumentError: not a source, or an unknown role in `columns`.
         NotFoundError: no such path, no image there, or it cannot be read.
-        SchemaError: a manifest without the named column; a label or class that does not fit the data set.
+        SchemaError: a table without the named column, a label or class that does not fit the data set, or labels that
+            can be read in two ways; the message gives both.
         ImageError: a picture from Python of the wrong type or shape.
     """
-    found = sources.open_source(source, path=path, label=label)
+    chosen = column_names.check_choice(columns, ROLES)
+    chosen |= {role: name for role, name in (("path", path), ("label", label)) if name is not None}
+    found = open_source(source, chosen)
     if classes is not None:
-        found = replace(found, classes=load_classes(classes))
+        found.classes = load_classes(classes)
     name = dataset or found.name
     split = split or (found.split if dataset is None else None)
+    _settle_numbers(found, read_classes(con, space_name(con, name)))
     space = open_space(con, name, found, ordered=classes is not None or not found.keys)
-    counts = AddedImages(name)
+    counts: Counter[str] = Counter()
+    last_id = fetch(con, "read_last_image")[0][0]
+    first_error: str | None = None
+    inspect = partial(_inspect, store_bytes=store_bytes, scale_16bit=scale_16bit)
     with ThreadPoolExecutor() as pool, progress.track(f"adding {name}", found.total, enabled=show_progress) as advance:
-        for block, n_repeated in _blocks(found.entries, store_bytes, pool):
+        for block, n_repeated in _blocks(found.entries, inspect, pool):
             table = _table(block, space, split)
             with transaction(con):
                 if not fetch(con, "read_dataset", [name]):
@@ -108,10 +140,90 @@ def add_images(
                 save_space(con, space)
                 if space.names:
                     execute(con, "update_dataset_space", [space.name, name])
-                counts += _write(con, name, table)
-            counts += (0, 0, n_repeated, 0)
+                counts += _write(con, name, table, last_id)
+            first_error = first_error or next(
+                (f"{one.uri}: {e}" for one, e in block if isinstance(e, ImageError)), None
+            )
+            counts["n_deep"] += sum(isinstance(one, decode.Facts) and one.bits > 8 for _, one in block)
+            counts["n_unchanged"] += n_repeated
             advance(len(block) + n_repeated)
-    return counts
+    if counts["n_errors"] and not any(counts[done] for done in ("n_added", "n_changed", "n_unchanged", "n_moved")):
+        found.notes.insert(0, f"no image could be read; the first is {first_error}")
+    splits = {where or "none": n for where, n in fetch(con, "count_splits", [name])}
+    notes = _notes(found, space, counts, scaled=scale_16bit)
+    talk.say(notes)
+    counts.pop("n_deep", None)
+    return AddedImages(
+        name, **counts, n_classes=len(space.names), columns=found.columns, splits=splits, notes=tuple(notes)
+    )
+
+
+def _settle_numbers(source: Source, known: Classes) -> None:
+    """Whether the whole numbers of a source are indices or names, before anything is written.
+
+    Raises:
+        SchemaError: they could be indices counted from 1; the message gives both readings.
+    """
+    numbers = [number for number in source.numbers if number >= 0]
+    if not numbers or numbers[0] == 0:
+        return
+    names = source.classes or (known if known.names else None)
+    # Numbers beyond the limit stay indices, which `Space` refuses: they are ids of images rather than names of classes.
+    if names is None or (source.classes is None and _are_numbers(known)):
+        if numbers[-1] < MAX_NUMBERED:
+            _take_as_names(source, numbers)
+    elif names.named and numbers[-1] == len(names):
+        raise SchemaError(
+            f"the labels are {_span(numbers)}, without 0, and there are {len(names)} classes: counted from 1 (then "
+            f"{numbers[-1]} is {names.names[-1]!r}), or 0-based indices (then {numbers[-1]} is no class)? subtract 1 "
+            "from them, or write the names of the classes"
+        )
+
+
+def _are_numbers(known: Classes) -> bool:
+    """Whether the names are whole numbers in order, as `_take_as_names` leaves them; text puts 10 before 2."""
+    if not known.named or not all(re.fullmatch("0|[1-9][0-9]*", name) for name in known.names):
+        return False
+    numbers = [int(name) for name in known.names]
+    return bool(numbers) and numbers == sorted(numbers)
+
+
+def _take_as_names(source: Source, numbers: Sequence[int]) -> None:
+    source.keys = tuple(map(str, numbers))
+    source.classes, source.numbers = Classes(source.keys), ()
+    n = f"{len(numbers)} class{'es' * (len(numbers) > 1)}"
+    source.notes.append(
+        f"labels are {_span(numbers)}, without 0: taken as the name{'s' * (len(numbers) > 1)} of {n}; if they are "
+        "indices, give classes= (--classes) the names from index 0 on"
+    )
+
+
+def _span(numbers: Sequence[int]) -> str:
+    return f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
+
+
+def _notes(source: Source, space: Space, counts: Mapping[str, int], *, scaled: bool) -> list[str]:
+    """What differs from the common case or could be wrong, most important first."""
+    notes = list(source.notes)
+    twins = near_twins(space.names)
+    if twins:
+        shown = "; ".join(" and ".join(map(repr, group)) for group in twins[:3])
+        more = f", and {len(twins) - 3} more" if len(twins) > 3 else ""
+        notes.append(f"classes that differ only by case, blanks or punctuation: {shown}{more}")
+    notes += [f"{n:,} image{'s' * (n > 1)} found {step}" for step, n in source.found_by.items()]
+    if source.left_out:
+        listed = ", ".join(f"{what} ({n:,})" for what, n in source.left_out.most_common(6))
+        notes.append(f"left out: {listed}{', …' if len(source.left_out) > 6 else ''}")
+    if counts["n_deep"]:
+        done = (
+            "scaled to 8 bits"
+            if scaled
+            else "clipped to white as torchvision's loader does; scale_16bit=True (--scale-16bit) scales them"
+        )
+        notes.append(f"{counts['n_deep']:,} images are 16-bit gray: {done}")
+    if counts.get("n_moved"):
+        notes.append(f"moved: {counts['n_moved']:,} images lie elsewhere now; their rows point there")
+    return notes
 
 
 _Inspected = tuple[Entry, decode.Facts | ImageError]
@@ -119,7 +231,7 @@ _Claim = tuple[str | int | None, str | None, tuple[str | int, ...] | None, int] 
 
 
 def _blocks(
-    entries: Iterable[Entry], store_bytes: bool, pool: ThreadPoolExecutor
+    entries: Iterable[Entry], inspect: Callable[[Entry], _Inspected], pool: ThreadPoolExecutor
 ) -> Iterator[tuple[list[_Inspected], int]]:
     """Entries with their facts, in blocks bounded by count and bytes, and how many repeat an earlier entry as it was.
 
@@ -129,7 +241,7 @@ def _blocks(
     block: list[_Inspected] = []
     held = n_repeated = 0
     stream = iter(entries)
-    while batch := list(itertools.islice(stream, 128)):
+    while batch := _take(stream):
         fresh = []
         for entry in batch:
             claim = (entry.label, entry.split, entry.accepted, hash(entry.meta))
@@ -140,7 +252,7 @@ def _blocks(
                 n_repeated += 1
             else:
                 block.append((replace(entry, data=None, label=None, accepted=None), _conflict(seen[entry.uri], claim)))
-        for entry, facts in pool.map(_inspect, fresh, itertools.repeat(store_bytes)):
+        for entry, facts in pool.map(inspect, fresh):
             block.append((entry, facts))
             held += len(entry.data or b"")
         if len(block) >= BLOCK_IMAGES or held >= BLOCK_BYTES:
@@ -150,18 +262,34 @@ def _blocks(
         yield block, n_repeated
 
 
+def _take(stream: Iterator[Entry]) -> list[Entry]:
+    """The next entries: at most 128, and about 64 MB of bytes that came with them."""
+    batch: list[Entry] = []
+    held = 0
+    for entry in itertools.islice(stream, 128):
+        batch.append(entry)
+        held += len(entry.data or b"")
+        if held >= BLOCK_BYTES:
+            break
+    return batch
+
+
 def _conflict(first: _Claim, later: _Claim) -> ImageError:
     both = zip(("label", "split", "accepted"), first, later, strict=False)
     texts = [f"{role} {a!r} and {b!r}" for role, a, b in both if a != b] or ["other columns that differ"]
     return ImageError(f"stands in the source twice, with {', '.join(texts)}; the first counts")
 
 
-def _inspect(entry: Entry, store_bytes: bool) -> _Inspected:
+def _inspect(entry: Entry, *, store_bytes: bool, scale_16bit: bool) -> _Inspected:
     if not entry.uri.isprintable() and (plain := decodable(entry.uri)) != entry.uri:
         return replace(entry, uri=plain, data=None), ImageError("the name is not UTF-8; rename the file or its folder")
     try:
         data = decode.read(entry.data, entry.uri)
-        return (replace(entry, data=data) if store_bytes else entry), decode.inspect(data)
+        facts = decode.inspect(data)
+        if scale_16bit and facts.bits > 8:
+            data = decode.to_8_bits(data)
+            return replace(entry, data=data), replace(decode.inspect(data), bits=facts.bits)
+        return (replace(entry, data=data) if store_bytes else entry), facts
     except ImageError as error:
         return replace(entry, data=None), error
 
@@ -172,6 +300,7 @@ def _table(block: list[_Inspected], space: Space, split: str | None) -> pa.Table
     columns = {
         "position": pa.array(range(len(block)), pa.int64()),
         "uri": pa.array([entry.uri for entry, _ in block], pa.string()),
+        "relative": pa.array([entry.relative for entry, _ in block], pa.string()),
         "split": pa.array([entry.split or split for entry, _ in block], pa.string()),
         "label": pa.array([space.resolve(entry.label) for entry, _ in block], pa.int32()),
         "accepted": pa.array([_resolve_all(entry.accepted, space) for entry, _ in block], pa.list_(pa.int32())),
@@ -193,11 +322,31 @@ def _resolve_all(accepted: tuple[str | int, ...] | None, space: Space) -> list[i
     return sorted(label for label in found if label is not None)
 
 
-def _write(con: duckdb.DuckDBPyConnection, dataset: str, table: pa.Table) -> tuple[int, int, int, int]:
+def _write(con: duckdb.DuckDBPyConnection, dataset: str, table: pa.Table, last_id: int) -> Counter[str]:
     with registered(con, "scanned", table):
-        added, changed, unchanged, unreadable = fetch(con, "count_scanned", [dataset])[0]
-        for name in ("delete_read_errors", "insert_read_errors", "update_images", "insert_images"):
+        n_moved = _follow_moved(con, dataset, last_id)
+        added, changed, unchanged, unreadable, labeled = fetch(con, "count_scanned", [dataset])[0]
+        # Bytes of an older version go before its hash does.
+        for name in ("delete_read_errors", "insert_read_errors", "delete_stale_bytes", "update_images"):
             execute(con, name, [dataset])
-        execute(con, "delete_stale_bytes", [dataset])
+        execute(con, "insert_images", [dataset])
         execute(con, "insert_image_bytes", [dataset])
-    return added, changed, unchanged, unreadable
+    return Counter(
+        n_added=added,
+        n_changed=changed,
+        n_unchanged=unchanged,
+        n_errors=unreadable,
+        n_labeled=labeled,
+        n_moved=n_moved,
+    )
+
+
+def _follow_moved(con: duckdb.DuckDBPyConnection, dataset: str, last_id: int) -> int:
+    """Point images known before to where they lie now: same bytes and relative path, and no file at the old place."""
+    candidates = fetch(con, "list_moved", [dataset, dataset, last_id])
+    gone = [(image_id, uri) for image_id, old, uri in candidates if not reading.exists(old)]
+    if gone:
+        ids, uris = zip(*gone, strict=True)
+        with registered(con, "moved", pa.table({"image_id": pa.array(ids, pa.int64()), "uri": pa.array(uris)})):
+            execute(con, "update_moved")
+    return len(gone)

@@ -53,15 +53,20 @@ def save_classes(con: duckdb.DuckDBPyConnection, label_space: str, classes: Clas
     execute(con, "insert_label_space", [label_space, len(classes)])
 
 
+def space_name(con: duckdb.DuckDBPyConnection, dataset: str) -> str:
+    """The name of the label space of a data set, which may not be there yet."""
+    row = fetch(con, "read_dataset", [dataset])
+    return (row[0][0] if row else None) or dataset
+
+
 def open_space(con: duckdb.DuckDBPyConnection, dataset: str, source: Source, *, ordered: bool) -> Space:
     """The label space of a data set with the classes of a source taken up; nothing is written yet."""
-    row = fetch(con, "read_dataset", [dataset])
-    name = (row[0][0] if row else None) or dataset
+    name = space_name(con, dataset)
     used_by = fetch(con, "read_label_space_user", [name])
     space = Space(name, read_classes(con, name), used_by[0][0] if used_by else None)
     if source.classes is not None:
         space.use(source.classes, source.keys, ordered=ordered)
-    for number in source.extremes:
+    for number in source.numbers:
         space.resolve(number)
     return space
 

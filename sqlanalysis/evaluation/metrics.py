@@ -70,6 +70,28 @@ def metric(
             raise _explain(con, name, source, error) from error
 
 
+def of_split(con: duckdb.DuckDBPyConnection, relation: str, split: str) -> duckdb.DuckDBPyRelation:
+    """The rows of a relation whose column `split` is this split, for `metric`.
+
+    Args:
+        con: from `connect`.
+        relation: name of a run, table or view, or a Parquet path.
+        split: such as "val".
+
+    Raises:
+        NotFoundError: no such relation, or no row of that split.
+        SchemaError: the relation has no column `split`.
+    """
+    try:
+        known = con.sql(templates.render("relation_splits"), params=[relation]).fetchall()
+    except duckdb.Error as error:
+        raise _explain(con, "--split", relation, error) from error
+    names = [name for (name,) in known]
+    if split not in names:
+        raise NotFoundError(f"{relation!r} has no row of split {split!r}{near_matches(split, names)}")
+    return con.sql(templates.render("relation_of_split"), params=[relation, split])
+
+
 def list_metrics(con: duckdb.DuckDBPyConnection | None = None) -> duckdb.DuckDBPyRelation:
     """List the metrics that `metric` can call.
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.classes import Classes, imagenet1k
+from ..core.text import one_line
 from ..errors import InferenceError, NotFoundError, near_matches
 from .transforms import Transform
 
@@ -85,6 +86,12 @@ def load_state(module: nn.Module, file: Path, trust_pickle: bool) -> None:
     for wrapper in _WRAPPERS:
         if isinstance(state.get(wrapper), dict):
             state = state[wrapper]
+    unnamed = next((key for key in state if not isinstance(key, str)), None)
+    if unnamed is not None:
+        raise InferenceError(
+            f"{file} does not hold a state dict: one of its keys is {one_line(unnamed, 40)}, not the name of a tensor; "
+            "save module.state_dict()"
+        )
     # `DataParallel` and `DistributedDataParallel` save every name with this prefix.
     state = {key.removeprefix("module."): value for key, value in state.items()}
     try:

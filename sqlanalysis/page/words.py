@@ -156,6 +156,12 @@ def warnings(lineage: Row, counts: Row, errors: list[Row], classes: list[Row], f
         sentences.append(
             f"Images that failed: {lineage['n_errors']:,}{some}; not counted in any figure, see the table `errors`."
         )
+    if counts["n_splits"] > 1:
+        named = ", ".join(filter(None, [counts["splits"], "no split" if counts["n_no_split"] else ""]))
+        sentences.append(
+            f"Images of {counts['n_splits']:,} splits are counted together ({named}): where the model has learned from "
+            "some of them, such as those of train, its figures are too high."
+        )
     n_labeled, n_outputs = counts["n_labeled"], counts["n_outputs"]
     numbers = {
         "Images with neither output nor error: {}; run predict again to add them.": lineage["n_images"]

@@ -16,7 +16,7 @@ import torch
 from duckdb.func import ARROW
 from torch import Tensor
 
-from ..core import arrow, progress
+from ..core import arrow, progress, talk
 from ..data.label_spaces import resolve_dataset
 from ..db import functions
 from ..db.statements import execute, fetch, is_read_only, transaction
@@ -151,6 +151,7 @@ def map_batches(
     outputs: Mapping[str, str] | None = None,
     dataset: str | None = None,
     where: str | None = None,
+    split: str | None = None,
     overwrite: bool = False,
     retry_errors: bool = False,
     strict: bool = False,
@@ -168,7 +169,7 @@ def map_batches(
         batch_size: images per call.
         outputs: name and SQL type of each output, such as {"pred": "INTEGER", "probs": "FLOAT[10]"}; by default learned
             from one extra call on the first batch. A single array becomes the column `output`.
-        dataset, where: which images, as in `predict`.
+        dataset, where, split: which images, as in `predict`.
         overwrite, retry_errors, strict: as in `predict`.
         show_progress: draw a progress bar on a terminal.
 
@@ -189,7 +190,8 @@ def map_batches(
     dataset, space = resolve_dataset(con, dataset)
     plain_inputs = [name for name in names if name not in known]
     deferred = {name: known[name] for name in names if name in known}
-    n_selected = job.select(con, dataset, where)
+    n_selected = job.select(con, dataset, where, split)
+    notes = job.pooled_splits(con)
     wanted = Run(
         run=run,
         dataset=dataset,
@@ -199,7 +201,7 @@ def map_batches(
         transform=_describe(function, list(deferred.values()), plain_inputs),
         batch_size=batch_size,
         packages=job.packages(),
-        selection=where,
+        selection=job.condition(where, split),
     )
     spec = Spec(wanted)
     runs.check_spec(con, spec, overwrite=overwrite)
@@ -211,6 +213,7 @@ def map_batches(
             done = job.perform(con, work, mapper)
         finally:
             mapper.close()
+    talk.say(notes)
     return Mapped(**vars(done))
 
 

@@ -2,151 +2,422 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
-from ..core.classes import Classes, misleading
+from ..core.classes import OUTSIDE, Classes, misleading
 from ..core.results import Result
-from ..data import sources
+from ..core.talk import say
+from ..core.text import one_line
+from ..data.columns import plain
 from ..data.label_spaces import read_classes, resolve_dataset
+from ..data.paths import describe_steps, match_paths
 from ..db.statements import execute, fetch, registered, transaction
-from ..errors import ArgumentError, NotFoundError, SchemaError, near_matches
+from ..errors import QueryError, SchemaError, near_matches
+from . import gate
 from . import run as runs
+from .given import Given, read_given
 from .run import Run, Spec
+
+_INDEX = re.compile(r"-?(0|[1-9][0-9]*)")
+_OF_VALUES = (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.BinderException)
+_TABLES = ("_found", "_ids", "_rows", "_imported")
 
 
 @dataclass(frozen=True, repr=False)
 class AddedPredictions(Result):
-    """What `add_predictions` did: every row of the source is an output or an error."""
+    """What `add_predictions` did: every row of the source is an output, an error, or repeats another row.
+
+    Attributes:
+        run: name of the run.
+        n_ok: images with an output.
+        n_errors: rows without an image or a class, or with unusable probabilities; they are in `errors`.
+        n_repeated: rows that say the same about an image as an earlier row.
+        columns: what was taken as what, role → column.
+        matched: how rows found their image, step → number of rows (`sqlanalysis.data.paths.STEPS`).
+        outputs: what the values were taken as: `probs`, `logits`, `log_probs`, `percent` or `sigmoid`.
+        notes: what differs from the common case, one line each.
+    """
 
     run: str
     n_ok: int
     n_errors: int
+    n_repeated: int = 0
+    columns: dict[str, str] = field(default_factory=dict)
+    matched: dict[str, int] = field(default_factory=dict)
+    outputs: str = "probs"
+    notes: tuple[str, ...] = ()
 
 
 def add_predictions(
-    con: duckdb.DuckDBPyConnection, source: Any, run: str, *, dataset: str | None = None
+    con: duckdb.DuckDBPyConnection,
+    source: Any,
+    run: str,
+    *,
+    dataset: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    outputs: str = "auto",
 ) -> AddedPredictions:
     """Make a run of predictions that something else computed; needs no torch.
 
     Args:
         con: from `connect`, writable.
-        source: a CSV, Parquet or JSON file, the name of a table or view, a DuckDB relation, an Arrow table or a pandas
-            frame. One row per image: `image_id`, or a path (`uri`, `path`, `file`, …) that ends the uri of one image;
+        source: a CSV, TSV, JSON or Parquet file, a glob or list of them, the name of a table or view, a DuckDB
+            relation, an Arrow table or a data frame. One row per image, with
+            a path (`path`, `file`, `filename`, `image`, …): as in the file, relative to the table or the data set, or
+            with another root, as long as one image fits; or `image_id`, the number of `images` or the name of a file
+            without its ending; and
             `pred` as numbers (0-based index, -1 outside) or as text (name of a class), or `pred_name`, always the name,
-            or `pred_index`, always the index, or only `probs`; and where known `confidence` and `probs` (a list of one
-            probability per class). Where classes are called by numbers other than their index, numbers in `pred` could
-            mean either and are refused: call the column `pred_name` or `pred_index`.
+            or `pred_index`, always the index, or only probabilities; and where known `confidence` and `probs` (a list
+            of one probability per class) or one column per class with its name.
         run: name of the new run, an identifier.
         dataset: which data set; default the only one.
+        columns: which column is what, where the names do not say it, such as `{"pred": "guess", "path": "picture"}`;
+            roles are path, image_id, pred, pred_name, pred_index, pred_from_1 (indices counted from 1), confidence,
+            probs and logits.
+        outputs: what the values are: `auto` takes probabilities, and logits from a column of that name; `probs`;
+            `logits` (softmax makes probabilities of them), `log_probs`, `percent`, or `sigmoid`: independent
+            probabilities, which are divided by their sum.
 
     Returns:
-        Counts. Rows without an image, with an unknown class, with NaN in `probs` or with another number of
-        probabilities become rows of `errors`; rows whose `pred` is NULL are kept, and left out by the metrics.
-        Writes `outputs.<run>`, `runs` and the view `<run>`.
+        Counts, and what was taken as what. Rows without an image, with an unknown name of a class, with NaN in `probs`
+        or with another number of probabilities become rows of `errors`; rows whose `pred` is NULL are kept, and left
+        out by the metrics. Writes `outputs.<run>`, `runs` and the view `<run>`; a refused call writes nothing.
 
     Raises:
+        ArgumentError: not a table, or an unknown value of an option.
         NotFoundError: no such file, table or data set.
-        SchemaError: the run name is taken, the data set has no classes, the columns needed are missing, numbers may be
-            names, no row fits, or none has a prediction.
+        SchemaError: the run name is taken, the data set has no classes, columns are missing, values are not what they
+            are called or could mean two things, rows contradict each other, no row fits, or none has a prediction.
     """
+    gate.check_choice(outputs)
     dataset, space = resolve_dataset(con, dataset)
     if space is None:
         raise SchemaError(f"data set {dataset!r} has no classes; add its images with labels, or with classes=")
     known = read_classes(con, space)
-    size = len(known)
-    with transaction(con), _source_rows(con, source):
-        types = dict(fetch(con, "describe_source_rows"))
-        columns = {name.lower(): name for name in types}
-        chosen = _prediction_columns(columns)
-        by_index = _is_index(chosen["pred"], types, known, dataset)
-        kept = [("pred", "INTEGER"), ("confidence", "FLOAT")] + [("probs", f"FLOAT[{size}]")] * ("probs" in columns)
-        wanted = Run(run, dataset, "imported", weights=_origin(source), model_label_space=space, label_space=space)
-        if run in runs.known(con):
-            raise SchemaError(f"run {run!r} exists; give another run=")
-        runs.open_run(con, Spec(wanted), kept)
-        values = {"dataset": dataset, "label_space": space, "size": size}
-        execute(con, "create_imported", values, **chosen, by_index=by_index)
-        n_ok, n_errors, n_predicted = fetch(con, "count_imported")[0]
-        if n_errors and not n_ok:
-            example = fetch(con, "read_import_problem")[0][0]
-            raise SchemaError(f"no row of {_origin(source)} fits data set {dataset!r}; the first: {example}")
-        if not n_predicted:
+    if run in runs.known(con):
+        raise SchemaError(f"run {run!r} exists; give another run=")
+    given = read_given(con, source, columns, known, outputs)
+    wanted = Run(run, dataset, "imported", weights=given.origin, model_label_space=space, label_space=space)
+    try:
+        with transaction(con), registered(con, "source_rows", given.rows):
+            done = _import(con, given, wanted, known, outputs)
+            _drop_tables(con)
+    except QueryError as error:
+        if isinstance(error.__cause__, _OF_VALUES):
+            reason = one_line(re.sub(r"^[\w ]+ Error: ", "", str(error.__cause__).partition("\n")[0]), 200)
+            raise SchemaError(f"{given.origin} holds values that cannot be read: {reason}") from error
+        raise
+    say(done.notes)
+    return done
+
+
+def _import(
+    con: duckdb.DuckDBPyConnection, given: Given, wanted: Run, known: Classes, outputs: str
+) -> AddedPredictions:
+    """Match, check and write, inside a transaction."""
+    run, dataset, size = wanted.run, wanted.dataset, len(known)
+    notes = list(given.notes)
+    _match_images(con, given, dataset)
+    keys = _class_keys(con, given, known, dataset, notes)
+    table = pa.table({"key": pa.array(keys, pa.string()), "class": pa.array(keys.values(), pa.int32())})
+    with registered(con, "_given_classes", table):
+        execute(con, "create_imported", {"dataset": dataset, "size": size})
+    _refuse_shifted(con, given)
+    matched = dict(fetch(con, "count_steps"))
+    _refuse_conflicts(con, given)
+    n_repeated = execute(con, "delete_repeated").fetchall()[0][0]
+    n_ok, n_errors, n_predicted = fetch(con, "count_imported")[0]
+    if not n_ok:
+        problem = fetch(con, "read_import_problem")
+        reason = f"the first: {_explained(problem[0][0], known)}" if problem else "it has no rows"
+        raise SchemaError(f"no row of {given.origin} fits data set {dataset!r}; {reason}")
+    if not n_predicted:
+        column = next(
+            (given.columns[role] for role in (given.pred_role, "probs", "logits") if role in given.columns), ""
+        )
+        raise SchemaError(f"no row of {given.origin} has a prediction; fill its column {column}")
+    taken = _convert(con, given, outputs, known, notes)
+    kept = [("pred", "INTEGER"), ("confidence", "FLOAT")] + [("probs", f"FLOAT[{size}]")] * (
+        given.probs_role is not None
+    )
+    runs.open_run(con, Spec(wanted), kept)
+    is_rescaled = taken in ("logits", "log_probs", "sigmoid") and given.probs_role is not None
+    execute(
+        con, "insert_imported", run=run, size=size, with_probs=given.probs_role is not None, is_rescaled=is_rescaled
+    )
+    execute(con, "insert_import_errors", {"run": run, "dataset": dataset})
+    notes[:0] = _row_notes(con, n_ok, n_errors, n_repeated, matched)
+    runs.close_run(con, run, "finished", {})
+    return AddedPredictions(run, n_ok, n_errors, n_repeated, given.columns, matched, taken, tuple(notes))
+
+
+def _drop_tables(con: duckdb.DuckDBPyConnection) -> None:
+    for view in ("_converted", "_checked", "_id_paths"):
+        execute(con, "drop_import_table", kind="view", name=view)
+    for table in _TABLES:
+        execute(con, "drop_import_table", kind="table", name=table)
+
+
+def _row_notes(
+    con: duckdb.DuckDBPyConnection, n_ok: int, n_errors: int, n_repeated: int, matched: Mapping[str, int]
+) -> list[str]:
+    notes = []
+    if n_errors:
+        example = fetch(con, "read_import_problem")[0][0]
+        notes.append(f"{n_errors:,} of {n_ok + n_errors:,} rows are errors (from errors), the first: {example}")
+    notes += describe_steps(matched)
+    if n_repeated:
+        notes.append(f"{n_repeated:,} rows repeat another row and were left out")
+    return notes
+
+
+# Rows to images
+
+
+def _match_images(con: duckdb.DuckDBPyConnection, given: Given, dataset: str) -> None:
+    """Make `_rows`: the image of every row.
+
+    Raises:
+        SchemaError: image_id contradicts the path, or its numbers could mean two things.
+    """
+    n_ids, n_whole = fetch(con, "read_given_ids")[0]
+    has_path, has_ids = "path" in given.columns, "image_id" in given.columns and n_ids > 0 and n_ids == n_whole
+    # A column id beside a path numbers the rows of its table; image_id claims to be ours.
+    if has_path and has_ids and plain(given.columns["image_id"]) == "id" and "image_id" not in given.chosen:
+        has_ids = False
+    if has_path and not has_ids:
+        given.columns.pop("image_id", None)
+    if has_ids:
+        execute(con, "create_image_ids", [dataset])
+    relation = "source_rows" if has_path else "_id_paths"
+    if not has_path:
+        execute(con, "create_id_paths")
+    match_paths(con, relation, dataset, given.root)
+    if has_path or not has_ids:
+        execute(con, "create_rows_of_images", by="path", path="path" if has_path else "given_id")
+    else:
+        by = _id_reading(con, given)
+        execute(con, "create_rows_of_images", by=by, path="given_id")
+    if has_path and has_ids:
+        _refuse_disagreement(con, given)
+
+
+def _id_reading(con: duckdb.DuckDBPyConnection, given: Given) -> str:
+    """What whole numbers in image_id mean: the numbers of `images`, those of the source, or names of files.
+
+    Raises:
+        SchemaError: two of these fit, and name different images.
+    """
+    n_ours, n_source, n_named, source_position, named_position = fetch(con, "read_id_readings")[0]
+    if "image_id" in given.chosen:
+        return "image_id"
+    column = given.columns["image_id"]
+    # A reading that fits fewer rows than ours is chance: files are often called 0.jpg, 1.jpg, …
+    for n_other, position in ((n_source, source_position), (n_named, named_position)):
+        if not n_ours or n_other < n_ours or position is None:
+            continue
+        given_id, ours, source, named = fetch(con, "read_id_conflict", [position])[0]
+        is_source = position == source_position
+        other = f"the image whose source calls it {given_id}: {source}" if is_source else f"the file so called: {named}"
+        raise SchemaError(
+            f"{given.origin}: {column} {given_id} of row {position} may be the image_id of `images`, {ours}, or "
+            f'{other}; columns={{"image_id": "{column}"}} takes the former, a column path says which file is meant'
+        )
+    if n_ours >= max(n_source, n_named):
+        return "image_id"
+    return "source id" if n_source >= n_named else "path"
+
+
+def _refuse_disagreement(con: duckdb.DuckDBPyConnection, given: Given) -> None:
+    rows = fetch(con, "read_id_disagreement")
+    if not rows:
+        return
+    position, path, image_id, given_id, uri, n = rows[0]
+    id_column, path_column = given.columns["image_id"], given.columns["path"]
+    theirs = f"image {given_id} is {uri}" if uri else f"there is no image {given_id}"
+    raise SchemaError(
+        f"{given.origin}: {path_column} and {id_column} disagree in {n:,} rows: {path} of row {position} is image "
+        f'{image_id}, but {theirs}; columns={{"path": "{path_column}"}} takes the paths, '
+        f'columns={{"image_id": "{id_column}"}} the numbers'
+    )
+
+
+def _refuse_conflicts(con: duckdb.DuckDBPyConnection, given: Given) -> None:
+    rows = fetch(con, "read_conflict")
+    if not rows:
+        return
+    uri, first, last, *values, n = rows[0]
+    pairs = zip(("pred", "confidence", "probs"), values[::2], values[1::2], strict=True)
+    both = next(f"{role} {one_line(a, 60)} and {one_line(b, 60)}" for role, a, b in pairs if a != b)
+    raise SchemaError(
+        f"{given.origin}: rows {first} and {last} are about {uri} and say {both} (so for {n:,} images); one prediction "
+        "per image, keep one of the rows"
+    )
+
+
+# Predictions to classes
+
+
+def _class_keys(
+    con: duckdb.DuckDBPyConnection, given: Given, known: Classes, dataset: str, notes: list[str]
+) -> dict[str, int]:
+    """The class of every prediction as it was given.
+
+    Raises:
+        SchemaError: numbers may be names, be counted from 1, or belong to another list of classes; names and numbers
+            are mixed; a name and the index beside it disagree.
+    """
+    rows = fetch(con, "read_given_preds")
+    counts: dict[str, int] = {}
+    for text, _, _, n in rows:
+        if text is not None:
+            counts[text] = counts.get(text, 0) + n
+    if given.pred_role is None or not rows:
+        return {}
+    column = given.columns[given.pred_role]
+    is_index = bool(counts) and _by_index(given, counts, known, dataset, column)
+    keys = _index_keys(given, counts, known, column) if is_index else _name_keys(counts, known, notes)
+    if given.other_role is not None:
+        _refuse_contradictions(given, rows, keys, known)
+    return keys
+
+
+def _refuse_contradictions(
+    given: Given, rows: Sequence[tuple[Any, ...]], keys: Mapping[str, int], known: Classes
+) -> None:
+    """Two columns of predictions say the same, as a name and as an index."""
+    column, other_column = given.columns[given.pred_role or ""], given.columns[given.other_role or ""]
+    for text, other, position, _ in rows:
+        index = keys.get(text)
+        same = {str(index)} | ({known.names[index], known.wnids[index]} if index is not None and index >= 0 else set())
+        if other is not None and (text is None or (index is not None and other not in same)):
             raise SchemaError(
-                f"no row of {_origin(source)} has a prediction; fill its column {chosen['pred'] or 'probs'}"
+                f"{given.origin}: {column} and {other_column} disagree: row {position} says "
+                f"{'nothing' if text is None else repr(text)} and {other!r}; "
+                f'columns={{"{given.pred_role}": "{column}"}} takes the former, '
+                f'columns={{"{given.other_role}": "{other_column}"}} the latter'
             )
-        execute(con, "insert_imported", run=run, names=[name for name, _ in kept])
-        execute(con, "insert_import_errors", {"run": run, "dataset": dataset})
-        runs.close_run(con, run, "finished", {})
-    return AddedPredictions(run, n_ok, n_errors)
 
 
-def _origin(source: Any) -> str:
-    return str(source) if isinstance(source, str | Path) else type(source).__name__
-
-
-def _prediction_columns(columns: dict[str, str]) -> dict[str, str | None]:
-    """Which column of the source is what."""
-
-    def first(*names: str) -> str | None:
-        return next((columns[name] for name in names if name in columns), None)
-
-    path = first("uri", *sources.PATH_COLUMNS)
-    pred = first("pred_index", "pred", "pred_name", "prediction")
-    chosen = {"image_id": first("image_id"), "path": path, "pred": pred}
-    chosen |= {"confidence": first("confidence"), "probs": first("probs")}
-    if chosen["image_id"] is None and path is None:
-        raise SchemaError(f"no column image_id and no path column; there are: {', '.join(columns.values())}")
-    if chosen["pred"] is None and chosen["probs"] is None:
-        raise SchemaError(f"no column pred, pred_name, pred_index or probs; there are: {', '.join(columns.values())}")
-    return chosen
-
-
-def _is_index(column: str | None, types: dict[str, str], known: Classes, dataset: str) -> bool:
+def _by_index(given: Given, counts: Mapping[str, int], known: Classes, dataset: str, column: str) -> bool:
     """Whether predictions are indices; else they are names."""
-    if column is None or column.lower() == "pred_name":
-        return False
-    if column.lower() == "pred_index":
-        return True
-    if types[column].startswith(("VARCHAR", "ENUM")):
-        return False
+    if given.pred_role != "pred":
+        return given.pred_role != "pred_name"
     odd = misleading(known.names)
+    numbers = [text for text in counts if _INDEX.fullmatch(text)]
+    if given.pred_is_number or (given.is_text and len(numbers) == len(counts)):
+        if odd is None or given.other_role is not None:  # a second column tells which
+            return True
+        raise SchemaError(
+            f"{given.origin}: {column} holds numbers, and class {known.names.index(odd)} of data set {dataset!r} is "
+            f'called {odd!r}: columns={{"pred_name": "{column}"}} takes them as names, '
+            f'columns={{"pred_index": "{column}"}} as indices; or rename the column to pred_name or pred_index'
+        )
+    if any(name.isdecimal() for name in known.names):
+        return False
+    indices = [text for text in numbers if text != str(OUTSIDE)]
+    names = [text for text in counts if text in known.names]
+    if indices and names:
+        raise SchemaError(
+            f"{given.origin}: {column} holds names and numbers (such as {names[0]!r} and {indices[0]!r}); write all as "
+            "names, or all as indices"
+        )
+    return bool(indices) and len(numbers) == len(counts)
+
+
+def _index_keys(given: Given, counts: Mapping[str, int], known: Classes, column: str) -> dict[str, int]:
+    size, start = len(known), 1 if given.pred_role == "pred_from_1" else 0
+    odd = next((text for text in counts if not _INDEX.fullmatch(text)), None)
     if odd is not None:
         raise SchemaError(
-            f"{column} holds numbers, and class {known.names.index(odd)} of data set {dataset!r} is called {odd!r}: "
-            "rename the column to pred_name if they are names, to pred_index if they are indices"
+            f"{given.origin}: {column} holds {one_line(odd, 40)!r}, neither an index from 0 nor {OUTSIDE} (outside)"
         )
-    return True
+    keys = {str(index + start): index for index in range(size)} | {str(OUTSIDE): OUTSIDE}
+    numbers = {int(text) for text in counts} - {OUTSIDE}
+    if str(size) in counts and min(numbers) == 1 and max(numbers) == size and given.pred_role not in given.chosen:
+        raise SchemaError(
+            f"{given.origin}: {column} holds 1 to {size} and no 0, and there are {size} classes: counted from 1, 1 is "
+            f"{known.names[0]!r}; from 0 (0-based), 1 is {known.names[min(1, size - 1)]!r} and {size} is no class. "
+            f'columns={{"pred_from_1": "{column}"}} (--columns pred_from_1={column}) takes the former, '
+            f'columns={{"pred_index": "{column}"}} the latter, with {size} as errors'
+        )
+    beyond = next((text for text in counts if text not in keys), None)
+    if beyond is not None and not {"pred_index", "pred_from_1"} & given.chosen:
+        raise SchemaError(
+            f"{given.origin}: {column} holds {beyond}, but the {size} classes are {start} to {size - 1 + start}: the "
+            f"numbers may belong to another list of classes; give names (a column pred_name), {OUTSIDE} for an answer "
+            f'outside the classes, or columns={{"pred_index": "{column}"}} to take these rows as errors'
+        )
+    return keys
 
 
-@contextmanager
-def _source_rows(con: duckdb.DuckDBPyConnection, source: Any) -> Iterator[None]:
-    """The rows of the source as the temporary view `source_rows`."""
-    if isinstance(source, duckdb.DuckDBPyRelation):
-        source = source.to_arrow_table()
-    if isinstance(source, str | Path):
-        file = Path(source).expanduser()
-        if file.suffix.lower() in sources.MANIFESTS:
-            if not file.is_file():
-                raise NotFoundError(f"no file {file}")
-            reader = {".parquet": "parquet", ".json": "json", ".jsonl": "json"}.get(file.suffix.lower(), "csv")
-            execute(con, "create_source_rows", kind=reader, source=str(file))
-        else:
-            tables = [row[0] for row in fetch(con, "list_relations")]
-            if str(source) not in tables:
-                raise NotFoundError(f"no file, table or view {str(source)!r}{near_matches(str(source), tables)}")
-            execute(con, "create_source_rows", kind="table", source=str(source))
-        yield
+def _refuse_shifted(con: duckdb.DuckDBPyConnection, given: Given) -> None:
+    """Indices counted from 1 whose last class nobody predicted: one less agrees with the labels, they do not."""
+    if given.pred_role not in ("pred", "pred_index") or given.pred_role in given.chosen:
         return
-    if not any(hasattr(source, name) for name in sources.TABULAR):
-        raise ArgumentError(
-            "predictions come from a CSV, Parquet or JSON file, a table or view, a DuckDB relation, an Arrow table "
-            f"or a pandas frame, not from {type(source).__name__}"
+    n, n_zero, n_same, n_shifted = fetch(con, "count_shifted")[0]
+    if n_zero or n_shifted < 2 * n_same or n_shifted - n_same <= 3 * math.sqrt(n_shifted + n_same):
+        return
+    column = given.columns[given.pred_role]
+    raise SchemaError(
+        f"{given.origin}: {column} holds no 0; counted from 0 (0-based), {n_same:,} of {n:,} agree with their labels, "
+        f'counted from 1 {n_shifted:,}; columns={{"pred_index": "{column}"}} takes the former, '
+        f'columns={{"pred_from_1": "{column}"}} the latter'
+    )
+
+
+def _name_keys(counts: Mapping[str, int], known: Classes, notes: list[str]) -> dict[str, int]:
+    """Names and WordNet ids as they are; else without regard to case and blanks, where that is one class."""
+    exact = {wnid: index for index, wnid in enumerate(known.wnids) if wnid}
+    exact |= {name: index for index, name in enumerate(known.names)} | {str(OUTSIDE): OUTSIDE}
+    alike: dict[str, list[int]] = {}
+    for index, name in enumerate(known.names):
+        alike.setdefault(plain(name), []).append(index)
+    keys = {text: exact[text] for text in counts if text in exact}
+    near = {
+        text: alike[plain(text)][0] for text in counts if text not in exact and len(alike.get(plain(text), ())) == 1
+    }
+    if near:
+        text, index = next(iter(near.items()))
+        n = sum(counts[text] for text in near)
+        notes.append(
+            f"{n:,} rows name a class in another spelling, such as {text!r} for {known.names[index]!r}: taken as it"
         )
-    with registered(con, "source_rows", source):
-        yield
+    return keys | near
+
+
+def _explained(problem: str, known: Classes) -> str:
+    """A problem with near names of classes."""
+    name = problem.removeprefix("no class ")
+    return problem if name == problem else problem + near_matches(name, known.names)
+
+
+# Values
+
+
+def _convert(con: duckdb.DuckDBPyConnection, given: Given, outputs: str, known: Classes, notes: list[str]) -> str:
+    """Check the values and make `_converted`: probabilities; what the values were."""
+    execute(con, "create_checked")
+    asked = outputs
+    if outputs == "auto" and given.probs_role == "logits":
+        asked = "logits"
+    taken = gate.check_outputs(con, "_checked", asked, origin=given.origin)
+    execute(con, "create_converted", outputs=taken)
+    n_other = gate.check_confidence(con, "_converted", origin=given.origin)
+    if n_other and given.pred_role:
+        notes.append(
+            f"{n_other:,} predictions are not the class of the largest probability: are the probabilities in the order "
+            f"of the classes ({', '.join(known.names[:5])}{', …' if len(known) > 5 else ''})?"
+        )
+    if taken == "logits" and outputs == "auto":
+        notes.append(f"{given.columns.get('logits')} taken as logits: probabilities are their softmax")
+    if taken == "sigmoid":
+        notes.append("independent probabilities were divided by their sum")
+    return taken

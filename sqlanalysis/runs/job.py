@@ -32,7 +32,8 @@ from ..core.results import Result
 from ..data.label_spaces import save_classes
 from ..db import functions
 from ..db.statements import execute, fetch, registered, transaction
-from ..errors import InferenceError, QueryError
+from ..db.templates import literal
+from ..errors import ArgumentError, InferenceError, NotFoundError, QueryError, near_matches
 from . import run as runs
 from .run import Run, Spec
 
@@ -115,18 +116,50 @@ class Pace:
         self.size = max(BLOCK_IMAGES[0], min(BLOCK_IMAGES[1], int(n_images / seconds * BLOCK_SECONDS)))
 
 
-def select(con: duckdb.DuckDBPyConnection, dataset: str, where: str | None) -> int:
+def condition(where: str | None, split: str | None) -> str | None:
+    """The condition for the images of a split that meet `where`, as `runs.selection` keeps it; None for all images."""
+    if split is None:
+        return where
+    of_split = f"split = {literal(split)}"
+    return of_split if where is None else f"({where}\n) and {of_split}"  # where may end with a comment
+
+
+def select(con: duckdb.DuckDBPyConnection, dataset: str, where: str | None, split: str | None = None) -> int:
     """Select the images of the next `perform`; returns their number.
 
     Raises:
+        ArgumentError: `split` is not the name of one split.
+        NotFoundError: the data set has no such split.
         QueryError: `where` is not a valid condition over `images`.
     """
+    if split is not None:
+        _check_split(con, dataset, split)
     try:
-        execute(con, "create_selected", {"dataset": dataset}, where=where).fetchall()
+        execute(con, "create_selected", {"dataset": dataset}, where=condition(where, split)).fetchall()
     except QueryError as error:
         raise QueryError(f"where={where!r} is not a condition over `images`: {error.__cause__ or error}") from error
     n: int = fetch(con, "count_selected")[0][0]
     return n
+
+
+def _check_split(con: duckdb.DuckDBPyConnection, dataset: str, split: object) -> None:
+    if not isinstance(split, str):
+        raise ArgumentError(f"split is the name of one split, not {split!r}; where= can select several")
+    known = [name for name, _ in fetch(con, "count_splits", [dataset]) if name is not None]
+    if split not in known:
+        raise NotFoundError(f"data set {dataset!r} has no split {split!r}{near_matches(split, known)}")
+
+
+def pooled_splits(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """A note when the selected images are of several splits: those that a model has learned from flatter it."""
+    splits = fetch(con, "count_selected_splits")
+    if len(splits) < 2:
+        return []
+    listed = ", ".join(f"{name or 'no split'} ({n:,})" for name, n in splits[:6])
+    return [
+        f"images of {len(splits)} splits are counted together: {listed}{', …' if len(splits) > 6 else ''}; "
+        "where=… (--where) or split= (--split) chooses"
+    ]
 
 
 def first_images(

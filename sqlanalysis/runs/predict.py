@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 from duckdb.func import ARROW
 
-from ..core import arrow, progress
+from ..core import arrow, progress, talk
 from ..core.classes import OUTSIDE, Classes, ClassMap, imagenet1k, map_classes
 from ..core.results import Result
 from ..data.label_spaces import read_classes, resolve_dataset
@@ -107,6 +107,7 @@ def predict(
     *,
     dataset: str | None = None,
     where: str | None = None,
+    split: str | None = None,
     policy: str = "auto",
     class_map: str | Path | None = None,
     batch_size: int | None = None,
@@ -129,6 +130,7 @@ def predict(
     *,
     dataset: str | None = None,
     where: str | None = None,
+    split: str | None = None,
     policy: str = "auto",
     class_map: str | Path | None = None,
     batch_size: int | None = None,
@@ -150,6 +152,7 @@ def predict(
     *,
     dataset: str | None = None,
     where: str | None = None,
+    split: str | None = None,
     policy: str = "auto",
     class_map: str | Path | None = None,
     batch_size: int | None = None,
@@ -172,7 +175,8 @@ def predict(
         model: from `load_model`.
         run: name of the run, an identifier; default: the model's name.
         dataset: name of the data set; default: the only one.
-        where: SQL condition over the columns of `images`, such as "split = 'val'".
+        where: SQL condition over the columns of `images`, such as "width_px >= 64".
+        split: only images of this split; `where` selects among them. A note says so when several splits are selected.
         policy: how outputs become classes of the data set. "identity": output i is class i. "restricted": probabilities
             of the outputs of each class are summed and renormalized. "open": argmax over all outputs, pred -1 outside.
             "auto": identity if the classes are the same (or the model's have no names and the same number), else
@@ -194,7 +198,7 @@ def predict(
 
     Raises:
         ArgumentError: not a model, or an unknown policy, device or dtype.
-        NotFoundError: no such data set.
+        NotFoundError: no such data set or split.
         SchemaError: the name is taken, the run exists with other weights or settings, or classes cannot be mapped.
         QueryError: the condition is not valid SQL.
         InferenceError: the device is not available, compiling fails, `strict` and an image failed, or outputs and
@@ -204,7 +208,8 @@ def predict(
     if policy not in POLICIES:
         raise ArgumentError(f"no policy {policy!r}; give one of {', '.join(POLICIES)}")
     dataset, space = resolve_dataset(con, dataset)
-    n_selected = job.select(con, dataset, where)
+    n_selected = job.select(con, dataset, where, split)
+    notes = job.pooled_splits(con)
     mapping, used_policy = _class_map(con, model, space, policy, class_map)
     wanted = Run(
         run=run or model.name,
@@ -218,7 +223,7 @@ def predict(
         transform=json.dumps(describe_transform(model.transform), sort_keys=True),
         dtype=dtype,
         packages=job.packages(),
-        selection=where,
+        selection=job.condition(where, split),
         trusted_pickle=model.trusted_pickle,
     )
     # Everything that can be refused is checked before the engine starts and before anything is written.
@@ -226,7 +231,9 @@ def predict(
     runs.check_spec(con, spec, overwrite=overwrite)
     if dry_run:
         engine = Engine(model, mapping, batch_size=batch_size, device=device, dtype=dtype, compile=compile)
-        return _try(con, engine, spec, space)
+        estimate = _try(con, engine, spec, space)
+        talk.say(notes)
+        return estimate
     with progress.track(f"predicting {wanted.run}", n_selected, enabled=show_progress) as advance:
         engine = Engine(
             model, mapping, batch_size=batch_size, device=device, advance=advance, dtype=dtype, compile=compile
@@ -242,6 +249,7 @@ def predict(
             done = job.perform(con, work, engine)
         finally:
             engine.close()
+    talk.say(notes)
     return Predicted(**vars(done), class_policy=used_policy)
 
 

@@ -156,3 +156,79 @@ def test_encode_is_lossless(shape: tuple[int, ...]) -> None:
 def test_encode_refuses(pixels: object) -> None:
     with pytest.raises(ImageError, match="uint8"):
         decode.encode(pixels)
+
+
+RAMP = np.linspace(0, 65535, 1024).reshape(32, 32).astype(np.uint16)
+
+
+def deep_pictures() -> dict[str, bytes]:
+    """Gray ramps of 16 bits, in every way that a format keeps them."""
+    return {
+        "png": encoded(Image.fromarray(RAMP), "PNG"),
+        "tiff": encoded(Image.fromarray(RAMP), "TIFF"),
+        "tiff, big end first": encoded(Image.fromarray(RAMP.astype(">u2")), "TIFF"),
+        "pgm": encoded(Image.fromarray(RAMP), "PPM"),
+    }
+
+
+@pytest.mark.parametrize("name", deep_pictures())
+def test_sixteen_bits_are_known_from_the_header_and_scaled_on_request(name: str) -> None:
+    data = deep_pictures()[name]
+    assert decode.inspect(data).bits == 16
+    clipped = np.asarray(decode.decode(data).convert("L"))
+    assert clipped.mean() > 254  # as the reference loader
+    scaled = decode.to_8_bits(data)
+    assert (decode.inspect(scaled).bits, decode.inspect(scaled).format) == (8, "PNG")
+    assert np.array_equal(np.asarray(decode.decode(scaled))[..., 1], RAMP >> 8)
+    assert decode.measure(decode.decode(scaled)).brightness == pytest.approx(0.5, abs=0.02)
+    assert decode.to_8_bits(scaled) == scaled
+
+
+def test_pgm_of_twelve_bits_uses_its_own_range() -> None:
+    values = np.array([[0, 1000], [2000, 4095]], ">u2")
+    scaled = decode.to_8_bits(b"P5\n2 2\n4095\n" + values.tobytes())
+    assert np.asarray(decode.decode(scaled))[..., 0].tolist() == [[0, 62], [125, 255]]
+
+
+@pytest.mark.parametrize("name", [name for name in odd_pictures() if name != "16 bit"])
+def test_other_pictures_have_eight_bits(name: str) -> None:
+    data = odd_pictures()[name]
+    assert decode.inspect(data).bits == 8
+    assert decode.to_8_bits(data) is data
+
+
+def test_colors_of_sixteen_bits_are_scaled_by_the_loader() -> None:
+    values = np.stack([RAMP, RAMP[::-1], RAMP.T], 2).astype(">u2")
+    data = b"P6\n32 32\n65535\n" + values.tobytes()
+    assert decode.inspect(data).bits == 8
+    assert np.abs(np.asarray(decode.decode(data)).astype(int) - (values >> 8)).max() <= 1
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_thirty_two_bits_have_no_known_range(dtype: type) -> None:
+    data = encoded(Image.fromarray(RAMP.astype(dtype)), "TIFF")
+    assert decode.inspect(data).bits == 32
+    with pytest.raises(ImageError, match="gray of 32 bits .*, of unknown range; scale it to 8 bits"):
+        decode.to_8_bits(data)
+    with pytest.raises(ImageError, match="32 bits and no known range"):
+        decode.encode(Image.fromarray(RAMP.astype(dtype)))
+
+
+@pytest.mark.parametrize("kind", decode.FORMATS)
+def test_every_format_is_decoded_and_known_by_its_first_bytes(kind: str) -> None:
+    data = encoded(Image.fromarray(GRADIENT), kind)
+    assert decode.looks_like_image(data[: decode.MAGIC_BYTES])
+    assert decode.inspect(data).format == kind
+    assert decode.decode(data).size == (40, 30)
+
+
+@pytest.mark.parametrize("head", [b"", b"P5 is a page", b"BM is short..", b"RIFF....WAVE", b"....ftypmp42", b"\x89PNG"])
+def test_other_first_bytes(head: bytes) -> None:
+    assert not decode.looks_like_image(head)
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "LAB", "HSV", "PA", "RGBX"])
+def test_pictures_in_modes_that_png_does_not_have_are_kept_as_rgb(mode: str) -> None:
+    picture = Image.new(mode, (4, 4), 100 if mode == "PA" else (100,) * len(Image.new(mode, (1, 1)).getbands()))
+    kept = np.asarray(decode.decode(decode.encode(picture)))
+    assert np.array_equal(kept, np.asarray(picture.convert("RGB")))

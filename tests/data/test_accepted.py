@@ -51,7 +51,7 @@ def test_numbers(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
 
 
 def test_numbers_with_classes(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
-    frame = manifest(photos, ["[0, -1]", '["owl"]', "[1]"], label=[0, 1, 2])
+    frame = manifest(photos, ["[0, -1]", "[2]", "[1]"], label=[0, 1, 2])
     sqlanalysis.add_images(con, frame, dataset="pets", classes=["cat", "dog", "owl"])
     assert [row[0] for row in stored(con)] == [[0], [2], [1]]
 
@@ -92,11 +92,11 @@ def test_other_columns_of_that_name_are_meta(con: duckdb.DuckDBPyConnection, pho
 @pytest.mark.parametrize(
     ("accepted", "label", "message"),
     [
-        (['["dog"]', "dog"], None, "accepted 'dog' is no list of labels"),
-        (['["dog"]', '{"dog": 1}'], None, "is no list of labels"),
-        ([[1], [0]], None, "labels in label are text, and numbers in accepted"),
+        (['["dog"]', "dog"], None, "accepted dog is not a list of labels"),
+        (['["dog"]', '{"dog": 1}'], None, "is not a list of labels"),
+        ([[1], [0]], None, "label and accepted hold names and numbers"),
         ([[1], [2.5]], [0, 1], "neither text nor a whole number"),
-        ([[1], [-2]], [0, 1], "label -2 is negative"),
+        ([[1], [-2]], [0, 1], "holds -2; labels are indices from 0"),
     ],
 )
 def test_what_is_refused(
@@ -129,7 +129,7 @@ def test_the_same_image_twice_with_other_labels(con: duckdb.DuckDBPyConnection, 
 def test_view_counts_any_accepted_answer(con: duckdb.DuckDBPyConnection, photos: Path, tmp_path: Path) -> None:
     sqlanalysis.add_images(con, manifest(photos, [["cat", "dog"], None, []]), dataset="pets")
     given = pa.table({"image_id": [1, 2, 3], "pred": ["dog", "dog", "owl"]})
-    sqlanalysis.add_predictions(con, given, "guess")
+    sqlanalysis.add_predictions(con, given, "guess", columns={"image_id": "image_id"})
     assert con.execute("select accepted, correct, correct_accepted from guess order by image_id").fetchall() == [
         ([0, 1], False, True),
         (None, True, True),

@@ -21,7 +21,7 @@ from torchvision.datasets import ImageFolder
 
 from sqlanalysis import add_images
 from sqlanalysis.core.decode import encode
-from sqlanalysis.errors import ImageError, NotFoundError, SchemaError
+from sqlanalysis.errors import ArgumentError, ImageError, NotFoundError, SchemaError
 
 from ..support.datasets import counts, label_names, names_of
 
@@ -86,12 +86,12 @@ def test_manifest(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) 
     assert counts(add_images(con, tmp_path / "list.csv")) == (3, 0, 0, 0)
     rows = con.sql("select parse_filename(parse_path(uri)[-2]), label, split, meta ->> 'camera' from images").fetchall()
     assert rows == [("cat", 0, "val", "a"), ("dog", 1, "train", "b"), ("owl", None, "val", "c")]
-    with pytest.raises(SchemaError, match=r"no column 'where' \(path=\); it has file, class, split, camera"):
+    with pytest.raises(SchemaError, match=r"no column 'where' \(path\); it has file, class, split, camera"):
         add_images(con, tmp_path / "list.csv", path="where")
-    with pytest.raises(SchemaError, match=r"no column 'breed' \(label=\)"):
+    with pytest.raises(SchemaError, match=r"no column 'breed' \(label\)"):
         add_images(con, tmp_path / "list.csv", label="breed")
     (tmp_path / "bad.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(SchemaError, match=r"no path column; name it \(path=\): a, b"):
+    with pytest.raises(SchemaError, match=r"no path column; name it, such as columns=.*there are: a, b"):
         add_images(con, tmp_path / "bad.csv")
 
 
@@ -124,7 +124,8 @@ def test_columns_of_a_manifest_in_any_case(con: duckdb.DuckDBPyConnection, tmp_p
     add_images(con, tmp_path / "list.csv")
     add_images(con, tmp_path / "list.csv", path="where", dataset="other")
     rows = con.sql("select label, split, parse_path(uri)[-2] from images order by dataset").fetchall()
-    assert rows == [(1, "7", "cat"), (1, "7", "dog")]
+    assert rows == [(0, "7", "cat"), (0, "7", "dog")]
+    assert names_of(con, "list") == names_of(con, "other") == ["true"]
 
 
 def test_lists_of_paths(con: duckdb.DuckDBPyConnection, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +138,7 @@ def test_lists_of_paths(con: duckdb.DuckDBPyConnection, photos: Path, monkeypatc
 
 @pytest.mark.parametrize("source", [None, 3, {"a": 1}, b"x"])
 def test_what_is_no_source(con: duckdb.DuckDBPyConnection, source: object) -> None:
-    with pytest.raises(SchemaError, match="images come from a folder, .*, not from"):
+    with pytest.raises(ArgumentError, match="images come from a folder, .*, not from"):
         add_images(con, source)
 
 
@@ -230,7 +231,7 @@ def test_places_that_cannot_be_read(
     for folder in (photos, photos / "owl"):
         with pytest.raises(NotFoundError, match="owl cannot be read: Permission denied"):
             add_images(con, folder, dataset="x")
-    monkeypatch.setattr("pyarrow.csv.read_csv", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(NotFoundError, match="list.csv cannot be read: Permission denied"):
         add_images(con, tmp_path / "list.csv")
 
@@ -264,11 +265,13 @@ def test_hugging_face_parquet(con: duckdb.DuckDBPyConnection, tmp_path: Path, ph
 
 def test_pictures_from_python(con: duckdb.DuckDBPyConnection) -> None:
     array = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
-    pictures = [(array, 1), (Image.fromarray(array), 1), (array[..., 0], "late")]
+    pictures = [(array, 1), (Image.fromarray(array), 1), (array[..., 0], 0)]
     assert counts(add_images(con, pictures, dataset="made", classes=["a", "b"])) == (3, 0, 0, 0)
     assert counts(add_images(con, pictures, dataset="made")) == (0, 0, 3, 0)
     rows = con.sql("select label, thumbnail(image) is not null from image_files order by image_id").fetchall()
-    assert rows == [(1, True), (1, True), (2, True)]
+    assert rows == [(1, True), (1, True), (0, True)]
+    with pytest.raises(SchemaError, match="item 1 has a name as its label, item 0 a number"):
+        add_images(con, [(array, 1), (array, "late")], dataset="made", classes=["a", "b"])
     with pytest.raises(ImageError, match="picture 1: an image array is uint8"):
         add_images(con, [array, array.astype(float)], dataset="made")
 
@@ -302,6 +305,38 @@ def test_unreadable_files_are_rows_until_they_can_be_read(
     shutil.copy(root / "cat" / "0.jpg", root / "dog" / "empty.png")
     assert counts(add_images(con, root)) == (1, 0, 18, 2)
     assert con.sql("select count(*) from errors").fetchall() == [(2,)]
+
+
+def test_what_is_left_out_is_counted_and_said(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = shutil.copytree(photos, tmp_path / "pets")
+    (root / "cat" / "notes.txt").write_text("no image")
+    (root / "Thumbs.db").write_text("junk")
+    done = add_images(con, root)
+    assert (counts(done), done.n_labeled, done.n_classes, done.splits) == ((18, 0, 0, 0), 18, 3, {"none": 18})
+    assert "*.txt (1)" in " ".join(done.notes)
+    assert [record.message for record in caplog.records if record.name == "sqlanalysis"] == list(done.notes)
+    (tmp_path / "clip.mp4").write_bytes(b"\0" * 64)
+    with pytest.raises(SchemaError, match=r"clip\.mp4"):
+        add_images(con, tmp_path / "clip.mp4")
+
+
+def test_moved_images_are_found_again_and_twins_are_not(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path
+) -> None:
+    root = shutil.copytree(photos, tmp_path / "a" / "pets")
+    shutil.copy(root / "cat" / "0.jpg", root / "cat" / "twin.jpg")
+    add_images(con, root)
+    before = con.sql("select image_id, parse_path(uri)[-2:] from images order by image_id").fetchall()
+    (tmp_path / "b").mkdir()
+    shutil.move(root, tmp_path / "b" / "pets")
+    done = add_images(con, tmp_path / "b" / "pets")
+    assert (counts(done), done.n_moved) == ((0, 0, 19, 0), 19)
+    assert con.sql("select image_id, parse_path(uri)[-2:] from images order by image_id").fetchall() == before
+    shutil.copytree(tmp_path / "b" / "pets", tmp_path / "c" / "pets")  # a copy has not moved
+    done = add_images(con, tmp_path / "c" / "pets", dataset="pets")
+    assert (counts(done), done.n_moved) == ((19, 0, 0, 0), 0)
 
 
 def test_secrets_in_addresses_are_not_stored(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:

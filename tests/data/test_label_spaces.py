@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -44,6 +45,44 @@ def test_integer_labels(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: 
     with pytest.raises(SchemaError, match="negative"):
         add_images(con, tmp_path / "list.csv", dataset="negative")
     assert con.sql("select dataset from datasets order by all").fetchall() == [("named",), ("numbers",)]
+
+
+def test_numbers_without_zero_are_names(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
+    pairs = [(photos / name / "0.jpg", number) for number, name in enumerate(("cat", "dog", "owl"), 1)]
+    done = add_images(con, pairs, dataset="pets")
+    assert "labels are 1 to 3, without 0: taken as the names of 3 classes" in done.notes[0]
+    assert names_of(con, "pets") == ["1", "2", "3"]
+    assert counts(add_images(con, pairs, dataset="pets")) == (0, 0, 3, 0)
+    add_images(con, [(photos / "cat" / "1.jpg", 2), (photos / "cat" / "2.jpg", 4)], dataset="pets")
+    assert names_of(con, "pets") == ["1", "2", "3", "4"]
+    assert [name for folder, name in label_names(con) if folder == "cat"] == ["1", "2", "4"]
+    with pytest.raises(SchemaError, match="label 0 may be an index or a name"):
+        add_images(con, [(photos / "cat" / "1.jpg", 0)], dataset="pets")
+    with pytest.raises(SchemaError, match=r"labels are 1 to 3, without 0, and there are 3 classes: counted from 1"):
+        add_images(con, pairs, dataset="named", classes=["cat", "dog", "owl"])
+    assert con.sql("select dataset from datasets").fetchall() == [("pets",)]
+
+
+def test_minus_one_beside_names_is_no_label(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"path,label\n{photos}/cat/0.jpg,-1\n{photos}/dog/0.jpg,dog\n")
+    add_images(con, tmp_path / "list.csv")
+    rows = [{"path": f"{photos}/cat/0.jpg", "label": -1}, {"path": f"{photos}/dog/0.jpg", "label": "dog"}]
+    (tmp_path / "lines.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    add_images(con, tmp_path / "lines.jsonl")
+    assert names_of(con, "list") == names_of(con, "lines") == ["dog"]
+    assert con.sql("select dataset, label from images order by all").fetchall() == [
+        ("lines", 0),
+        ("lines", None),
+        ("list", 0),
+        ("list", None),
+    ]
+
+
+def test_names_of_a_list_are_classes_as_those_of_a_folder(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
+    pairs = [(photos / name / "0.jpg", name) for name in ("owl", "dog", "cat")]
+    add_images(con, pairs, dataset="pairs")
+    assert names_of(con, "pairs") == ["cat", "dog", "owl"]
+    assert all(a == b for a, b in label_names(con))
 
 
 def test_each_source_has_its_own_order_of_classes(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
@@ -95,7 +134,7 @@ def test_numbers_that_a_run_uses_keep_their_names(con: duckdb.DuckDBPyConnection
     ("label", "classes", "message"),
     [
         (5, ["a", "b"], "label 5, but 2 classes"),
-        (-2, ["a", "b"], "label -2, but 2 classes"),
+        (-2, ["a", "b"], "label -2, but 2 classes|label holds -2"),
         (2_000_000_000, None, "label 2000000000 would make more than 100000 classes"),
         (1.5, None, "label 1.5 is neither text nor a whole number"),
         ([0, 1], None, r"label \[0, 1\] is neither"),
@@ -113,7 +152,9 @@ def test_labels_that_fit_no_class(
 
 def test_a_number_outside_named_classes_is_refused(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
     add_images(con, photos, dataset="pets")
-    with pytest.raises(SchemaError, match="label 3, but 'pets' has 3 classes: cat, dog, owl; labels are 0-based"):
+    with pytest.raises(SchemaError, match="label 4, but 'pets' has 3 classes: cat, dog, owl; labels are 0-based"):
+        add_images(con, [(photos / "cat" / "0.jpg", 4)], dataset="pets")
+    with pytest.raises(SchemaError, match=r"labels are 3, without 0, .*counted from 1 \(then 3 is 'owl'\), or 0-based"):
         add_images(con, [(photos / "cat" / "0.jpg", 3)], dataset="pets")
 
 

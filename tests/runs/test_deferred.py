@@ -196,6 +196,16 @@ def test_given_outputs_need_no_extra_call(pets: duckdb.DuckDBPyConnection) -> No
     assert [str(t) for t in pets.sql("select output from given").types] == ["FLOAT"]
 
 
+def test_split_selects(con: duckdb.DuckDBPyConnection, photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name, split in (("cat", "train"), ("dog", "val")):
+        add_images(con, photos / name, dataset="pets", split=split)
+    done = map_batches(con, lambda width: width * 2, "twice", "width_px", split="val")
+    assert (done.n_images, caplog.records) == (6, [])
+    assert con.sql("select distinct split, selection from twice, runs").fetchall() == [("val", "split = 'val'")]
+    map_batches(con, lambda width: width * 2, "all_of_them", "width_px")
+    assert "images of 2 splits are counted together: train (6), val (6)" in caplog.text
+
+
 def test_resume_and_identity(pets: duckdb.DuckDBPyConnection) -> None:
     defer(pets, "input", to_64)
 

@@ -366,6 +366,46 @@ def test_a_run_knows_all_it_was_asked_for(pets: duckdb.DuckDBPyConnection, tiny_
     assert pets.sql("select n_images, n_ok, selection from runs").fetchall() == [(18, 18, None)]
 
 
+@pytest.fixture
+def splits(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> duckdb.DuckDBPyConnection:
+    """6 cats and 6 dogs of split train, 6 owls of val."""
+    for split, name in (("train", "cat"), ("train", "dog"), ("val", "owl")):
+        shutil.copytree(photos / name, tmp_path / "pets" / split / name)
+    add_images(con, tmp_path / "pets")
+    return con
+
+
+def test_pooled_splits_are_said(
+    splits: duckdb.DuckDBPyConnection, tmp_path: Path, tiny_model: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert predict(splits, tiny_model, "everything").n_images == 18
+    (said,) = [record.message for record in caplog.records if record.name == "sqlanalysis"]
+    assert said.startswith("images of 2 splits are counted together: train (12), val (6); where=… (--where) or split=")
+    page = sqlanalysis.report(splits, tmp_path / "page.html", runs=["everything"]).read_text()
+    assert "Images of 2 splits are counted together (train, val)" in page
+    caplog.clear()
+    predict(splits, tiny_model, "val", split="val")
+    assert caplog.records == []
+    page = sqlanalysis.report(splits, tmp_path / "page.html", runs=["val"]).read_text()
+    assert "counted together" not in page
+
+
+def test_split_selects_and_is_recorded(splits: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
+    assert predict(splits, tiny_model, "val", split="val").n_images == 6
+    cats = predict(splits, tiny_model, "cats", split="train", where="label = 0 or label = 2 -- all cats")
+    assert cats.n_images == 6
+    for run in ("val", "cats"):
+        (selection,) = splits.execute("select selection from runs where run = ?", [run]).fetchall()[0]
+        selected = splits.sql(f"select image_id from images where {selection}\norder by image_id").fetchall()
+        assert splits.sql(f"select image_id from {run} order by image_id").fetchall() == selected
+    assert predict(splits, tiny_model, "val", split="val").n_computed == 0
+    with pytest.raises(NotFoundError, match="data set 'pets' has no split 'vall'; did you mean val"):
+        predict(splits, tiny_model, "other", split="vall")
+    with pytest.raises(ArgumentError, match="split is the name of one split"):
+        predict(splits, tiny_model, "other", split=["train", "val"])  # type: ignore[call-overload]
+    assert splits.sql("select run from runs order by run").fetchall() == [("cats",), ("val",)]
+
+
 def test_a_condition_by_chance_is_asked_once(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
     done = predict(pets, tiny_model, where="random() < 0.5")
     assert done.n_images == done.n_ok == done.n_computed

@@ -23,7 +23,11 @@ NAMES = {
     "values": {}, "folder": "file.tmp", "schema": "main", "by_index": True, "exists": True, "shared": True, "inputs": ["label"], "macro": "accuracy",
     "others": ["b"], "placed": True, "sampled": True, "redacted": False,
     "baseline": "other_run", "features": ["split", "format"], "keys": ["camera"], "size_step": 64, "bytes_step": 50,
-    "tables": {"old": "_a", "new": "_b"},
+    "tables": {"old": "_a", "new": "_b"}, "neighbors": True, "by_split": False, "on_map": True,
+    "files": ["a.csv", "b.csv"], "encoding": "utf-8", "file": "a.parquet", "column": "image", "is_struct": True,
+    "texts": ["note"], "structs": ["image"], "folders": ["/data"], "start": 1, "depth": 4, "n_near": 5, "by": "path",
+    "outputs": "logits", "expected": "auto", "tolerance": 0.01, "sum_tolerance": 0.01, "range_tolerance": 0.001,
+    "is_rescaled": True, "with_probs": True, "size": 3, "blobs": ["data"], "nested": ["meta"], "lists": ["scores"],
 }  # fmt: skip
 # DuckDB's own statements, which sqlfluff has no grammar for.
 UNPARSED = re.compile(

@@ -9,10 +9,12 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sqlanalysis import AddedImages
 
-def counts(done: object) -> tuple[int, ...]:
-    """The numbers of a result, in order."""
-    return tuple(value for name, value in vars(done).items() if name.startswith("n_"))
+
+def counts(done: AddedImages) -> tuple[int, int, int, int]:
+    """Entries of a source: added, changed, unchanged, errors."""
+    return done.n_added, done.n_changed, done.n_unchanged, done.n_errors
 
 
 def names_of(con: duckdb.DuckDBPyConnection, dataset: str) -> list[str]:

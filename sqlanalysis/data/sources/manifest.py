@@ -1,0 +1,257 @@
+"""A table of images as a source: which column is what, what its labels are, where its files lie."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+
+from ...core.addresses import without_secrets
+from ...core.classes import MAX_NUMBERED, OUTSIDE, WNID, Classes, from_keys
+from ...errors import SchemaError
+from .. import columns
+from . import Entry, Source, pictured
+from .table import Table
+from .values import as_indices, to_accepted, to_label, to_meta, to_text
+
+ROLES = ("path", "label", "label_name", "split", "accepted")
+# A pandas frame brings its index along when that is more than row numbers.
+_INDEX_COLUMN = re.compile(r"__index_level_\d+__")
+
+
+def from_table(table: Table, chosen: Mapping[str, str]) -> Source:
+    """The images that a table lists, one row an image.
+
+    Args:
+        table: from `read_table`.
+        chosen: columns that the caller named, role → column.
+
+    Raises:
+        SchemaError: no path column, a column that is not there, or labels that are neither text nor whole numbers.
+    """
+    names: list[str] = [name for name in table.rows.column_names if not _INDEX_COLUMN.fullmatch(name)]
+    if pictured.picture_column(table.rows.schema, chosen, table.origin) is not None:
+        return pictured.from_rows(table, chosen)
+    found = columns.find(names, ROLES, chosen, table.origin)
+    path = found["path"]
+    if path is None:
+        raise SchemaError(
+            f'{table.origin} has no path column; name it, such as columns={{"path": "{names[0] if names else "…"}"}} '
+            f"(--columns path=…); there are: {', '.join(names) or 'none'}"
+        )
+    found["accepted"] = _accepted_column(table.rows, found["accepted"])
+    labels = _labels(table, found["label"])
+    accepted = [to_accepted(value) for value in _values(table, found["accepted"])]
+    keys, classes, numbers, naming, notes = _keys(table, found, labels, accepted)
+    found["label_name"] = naming
+    rest = [name for name in names if name not in set(found.values())]
+    source = Source(
+        name=table.name,
+        origin=table.origin,
+        entries=(),
+        keys=keys,
+        classes=classes,
+        numbers=numbers,
+        total=table.rows.num_rows,
+        columns=columns.describe(found),
+        notes=notes + _unlabeled(found, rest),
+    )
+    source.entries = _entries(table, found, labels, accepted, rest, source)
+    return source
+
+
+def _unlabeled(found: Mapping[str, str | None], rest: Sequence[str]) -> list[str]:
+    """A word when no column was taken for the label, though there are columns that could be it."""
+    if found["label"] is not None or not rest:
+        return []
+    listed = ", ".join(rest[:8]) + (", …" if len(rest) > 8 else "")
+    return [
+        f"no label column recognized among {listed}; if one is the label, name it: "
+        f'columns={{"label": "{rest[0]}"}}, --columns label={rest[0]}'
+    ]
+
+
+def _values(table: Table, column: str | None) -> list[Any]:
+    return table.rows[column].to_pylist() if column is not None else [None] * table.rows.num_rows
+
+
+def _labels(table: Table, column: str | None) -> list[str | int | None]:
+    """The labels, as text or as indices; text of a CSV is an index only where all of it is whole numbers."""
+    names = table.features.get(column or "")
+    labels = [to_label(value) for value in _values(table, column)]
+    if names is not None:
+        return [_feature(label, names, column or "") for label in labels]
+    if table.is_text:
+        indices = as_indices([label if isinstance(label, str) else None for label in labels])
+        if indices is not None:
+            return list(indices)
+    # Beside names, too, -1 is what tools write for no label.
+    return [None if label == "-1" else label for label in labels]
+
+
+def _feature(label: str | int | None, names: Sequence[str], column: str) -> str | None:
+    """The name of a ClassLabel; -1 is what Hugging Face writes for no label."""
+    if label is None or label == -1 or isinstance(label, str):
+        return label if isinstance(label, str) else None
+    if not 0 <= label < len(names):
+        raise SchemaError(f"{column} has label {label}, but its feature names {len(names)} classes")
+    return names[label]
+
+
+def _accepted_column(rows: pa.Table, column: str | None) -> str | None:
+    """The column `accepted`, if it holds lists, or text that looks so; other things have that name, too."""
+    if column is None:
+        return None
+    dtype = rows.schema.field(column).type
+    if pa.types.is_list(dtype) or pa.types.is_large_list(dtype):
+        return column
+    first = next((value for value in rows[column].to_pylist() if value), None)
+    return column if isinstance(first, str) and first.lstrip().startswith("[") else None
+
+
+_Keys = tuple[tuple[str, ...], Classes | None, tuple[int, ...], str | None, list[str]]
+
+
+def _keys(
+    table: Table,
+    found: Mapping[str, str | None],
+    labels: Sequence[str | int | None],
+    accepted: Sequence[tuple[str | int, ...] | None],
+) -> _Keys:
+    """Text labels, their classes, the whole numbers that are labels, the column that names each label, and notes."""
+    label = found["label"]
+    first = {key for key in labels if key is not None}
+    also = {key for several in accepted if several for key in several}
+    numbers = {key for key in first | also if isinstance(key, int)}
+    texts = {key for key in first | also if isinstance(key, str)}
+    if numbers - {OUTSIDE} and texts:
+        where = f"{label} and accepted hold" if also and label else f"{label or 'accepted'} holds"
+        raise SchemaError(
+            f"{table.origin}: {where} names and numbers (such as {min(texts)!r} and {min(numbers - {OUTSIDE})}): "
+            "a number could be an index or a name; write all as names, or all as indices"
+        )
+    if texts:
+        numbers = set()
+    names = _names(table, found, labels)
+    naming = found["label_name"] if names else None
+    if numbers:
+        return _numbered(table, numbers, names, naming, label or "accepted")
+    known = sorted(texts)
+    features = table.features.get(label or "")
+    if features is not None:
+        return tuple(features), from_keys(features), (), None, []
+    if names:
+        wnids = tuple(key if WNID.fullmatch(key) else None for key in known)
+        return tuple(known), Classes(tuple(str(names.get(key, key)) for key in known), wnids), (), naming, []
+    return tuple(known), (from_keys(known) if known else None), (), None, []
+
+
+def _names(table: Table, found: Mapping[str, str | None], labels: Sequence[str | int | None]) -> dict[str | int, str]:
+    """The name of each label, where a column gives every label one name of its own."""
+    if found["label"] is None or found["label_name"] is None:
+        return {}
+    named = _values(table, found["label_name"])
+    pairs = {(key, to_label(name, numbers=False)) for key, name in zip(labels, named, strict=True) if key is not None}
+    names = dict(pairs)
+    one_to_one = len(pairs) == len(names) == len(set(names.values())) and None not in names.values()
+    return {key: str(name) for key, name in names.items()} if one_to_one else {}
+
+
+def _numbered(
+    table: Table, numbers: set[int], names: Mapping[str | int, str], naming: str | None, column: str
+) -> _Keys:
+    """Whole numbers: indices into the classes; with a name for each, the names say which."""
+    used = sorted(number for number in numbers if number >= 0)
+    if min(numbers) < -1:
+        raise SchemaError(f"{table.origin}: {column} holds {min(numbers)}; labels are indices from 0, empty if unknown")
+    if not names or not used or used[-1] >= MAX_NUMBERED:
+        return (), None, tuple(sorted(numbers)), None, []
+    if used[0] == 0:
+        full = tuple(names.get(number, str(number)) for number in range(used[-1] + 1))
+        return (), Classes(full), tuple(sorted(numbers)), naming, []
+    # Numbers that start at 1 need no guess where each has a name.
+    return tuple(map(str, used)), Classes(tuple(names[number] for number in used)), (), naming, []
+
+
+def _entries(
+    table: Table,
+    found: Mapping[str, str | None],
+    labels: Sequence[str | int | None],
+    accepted: Sequence[tuple[str | int, ...] | None],
+    rest: Sequence[str],
+    source: Source,
+) -> Iterator[Entry]:
+    as_text = bool(source.keys)
+    number = 0
+    for batch in table.rows.to_batches(max_chunksize=10_000):
+        for row in batch.to_pylist():
+            label = labels[number]
+            yield Entry(
+                locate(row[found["path"]], table.root, source),
+                label=_key(label, as_text),
+                split=to_text(row[found["split"]]) if found["split"] else None,
+                meta=to_meta({name: row[name] for name in rest}),
+                accepted=accepted[number],
+                relative=_relative(row[found["path"]]),
+            )
+            number += 1
+
+
+def _key(label: str | int | None, as_text: bool) -> str | int | None:
+    """A label as a key of the source's classes; -1 is no label where numbers are names."""
+    if not as_text or label is None or isinstance(label, str):
+        return label
+    return str(label) if label >= 0 else None
+
+
+def _relative(text: Any) -> str | None:
+    """The path as the table writes it, when it is relative."""
+    name = str(text or "").replace("\\", "/")
+    return None if not name or name.startswith("/") or "://" in name or re.match(r"[A-Za-z]:", name) else name
+
+
+def locate(text: Any, root: Path, source: Source | None = None) -> str:
+    """Where an image of a table lies: as written, or by the first other reading under which there is one file.
+
+    Other readings, in this order: with the separators of this system; in Unicode's other normal form; without its
+    ending; below the table's folder by the end of a path of another machine. Each is counted in `source.found_by`.
+    An address keeps neither user nor password nor query.
+    """
+    name = str(text) if text is not None else ""
+    if name.startswith("file:"):
+        return unquote(urlsplit(name).path)
+    if "://" in name:
+        return without_secrets(name)
+    if not name:
+        return name
+    written = os.path.abspath(root / os.path.expanduser(name))
+    if os.path.exists(written):
+        return written
+    for step, candidates in _readings(name, root):
+        files = [one for one in candidates if os.path.isfile(one)]
+        if len(files) == 1:
+            if source is not None:
+                source.found_by[step] += 1
+            return os.path.abspath(files[0])
+    return written
+
+
+def _readings(name: str, root: Path) -> Iterator[tuple[str, list[str]]]:
+    slashed = name.replace("\\", "/")
+    yield "with back slashes as separators", [str(root / slashed)]
+    forms = [unicodedata.normalize(form, slashed) for form in ("NFC", "NFD")]
+    yield "in another Unicode form", [str(root / one) for one in dict.fromkeys(forms)]
+    folder, stem = os.path.split(str(root / slashed))
+    if os.path.isdir(folder) and "." not in stem:
+        with os.scandir(folder) as listed:
+            same = [file.path for file in listed if os.path.splitext(file.name)[0] == stem]
+        yield "by the name without its ending", same
+    parts = re.sub(r"^[A-Za-z]:", "", slashed).strip("/").split("/")
+    for start in range(1, len(parts)):
+        yield "by the end of their path", [str(root.joinpath(*parts[start:]))]

@@ -1,0 +1,288 @@
+"""Tables of images or predictions, read by DuckDB's own readers, with text kept as text.
+
+CSV with any delimiter, quoting, blanks after it, BOM, UTF-8, UTF-16 or Latin-1; TSV; JSON lines and arrays; Parquet;
+lists and globs of shards; pandas, polars and Arrow tables, DuckDB relations. `01`, `true` and `0001` stay as written.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from ...core.text import one_line
+from ...db import templates
+from ...errors import NotFoundError, SchemaError
+
+TABULAR = ("to_arrow_table", "__arrow_c_stream__", "__dataframe__")  # what frames, tables and relations have
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".psv": "csv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+}
+# Of nested lists and objects in JSON: DuckDB's and Arrow's readers recurse, and deep nesting ends the process.
+MAX_DEPTH = 64
+MAX_ROWS = 50_000_000
+MAX_BYTES = 4 * 1024**3  # of a JSON or CSV file
+# A table that grows more than this, and to more than this, is made to fill memory.
+MAX_RATIO, MAX_GROWN = 200, 256 * 1024**2
+_MEMORY_LIMIT = "2GB"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of a table.
+
+    Attributes:
+        rows: CSV columns are text; JSON values are text with their own spelling, lists stay JSON text; other columns
+            have the types of the source.
+        origin: what to call it in messages.
+        root: the folder that relative paths start at.
+        name: default name of the data set.
+        features: class names that Hugging Face's metadata gives, by column.
+        is_text: whether numbers, too, came in as text (CSV).
+    """
+
+    rows: pa.Table
+    origin: str
+    root: Path
+    name: str
+    features: dict[str, list[str]]
+    is_text: bool = False
+
+
+def is_table(source: Any) -> bool:
+    """Whether a source is a data frame, an Arrow table or a relation."""
+    return any(hasattr(source, name) for name in TABULAR)
+
+
+def table_files(source: str | Path) -> list[Path]:
+    """The table files that a path, glob or list names, in order; none when it names something else."""
+    text = os.path.expanduser(str(source))
+    if os.path.isfile(text):
+        return [Path(text).resolve()] if Path(text).suffix.lower() in FORMATS else []
+    if any(sign in text for sign in "*?["):
+        found = sorted(Path(one).resolve() for one in glob.glob(text, recursive=True) if os.path.isfile(one))
+        return found if found and all(one.suffix.lower() in FORMATS for one in found) else []
+    return []
+
+
+def read_table(source: Any, columns: Sequence[str] | None = None) -> Table:
+    """Read a table file, several of one format, a frame or a relation.
+
+    Args:
+        source: a path, a list of paths (`table_files`), a data frame, Arrow table or DuckDB relation.
+        columns: of Parquet files, only these; default all.
+
+    Raises:
+        NotFoundError: no such file.
+        SchemaError: it cannot be read as what its name says, is nested too deeply, or is too large.
+    """
+    if is_table(source):
+        from .pictured import encoded
+
+        return Table(_as_arrow(encoded(source)), type(source).__name__, Path.cwd(), "images", {})
+    files = [Path(one) for one in ([source] if isinstance(source, str | Path) else source)]
+    missing = next((file for file in files if not file.is_file()), None)
+    if missing is not None:
+        raise NotFoundError(f"no file {missing}")
+    reader = FORMATS[files[0].suffix.lower()]
+    origin = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+    with _reading(origin, reader) as con:
+        if reader == "csv":
+            rows = _read_csv(con, files)
+        elif reader == "json":
+            rows = _read_json(con, files)
+        else:
+            rows = _read_parquet(con, files, columns)
+    features = feature_names(files[0]) if reader == "parquet" else {}
+    return Table(rows, origin, files[0].parent, _name(files), features, is_text=reader == "csv")
+
+
+def _name(files: Sequence[Path]) -> str:
+    return files[0].stem if len(files) == 1 else files[0].parent.name
+
+
+@contextmanager
+def _reading(origin: str, reader: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection for reading one table: apart from the evaluation file, with a memory limit."""
+    config: dict[str, Any] = {
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "memory_limit": _MEMORY_LIMIT,
+        "preserve_insertion_order": True,
+        "python_enable_replacements": False,
+    }
+    with duckdb.connect(config=config) as con:
+        con.execute(templates.render("settings"))  # the progress bar is no setting of `config`
+        try:
+            yield con
+        except duckdb.Error as error:
+            raise SchemaError(f"{origin} cannot be read as {reader}: {_reason(error)}") from error
+        except (pa.ArrowException, MemoryError, UnicodeDecodeError) as error:
+            raise SchemaError(f"{origin} cannot be read as {reader}: {one_line(error, 200)}") from error
+        except OSError as error:
+            raise NotFoundError(f"{error.filename or origin} cannot be read: {error.strerror or error}") from error
+
+
+def _reason(error: duckdb.Error) -> str:
+    """The first line of what DuckDB says, without its own name for the error."""
+    first = next((line for line in str(error).splitlines() if line.strip()), "")
+    return one_line(first.partition("Error: ")[2] or first, 200)
+
+
+def _as_arrow(source: Any) -> pa.Table:
+    try:
+        if hasattr(source, "to_arrow_table"):
+            return source.to_arrow_table()
+        if hasattr(source, "__arrow_c_stream__"):
+            return pa.table(source)
+        return pa.interchange.from_dataframe(source)
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise SchemaError(f"this {type(source).__name__} cannot be read as a table: {one_line(error, 200)}") from error
+
+
+def _read_csv(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> pa.Table:
+    _check_size(files)
+    last: SchemaError | duckdb.Error | None = None
+    for encoding in _encodings(files[0]):
+        try:
+            sql = templates.render("read_csv_source", files=[str(file) for file in files], encoding=encoding)
+            rows = con.sql(sql).to_arrow_table()
+            break
+        except duckdb.Error as error:
+            last = error
+    else:
+        assert last is not None  # noqa: S101 - there is at least one encoding
+        raise last
+    columns = {name.strip().removeprefix("\ufeff"): _stripped(rows[name]) for name in rows.column_names}
+    if len(columns) < rows.num_columns:
+        raise SchemaError(f"{files[0]} has columns of the same name: {', '.join(rows.column_names)}")
+    return pa.table(columns)
+
+
+def _encodings(file: Path) -> list[str]:
+    """The encodings to try, in order: what the byte order mark says, else UTF-8, then Latin-1."""
+    with file.open("rb") as stream:
+        mark = stream.read(4)
+    if mark[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return ["utf-16"]
+    return ["utf-8", "latin-1"]
+
+
+def _stripped(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    import pyarrow.compute as pc
+
+    return pc.utf8_trim_whitespace(column.cast(pa.string()))
+
+
+def _read_json(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> pa.Table:
+    _check_size(files)
+    for file in files:
+        _check_depth(file)
+    sql = templates.render("read_json_source", files=[str(file) for file in files])
+    rows = [json.loads(text) for (text,) in con.sql(sql).fetchall()]
+    wrong = next((row for row in rows if not isinstance(row, dict)), None)
+    if wrong is not None:
+        raise SchemaError(f"{files[0]} holds {one_line(wrong, 40)}; write one object for each image")
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return pa.table({name: _json_column([row.get(name) for row in rows]) for name in names})
+
+
+def _json_column(values: list[Any]) -> pa.Array:
+    """Text as text, numbers as numbers, lists of numbers as lists; what is mixed or nested as JSON text."""
+    try:
+        column = pa.array([str(value).lower() if isinstance(value, bool) else value for value in values])
+        if not pa.types.is_struct(column.type):
+            return column
+    except (pa.ArrowException, OverflowError):
+        pass
+    texts = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
+    return pa.array(texts, pa.string())
+
+
+def _check_size(files: Sequence[Path]) -> None:
+    large = next((file for file in files if file.stat().st_size > MAX_BYTES), None)
+    if large is not None:
+        raise SchemaError(f"{large} has more than {MAX_BYTES // 1024**3} GB; write it as Parquet, or split it")
+
+
+def _check_depth(file: Path) -> None:
+    """Refuse JSON that is nested too deeply, before any reader recurses into it.
+
+    Raises:
+        SchemaError: more than `MAX_DEPTH` open brackets.
+    """
+    depth, inside, rest = 0, 0, b""
+    with file.open("rb") as stream:
+        while chunk := stream.read(1 << 22):
+            chunk = rest + chunk
+            rest = b"\\" if chunk.endswith(b"\\") else b""  # what it escapes comes with the next chunk
+            chunk = chunk[: len(chunk) - len(rest)].replace(b"\\\\", b"  ").replace(b'\\"', b"  ")
+            array = np.frombuffer(chunk, np.uint8)
+            in_text = (np.cumsum(array == 0x22) + inside) % 2 == 1
+            steps = np.isin(array, (0x5B, 0x7B)).astype(np.int64) - np.isin(array, (0x5D, 0x7D))
+            depths = depth + np.cumsum(np.where(in_text, 0, steps))
+            if len(depths) and depths.max() > MAX_DEPTH:
+                raise SchemaError(f"{file} is nested more than {MAX_DEPTH} deep; flatten it")
+            depth, inside = int(depths[-1]) if len(depths) else depth, (inside + chunk.count(b'"')) % 2
+
+
+def _read_parquet(con: duckdb.DuckDBPyConnection, files: Sequence[Path], columns: Sequence[str] | None) -> pa.Table:
+    sql = templates.render("read_parquet_source", files=[str(file) for file in files], names=list(columns or ()))
+    n_rows = con.sql(templates.render("count_parquet_rows", files=[str(file) for file in files])).fetchall()[0][0]
+    if n_rows > MAX_ROWS:
+        raise SchemaError(f"{files[0]} has {n_rows:,} rows, more than {MAX_ROWS:,}; add it in parts")
+    rows = con.sql(sql)
+    _check_growth(con, files, {name: str(dtype) for name, dtype in zip(rows.columns, rows.types, strict=True)})
+    return rows.to_arrow_table()
+
+
+def _check_growth(con: duckdb.DuckDBPyConnection, files: Sequence[Path], types: Mapping[str, str]) -> None:
+    """Refuse files of a few kB that repeat one value until it fills the memory.
+
+    Raises:
+        SchemaError: text or lists are far larger than the files.
+    """
+    texts = [name for name, dtype in types.items() if dtype == "VARCHAR"]
+    blobs = [name for name, dtype in types.items() if dtype == "BLOB"]
+    nested = [
+        name for name, dtype in types.items() if ("VARCHAR" in dtype or "BLOB" in dtype) and name not in texts + blobs
+    ]
+    lists = [name for name, dtype in types.items() if dtype.endswith("[]") and name not in nested]
+    names = {"texts": texts, "blobs": blobs, "nested": nested, "lists": lists}
+    sql = templates.render("measure_parquet_source", files=[str(file) for file in files], **names)
+    n_bytes = con.sql(sql).fetchall()[0][0]
+    size = sum(file.stat().st_size for file in files)
+    if n_bytes > MAX_GROWN and n_bytes > MAX_RATIO * size:
+        raise SchemaError(f"{files[0]} has {size:,} bytes, and {n_bytes:,} bytes of text and lists in it: not read")
+
+
+def feature_names(file: Path) -> dict[str, list[str]]:
+    """Class names of each column from the metadata that Hugging Face writes into Parquet files; none if malformed."""
+    import pyarrow.parquet as pq
+
+    try:
+        metadata = pq.read_schema(file).metadata or {}
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        return {
+            str(column): [str(name) for name in feature["names"]]
+            for column, feature in features.items()
+            if isinstance(feature, dict) and isinstance(feature.get("names"), list)
+        }
+    except (ValueError, KeyError, TypeError, AttributeError, pa.ArrowException, OSError, RecursionError):
+        return {}
