@@ -171,10 +171,29 @@ def _read_csv(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> pa.Table
             rows = _csv_rows(con, names, "utf-8")
         except duckdb.Error:
             rows = _csv_rows(con, names, "latin-1")
+        _refuse_long_rows(rows, files[0], names[0])
     columns = {name.strip().removeprefix("\ufeff"): _stripped(rows[name]) for name in rows.column_names}
     if len(columns) < rows.num_columns:
         raise SchemaError(f"{files[0]} has columns of the same name: {', '.join(rows.column_names)}")
     return pa.table(columns)
+
+
+def _refuse_long_rows(rows: pa.Table, file: Path, copy: Path) -> None:
+    """DuckDB calls fields beyond the first line column2, column3, …: what follows a delimiter without quotes.
+
+    Raises:
+        SchemaError: such a column holds something.
+    """
+    with copy.open(encoding="utf-8", errors="replace") as stream:
+        head = stream.readline(1024**2)
+    for number, name in enumerate(rows.column_names):
+        column = rows[name]
+        if number and name == f"column{number}" and name not in head and column.null_count < len(column):
+            row = next(row for row, value in enumerate(column.to_pylist(), 1) if value is not None)
+            raise SchemaError(
+                f"{file}: row {row} has more fields than the first line names ({one_line(head, 60)}); put values that "
+                "hold the delimiter in quotes, or name every column"
+            )
 
 
 def _csv_rows(con: duckdb.DuckDBPyConnection, files: Sequence[Path], encoding: str) -> pa.Table:
