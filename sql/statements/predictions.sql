@@ -133,8 +133,7 @@ left join _ids on source_rows.given_id = _ids.given_id;
 with _first as (
     select probs
     from source_rows
-    where probs is not null
-    limit 1000
+    where position <= 1000 and probs is not null
 )
 
 select

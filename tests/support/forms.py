@@ -223,6 +223,7 @@ FORMS: dict[str, Make] = {
     "JSON array": table("list.json"),
     "Parquet": table("list.parquet"),
     "Parquet shards": shards,
+    "list of Parquet shards": lambda at, files: sorted(Path(shards(at, files)).parent.glob("*.parquet")),
     "pandas": lambda at, files: _frame(files),
     "polars": lambda at, files: pl.from_pandas(_frame(files)),
     "Arrow": lambda at, files: pa.Table.from_pandas(_frame(files)),
