@@ -104,6 +104,64 @@ inner join _ids on source_rows.given_id = _ids.given_id
 left join _found on source_rows.given_id = _found.path;
 
 
+-- name: read_padded_names
+-- Ids that a reader of numbers took the zeros from: 7 of 0007.jpg; how many, and the first of another image than ours.
+with _padded as (
+    select
+        parse_filename(uri, true, 'both_slash')::hugeint as number,
+        any_value(image_id) as image_id,
+        any_value(uri) as uri,
+    from images
+    where dataset = ?
+        and regexp_full_match(parse_filename(uri, true, 'both_slash'), '0[0-9]{1,18}')
+    group by number
+    having count(*) = 1
+)
+
+select
+    count(*) as n,
+    min(struct_pack(
+        position := source_rows.position, given_id := source_rows.given_id, ours := _ids.uri, named := _padded.uri
+    )) filter (where _ids.image_id <> _padded.image_id) as conflict,
+from source_rows
+inner join _padded on try_cast(source_rows.given_id as hugeint) = _padded.number
+left join _ids on source_rows.given_id = _ids.given_id;
+
+
+-- name: read_falling_rows
+-- Of the first 1,000 rows with a list: how many, how many fall from the first value to the last, how many differ.
+with _first as (
+    select probs
+    from source_rows
+    where position <= 1000 and probs is not null
+)
+
+select
+    count(*) as n,
+    count(*) filter (where probs = list_reverse_sort(probs)) as n_falling,
+    count(distinct hash(probs)) as n_different,
+from _first;
+
+
+-- name: count_unanswered
+-- Images of a data set without a row of their own, and rows of images without a prediction.
+select
+    (
+        select count(*)
+        from images
+        where dataset = $dataset
+            and image_id not in (select image_id from _rows where image_id is not null)
+    ) as n_without_row,
+    (
+        select count(*)
+        from _imported
+        inner join source_rows on _imported.position = source_rows.position
+        where _imported.problem is null
+            and _imported.class is null
+            and source_rows.probs is null
+    ) as n_without_pred;
+
+
 -- name: read_id_conflict
 -- The readings of the image id of one row.
 select

@@ -11,7 +11,7 @@ from read_csv(
     encoding = {{ literal(encoding) }},
     union_by_name = true,
     null_padding = true,
-    max_line_size = 67108864
+    max_line_size = {{ max_line }}
 );
 
 

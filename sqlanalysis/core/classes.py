@@ -160,8 +160,20 @@ class Space:
         if self.numbered and self.names:
             self._name_numbers(classes, ordered)
         self._order = [self._add(name, wnid) for name, wnid in zip(classes.names, classes.wnids, strict=True)]
-        if all(key in self._index for key in keys):
+        unknown = [key for key in keys if key not in self._index]
+        if not unknown:
             return
+        if len(unknown) < len(keys):
+            known = next(key for key in keys if key in self._index)
+            raise SchemaError(
+                f"label {known!r} is among the classes, and {_some(unknown)} {'is' if len(unknown) == 1 else 'are'} "
+                f"not: {_some(classes.names)}; give classes= a name for each label, or correct the labels"
+            )
+        if all(key.isdecimal() for key in keys) and [int(key) for key in keys] != sorted(int(key) for key in keys):
+            raise SchemaError(
+                f"the names could be in the order of the numbers, or of the text of the labels, which is "
+                f"{', '.join(keys[:3])}, …; call the labels so that both are the same, such as 01, 02, 10"
+            )
         if len(keys) != len(classes):
             raise SchemaError(f"{len(classes)} classes for {len(keys)} labels: {', '.join(keys[:5])}, …; give one each")
         for key, number in zip(keys, self._order, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ class Given:
         pred_is_number: whether the column of predictions has a type of numbers.
         is_text: whether numbers, too, came as text (CSV).
         probs_role: `probs` or `logits`, as the column is called; None without.
+        by_class: whether there is one column for each class; `by_name`: called like the class.
         notes: what a reader of the report should know.
     """
 
@@ -61,6 +62,8 @@ class Given:
     pred_is_number: bool
     is_text: bool
     probs_role: str | None
+    by_class: bool = False
+    by_name: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -81,7 +84,47 @@ def read_given(
         raise SchemaError(f"{table.origin} has columns of the same name: {', '.join(names)}")
     by_class = {} if {"probs", "logits"} & named.keys() else _class_columns(names, known, named, table.origin)
     found = _find(names, named, by_class, table)
-    return _as_values(table, found, by_class, frozenset(named), outputs)
+    _refuse_rivals(table, found, named)
+    _refuse_one_hot(table, found, by_class)
+    given = _as_values(table, found, by_class, frozenset(named), outputs)
+    return replace(given, by_name=bool(by_class) and not all(re.search(r"\d+$", one) for one in by_class.values()))
+
+
+def _refuse_rivals(table: Table, found: Mapping[str, str | None], chosen: Mapping[str, str]) -> None:
+    """Two columns with usual names of a prediction must say the same."""
+    for role in PREDS:
+        column = found.get(role)
+        if column is None or role in chosen or role not in naming.ROLES:
+            continue
+        for other in table.rows.column_names:
+            if other == column or plain(other) not in naming.ROLES[role] or other in found.values():
+                continue
+            if _texts(table.rows[column], column).to_pylist() != _texts(table.rows[other], other).to_pylist():
+                raise SchemaError(
+                    f"{table.origin}: {column} and {other} are both called like a prediction and differ; "
+                    f'columns={{"{role}": "{column}"}} (--columns {role}={column}) takes the former'
+                )
+
+
+def _refuse_one_hot(table: Table, found: Mapping[str, str | None], by_class: Mapping[int, str]) -> None:
+    """One column per class with nothing but 0 and 1 may be labels, where something else could be the prediction."""
+    names = table.rows.column_names
+    others = [found.get(role) for role in (*PREDS, "confidence")]
+    others += [name for name in names if plain(name) in (*naming.ROLES["probs"], *naming.ROLES["logits"])]
+    others += [
+        name
+        for name in names
+        if any(plain(name) == plain(around + one) for around in _AROUND if around for one in by_class.values())
+    ]
+    other = next((name for name in others if name and name not in by_class.values()), None)
+    if not by_class or other is None:
+        return
+    values = np.column_stack([_numbers(table.rows[name], name).to_numpy() for name in by_class.values()])
+    if np.isin(values, (0, 1)).all() and (values.sum(axis=1) == 1).all():
+        raise SchemaError(
+            f"{table.origin}: {_some(list(by_class.values()))} hold only 0 and 1, which may be the true labels, and "
+            f"{other} may be the prediction; leave the columns out that are not the prediction"
+        )
 
 
 def _read(con: duckdb.DuckDBPyConnection, source: Any) -> Table:
@@ -211,7 +254,7 @@ def _labels_as_predictions(names: list[str], found: dict[str, str | None], origi
             f'{origin}: category_id {_COUNTED}: columns={{"pred_index": "{label}"}} counts them from 0, '
             f'columns={{"pred_from_1": "{label}"}} from 1; or write the names of the classes into a column pred_name'
         )
-    if label is not None and found.get("confidence"):
+    if label is not None and found.get("confidence") and plain(label) not in _TRUE:
         return {"pred": label}
     listed = ", ".join(names) or "none"
     if label is not None:
@@ -225,6 +268,7 @@ def _labels_as_predictions(names: list[str], found: dict[str, str | None], origi
     )
 
 
+_TRUE = ("y_true", "true_label", "ground_truth", "groundtruth", "gt", "target", "targets")
 _COUNTED = "may be counted from 0, from 1, or be ids of their own"
 
 
@@ -271,6 +315,7 @@ def _as_values(
         pred_is_number=is_number,
         is_text=table.is_text,
         probs_role=probs_role,
+        by_class=bool(by_class),
         notes=notes,
     )
 

@@ -130,6 +130,7 @@ def _import(
     with registered(con, "_given_classes", table):
         execute(con, "create_imported", {"dataset": dataset, "size": size})
     _refuse_shifted(con, given)
+    _refuse_other_order(con, given, known)
     matched = dict(fetch(con, "count_steps"))
     _refuse_conflicts(con, given)
     n_repeated = execute(con, "delete_repeated").fetchall()[0][0]
@@ -154,8 +155,40 @@ def _import(
     )
     execute(con, "insert_import_errors", {"run": run, "dataset": dataset})
     notes[:0] = _row_notes(con, n_ok, n_errors, n_repeated, matched)
+    notes += _unanswered(con, dataset)
     runs.close_run(con, run, "finished", {})
     return AddedPredictions(run, n_ok, n_errors, n_repeated, given.columns, matched, taken, tuple(notes))
+
+
+def _refuse_other_order(con: duckdb.DuckDBPyConnection, given: Given, known: Classes) -> None:
+    """Lists of probabilities or logits must be in the order of the classes.
+
+    Raises:
+        SchemaError: every list falls, as those of the k best classes do; or classes are numbers in the order of text.
+    """
+    role = given.probs_role
+    if role is None or role in given.chosen or given.by_name:
+        return
+    column = given.columns[role]
+    if all(name.isdecimal() for name in known.names) and not given.by_class:
+        numbers = [int(name) for name in known.names]
+        if numbers != sorted(numbers):
+            raise SchemaError(
+                f"{given.origin}: the values of {column} may be in the order of the numbers, or of the classes, which "
+                f"is {', '.join(known.names[:3])}, …; write one column per class, with its name, or "
+                f'columns={{"{role}": "{column}"}} takes them in the order of the classes'
+            )
+    n, n_falling, n_different = fetch(con, "read_falling_rows")[0]
+    # By chance n lists of k values all fall once in k! ** n times; two values fall wherever the first class is right.
+    if n_falling == n >= (30 if len(known) == 2 else 10) and n_different > 1 and len(known) > 1:
+        cure = "write one column per class, with its name"
+        if not given.by_class:
+            cure += f', or columns={{"{role}": "{column}"}} takes them in the order of the classes'
+        raise SchemaError(
+            f"{given.origin}: the values of {column} fall in every row: they seem to be those of the best classes, "
+            "best first, and not one for each class in the order of the classes; write pred_name and confidence of "
+            f"the best, or {cure}"
+        )
 
 
 def _drop_tables(con: duckdb.DuckDBPyConnection) -> None:
@@ -175,6 +208,16 @@ def _row_notes(
     notes += describe_steps(matched)
     if n_repeated:
         notes.append(f"{n_repeated:,} rows repeat another row and were left out")
+    return notes
+
+
+def _unanswered(con: duckdb.DuckDBPyConnection, dataset: str) -> list[str]:
+    n_without_row, n_without_pred = fetch(con, "count_unanswered", {"dataset": dataset})[0]
+    notes = []
+    if n_without_row:
+        notes.append(f"{n_without_row:,} images of data set {dataset!r} have no row: metrics are of the others")
+    if n_without_pred:
+        notes.append(f"{n_without_pred:,} rows have no prediction: metrics leave them out")
     return notes
 
 
@@ -203,13 +246,13 @@ def _match_images(con: duckdb.DuckDBPyConnection, given: Given, dataset: str) ->
     if has_path or not has_ids:
         execute(con, "create_rows_of_images", by="path", path="path" if has_path else "given_id")
     else:
-        by = _id_reading(con, given)
+        by = _id_reading(con, given, dataset)
         execute(con, "create_rows_of_images", by=by, path="given_id")
     if has_path and has_ids:
         _refuse_disagreement(con, given)
 
 
-def _id_reading(con: duckdb.DuckDBPyConnection, given: Given) -> str:
+def _id_reading(con: duckdb.DuckDBPyConnection, given: Given, dataset: str) -> str:
     """What whole numbers in image_id mean: the numbers of `images`, those of the source, or names of files.
 
     Raises:
@@ -229,6 +272,14 @@ def _id_reading(con: duckdb.DuckDBPyConnection, given: Given) -> str:
         raise SchemaError(
             f"{given.origin}: {column} {given_id} of row {position} may be the image_id of `images`, {ours}, or "
             f'{other}; columns={{"image_id": "{column}"}} takes the former, a column path says which file is meant'
+        )
+    n_padded, conflict = fetch(con, "read_padded_names", [dataset])[0]
+    if n_ours and n_padded >= n_ours and conflict is not None:
+        raise SchemaError(
+            f"{given.origin}: {column} {conflict['given_id']} of row {conflict['position']} may be the image_id of "
+            f"`images`, {conflict['ours']}, or {conflict['named']}, whose zeros a reader of numbers drops; "
+            f'columns={{"image_id": "{column}"}} takes the former; write the names as text, with their zeros, for the '
+            "latter"
         )
     if n_ours >= max(n_source, n_named):
         return "image_id"

@@ -1,9 +1,12 @@
 """Growth of add_images: CPU seconds an image and peak memory at growing numbers of small files.
 
     python tests/benchmarks/bench_images.py [--files 10000 100000] [--same] [--again]
+    python -m tests.benchmarks.bench_images --forms [--photos FOLDER]
 
 Every step runs in a process of its own, with a new evaluation file. Files are PNGs of 8 x 8 pixels in folders of 1,000,
 all different; `--same` gives all the same bytes, `--again` adds the folder a second time. Asserts nothing about time.
+`--forms` shows every form of a source with 1,000 pictures (JPEGs of FOLDER, made different by a byte, or small ones), and
+whether hashes, labels and classes are those of the folder.
 """
 
 from __future__ import annotations
@@ -13,10 +16,12 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
 
+import sqlanalysis
 from sqlanalysis.core import decode
 
 PER_FOLDER = 1000
@@ -48,6 +53,40 @@ def make(root: Path, n: int, *, same: bool) -> None:
             first = file
 
 
+def show_forms(photos: Path | None) -> None:
+    """Print what comes in from each form of the same 1,000 pictures in three classes."""
+    from ..support.forms import ENCODED_ANEW, FORMS, class_folders
+    from ..support.trees import labels_of, png
+
+    known = sorted(photos.glob("*.[Jj][Pp]*")) if photos else []
+    print("| source | added | labeled | classes | equal to the folder | CPU s |\n|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        (root / "made").mkdir()
+        files = [(root / "made" / f"picture{number}.jpg", ("cat", "dog", "owl")[number % 3]) for number in range(1000)]
+        for number, (file, _) in enumerate(files):
+            # Bytes after the end of a JPEG are no part of the picture.
+            data = known[number % len(known)].read_bytes() + str(number).encode() if known else png(number)
+            file.write_bytes(data)
+        with sqlanalysis.connect() as con:
+            sqlanalysis.add_images(con, class_folders(root / "folder", files), dataset="made", show_progress=False)
+            expected = labels_of(con, "made")
+        for number, (form, make) in enumerate(FORMS.items()):
+            place = root / str(number)
+            place.mkdir()
+            source = make(place, files)
+            with sqlanalysis.connect() as con:
+                start = time.process_time()
+                done = sqlanalysis.add_images(con, source, dataset="made", show_progress=False)
+                seconds = time.process_time() - start
+                found = labels_of(con, "made")
+            equal = "labels" if form in ENCODED_ANEW else "all"
+            # Photos that repeat are one picture when written anew: their hashes are fewer.
+            same = done.n_labeled == len(files) if form in ENCODED_ANEW else found == expected
+            figures = f"{done.n_added:,} | {done.n_labeled:,} | {done.n_classes}"
+            print(f"| {form} | {figures} | {equal if same else 'NO'} | {seconds:.2f} |", flush=True)
+
+
 GRAY = np.full((8, 8, 3), 128, np.uint8)
 
 
@@ -56,7 +95,12 @@ def main() -> None:
     parser.add_argument("--files", type=int, nargs="*", default=[10_000, 100_000])
     parser.add_argument("--same", action="store_true", help="all files have the same bytes")
     parser.add_argument("--again", action="store_true", help="add the folder a second time, too")
+    parser.add_argument("--forms", action="store_true", help="every form of a source instead")
+    parser.add_argument("--photos", type=Path, help="a folder of JPEGs for --forms")
     options = parser.parse_args()
+    if options.forms:
+        show_forms(options.photos)
+        return
     print("| images | added | CPU s | µs an image | seconds | MB above the start |\n|---|---|---|---|---|---|")
     for n in options.files:
         with tempfile.TemporaryDirectory() as name:

@@ -111,7 +111,7 @@ def test_read(tmp_path: Path) -> None:
         (tmp_path, r"Is a directory|no regular file"),
         (tmp_path / "fifo.jpg", "no regular file"),
         (tmp_path / "loop", "symbolic links"),
-        ("https://example.org/x.jpg", "download this address first"),
+        ("nowhere://example.org/x.jpg", "nowhere://example.org/x.jpg"),
         ("a\0b", "null"),
     ]:
         with pytest.raises(ImageError, match=message):

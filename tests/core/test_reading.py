@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-import io
 import os
 import struct
 import tarfile
@@ -20,21 +19,7 @@ import pytest
 from sqlanalysis.core import addresses, decode, members, reading
 from sqlanalysis.errors import ImageError, MissingExtraError, SchemaError
 
-
-def zipped(file: Path, content: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> Path:
-    with zipfile.ZipFile(file, "w", method) as archive:
-        for name, data in content.items():
-            archive.writestr(name, data)
-    return file
-
-
-def tarred(file: Path, content: dict[str, bytes], style: int = tarfile.PAX_FORMAT) -> Path:
-    with tarfile.open(file, "w", format=style) as archive:
-        for name, data in content.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return file
+from ..support.trees import tarred, zipped
 
 
 def test_one_function_under_both_names() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -16,29 +15,9 @@ from sqlanalysis.core import decode
 from sqlanalysis.data.sources import archive
 from sqlanalysis.errors import NotFoundError, SchemaError
 
-from ..core.test_reading import tarred, zipped
 from ..support.datasets import names_of
 from ..support.mutations import survive
-from .test_huggingface import digest, labels_of, png
-
-TREE = {
-    f"{name}/{name}{number}.png": png(3 * where + number)
-    for where, name in enumerate(("cat", "dog", "owl"))
-    for number in range(3)
-}
-EXPECTED = {hashlib.sha256(data).hexdigest(): name.split("/")[0] for name, data in TREE.items()}
-JUNK = {"__MACOSX/cat/._cat0.png": b"x", "cat/.DS_Store": b"x", "Thumbs.db": b"x", "dog/readme.txt": b"x"}
-
-
-def below(prefix: str, tree: dict[str, bytes] = TREE) -> dict[str, bytes]:
-    return {f"{prefix}{name}": data for name, data in tree.items()}
-
-
-def unpacked(root: Path, tree: dict[str, bytes]) -> Path:
-    for name, data in tree.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_bytes(data)
-    return root
+from ..support.trees import EXPECTED, JUNK, TREE, below, digest, labels_of, png, tarred, unpacked, zipped
 
 
 @pytest.mark.parametrize("make", [zipped, tarred])

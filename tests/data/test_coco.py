@@ -14,7 +14,7 @@ from sqlanalysis.data.sources import coco
 from sqlanalysis.errors import ArgumentError, SchemaError
 
 from ..support.datasets import names_of
-from .test_huggingface import digest, labels_of, png
+from ..support.trees import digest, labels_of, png
 
 CATEGORIES = [{"id": 18, "name": "dog"}, {"id": 1, "name": "person"}, {"id": 17, "name": "cat"}]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from pathlib import Path
@@ -24,46 +23,9 @@ from sqlanalysis.errors import ArgumentError, NotFoundError, SchemaError
 
 from ..support.datasets import names_of
 from ..support.mutations import survive
+from ..support.trees import digest, features, labels_of, png, rows, write
 
 NAMES = ["cat", "dog", "owl"]
-
-
-def png(seed: int, size: int = 8) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def features(**columns: list[str] | None) -> dict[str, str]:
-    named = {name: {"_type": "ClassLabel", "names": names} for name, names in columns.items() if names is not None}
-    return {"huggingface": json.dumps({"info": {"features": {"image": {"_type": "Image"}, **named}}})}
-
-
-def rows(n: int, start: int = 0, **others: list[Any]) -> pa.Table:
-    images = [{"bytes": png(start + number), "path": f"{start + number}.png"} for number in range(n)]
-    return pa.table({"image": images, **others})
-
-
-def write(file: Path, table: pa.Table, named: dict[str, str] | None = None, **options: Any) -> Path:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table.replace_schema_metadata(named), file, **options)
-    return file
-
-
-def labels_of(con: duckdb.DuckDBPyConnection, dataset: str) -> dict[str, str | None]:
-    """The class of each image by the hash of its bytes."""
-    return dict(
-        con.execute(
-            "select sha256, name from images left join datasets using (dataset) left join classes "
-            "on classes.label_space = datasets.label_space and label = class where dataset = ?",
-            [dataset],
-        ).fetchall()
-    )
-
-
-def digest(seed: int) -> str:
-    return hashlib.sha256(png(seed)).hexdigest()
 
 
 # Parquet

@@ -373,9 +373,12 @@ def test_memory_is_flat_in_the_number_of_files(tmp_path: Path) -> None:
     (root / "0.png").write_bytes(data)
     for number in range(1, 20_000):
         os.link(root / "0.png", root / f"{number}.png")
+    # ru_maxrss of a child starts with that of the process that forked it; VmHWM does not.
     code = (
-        "import sys, resource, sqlanalysis as s; con = s.connect(sys.argv[1]); base = resource.getrusage(0).ru_maxrss;"
-        "print(s.add_images(con, sys.argv[2]).n_added, (resource.getrusage(0).ru_maxrss - base) // 1024)"
+        "import re, sys, pathlib, sqlanalysis as s\n"
+        "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', pathlib.Path('/proc/self/status').read_text())[1]) // 1024\n"
+        "con = s.connect(sys.argv[1]); base = peak()\n"
+        "print(s.add_images(con, sys.argv[2]).n_added, peak() - base)"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "x.duckdb"), str(root.parent)]
     n_added, megabytes = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())

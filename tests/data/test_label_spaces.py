@@ -16,6 +16,7 @@ from sqlanalysis import add_images, add_predictions
 from sqlanalysis.errors import SchemaError
 
 from ..support.datasets import counts, hugging_face, label_names, names_of
+from ..support.trees import png
 
 
 def test_manifest_with_ids_and_names(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
@@ -177,3 +178,33 @@ def test_new_classes_are_refused_once_a_run_uses_the_space(
     with pytest.raises(SchemaError, match="class 'fox' is new to label space 'pets', which run 'mine' already uses"):
         add_images(con, root)
     assert con.sql("select count(*) from images").fetchall() == [(18,)]
+
+
+@pytest.mark.parametrize("names", [("Cat", "dog", "owl"), ("cat", "dog", "owls"), ("NA", "cat", "dog")])
+def test_labels_of_which_only_some_are_among_the_classes_are_refused(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    """Taken by position, Cat would become owl."""
+    for number, name in enumerate(names):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_bytes(png(number))
+    with pytest.raises(SchemaError, match="is among the classes, and "):
+        add_images(con, tmp_path, dataset="pets", classes=["owl", "dog", "cat"])
+    assert con.sql("select count(*) from images").fetchall() == [(0,)]
+
+
+def test_names_for_numbered_folders_have_one_order(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    for number in range(12):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "a.png").write_bytes(png(number))
+    with pytest.raises(
+        SchemaError, match="in the order of the numbers, or of the text of the labels, which is 0, 1, 10"
+    ):
+        add_images(con, tmp_path, dataset="digits", classes=[f"class {number}" for number in range(12)])
+
+
+@pytest.mark.parametrize("rows", ["a.png,cat, big\nb.png,dog\n", "1,5.png,dog\n"])
+def test_fields_beyond_the_first_line_are_refused(con: duckdb.DuckDBPyConnection, tmp_path: Path, rows: str) -> None:
+    (tmp_path / "list.csv").write_text("path,label\n" + rows)
+    with pytest.raises(SchemaError, match="row 1 has more fields than the first line"):
+        add_images(con, tmp_path / "list.csv")

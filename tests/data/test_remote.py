@@ -18,10 +18,8 @@ from sqlanalysis.core import addresses
 from sqlanalysis.data.sources import remote
 from sqlanalysis.errors import MissingExtraError, NotFoundError, SchemaError
 
-from ..core.test_reading import tarred
 from ..support.datasets import names_of
-from .test_archive import EXPECTED, JUNK, TREE, below, unpacked
-from .test_huggingface import digest, labels_of, png, rows, write
+from ..support.trees import EXPECTED, JUNK, TREE, below, digest, labels_of, png, rows, tarred, unpacked, write
 
 
 @pytest.fixture(autouse=True)

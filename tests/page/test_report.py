@@ -165,7 +165,7 @@ def test_comparison_is_the_macros(digits: tuple[duckdb.DuckDBPyConnection, Page]
     con, page = digits
     cells = con.sql(f"select both_right, baseline_only, run_only, both_wrong from mcnemar({PAIR})").fetchall()[0]
     right, lost, won, wrong = (f"{n:,}" for n in cells)
-    assert [row[1:] for row in page.table("Images by which")] == [[right, lost], [won, wrong]]
+    assert [row[1:] for row in page.table("Images by which")] == [[right, won], [lost, wrong]]
     flips = dict(
         con.sql(
             f"select correct_run, count(*) from paired({PAIR}) where correct_baseline <> correct_run group by 1"
@@ -181,7 +181,7 @@ def test_comparison_is_the_macros(digits: tuple[duckdb.DuckDBPyConnection, Page]
     ).fetchall()
     names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
     known = {names[label]: (f"{n:,}", f"{run:.1%}", f"{base:.1%}") for label, n, run, base in classes}
-    columns = ("n", "of digits_logreg", "recall of digits_bayes")
+    columns = ("n", "recall of digits_logreg", "of digits_bayes")
     rows = page.records("Differences of classes")
     assert {row["class"]: tuple(row[name] for name in columns) for row in rows} == known
 

@@ -20,6 +20,8 @@ from sklearn.metrics import log_loss
 from sqlanalysis import add_images, add_predictions, drop_run
 from sqlanalysis.errors import ArgumentError, NotFoundError, SchemaError, SQLAnalysisError
 
+from ..support.trees import png
+
 
 @pytest.fixture
 def pets(con: duckdb.DuckDBPyConnection, photos: Path) -> duckdb.DuckDBPyConnection:
@@ -161,7 +163,7 @@ def test_paths_of_predictions_may_begin_with_a_dot(pets: duckdb.DuckDBPyConnecti
     frame = pd.DataFrame({"path": ["./cat/0.jpg", ".//./dog/1.jpg", "/elsewhere/cat/1.jpg"], "pred": [0, 1, 0]})
     done = add_predictions(pets, frame, "mine")
     assert (done.n_ok, done.n_errors, done.matched) == (3, 0, {"relative": 2, "other root": 1})
-    assert done.notes == ("1 row matched by the end of their path, under another root",)
+    assert done.notes[0] == "1 row matched by the end of their path, under another root"
 
 
 def test_an_imported_run_may_be_called_imported(pets: duckdb.DuckDBPyConnection) -> None:
@@ -415,7 +417,10 @@ def test_repeated_rows(pets: duckdb.DuckDBPyConnection) -> None:
 def test_names_of_classes_in_another_spelling(pets: duckdb.DuckDBPyConnection) -> None:
     done = add_predictions(pets, pd.DataFrame({"path": FILES[:3], "pred": ["Cat", "cat ", "DOG"]}), "mine")
     assert pets.sql("select pred_name from mine order by image_id").fetchall() == [("cat",), ("cat",), ("dog",)]
-    assert done.notes == ("2 rows name a class in another spelling, such as 'Cat' for 'cat': taken as it",)
+    assert done.notes == (
+        "2 rows name a class in another spelling, such as 'Cat' for 'cat': taken as it",
+        "15 images of data set 'pets' have no row: metrics are of the others",
+    )
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
@@ -494,7 +499,7 @@ def test_columns_of_other_tools(pets: duckdb.DuckDBPyConnection, tmp_path: Path)
     timm.write_text("filename,index,label,prob\ncat/0.jpg,281,cat,0.9\ndog/0.jpg,207,owl,0.4\n")
     done = add_predictions(pets, timm, "timm")
     assert done.columns == {"path": "filename", "confidence": "prob", "pred": "label"}
-    assert done.notes == ("label, beside prob, taken as the prediction",)
+    assert done.notes[0] == "label, beside prob, taken as the prediction"
     plain = pd.DataFrame({"file": FILES[:3], "label": ["cat", "dog", "dog"]})
     with pytest.raises(SchemaError, match='label may be the true label or the prediction: columns={"pred": "label"}'):
         add_predictions(pets, plain, "plain")
@@ -704,3 +709,66 @@ def test_mutated_tables_are_right_or_refused(pets: duckdb.DuckDBPyConnection, tm
         assert damaged <= 1 or said, (seed, table.column_names, options, done)
         pets.sql("delete from errors")
         drop_run(pets, "mine")
+
+
+def test_ids_that_lost_their_zeros_are_refused(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    """Kaggle's ids are stems such as 0007; read as numbers, 7 would be image 7."""
+    for number in range(18):
+        file = tmp_path / ("cat", "dog", "owl")[number % 3] / f"{number:04}.png"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(png(number))
+    add_images(con, tmp_path, dataset="set")
+    frame = pd.DataFrame({"id": range(18), "pred": [number % 3 for number in range(18)]})
+    refused(con, frame, "whose zeros a reader of numbers drops")
+    padded = frame.assign(id=[f"{number:04}" for number in range(18)])
+    add_predictions(con, padded, "mine")
+    assert con.sql("select accuracy from accuracy('mine')").fetchall() == [(1.0,)]
+
+
+def _falling(n: int, seed: int = 0) -> list[list[float]]:
+    values = np.random.default_rng(seed).dirichlet(np.ones(3), n)
+    return (-np.sort(-values, axis=1)).tolist()
+
+
+def test_the_best_classes_first_are_no_probabilities_of_each(pets: duckdb.DuckDBPyConnection) -> None:
+    frame = pd.DataFrame({"path": FILES, "index": [[1, 2, 0]] * 18, "prob": _falling(18)})
+    refused(pets, frame, "fall in every row: they seem to be those of the best classes")
+    separate = pd.DataFrame(_falling(18), columns=["prob_0", "prob_1", "prob_2"]).assign(path=FILES)
+    refused(pets, separate, "fall in every row")
+    assert add_predictions(pets, frame, "mine", columns={"probs": "prob"}).n_ok == 18
+
+
+def test_labels_as_columns_of_zeros_and_ones_are_no_prediction(pets: duckdb.DuckDBPyConnection) -> None:
+    one_hot = pd.DataFrame(np.eye(3)[[0] * 6 + [1] * 6 + [2] * 6], columns=["cat", "dog", "owl"]).assign(path=FILES)
+    values = np.random.default_rng(0).dirichlet(np.ones(3), 18)
+    refused(pets, one_hot.assign(probs=values.tolist()), "hold only 0 and 1, which may be the true labels")
+    refused(
+        pets, one_hot.assign(**{f"prob_{name}": values[:, n] for n, name in enumerate(["cat", "dog", "owl"])}), "may be"
+    )
+    assert add_predictions(pets, one_hot, "hard").n_ok == 18
+
+
+def test_lists_for_classes_called_by_numbers_have_one_order(numbers: duckdb.DuckDBPyConnection) -> None:
+    values = np.random.default_rng(0).dirichlet(np.ones(3), 18).tolist()
+    frame = pd.DataFrame({"image_id": range(1, 19), "probs": values})
+    refused(numbers, frame, "in the order of the numbers, or of the classes, which is 1, 10, 2")
+    assert add_predictions(numbers, frame, "mine", columns={"probs": "probs"}).n_ok == 18
+
+
+@pytest.mark.parametrize("column", ["y_true", "ground_truth", "target"])
+def test_the_true_label_beside_a_score_is_no_prediction(pets: duckdb.DuckDBPyConnection, column: str) -> None:
+    refused(pets, pd.DataFrame({"path": FILES, column: "cat", "confidence": 0.5}), "may be the true label")
+
+
+def test_two_columns_of_predictions_agree(pets: duckdb.DuckDBPyConnection) -> None:
+    frame = pd.DataFrame({"path": FILES, "pred": "cat", "prediction": ["cat", "dog", "owl"] * 6})
+    refused(pets, frame, "pred and prediction are both called like a prediction and differ")
+    assert add_predictions(pets, frame, "mine", columns={"pred": "prediction"}).n_ok == 18
+
+
+def test_what_has_no_prediction_is_said(pets: duckdb.DuckDBPyConnection) -> None:
+    done = add_predictions(pets, pd.DataFrame({"path": FILES[:6], "pred": ["cat"] * 5 + [None]}), "mine")
+    assert done.notes == (
+        "12 images of data set 'pets' have no row: metrics are of the others",
+        "1 rows have no prediction: metrics leave them out",
+    )

@@ -27,7 +27,7 @@ NAMES = {
     "files": ["a.csv", "b.csv"], "encoding": "utf-8", "file": "a.parquet", "column": "image", "is_struct": True,
     "texts": ["note"], "structs": ["image"], "folders": ["/data"], "start": 1, "depth": 4, "n_near": 5, "by": "path",
     "outputs": "logits", "expected": "auto", "tolerance": 0.01, "sum_tolerance": 0.01, "range_tolerance": 0.001,
-    "is_rescaled": True, "with_probs": True, "size": 3, "blobs": ["data"], "nested": ["meta"], "lists": ["scores"],
+    "is_rescaled": True, "with_probs": True, "size": 3, "blobs": ["data"], "nested": ["meta"], "lists": ["scores"], "max_line": 1024,
 }  # fmt: skip
 # DuckDB's own statements, which sqlfluff has no grammar for.
 UNPARSED = re.compile(

@@ -417,9 +417,9 @@ def _is_transparent(name: str, split: str | None = None) -> bool:
 def _holds_more(folder: str) -> bool:
     """Whether a folder has class folders, splits or a table of labels, and so is no class itself."""
     listing = list_folder(folder)
-    inside = [name for name in listing.folders if not _is_transparent(name)]
+    below = [(name, os.path.join(folder, name)) for name in listing.folders]
     return bool(_table_names(listing, folder)) or any(
-        content_of(os.path.join(folder, name)) == IMAGES for name in inside
+        _holds_more(path) if _is_transparent(name) else content_of(path) == IMAGES for name, path in below
     )
 
 

@@ -28,6 +28,10 @@ def open_source(source: Any, chosen: Mapping[str, str]) -> Source:
             return _from_text(str(source), chosen)
         except OSError as error:
             raise NotFoundError(f"{error.filename or source} cannot be read: {error.strerror or error}") from error
+    if isinstance(source, list | tuple) and source and all(isinstance(one, str | Path) for one in source):
+        files = [file for one in source for file in table_files(one)]
+        if len(files) == len(source):
+            return _from_tables(files, chosen)
     if huggingface.is_dataset(source):
         return huggingface.from_dataset(source, chosen)
     if is_table(source):

@@ -6,9 +6,12 @@ lists and globs of shards; pandas, polars and Arrow tables, DuckDB relations. `0
 
 from __future__ import annotations
 
+import codecs
 import glob
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +44,8 @@ MAX_BYTES = 4 * 1024**3  # of a JSON or CSV file
 # A table that grows more than this, and to more than this, is made to fill memory.
 MAX_RATIO, MAX_GROWN = 200, 256 * 1024**2
 _MEMORY_LIMIT = "2GB"
+# Bytes of a line of CSV. Where DuckDB converts the encoding it takes buffers of 16 times this at once.
+_MAX_LINE = {"utf-8": 64 * 1024**2, "latin-1": 4 * 1024**2}
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,8 @@ def read_table(source: Any, columns: Sequence[str] | None = None) -> Table:
     if is_table(source):
         from .pictured import encoded
 
-        return Table(_as_arrow(encoded(source)), type(source).__name__, Path.cwd(), "images", {})
+        rows = _as_arrow(encoded(source))
+        return Table(rows, type(source).__name__, Path.cwd(), "images", _feature_names(rows.schema.metadata))
     files = [Path(one) for one in ([source] if isinstance(source, str | Path) else source)]
     missing = next((file for file in files if not file.is_file()), None)
     if missing is not None:
@@ -158,30 +164,52 @@ def _as_arrow(source: Any) -> pa.Table:
 
 def _read_csv(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> pa.Table:
     _check_size(files)
-    last: SchemaError | duckdb.Error | None = None
-    for encoding in _encodings(files[0]):
+    with tempfile.TemporaryDirectory() as folder:
+        # DuckDB reads a big-endian UTF-16 file as an empty one, without an error.
+        names = [_as_utf8(file, Path(folder) / f"{n}.csv") if _is_utf16(file) else file for n, file in enumerate(files)]
         try:
-            sql = templates.render("read_csv_source", files=[str(file) for file in files], encoding=encoding)
-            rows = con.sql(sql).to_arrow_table()
-            break
-        except duckdb.Error as error:
-            last = error
-    else:
-        assert last is not None  # noqa: S101 - there is at least one encoding
-        raise last
+            rows = _csv_rows(con, names, "utf-8")
+        except duckdb.Error:
+            rows = _csv_rows(con, names, "latin-1")
+        _refuse_long_rows(rows, files[0], names[0])
     columns = {name.strip().removeprefix("\ufeff"): _stripped(rows[name]) for name in rows.column_names}
     if len(columns) < rows.num_columns:
         raise SchemaError(f"{files[0]} has columns of the same name: {', '.join(rows.column_names)}")
     return pa.table(columns)
 
 
-def _encodings(file: Path) -> list[str]:
-    """The encodings to try, in order: what the byte order mark says, else UTF-8, then Latin-1."""
+def _refuse_long_rows(rows: pa.Table, file: Path, copy: Path) -> None:
+    """DuckDB calls fields beyond the first line column2, column3, …: what follows a delimiter without quotes.
+
+    Raises:
+        SchemaError: such a column holds something.
+    """
+    with copy.open(encoding="utf-8", errors="replace") as stream:
+        head = stream.readline(1024**2)
+    for number, name in enumerate(rows.column_names):
+        column = rows[name]
+        if number and name == f"column{number}" and name not in head and column.null_count < len(column):
+            row = next(row for row, value in enumerate(column.to_pylist(), 1) if value is not None)
+            raise SchemaError(
+                f"{file}: row {row} has more fields than the first line names ({one_line(head, 60)}); put values that "
+                "hold the delimiter in quotes, or name every column"
+            )
+
+
+def _csv_rows(con: duckdb.DuckDBPyConnection, files: Sequence[Path], encoding: str) -> pa.Table:
+    names = {"files": [str(file) for file in files], "encoding": encoding, "max_line": _MAX_LINE[encoding]}
+    return con.sql(templates.render("read_csv_source", **names)).to_arrow_table()
+
+
+def _is_utf16(file: Path) -> bool:
     with file.open("rb") as stream:
-        mark = stream.read(4)
-    if mark[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return ["utf-16"]
-    return ["utf-8", "latin-1"]
+        return stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def _as_utf8(file: Path, copy: Path) -> Path:
+    with file.open(encoding="utf-16", newline="") as source, copy.open("w", encoding="utf-8", newline="") as target:
+        shutil.copyfileobj(source, target)
+    return copy
 
 
 def _stripped(column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -277,12 +305,18 @@ def feature_names(file: Path) -> dict[str, list[str]]:
     import pyarrow.parquet as pq
 
     try:
-        metadata = pq.read_schema(file).metadata or {}
-        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        return _feature_names(pq.read_schema(file).metadata)
+    except (pa.ArrowException, OSError):
+        return {}
+
+
+def _feature_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
+    try:
+        features = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
         return {
             str(column): [str(name) for name in feature["names"]]
             for column, feature in features.items()
             if isinstance(feature, dict) and isinstance(feature.get("names"), list)
         }
-    except (ValueError, KeyError, TypeError, AttributeError, pa.ArrowException, OSError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}

@@ -56,12 +56,12 @@ def compare(draft: Draft) -> Row | None:
 
 
 def _differences(metrics: list[Row], draft: Draft) -> Table:
-    heads = ["score", draft.baseline or "", draft.run, "difference (points)", "95% interval", "p"]
+    heads = ["score", draft.run, draft.baseline or "", "difference (points)", "95% interval", "p"]
     rows = [
         [
             NAMES[row["metric"]],
-            percent(row["value_baseline"]),
             percent(row["value_run"]),
+            percent(row["value_baseline"]),
             points(row["diff"]),
             points_interval(row),
             p_value(row["p_two_sided"]),
@@ -72,10 +72,10 @@ def _differences(metrics: list[Row], draft: Draft) -> Table:
 
 
 def _wins(test: Row, draft: Draft) -> Table:
-    heads = ["", f"{draft.run} right", f"{draft.run} wrong"]
+    heads = ["", f"{draft.baseline} right", f"{draft.baseline} wrong"]
     rows = [
-        [f"{draft.baseline} right", count(test["both_right"]), count(test["baseline_only"])],
-        [f"{draft.baseline} wrong", count(test["run_only"]), count(test["both_wrong"])],
+        [f"{draft.run} right", count(test["both_right"]), count(test["run_only"])],
+        [f"{draft.run} wrong", count(test["baseline_only"]), count(test["both_wrong"])],
     ]
     return Table("Images by which run is right", heads, rows)
 
@@ -95,18 +95,18 @@ def _classes(classes: list[Row], draft: Draft) -> Row:
         [
             row["name"],
             count(row["n"]),
-            percent(row["recall_baseline"]),
             percent(row["recall_run"]),
+            percent(row["recall_baseline"]),
             points(row["diff"]),
             points_interval(row),
-            count(row["baseline_only"]),
             count(row["run_only"]),
+            count(row["baseline_only"]),
             p_value(row["p_holm"]),
         ]
         for row in classes[:LISTED_CLASSES]
     ]
-    heads = ["class", "n", f"recall of {draft.baseline}", f"of {draft.run}", "difference (points)", "95% interval"]
-    heads += ["lost", "won", "p, corrected"]
+    heads = ["class", "n", f"recall of {draft.run}", f"of {draft.baseline}", "difference (points)", "95% interval"]
+    heads += ["won", "lost", "p, corrected"]
     first = f", the {LISTED_CLASSES} largest of {len(classes):,}" if len(classes) > LISTED_CLASSES else ""
     return {
         "class_summary": summary,
@@ -120,12 +120,12 @@ def _classes(classes: list[Row], draft: Draft) -> Row:
 def _flips(draft: Draft) -> Row:
     rows = draft.ask("flipped_images", {"max_images": max(draft.max_images // 2, 1)}).rows
     texts = [
-        [str(row["image_id"]), row["label_name"], row["before_name"], row["pred_name"], percent(row["confidence"])]
+        [str(row["image_id"]), row["label_name"], row["pred_name"], percent(row["confidence"]), row["before_name"]]
         for row in rows
     ]
-    heads = ["image", "label", f"{draft.baseline} says", f"{draft.run} says", "probability"]
+    heads = ["image", "label", f"{draft.run} says", "probability", f"{draft.baseline} says"]
     return {
         "lost": draft.pictures([{**row, "correct": False} for row in rows if not row["won"]]),
         "won": draft.pictures([{**row, "correct": True} for row in rows if row["won"]]),
-        "flip_table": Table("Flipped images", heads, texts, (1, 2, 3)) if rows else None,
+        "flip_table": Table("Flipped images", heads, texts, (1, 2, 4)) if rows else None,
     }
