@@ -229,3 +229,14 @@ def test_names_and_numbers_are_not_taken_by_position(
     (tmp_path / "list.csv").write_text("path,label\n" + "".join(lines))
     with pytest.raises(SchemaError, match="labels are names and numbers"):
         add_images(con, tmp_path / "list.csv", classes=["cat", "dog", "owl"])
+
+
+def test_shards_that_call_the_label_differently_are_refused(
+    con: duckdb.DuckDBPyConnection, photos: Path, tmp_path: Path
+) -> None:
+    paths = sorted(photos.glob("*/*.jpg"))[:2]
+    for file, path, column in zip(("a.csv", "b.csv"), paths, ("label", "class"), strict=True):
+        (tmp_path / file).write_text(f"path,{column}\n{path},cat\n")
+    with pytest.raises(SchemaError, match="class is filled where label is empty"):
+        add_images(con, str(tmp_path / "*.csv"), dataset="pets")
+    assert add_images(con, str(tmp_path / "*.csv"), dataset="pets", columns={"label": "label"}).n_labeled == 1
