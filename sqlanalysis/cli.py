@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 error or rows not accounted for, 2 usage, 130 interrupted.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import csv
 import io
@@ -96,6 +97,21 @@ ModelClasses = Annotated[str | None, typer.Option(help='Names of the outputs: a 
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    try:
+        _run()
+    except SystemExit as end:
+        # Where torch has computed in DuckDB's threads, the end of the C++ libraries now and then aborts the process
+        # ("terminate called without an active exception"), after all is done; so it is left out.
+        if "torch" not in sys.modules or not isinstance(end.code, int | None):
+            raise
+        atexit._run_exitfuncs()
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(end.code or 0)
+
+
+def _run() -> None:
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:

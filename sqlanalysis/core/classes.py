@@ -75,12 +75,13 @@ def imagenet1k() -> Classes:
 def load_classes(source: Classes | str | Path | Sequence[str] | int) -> Classes:
     """Classes from `"imagenet1k"`, a file, a list of names, or a count.
 
-    A file is a CSV with a column `name` (and perhaps `class`, the indices 0 … n - 1, and `wnid`), or plain text with
-    one name a line.
+    A file is a CSV with a column `name` (and perhaps `class` or `index`, the indices 0 … n - 1, and `wnid`), or plain
+    text with one name a line.
 
     Raises:
         NotFoundError: no such file.
-        SchemaError: names repeat, the CSV has no column `name`, `class` has gaps, or the file is not UTF-8.
+        SchemaError: names repeat, the CSV has no column `name`, `class` has gaps, the file is not UTF-8, is YAML or
+            JSON, or has a number before every name.
     """
     if isinstance(source, Classes):
         return source
@@ -96,20 +97,28 @@ def load_classes(source: Classes | str | Path | Sequence[str] | int) -> Classes:
 
 
 def _read(path: Path) -> Classes:
+    if path.suffix.lower() in (".yaml", ".yml", ".json", ".jsonl"):
+        raise SchemaError(f"{path}: write the class names as a CSV with columns class and name, or one name a line")
     if path.suffix.lower() != ".csv":
-        return from_keys([line.strip() for line in _read_text(path).splitlines() if line.strip()])
+        lines = [line.strip() for line in _read_text(path).splitlines() if line.strip()]
+        if len(lines) > 1 and all(re.match(r"\d+[\s:,;]+\S", line) for line in lines):
+            raise SchemaError(
+                f"{path} has a number before every name; write a CSV with columns class and name, or names alone"
+            )
+        return from_keys(lines)
     reader = csv.DictReader(io.StringIO(_read_text(path)))
     if "name" not in (reader.fieldnames or ()):
         raise SchemaError(f"{path} has no column `name`; it has {', '.join(reader.fieldnames or ['none'])}")
     rows = list(reader)
     if not all(row["name"] for row in rows):
         raise SchemaError(f"{path} has a line without a name; give every class one")
-    if rows and "class" in rows[0]:
-        places = {str(row["class"]).strip(): row for row in rows}
+    index = next((name for name in ("class", "index", "idx", "id", "label") if rows and name in rows[0]), None)
+    if index is not None:
+        places = {str(row[index]).strip(): row for row in rows}
         wanted = [str(number) for number in range(len(rows))]
         if sorted(places) != sorted(wanted):
             raise SchemaError(
-                f"{path}: column `class` must hold each of 0 … {len(rows) - 1} once; leave it out or mend it"
+                f"{path}: column `{index}` must hold each of 0 … {len(rows) - 1} once; leave it out or repair it"
             )
         rows = [places[number] for number in wanted]
     return Classes(tuple(row["name"] for row in rows), tuple(row.get("wnid") or None for row in rows))
@@ -163,6 +172,13 @@ class Space:
         unknown = [key for key in keys if key not in self._index]
         if not unknown:
             return
+        whole = [key for key in unknown if key.isdecimal()]
+        if whole and len(whole) < len(unknown):
+            other = next(key for key in unknown if not key.isdecimal())
+            raise SchemaError(
+                f"labels are names and numbers (such as {other!r} and {whole[0]!r}): a number could be an index or a "
+                "name; write all as names, or all as indices, and leave what is unknown empty"
+            )
         if len(unknown) < len(keys):
             known = next(key for key in keys if key in self._index)
             raise SchemaError(

@@ -132,3 +132,17 @@ def test_space_takes_numbers_and_text_keys_as_they_come() -> None:
     space = Space("birds", Classes(("tench", "gull"), ("n01440764", None)))
     space.use(Classes(("gull", "Schleie"), (None, "n01440764")))
     assert ([space.resolve(label) for label in (0, 1, "gull")], space.names) == ([1, 0, 1], ["tench", "gull"])
+
+
+def test_the_index_of_a_class_file_decides(tmp_path: Path) -> None:
+    (tmp_path / "names.csv").write_text("index,name\n2,dog\n0,owl\n1,cat\n")
+    assert load_classes(tmp_path / "names.csv").names == ("owl", "cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("file", "text"), [("a.yaml", "names:\n  0: owl\n"), ("a.json", "[]"), ("a.txt", "0 owl\n1 cat\n")]
+)
+def test_class_files_of_other_forms_are_refused(tmp_path: Path, file: str, text: str) -> None:
+    (tmp_path / file).write_text(text)
+    with pytest.raises(SchemaError, match="CSV with columns class and name"):
+        load_classes(tmp_path / file)

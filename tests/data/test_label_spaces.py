@@ -208,3 +208,35 @@ def test_fields_beyond_the_first_line_are_refused(con: duckdb.DuckDBPyConnection
     (tmp_path / "list.csv").write_text("path,label\n" + rows)
     with pytest.raises(SchemaError, match="row 1 has more fields than the first line"):
         add_images(con, tmp_path / "list.csv")
+
+
+def test_words_for_nothing_beside_numbers_are_no_label(
+    con: duckdb.DuckDBPyConnection, photos: Path, tmp_path: Path
+) -> None:
+    paths = sorted(photos.glob("*/*.jpg"))[:4]
+    lines = [f"{path},{label}\n" for path, label in zip(paths, ["0", "2", "nan", "NA"], strict=True)]
+    (tmp_path / "list.csv").write_text("path,label\n" + "".join(lines))
+    done = add_images(con, tmp_path / "list.csv", classes=["cat", "dog", "owl"])
+    assert (done.n_added, done.n_labeled) == (4, 2)
+    assert con.sql("select label from images order by image_id").fetchall() == [(0,), (2,), (None,), (None,)]
+
+
+def test_names_and_numbers_are_not_taken_by_position(
+    con: duckdb.DuckDBPyConnection, photos: Path, tmp_path: Path
+) -> None:
+    paths = sorted(photos.glob("*/*.jpg"))[:3]
+    lines = [f"{path},{label}\n" for path, label in zip(paths, ["0", "2", "unknown"], strict=True)]
+    (tmp_path / "list.csv").write_text("path,label\n" + "".join(lines))
+    with pytest.raises(SchemaError, match="labels are names and numbers"):
+        add_images(con, tmp_path / "list.csv", classes=["cat", "dog", "owl"])
+
+
+def test_shards_that_call_the_label_differently_are_refused(
+    con: duckdb.DuckDBPyConnection, photos: Path, tmp_path: Path
+) -> None:
+    paths = sorted(photos.glob("*/*.jpg"))[:2]
+    for file, path, column in zip(("a.csv", "b.csv"), paths, ("label", "class"), strict=True):
+        (tmp_path / file).write_text(f"path,{column}\n{path},cat\n")
+    with pytest.raises(SchemaError, match="class is filled where label is empty"):
+        add_images(con, str(tmp_path / "*.csv"), dataset="pets")
+    assert add_images(con, str(tmp_path / "*.csv"), dataset="pets", columns={"label": "label"}).n_labeled == 1

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ...core.addresses import without_secrets
 from ...core.classes import MAX_NUMBERED, OUTSIDE, WNID, Classes, from_keys
@@ -47,6 +48,8 @@ def from_table(table: Table, chosen: Mapping[str, str]) -> Source:
         )
     found["accepted"] = _accepted_column(table.rows, found["accepted"])
     labels = _labels(table, found["label"])
+    if "label" not in chosen:
+        _refuse_split_labels(table, found["label"])
     accepted = [to_accepted(value) for value in _values(table, found["accepted"])]
     keys, classes, numbers, naming, notes = _keys(table, found, labels, accepted)
     found["label_name"] = naming
@@ -64,6 +67,22 @@ def from_table(table: Table, chosen: Mapping[str, str]) -> Source:
     )
     source.entries = _entries(table, found, labels, accepted, rest, source)
     return source
+
+
+def _refuse_split_labels(table: Table, label: str | None) -> None:
+    """Where shards or lines call the label differently, each column is empty where the other is filled."""
+    if label is None:
+        return
+    taken = table.rows[label]
+    for other in table.rows.column_names:
+        if other == label or columns.plain(other) not in columns.ROLES["label"]:
+            continue
+        filled = pc.and_(pc.is_null(taken), pc.is_valid(table.rows[other]))
+        if pc.any(filled).as_py() and not pc.any(pc.and_(pc.is_valid(taken), pc.is_valid(table.rows[other]))).as_py():
+            raise SchemaError(
+                f"{table.origin}: {other} is filled where {label} is empty; give the label one column, or "
+                f'columns={{"label": "{label}"}} (--columns label={label}) takes the former as unlabeled'
+            )
 
 
 def _unlabeled(found: Mapping[str, str | None], rest: Sequence[str]) -> list[str]:

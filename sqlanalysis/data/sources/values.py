@@ -16,6 +16,9 @@ from ...errors import SchemaError
 _INDEX = re.compile(r"-?(0|[1-9][0-9]*)(\.0+)?")
 
 
+_MISSING = ("nan", "na", "n/a", "<na>", "none", "null")
+
+
 def to_label(value: Any, *, numbers: bool = True) -> str | int | None:
     """A label: text is a name, a whole number an index; NULL, NaN and empty text are no label.
 
@@ -49,11 +52,14 @@ def name(text: str) -> str:
 
 
 def as_indices(values: list[str | None]) -> list[int | None] | None:
-    """A column of text as indices when every value is a whole number as people write them; else None."""
-    given = [value for value in values if value]
-    if not given or not all(_INDEX.fullmatch(value) for value in given):
+    """A column of text as indices when every value is a whole number as people write them; else None.
+
+    Beside whole numbers, and only there, nan, NA, None and null are no label: no program calls a class so.
+    """
+    given = [value if value and value.casefold() not in _MISSING else None for value in values]
+    if not any(given) or not all(_INDEX.fullmatch(value) for value in given if value):
         return None
-    return [int(float(value)) if value else None for value in values]
+    return [int(float(value)) if value else None for value in given]
 
 
 def to_text(value: Any) -> str | None:
