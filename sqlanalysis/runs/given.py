@@ -85,7 +85,7 @@ def read_given(
     by_class = {} if {"probs", "logits"} & named.keys() else _class_columns(names, known, named, table.origin)
     found = _find(names, named, by_class, table)
     _refuse_rivals(table, found, named)
-    _refuse_one_hot(table, found, by_class)
+    _refuse_one_hot(table, found, by_class, outputs == "percent")
     given = _as_values(table, found, by_class, frozenset(named), outputs)
     return replace(given, by_name=bool(by_class) and not all(re.search(r"\d+$", one) for one in by_class.values()))
 
@@ -106,7 +106,9 @@ def _refuse_rivals(table: Table, found: Mapping[str, str | None], chosen: Mappin
                 )
 
 
-def _refuse_one_hot(table: Table, found: Mapping[str, str | None], by_class: Mapping[int, str]) -> None:
+def _refuse_one_hot(
+    table: Table, found: Mapping[str, str | None], by_class: Mapping[int, str], is_percent: bool
+) -> None:
     """One column per class with nothing but 0 and 1 may be labels, where something else could be the prediction."""
     names = table.rows.column_names
     others = [found.get(role) for role in (*PREDS, "confidence")]
@@ -119,7 +121,7 @@ def _refuse_one_hot(table: Table, found: Mapping[str, str | None], by_class: Map
     other = next((name for name in others if name and name not in by_class.values()), None)
     if not by_class or other is None:
         return
-    values = np.column_stack([_numbers(table.rows[name], name).to_numpy() for name in by_class.values()])
+    values = np.column_stack([_numbers(table.rows[name], name, is_percent).to_numpy() for name in by_class.values()])
     if np.isin(values, (0, 1)).all() and (values.sum(axis=1) == 1).all():
         raise SchemaError(
             f"{table.origin}: {_some(list(by_class.values()))} hold only 0 and 1, which may be the true labels, and "

@@ -772,3 +772,8 @@ def test_what_has_no_prediction_is_said(pets: duckdb.DuckDBPyConnection) -> None
         "12 images of data set 'pets' have no row: metrics are of the others",
         "1 rows have no prediction: metrics leave them out",
     )
+
+
+def test_percents_as_text_beside_a_prediction_are_taken(pets: duckdb.DuckDBPyConnection) -> None:
+    frame = pd.DataFrame({"path": FILES, "cat": "70 %", "dog": "20 %", "owl": "10 %", "pred": "cat"})
+    assert add_predictions(pets, frame, "mine", outputs="percent").n_ok == 18

@@ -22,7 +22,7 @@ from . import Entry, Source, layout
 from .folder import METADATA, is_split
 from .parquet import shard_splits
 from .pictured import Picture, joined, with_paths
-from .table import FORMATS, Table
+from .table import FORMATS, Table, json_column
 from .values import as_indices
 
 SIDE_FILES = (".cls", ".json", ".txt")  # of a WebDataset sample, beside its picture
@@ -211,7 +211,7 @@ def _from_samples(found: Sequence[_Archive], chosen: dict[str, str], origin: str
     values = {name: [row.get(name) for row in rows] for name in names}
     if "cls" in values:
         values["cls"] = as_indices(values["cls"]) or values["cls"]  # which writes everything as text
-    table = pa.table({name: _column(values[name]) for name in names}) if names else None
+    table = pa.table({name: json_column(values[name]) for name in names}) if names else None
     if "cls" in names and "label" not in chosen:
         chosen["label"] = "cls"
     stand_in = next(name for name in ("image", "picture", "picture of the sample") if name not in names)
@@ -265,15 +265,3 @@ def _sample(file: Path, sides: Mapping[str, str], unread: Counter[str]) -> tuple
             continue
         row |= values if isinstance(values, dict) else {"json": values}
     return row, n_bytes
-
-
-def _column(values: list[Any]) -> pa.Array:
-    """Text and numbers as they are; what is mixed or nested as JSON text."""
-    try:
-        column = pa.array([str(value).lower() if isinstance(value, bool) else value for value in values])
-        if not pa.types.is_struct(column.type):
-            return column
-    except (pa.ArrowException, OverflowError):
-        pass
-    texts = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
-    return pa.array(texts, pa.string())

@@ -228,10 +228,10 @@ def _read_json(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> pa.Tabl
     if wrong is not None:
         raise SchemaError(f"{files[0]} holds {one_line(wrong, 40)}; write one object for each image")
     names = list(dict.fromkeys(name for row in rows for name in row))
-    return pa.table({name: _json_column([row.get(name) for row in rows]) for name in names})
+    return pa.table({name: json_column([row.get(name) for row in rows]) for name in names})
 
 
-def _json_column(values: list[Any]) -> pa.Array:
+def json_column(values: list[Any]) -> pa.Array:
     """Text as text, numbers as numbers, lists of numbers as lists; what is mixed or nested as JSON text."""
     try:
         column = pa.array([str(value).lower() if isinstance(value, bool) else value for value in values])
