@@ -659,7 +659,7 @@ def _register_models(
     if not unknown:
         return
     from .data.label_spaces import read_classes
-    from .models.loading import known_models
+    from .models.loading.torchvision import known_models
     from .runs.predict import register_model
 
     earlier = {name: found for name, *found in statements.fetch(con, "list_model_weights")}

@@ -5,9 +5,10 @@
 insert into runs (
     run, dataset, model, weights, weights_sha256, model_label_space, label_space, class_policy, layer, transform,
     dtype, device, batch_size, packages, selection, dtype_agreement, trusted_pickle, members,
+    outputs, probe, version, weights_key, transform_source, classes_source, workers,
     status
 )
-values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running');
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running');
 
 
 -- name: read_run
@@ -31,6 +32,13 @@ select
     dtype_agreement,
     trusted_pickle,
     members,
+    outputs,
+    probe,
+    version,
+    weights_key,
+    transform_source,
+    classes_source,
+    workers,
 from runs
 where run = ?;
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from ..core.classes import Classes, load_classes, numbered
 from ..errors import InferenceError
 from .hooks import find_layer, keep_output
-from .loading import from_torchvision, hash_weights, load_state
+from .loading.checkpoint import hash_weights, load_state
+from .loading.torchvision import from_torchvision
 from .transforms import Transform
 
 
@@ -31,6 +32,11 @@ class Model:
         input_shape: (C, H, W).
         n_activations: width of the activation, None without a layer.
         trusted_pickle: whether loading the weights was allowed to run code of their file.
+        outputs: what the module's outputs are: logits, probs, log_probs or sigmoid.
+        weights_key: which weights of a checkpoint were taken; None where there is no choice.
+        transform_source: "given", or where the transform was found.
+        classes_source: "given", or where the classes were found.
+        notes: what was chosen automatically and differs from the common case; `predict` says it.
     """
 
     name: str
@@ -43,6 +49,11 @@ class Model:
     input_shape: tuple[int, ...]
     n_activations: int | None
     trusted_pickle: bool = False
+    outputs: str = "logits"
+    weights_key: str | None = None
+    transform_source: str = "given"
+    classes_source: str = "given"
+    notes: tuple[str, ...] = ()
 
     @property
     def n_outputs(self) -> int:

@@ -209,7 +209,7 @@ def predict(
         raise ArgumentError(f"no policy {policy!r}; give one of {', '.join(POLICIES)}")
     dataset, space = resolve_dataset(con, dataset)
     n_selected = job.select(con, dataset, where, split)
-    notes = job.pooled_splits(con)
+    notes = [*model.notes, *job.pooled_splits(con)]
     mapping, used_policy = _class_map(con, model, space, policy, class_map)
     wanted = Run(
         run=run or model.name,
@@ -225,6 +225,10 @@ def predict(
         packages=job.packages(),
         selection=job.condition(where, split),
         trusted_pickle=model.trusted_pickle,
+        outputs=model.outputs,
+        weights_key=model.weights_key,
+        transform_source=model.transform_source,
+        classes_source=model.classes_source,
     )
     # Everything that can be refused is checked before the engine starts and before anything is written.
     spec = _with_model_classes(con, wanted, model, mapping)

@@ -52,6 +52,13 @@ class Run:
     dtype_agreement: str | None = None
     trusted_pickle: bool | None = None
     members: str | None = None  # JSON, of a derived run: run, weight, temperature, fit_on
+    outputs: str | None = None  # what the module gives: logits, probs, log_probs or sigmoid
+    probe: str | None = None  # JSON, answers to fixed noise images
+    version: str | None = None  # as the caller calls a model that cannot be identified
+    weights_key: str | None = None  # which weights of a checkpoint
+    transform_source: str | None = None  # given, or where it was found
+    classes_source: str | None = None  # given, or where they were found
+    workers: int | None = None  # threads that run the module
 
 
 @dataclass(frozen=True)

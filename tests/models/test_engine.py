@@ -22,7 +22,7 @@ from sqlanalysis.models.device import find_batch_size
 from sqlanalysis.models.engine import Engine
 from sqlanalysis.models.fuse import fast_copy, fuse_batch_norm
 from sqlanalysis.models.hooks import keep_output
-from sqlanalysis.models.loading import hash_weights
+from sqlanalysis.models.loading.checkpoint import hash_weights
 from sqlanalysis.models.model import Model
 from sqlanalysis.models.transforms import split_transform
 

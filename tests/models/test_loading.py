@@ -16,7 +16,8 @@ from torch import nn
 from sqlanalysis import load_model
 from sqlanalysis.errors import InferenceError, NotFoundError
 from sqlanalysis.models.hooks import channel_widths, pool
-from sqlanalysis.models.loading import hash_weights, known_models
+from sqlanalysis.models.loading.checkpoint import hash_weights
+from sqlanalysis.models.loading.torchvision import known_models
 from sqlanalysis.models.transforms import describe_transform
 
 from ..support.runs import to_64
