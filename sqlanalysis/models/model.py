@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.classes import Classes, load_classes, numbered
+from ..core.text import one_line
 from ..errors import InferenceError
 from . import outputs as meanings
 from .hooks import find_layer, keep_output
@@ -152,11 +153,20 @@ class Facts:
     notes: tuple[str, ...]
 
 
+def _advice(tensors: Sequence[Tensor]) -> str:
+    """What may be wrong with the tensors of a transform, if the module fails on them."""
+    if not tensors or (tensors[0].is_floating_point() and tensors[0].ndim == 3):
+        return ""
+    shape = tuple(tensors[0].shape)
+    return f"; the transform gives {tensors[0].dtype} {shape}, a transform gives floats of shape (C, H, W)"
+
+
 def _probe(module: nn.Module, transform: Transform, layer: str | None, kind: str) -> Facts:
     """What two images, gray and noise, show of the module."""
     from PIL import Image
 
     kept: list[Tensor] = []
+    tensors: list[Tensor] = []
     noise = torch.randint(0, 256, (256, 256, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     try:
         pictures = (Image.new("RGB", (256, 256), (128, 128, 128)), Image.fromarray(noise.numpy()))
@@ -164,7 +174,9 @@ def _probe(module: nn.Module, transform: Transform, layer: str | None, kind: str
         with torch.inference_mode(), keep_output(module, layer, kept.append), meanings.Origin() as origin:
             results = [module(tensor.unsqueeze(0)) for tensor in tensors]
     except Exception as error:
-        raise InferenceError(f"the model fails on a 256 x 256 image: {type(error).__name__}: {error}") from error
+        raise InferenceError(
+            f"the model fails on a 256 x 256 image: {one_line(error, 300)}{_advice(tensors)}"
+        ) from error
     taken = [meanings.take(result) for result in results]
     where, rows = taken[0][1], torch.cat([tensor for tensor, _ in taken])
     if layer is not None and not kept:

@@ -185,3 +185,33 @@ def test_no_probability_at_all_is_no_answer():
     outputs.check(torch.tensor([[0.0, -torch.inf]]), "log_probs")
     with pytest.raises(InferenceError, match="NaN or infinite"):
         outputs.check(torch.tensor([[0.0, torch.inf]]), "logits")
+
+
+ARRAYS = {
+    "tensor": lambda picture: TRANSFORM(picture),
+    "numpy (C, H, W)": lambda picture: TRANSFORM(picture).numpy(),
+    "numpy (H, W, C), as albumentations": lambda picture: {"image": TRANSFORM(picture).permute(1, 2, 0).numpy()},
+    "a batch of one": lambda picture: TRANSFORM(picture)[None],
+    "a processor of transformers": lambda picture: {"pixel_values": [TRANSFORM(picture).numpy()]},
+}
+
+
+@pytest.mark.parametrize("form", ARRAYS)
+def test_a_transform_may_give_an_array_or_a_dict(form, con, pictures):
+    model = sq.load_model(Net(), transform=ARRAYS[form], name="net")
+    _, _, probs = predicted(con, model, pictures)
+    assert np.abs(probs - special.softmax(logits_of(pictures), axis=1)).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("transform", "words"),
+    [
+        (transforms.PILToTensor(), "uint8"),
+        (lambda picture: {"pixels": TRANSFORM(picture)}, "a dict with pixels"),
+        (lambda picture: picture, "gives a Image"),
+        (lambda picture: None, "NoneType"),
+    ],
+)
+def test_a_transform_that_gives_something_else_is_named(transform, words):
+    with pytest.raises(InferenceError, match=words):
+        sq.load_model(Net(), transform=transform, name="net")
