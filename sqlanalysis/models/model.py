@@ -181,8 +181,8 @@ def _probe(module: nn.Module, transform: Transform, layer: str | None, kind: str
     where, rows = taken[0][1], torch.cat([tensor for tensor, _ in taken])
     if layer is not None and not kept:
         raise InferenceError(f"layer {layer!r} is not used in the forward pass; choose another")
-    if kind == "auto":
-        kind = meanings.recognize(rows, origin.of(taken[-1][0]))
+    said = kind == "auto"
+    kind = meanings.settle(kind, rows, origin.of(taken[-1][0]))
     is_binary = rows.shape[1] == 1
     return Facts(
         tuple(tensors[0].shape),
@@ -190,5 +190,5 @@ def _probe(module: nn.Module, transform: Transform, layer: str | None, kind: str
         kept[0].shape[1] if kept else None,
         kind,
         is_binary,
-        meanings.describe(kind, where, is_binary=is_binary),
+        meanings.describe(kind if said else "logits", where, is_binary=is_binary),
     )

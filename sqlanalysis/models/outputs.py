@@ -133,6 +133,30 @@ def recognize(outputs: Tensor, origin: str | None = None) -> str:
     return "logits"
 
 
+def settle(wanted: str, outputs: Tensor, origin: str | None) -> str:
+    """What outputs (B, n) mean: as the caller says, if that can be, else as recognized.
+
+    Raises:
+        InferenceError: they are not what the caller says, or could be several things.
+    """
+    if wanted == "auto":
+        return recognize(outputs, origin)
+    check(outputs, wanted)
+    looks = recognize(outputs) if outputs.shape[1] > 1 else wanted
+    return override(looks, wanted)
+
+
+def override(kind: str, wanted: str) -> str:
+    """What the caller says that outputs mean, in place of `kind`; "auto" keeps it.
+
+    Raises:
+        InferenceError: a softmax would be applied twice.
+    """
+    if wanted == "logits" and kind in ("probs", "percent"):
+        raise InferenceError(f'outputs="logits", but the outputs are {_IN_WORDS[kind]} already; leave outputs= out')
+    return kind if wanted == "auto" else wanted
+
+
 def _row(values: Tensor) -> str:
     shown = ", ".join(f"{value:.4g}" for value in values[:4].tolist())
     return f"[{shown}{', …' if len(values) > 4 else ''}], sum {float(values.sum()):.4g}"

@@ -20,6 +20,7 @@ from ..data.label_spaces import read_classes, resolve_dataset
 from ..db import functions
 from ..db.statements import fetch
 from ..errors import ArgumentError, SchemaError
+from ..models import outputs as meanings
 from ..models.engine import Engine
 from ..models.model import Model
 from ..models.transforms import describe_transform
@@ -114,6 +115,7 @@ def predict(
     split: str | None = None,
     policy: str = "auto",
     class_map: str | Path | None = None,
+    outputs: str = "auto",
     batch_size: int | None = None,
     device: str = "auto",
     dtype: str = "fp32",
@@ -137,6 +139,7 @@ def predict(
     split: str | None = None,
     policy: str = "auto",
     class_map: str | Path | None = None,
+    outputs: str = "auto",
     batch_size: int | None = None,
     device: str = "auto",
     dtype: str = "fp32",
@@ -159,6 +162,7 @@ def predict(
     split: str | None = None,
     policy: str = "auto",
     class_map: str | Path | None = None,
+    outputs: str = "auto",
     batch_size: int | None = None,
     device: str = "auto",
     dtype: str = "fp32",
@@ -186,6 +190,8 @@ def predict(
             "auto": identity if the classes are the same (or the model's have no names and the same number), else open:
             nothing is left out, and no figure is too high.
         class_map: CSV with columns from_class,to_class; by default, classes are matched by WordNet id, then by name.
+        outputs: what the outputs of the model are: logits, probs, log_probs, percent or sigmoid; auto: as `load_model`
+            recognized them.
         batch_size: images per forward pass; default: 8 per worker on CPU, determined by trial on CUDA.
         device: "auto", "cpu", "cuda", …
         dtype: "fp32", the reference; "bf16", faster on CPUs that support it; or on CUDA "fp16". For another dtype
@@ -211,6 +217,7 @@ def predict(
     _check(model, batch_size)
     if policy not in POLICIES:
         raise ArgumentError(f"no policy {policy!r}; give one of {', '.join(POLICIES)}")
+    model = dataclasses.replace(model, outputs=meanings.override(model.outputs, meanings.check_kind(outputs)))
     dataset, space = resolve_dataset(con, dataset)
     n_selected = job.select(con, dataset, where, split)
     notes = [*model.notes, *job.pooled_splits(con)]

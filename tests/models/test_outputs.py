@@ -166,13 +166,13 @@ def test_the_caller_decides(con, pictures):
 
 
 def test_outputs_that_are_not_what_they_are_called_are_error_rows(con, pictures):
-    # Probabilities for the probe, and for bright pictures something else.
+    # Probabilities of some pictures, and logits of others.
     def end(z):
         return torch.where(z[:, :1] > 0, z, z.softmax(1))
 
-    model = sq.load_model(Net(end), transform=TRANSFORM, name="net", outputs="probs")
+    model = sq.load_model(Net(end), transform=TRANSFORM, name="net")
     sq.add_images(con, pictures[0].parent)
-    done = sq.predict(con, model, "answers", show_progress=False)
+    done = sq.predict(con, model, "answers", outputs="probs", show_progress=False)
     n_logits = int((logits_of(pictures)[:, 0] > 0).sum())
     assert 0 < n_logits < len(pictures)
     assert done.n_errors == n_logits
@@ -215,3 +215,20 @@ def test_a_transform_may_give_an_array_or_a_dict(form, con, pictures):
 def test_a_transform_that_gives_something_else_is_named(transform, words):
     with pytest.raises(InferenceError, match=words):
         sq.load_model(Net(), transform=transform, name="net")
+
+
+def test_predict_takes_what_the_caller_says_but_no_softmax_twice(con, pictures):
+    sq.add_images(con, pictures[0].parent)
+    soft = sq.load_model(Net(lambda z: z.softmax(1)), transform=TRANSFORM, name="net")
+    with pytest.raises(InferenceError, match="probabilities already"):
+        sq.predict(con, soft, "answers", outputs="logits")
+    with pytest.raises(InferenceError, match="probabilities already"):
+        sq.load_model(Net(lambda z: z.softmax(1)), transform=TRANSFORM, outputs="logits")
+    with pytest.raises(InferenceError, match="are not log_probs"):
+        sq.load_model(Net(), transform=TRANSFORM, outputs="log_probs")
+    with pytest.raises(ArgumentError, match="logits"):
+        sq.predict(con, soft, "answers", outputs="logit")
+    assert con.sql("from runs").fetchall() == []
+    sq.predict(con, soft, "answers", outputs="probs", show_progress=False)
+    with pytest.raises(sq.SchemaError, match="outputs probs → sigmoid"):
+        sq.predict(con, soft, "answers", outputs="sigmoid", show_progress=False)
