@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -22,14 +23,20 @@ from ..core.arrow import ERROR_TYPE, spread
 from ..core.classes import OUTSIDE, ClassMap
 from ..core.faults import point
 from ..core.interrupts import Interruptible
-from ..errors import ImageError, InferenceError
+from ..errors import ArgumentError, ImageError, InferenceError
 from . import device as devices
-from . import hooks, stages
-from .fuse import fast_copy
+from . import stages
 from .model import Model
+from .probe import Probed, probe
 from .stages import STAGES, Item
 from .transforms import split_transform
+from .workers import Workers
 
+OWN_TYPES = {**devices.DTYPES, **{name: dtype for dtype, name in devices.OWN_DTYPES.items()}}
+CHECKED = 64  # images of the first block
+# Per model what was found in this process: answers to noise, and where workers agree with one worker.
+_probed: weakref.WeakKeyDictionary[Model, dict[tuple[Any, ...], Probed]] = weakref.WeakKeyDictionary()
+_agreed: weakref.WeakKeyDictionary[Model, set[tuple[str, str]]] = weakref.WeakKeyDictionary()
 CPU_BATCH, DECODE_BATCH = 8, 8  # images
 Submit = Callable[..., Future[Any]]
 
@@ -38,7 +45,8 @@ class Engine(Interruptible):
     """Run a model over Arrow arrays of images; callable as an Arrow UDF, from several threads at once.
 
     The given module is not changed: a copy runs, with batch norm folded into convolutions and in channels_last order.
-    The answer for an image does not depend on the other images of its batch: every pass has `batch_size` images, with
+    On a CPU every worker has a copy of its own, which shares the weights; a module that cannot be copied, or whose
+    copies are seen to disturb each other, is run by one worker. The answer for an image does not depend on the other images of its batch: every pass has `batch_size` images, with
     blanks for those that failed, and each image keeps its index.
 
     Args:
@@ -69,38 +77,82 @@ class Engine(Interruptible):
     ) -> None:
         super().__init__()
         self.model, self.class_map, self.advance = model, class_map, advance or (lambda _n: None)
-        self.device, self.dtype = devices.find(device), dtype
-        self._dtype = devices.find_dtype(dtype, self.device)
+        self.device, self.dtype = devices.find(device), devices.name_dtype(model.input_dtype, dtype)
+        # A module that is not fp32 runs as it is, without autocast.
+        self._dtype = devices.find_dtype(dtype, self.device) if self.dtype == dtype else torch.float32
         self._cuda = self.device.type == "cuda"
+        self._fix_batch_size(batch_size)
         self.seconds = dict.fromkeys(STAGES, 0.0)
         self.output_type = output_type(model, class_map)
-        self._lock = threading.Lock()
-        self._kept, self._stack = threading.local(), ExitStack()  # workers must not read each other's activations
-        self._forward_lock: AbstractContextManager[Any] = threading.Lock() if self._cuda else nullcontext()
+        self.notes: list[str] = []
+        self._lock, self._forward_lock = threading.Lock(), threading.Lock()
         self._stream: Any = torch.cuda.Stream(self.device) if self._cuda else None  # type: ignore[no-untyped-call]
         self._threads = torch.get_num_threads()  # `use_one_thread` changes it for the process; `close` restores it
-        self._pixels = split_transform(model.transform)
-        self._module: Callable[[Tensor], Tensor] = fast_copy(model, self._dtype).to(self.device)
-        self._stack.enter_context(hooks.keep_output(self._module, model.layer, self._keep))
+        self._pixels = split_transform(model.transform, model.input_dtype)
+        self._workers = Workers(model, self.device, self._dtype, serial=self._cuda)
+        self._checked = False  # the first answers of workers are compared with those of one worker
         self._plan = self._staged if self._cuda else self._share_nothing
         # On a CPU every worker computes with one thread: more would compete for the same cores.
+        alone = self._cuda or not model.can_copy
         self._pool = ThreadPoolExecutor(
-            devices.count_cores(), "infer", initializer=None if self._cuda else devices.use_one_thread
+            devices.count_cores(), "infer", initializer=None if alone else devices.use_one_thread
         )
-        self.batch_size = batch_size or CPU_BATCH
         if compile:
             self._compile()
-        if self._cuda and batch_size is None:  # after compiling, which changes the speed
+        if self._cuda and batch_size is None and model.batch is None:  # after compiling, which changes the speed
             self.batch_size = devices.find_batch_size(self._try_size)
 
+    def _fix_batch_size(self, batch_size: int | None) -> None:
+        only = self.model.batch
+        if only is not None and batch_size not in (None, only):
+            raise ArgumentError(f"{self.model.name} takes batches of {only} only; leave batch_size out")
+        self.batch_size = only or batch_size or CPU_BATCH
+
+    @property
+    def workers(self) -> int:
+        """How many threads run the module at once."""
+        return 1 if self._workers.serial else devices.count_cores()
+
     def close(self) -> None:
-        """Stop the workers and remove the hook; the model stays usable."""
+        """Stop the workers; the model stays usable."""
         self._pool.shutdown(cancel_futures=True)
-        self._stack.close()
         torch.set_num_threads(self._threads)
+
+    def probe(self, *, allow_random: bool = False) -> Probed:
+        """Run two images of noise through the model, as `probe.probe` says; once per model, dtype and device.
+
+        Raises:
+            InferenceError: the answers are random, depend on the other images of a batch, or cannot be computed.
+        """
+        size = self.model.batch or min(2, self.batch_size)
+        key = (str(self.device), self.dtype, size, allow_random)
+        known = _probed.setdefault(self.model, {})
+        if key not in known:
+            # In a worker, which has the number of threads that inference will have.
+            known[key] = self._pool.submit(
+                probe,
+                self.model.name,
+                self._to_tensor,
+                self._pass,
+                size,
+                OWN_TYPES[self.dtype],
+                settings_sha256=self.model.settings_sha256,
+                allow_random=allow_random,
+            ).result()
+        self._checked = self._checked or known[key].is_random
+        self._notice_writes()
+        return known[key]
 
     def __call__(self, column: pa.ChunkedArray) -> pa.Array:
         """One answer of `output_type` per image of an Arrow array of STRUCT(bytes, path); NULL for a NULL image."""
+        serial = self._workers.serial
+        answers = self._compute(column, self._plan)
+        if not serial and (self._workers.serial or self._notice_writes() or self._differs(column, answers)):
+            answers = self._compute(column, self._plan)
+        self.advance(len(column))
+        return answers
+
+    def _compute(self, column: pa.ChunkedArray, plan: Callable[..., list[Future[pa.Array]]]) -> pa.Array:
         futures: list[Future[Any]] = []
 
         def submit(function: Callable[..., Any], *given: Any) -> Future[Any]:
@@ -108,23 +160,61 @@ class Engine(Interruptible):
             return futures[-1]
 
         try:
-            parts = [future.result() for future in self._plan(column, submit)]
+            parts = [future.result() for future in plan(column, submit)]
         except BaseException:  # no worker must continue with images that nobody waits for
             for future in futures:
                 future.cancel()
             raise
         return pa.concat_arrays(parts) if parts else pa.array([], self.output_type)
 
+    def _notice_writes(self) -> bool:
+        """Whether a pass wrote to something that the copies of the workers share; from then on one worker runs."""
+        written = self._workers.written()
+        if written is not None:
+            self._serialize(f"a pass of {self.model.name} writes to a {written} that its copies share")
+        return written is not None
+
+    def _differs(self, column: pa.ChunkedArray, answers: pa.Array) -> bool:
+        """Whether the first answers are not those of one worker to the bit; from then on one worker runs."""
+        with self._lock:
+            checked, self._checked = self._checked, True
+        known = _agreed.setdefault(self.model, set())
+        if checked or (self.device.type, self.dtype) in known or not len(column):
+            return False
+        # All of the first block where copies share anything; else what each worker does first.
+        n = CHECKED if self._workers.share else self.workers * self.batch_size
+        first, answers = column.slice(0, n), answers.slice(0, n)
+        alone = self._compute(first, self._one_after_another)
+        differs = not _equal(answers, alone) and _equal(alone, self._compute(first, self._one_after_another))
+        if differs:
+            self._serialize(f"workers of {self.model.name} disturb each other: their answers are not those of one")
+        known.add((self.device.type, self.dtype))
+        return differs
+
+    def _serialize(self, reason: str) -> None:
+        with self._lock:
+            if not self._workers.serial:
+                self._workers.serial = True
+                self.notes.append(f"{reason}; so one worker runs it")
+
     def _share_nothing(self, column: pa.ChunkedArray, submit: Submit) -> list[Future[pa.Array]]:
         """CPU: each worker takes its batches from bytes to answers."""
-
-        def run(rows: pa.ChunkedArray) -> pa.Array:
-            items = self._decode(rows)
-            self._forward(items)
-            return self._conclude(items)
-
         size = self.batch_size
-        return [submit(run, column.slice(start, size)) for start in range(0, len(column), size)]
+        return [submit(self._work, column.slice(start, size)) for start in range(0, len(column), size)]
+
+    def _one_after_another(self, column: pa.ChunkedArray, submit: Submit) -> list[Future[pa.Array]]:
+        """CPU: one worker takes all batches."""
+        size = self.batch_size
+
+        def run() -> pa.Array:
+            return pa.concat_arrays([self._work(column.slice(start, size)) for start in range(0, len(column), size)])
+
+        return [submit(run)]
+
+    def _work(self, rows: pa.ChunkedArray) -> pa.Array:
+        items = self._decode(rows)
+        self._forward(items)
+        return self._conclude(items)
 
     def _staged(self, column: pa.ChunkedArray, submit: Submit) -> list[Future[pa.Array]]:
         """CUDA: workers decode, the calling thread runs the device, workers convert tensors to rows."""
@@ -140,9 +230,6 @@ class Engine(Interruptible):
                 self._forward(batch)
                 parts.append(submit(self._conclude, batch))
         return parts
-
-    def _keep(self, activation: Tensor) -> None:
-        self._kept.value = activation
 
     def _spent(self, seconds: dict[str, float]) -> None:
         with self._lock:
@@ -165,7 +252,7 @@ class Engine(Interruptible):
         return items
 
     def _to_tensor(self, picture: Any) -> Tensor:
-        tensor = self._pixels.load(picture)
+        tensor = torch.as_tensor(self._pixels.load(picture))
         if tuple(tensor.shape) != self.model.input_shape:
             raise ImageError(f"shape {tuple(tensor.shape)}, expected {self.model.input_shape}")
         return tensor
@@ -202,6 +289,9 @@ class Engine(Interruptible):
             logits, activations = self._pass({index: batch[index].inputs for index in indices}, size)
             if tuple(logits.shape) != (size, self.model.n_outputs):
                 raise InferenceError(f"logits of shape {tuple(logits.shape)}, expected {(size, self.model.n_outputs)}")
+            if activations is not None and tuple(activations.shape) != (size, self.model.n_activations):
+                expected = (size, self.model.n_activations)
+                raise InferenceError(f"layer {self.model.layer!r} gives {tuple(activations.shape)}, expected {expected}")
             for index in indices:
                 kept = {} if activations is None else {"activation": activations[index]}
                 outputs = batch[index].outputs = {"logits": logits[index], **kept}
@@ -209,7 +299,11 @@ class Engine(Interruptible):
                     batch[index].fail("forward", InferenceError("the output is NaN or infinite"))
 
         ready = [index for index, item in enumerate(batch) if item.inputs is not None]
-        stages.bisect(batch, ready, answer, lambda error: isinstance(error, torch.OutOfMemoryError) and size > 1)
+        stages.bisect(batch, ready, answer, self._can_halve(size))
+
+    def _can_halve(self, size: int) -> Callable[[Exception], bool]:
+        smaller = size > 1 and self.model.batch is None
+        return lambda error: smaller and isinstance(error, torch.OutOfMemoryError)
 
     def _pass(self, tensors: dict[int, Tensor], size: int) -> tuple[Tensor, Tensor | None]:
         """Logits and activations of a pass of `size` images: `tensors` at their indices, zeros elsewhere."""
@@ -221,9 +315,15 @@ class Engine(Interruptible):
         for index, tensor in tensors.items():
             batch[index] = tensor
         # `.cpu()` waits for the stream, so when the lock is released the device is free.
-        with torch.inference_mode(), self._forward_lock, self._on_device():
-            logits = self._module(self._pixels.finish(batch.to(self.device, non_blocking=True))).float().cpu()
-            return logits, self._kept.value.float().cpu() if self.model.layer else None
+        with torch.inference_mode(), self._one_at_a_time(), self._on_device():
+            inputs = self._pixels.finish(batch.to(self.device, non_blocking=True))
+            if inputs.is_floating_point():
+                inputs = inputs.to(self.model.input_dtype)
+            logits, activation = self._workers.run(inputs)
+            return logits.float().cpu(), None if activation is None else activation.float().cpu()
+
+    def _one_at_a_time(self) -> AbstractContextManager[Any]:
+        return self._forward_lock if self._workers.serial else nullcontext()
 
     @contextmanager
     def _on_device(self) -> Iterator[None]:
@@ -247,7 +347,7 @@ class Engine(Interruptible):
             InferenceError: torch.compile fails; the message has its first line.
         """
         try:
-            self._module = torch.compile(self._module)
+            self._workers.compile()
             self._pool.submit(self._try_size, self.batch_size).result()
         except Exception as error:
             first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
@@ -257,7 +357,6 @@ class Engine(Interruptible):
             ) from error
 
     def _conclude(self, items: list[Item]) -> pa.Array:
-        self.advance(len(items))
         good = [item.is_answered for item in items]
         outputs = [item.outputs for item in items if item.is_answered and item.outputs is not None]
         columns: dict[str, pa.Array] = {}
@@ -274,6 +373,12 @@ class Engine(Interruptible):
         ]
         missing = pa.array([item.missing for item in items])
         return pa.StructArray.from_arrays(arrays, fields=list(self.output_type), mask=missing)
+
+
+def _equal(first: pa.Array, second: pa.Array) -> bool:
+    """Whether the answers of the images without an error are equal to the bit."""
+    pairs = zip(first.to_pylist(), second.to_pylist(), strict=True)
+    return all(a == b for a, b in pairs if a and b and a["error"] is None and b["error"] is None)
 
 
 def score(logits: Tensor, class_map: ClassMap | None) -> dict[str, Tensor]:

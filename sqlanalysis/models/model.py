@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..core.classes import Classes, load_classes, numbered
 from ..errors import InferenceError
-from .hooks import find_layer, keep_output
+from . import isolation, probe
+from .content import fingerprint
+from .hooks import find_layer
 from .loading.checkpoint import hash_weights, load_state
 from .loading.torchvision import from_torchvision
 from .transforms import Transform
@@ -37,6 +40,12 @@ class Model:
         transform_source: "given", or where the transform was found.
         classes_source: "given", or where the classes were found.
         notes: what was chosen automatically and differs from the common case; `predict` says it.
+        input_dtype: dtype that the module takes.
+        batch: the only batch size that the module takes; None where any does.
+        can_copy: whether workers may have copies of the module; otherwise `module` is the caller's own.
+        settings: hashes of what the module is beside its weights: code of own classes, attributes, hooks.
+        caller: the module that the caller holds, and its checksum; None if nobody else holds the module.
+        checksum: of the module when it was loaded.
     """
 
     name: str
@@ -54,6 +63,36 @@ class Model:
     transform_source: str = "given"
     classes_source: str = "given"
     notes: tuple[str, ...] = ()
+    input_dtype: torch.dtype = torch.float32
+    batch: int | None = None
+    can_copy: bool = True
+    settings: Mapping[str, str] = field(default_factory=dict)
+    caller: weakref.ref[nn.Module] | None = None
+    checksum: int | None = None
+
+    @property
+    def settings_sha256(self) -> str:
+        """One hash of all settings."""
+        return fingerprint(dict(self.settings))
+
+    def check_unchanged(self) -> None:
+        """Refuse a model whose weights or settings were changed after it was loaded.
+
+        Raises:
+            InferenceError: the caller's module was trained or changed since then, or `module` itself was.
+        """
+        for module in (self.caller() if self.caller else None, self.module):
+            if module is None:
+                continue
+            what = None if self.checksum in (None, isolation.checksum(module)) else "weights"
+            if what is None and module is not self.module:
+                now = probe.settings(module)
+                what = next((name for name, value in self.settings.items() if now.get(name) != value), None)
+            if what is not None:
+                raise InferenceError(
+                    f"the {what} of {self.name} changed since load_model, which evaluates what it was given; "
+                    "load the module again: model = load_model(module, …)"
+                )
 
     @property
     def n_outputs(self) -> int:
@@ -71,7 +110,10 @@ def load_model(
     name: str | None = None,
     trust_pickle: bool = False,
 ) -> Model:
-    """Load a classification model and check it with one gray image.
+    """Load a classification model and check it with two images of noise.
+
+    A module that is given is copied, so that it stays as it is, in the caller's hands, and training it on changes nothing
+    here; `predict` then asks to load it again. A module that cannot be copied is used itself, by one worker.
 
     Args:
         model: a name of `torchvision.models.list_models()`, or any `nn.Module` that maps (B, C, H, W) to logits (B, n).
@@ -101,35 +143,38 @@ def load_model(
         origin, own_classes, sql_name = "module", None, name or type(model).__name__.lower()
         module = model
         if weights not in (None, "DEFAULT"):
-            load_state(module, Path(str(weights)), trust_pickle)
-            origin = str(weights)
+            frozen = isolation.freeze(model)
+            if not frozen.can_copy:
+                raise InferenceError(f"{frozen.notes[0]}; load weights= into it before load_model")
+            load_state(frozen.module, Path(str(weights)), trust_pickle)
+            module, origin = frozen.module, str(weights)
     if transform is None:
         raise InferenceError("a module needs transform=, a function from an RGB PIL image to a (C, H, W) float tensor")
-    module = module.cpu().eval()
+    owned = module is not model
     if layer is not None:
         find_layer(module, layer)
-    shape, n_outputs, n_activations = _probe(module, transform, layer)
+    frozen = isolation.freeze(module, owned=owned)
+    facts = probe.examine(frozen.module, transform, layer, can_copy=frozen.can_copy)
+    n_outputs = facts.logits.shape[1]
     names = given or own_classes or numbered(n_outputs)
     if len(names) != n_outputs:
         raise InferenceError(f"{sql_name} has {n_outputs} outputs, but classes= names {len(names)}")
-    digest = hash_weights(module)
-    return Model(sql_name, module, transform, names, layer, origin, digest, shape, n_activations, trust_pickle)
-
-
-def _probe(module: nn.Module, transform: Transform, layer: str | None) -> tuple[tuple[int, ...], int, int | None]:
-    """Shape of the input, number of outputs, and width of the activation, measured with one gray image."""
-    from PIL import Image
-
-    kept: list[Tensor] = []
-    try:
-        tensor = transform(Image.new("RGB", (256, 256), (128, 128, 128)))
-        with torch.inference_mode(), keep_output(module, layer, kept.append):
-            output = module(tensor.unsqueeze(0))
-    except Exception as error:
-        raise InferenceError(f"the model fails on a gray 256 x 256 image: {type(error).__name__}: {error}") from error
-    if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[0] != 1:
-        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise InferenceError(f"a model gives logits of shape (B, n), this one gives {shape} for B = 1")
-    if layer is not None and not kept:
-        raise InferenceError(f"layer {layer!r} is not used in the forward pass; choose another")
-    return tuple(tensor.shape), output.shape[1], kept[0].shape[1] if kept else None
+    return Model(
+        name=sql_name,
+        module=frozen.module,
+        transform=transform,
+        classes=names,
+        layer=layer,
+        weights=origin,
+        weights_sha256=hash_weights(frozen.module),
+        input_shape=facts.input_shape,
+        n_activations=facts.n_activations,
+        trusted_pickle=trust_pickle,
+        notes=(*frozen.notes, *facts.notes),
+        input_dtype=facts.input_dtype,
+        batch=facts.batch,
+        can_copy=frozen.can_copy,
+        settings=facts.settings,
+        caller=None if owned else weakref.ref(module),
+        checksum=isolation.checksum(frozen.module),
+    )

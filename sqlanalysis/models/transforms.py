@@ -4,52 +4,52 @@ from __future__ import annotations
 
 import hashlib
 import re
-import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from .content import UnidentifiedError, fingerprint, tensor_bytes
 
 Transform = Callable[[Any], Tensor]
 
 
 def describe_transform(transform: Transform, *, probe: bool = True) -> dict[str, str]:
-    """Describe a transform so that two runs can be compared.
+    """Describe a transform or another function so that two runs can be compared.
 
     Args:
         transform: any callable.
         probe: also apply it to one image of noise.
 
     Returns:
-        Its name; its settings, or the hash of its code with defaults and closed-over values; and with `probe` the hash
-        of its output, unless that differs from call to call. Contains no memory addresses.
+        Its name, its settings where it shows them, `sha256` of its content (code, defaults, closed-over values, globals,
+        attributes; see `content.fingerprint`), and with `probe` the hash of its output, unless that differs from call to
+        call. A content that cannot be hashed is named under `unidentified` instead. Contains no memory addresses.
     """
     named = transform if hasattr(transform, "__qualname__") else type(transform)
     described = {"name": f"{named.__module__}.{named.__qualname__}"}
-    if hasattr(transform, "__code__"):
-        described["code_sha256"] = hashlib.sha256(_describe_code(transform).encode()).hexdigest()
-    else:
-        values = {} if isinstance(transform, nn.Module) else getattr(transform, "__dict__", {})
-        described["settings"] = _plain(f"{transform!r} {values or ''}")
+    if not hasattr(transform, "__code__"):
+        described["settings"] = _plain(repr(transform))
+    content = _content(transform)
     digest = _hash_output(transform) if probe else None
-    return {**described, "output_sha256": digest} if digest else described
+    # A function that counts its calls has another content after each: its output must do.
+    if probe and content != _content(transform):
+        content = {"unidentified": "it changes what it refers to"}
+    return {**described, **content, **({"output_sha256": digest} if digest else {})}
+
+
+def _content(function: Transform) -> dict[str, str]:
+    try:
+        return {"sha256": fingerprint(function)}
+    except UnidentifiedError as error:
+        return {"unidentified": str(error)}
 
 
 def _plain(text: str) -> str:
     # Addresses differ between processes.
     return re.sub(r" at 0x[0-9a-f]+", "", re.sub(r"\s+", " ", text)).strip()
-
-
-def _describe_code(function: Any) -> str:
-    def code(part: types.CodeType) -> tuple[Any, ...]:
-        # The repr of a nested code object contains its address.
-        inner = [code(value) if isinstance(value, types.CodeType) else repr(value) for value in part.co_consts]
-        return part.co_code.hex(), inner, part.co_names
-
-    closed = [_plain(repr(cell.cell_contents)) for cell in function.__closure__ or ()]
-    return repr((code(function.__code__), repr(function.__defaults__), repr(function.__kwdefaults__), closed))
 
 
 def _hash_output(transform: Transform) -> str | None:
@@ -59,11 +59,12 @@ def _hash_output(transform: Transform) -> str | None:
     noise = torch.randint(0, 256, (230, 310, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     picture = Image.fromarray(noise.numpy())
     try:
-        first, second = (torch.as_tensor(transform(picture)).contiguous() for _ in range(2))
+        with torch.random.fork_rng(devices=[]):
+            first, second = (torch.as_tensor(transform(picture)) for _ in range(2))
     except Exception:
         return None
     same = first.shape == second.shape and torch.equal(first, second)
-    return hashlib.sha256(first.numpy().tobytes()).hexdigest() if same else None
+    return hashlib.sha256(tensor_bytes(first)).hexdigest() if same else None
 
 
 @dataclass(frozen=True)
@@ -81,16 +82,20 @@ class Pixels:
     finish: Callable[[Tensor], Tensor] = lambda batch: batch
 
 
-def split_transform(transform: Transform) -> Pixels:
+def split_transform(transform: Transform, dtype: torch.dtype = torch.float32) -> Pixels:
     """Split torchvision's preset for classification into resize and crop in uint8, and normalization of the batch.
 
     Other transforms stay in one part, and so does a preset whose two parts do not reproduce it exactly on a test image.
+
+    Args:
+        transform: maps an RGB PIL image to a tensor.
+        dtype: of that tensor.
     """
     from PIL import Image
     from torchvision.transforms import _presets, functional
 
     if type(transform) is not _presets.ImageClassification:
-        return Pixels(transform)
+        return Pixels(transform, dtype)
     preset: Any = transform
     side = preset.crop_size[-1]
     mean, std = (torch.tensor(values, dtype=torch.float32).repeat(side) for values in (preset.mean, preset.std))
@@ -108,5 +113,5 @@ def split_transform(transform: Transform) -> Pixels:
 
     sample = Image.effect_noise((300, 200), 80).convert("RGB")
     if not torch.equal(normalize(crop(sample).unsqueeze(0))[0], transform(sample)):
-        return Pixels(transform)
+        return Pixels(transform, dtype)
     return Pixels(crop, torch.uint8, normalize)
