@@ -87,7 +87,8 @@ class Model:
             what = None if self.checksum in (None, isolation.checksum(module)) else "weights"
             if what is None and module is not self.module:
                 now = probe.settings(module)
-                what = next((name for name, value in self.settings.items() if now.get(name) != value), None)
+                changed = next((name for name, value in self.settings.items() if now.get(name) != value), None)
+                what = None if changed is None else f"attribute {changed}"
             if what is not None:
                 raise InferenceError(
                     f"the {what} of {self.name} changed since load_model, which evaluates what it was given; "

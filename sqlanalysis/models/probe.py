@@ -80,6 +80,7 @@ def examine(module: nn.Module, transform: Transform, layer: str | None, *, can_c
     """
     with torch.random.fork_rng(), nullcontext() if can_copy else isolation.borrowed(module):
         runner = isolation.worker_copy(module) if can_copy else module
+        before = settings(runner)
         try:
             tensors = torch.stack([torch.as_tensor(transform(picture)) for picture in noise()])
             batch, dtype, size = _first_pass(runner, tensors)
@@ -87,7 +88,6 @@ def examine(module: nn.Module, transform: Transform, layer: str | None, *, can_c
             raise InferenceError(
                 f"the model fails on a 256 x 256 image of noise: {type(error).__name__}: {error}"
             ) from error
-        before = settings(runner)
 
         def forward() -> Any:
             with torch.inference_mode():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+import uuid
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -38,6 +40,42 @@ def describe_transform(transform: Transform, *, probe: bool = True) -> dict[str,
     if probe and content != _content(transform):
         content = {"unidentified": "it changes what it refers to"}
     return {**described, **content, **({"output_sha256": digest} if digest else {})}
+
+
+def describe_function(function: Callable[..., Any], *, vouched: bool = False) -> dict[str, str]:
+    """Describe a user's function over batches, as `describe_transform` does without a probe.
+
+    A function that changes what it refers to, such as one that counts its calls, keeps the description of its first call
+    as long as nothing else changed it (`called`). One that cannot be identified gets the name of this very object in this
+    process, unless the caller has `vouched` for it with a version.
+    """
+    described = describe_transform(function, probe=False)
+    known = _known(function)
+    if "sha256" in described:
+        first, last = (known or {}).get("content", ("", ""))
+        return {**described, "sha256": first if described["sha256"] == last else described["sha256"]}
+    return described if vouched else {**described, "object": uuid.uuid4().hex if known is None else known["object"]}
+
+
+def called(function: Callable[..., Any], described: dict[str, str]) -> None:
+    """Note that `function`, described so before, was called: what changed since then was changed by its calls."""
+    known, now = _known(function), describe_transform(function, probe=False)
+    if known is not None and "sha256" in described and "sha256" in now:
+        known["content"] = (described["sha256"], now["sha256"])
+
+
+# What this process knows of functions: name of the object, and content before its first and after its last call.
+_functions: weakref.WeakKeyDictionary[Any, dict[str, dict[str, Any]]] = weakref.WeakKeyDictionary()
+
+
+def _known(function: Callable[..., Any]) -> dict[str, Any] | None:
+    """What is known of this object; None if no weak reference to it is possible, so that it could not be told apart."""
+    owner = getattr(function, "__self__", function)  # a bound method is made at each access
+    try:
+        held = _functions.setdefault(owner, {})
+    except TypeError:
+        return None
+    return held.setdefault(getattr(function, "__name__", ""), {"object": uuid.uuid4().hex})
 
 
 def _content(function: Transform) -> dict[str, str]:
