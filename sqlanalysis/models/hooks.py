@@ -94,4 +94,4 @@ def pool(output: Any, has_token: bool = False, widths: frozenset[int] = frozense
         return tensor.mean((1, 2)) if last else tensor.mean((2, 3))
     if tensor.ndim == 3:
         return tensor[:, 0] if has_token else tensor.mean(1)
-    return tensor.flatten(1)
+    return tensor.reshape(len(tensor), -1)
