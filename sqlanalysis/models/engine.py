@@ -36,7 +36,7 @@ OWN_TYPES = {**devices.DTYPES, **{name: dtype for dtype, name in devices.OWN_DTY
 CHECKED = 64  # images of the first block
 # Per model what was found in this process: answers to noise, and where workers agree with one worker.
 _probed: weakref.WeakKeyDictionary[Model, dict[tuple[Any, ...], Probed]] = weakref.WeakKeyDictionary()
-_agreed: weakref.WeakKeyDictionary[Model, set[tuple[str, str]]] = weakref.WeakKeyDictionary()
+_agreed: weakref.WeakKeyDictionary[Model, set[str]] = weakref.WeakKeyDictionary()
 CPU_BATCH, DECODE_BATCH = 8, 8  # images
 Submit = Callable[..., Future[Any]]
 
@@ -145,14 +145,16 @@ class Engine(Interruptible):
 
     def __call__(self, column: pa.ChunkedArray) -> pa.Array:
         """One answer of `output_type` per image of an Arrow array of STRUCT(bytes, path); NULL for a NULL image."""
-        serial = self._workers.serial
-        answers = self._compute(column, self._plan)
-        if not serial and (self._workers.serial or self._notice_writes() or self._differs(column, answers)):
-            answers = self._compute(column, self._plan)
+        serial, first = self._workers.serial, self._must_check(len(column))
+        kept: list[list[Item]] = []
+        answers = self._compute(column, kept if first else None)
+        if not serial and (self._workers.serial or self._notice_writes() or self._differ(kept)):
+            answers = self._compute(column, None)
         self.advance(len(column))
         return answers
 
-    def _compute(self, column: pa.ChunkedArray, plan: Callable[..., list[Future[pa.Array]]]) -> pa.Array:
+    def _compute(self, column: pa.ChunkedArray, kept: list[list[Item]] | None) -> pa.Array:
+        """The answers; with `kept`, the first batches are left there."""
         futures: list[Future[Any]] = []
 
         def submit(function: Callable[..., Any], *given: Any) -> Future[Any]:
@@ -160,7 +162,7 @@ class Engine(Interruptible):
             return futures[-1]
 
         try:
-            parts = [future.result() for future in plan(column, submit)]
+            parts = [future.result() for future in self._plan(column, submit, kept)]
         except BaseException:  # no worker must continue with images that nobody waits for
             for future in futures:
                 future.cancel()
@@ -174,22 +176,32 @@ class Engine(Interruptible):
             self._serialize(f"a pass of {self.model.name} writes to a {written} that its copies share")
         return written is not None
 
-    def _differs(self, column: pa.ChunkedArray, answers: pa.Array) -> bool:
-        """Whether the first answers are not those of one worker to the bit; from then on one worker runs."""
-        with self._lock:
-            checked, self._checked = self._checked, True
+    def _must_check(self, n_images: int) -> bool:
+        """Whether the answers of this call are to be compared with those of one worker: once for a model and dtype."""
         known = _agreed.setdefault(self.model, set())
-        if checked or (self.device.type, self.dtype) in known or not len(column):
+        with self._lock:
+            asked = n_images > 0 and not (self._checked or self._workers.serial or self.dtype in known)
+            self._checked = self._checked or asked
+        return asked
+
+    def _differ(self, batches: list[list[Item]]) -> bool:
+        """Whether one worker gives other answers, to the bit; from then on one worker runs."""
+        if not batches:
             return False
-        # All of the first block where copies share anything; else what each worker does first.
-        n = CHECKED if self._workers.share else self.workers * self.batch_size
-        first, answers = column.slice(0, n), answers.slice(0, n)
-        alone = self._compute(first, self._one_after_another)
-        differs = not _equal(answers, alone) and _equal(alone, self._compute(first, self._one_after_another))
+        alone, again = (self._pool.submit(self._repeat, batches).result() for _ in range(2))
+        # A module whose sums differ from pass to pass by rounding disturbs nobody.
+        differs = not _equal(alone, [item for batch in batches for item in batch]) and _equal(alone, again)
         if differs:
             self._serialize(f"workers of {self.model.name} disturb each other: their answers are not those of one")
-        known.add((self.device.type, self.dtype))
+        _agreed.setdefault(self.model, set()).add(self.dtype)
         return differs
+
+    def _repeat(self, batches: list[list[Item]]) -> list[Item]:
+        """The same batches by this worker alone."""
+        fresh = [[Item(inputs=item.inputs) for item in batch] for batch in batches]
+        for batch in fresh:
+            self._forward(batch)
+        return [item for batch in fresh for item in batch]
 
     def _serialize(self, reason: str) -> None:
         with self._lock:
@@ -197,26 +209,26 @@ class Engine(Interruptible):
                 self._workers.serial = True
                 self.notes.append(f"{reason}; so one worker runs it")
 
-    def _share_nothing(self, column: pa.ChunkedArray, submit: Submit) -> list[Future[pa.Array]]:
+    def _share_nothing(
+        self, column: pa.ChunkedArray, submit: Submit, kept: list[list[Item]] | None
+    ) -> list[Future[pa.Array]]:
         """CPU: each worker takes its batches from bytes to answers."""
         size = self.batch_size
-        return [submit(self._work, column.slice(start, size)) for start in range(0, len(column), size)]
+        # All of the first block where copies share anything; else what each worker does first.
+        n_kept = 0 if kept is None else CHECKED if self._workers.share else self.workers * size
 
-    def _one_after_another(self, column: pa.ChunkedArray, submit: Submit) -> list[Future[pa.Array]]:
-        """CPU: one worker takes all batches."""
-        size = self.batch_size
+        def run(start: int) -> pa.Array:
+            items = self._decode(column.slice(start, size))
+            self._forward(items)
+            if kept is not None and start < n_kept:
+                kept.append(items)
+            return self._conclude(items)
 
-        def run() -> pa.Array:
-            return pa.concat_arrays([self._work(column.slice(start, size)) for start in range(0, len(column), size)])
+        return [submit(run, start) for start in range(0, len(column), size)]
 
-        return [submit(run)]
-
-    def _work(self, rows: pa.ChunkedArray) -> pa.Array:
-        items = self._decode(rows)
-        self._forward(items)
-        return self._conclude(items)
-
-    def _staged(self, column: pa.ChunkedArray, submit: Submit) -> list[Future[pa.Array]]:
+    def _staged(
+        self, column: pa.ChunkedArray, submit: Submit, _kept: list[list[Item]] | None
+    ) -> list[Future[pa.Array]]:
         """CUDA: workers decode, the calling thread runs the device, workers convert tensors to rows."""
         starts = range(0, len(column), DECODE_BATCH)
         decoded = [submit(self._decode, column.slice(start, DECODE_BATCH)) for start in starts]
@@ -286,6 +298,7 @@ class Engine(Interruptible):
         """
 
         def answer(indices: Sequence[int]) -> None:
+            point("forward")
             logits, activations = self._pass({index: batch[index].inputs for index in indices}, size)
             if tuple(logits.shape) != (size, self.model.n_outputs):
                 raise InferenceError(f"logits of shape {tuple(logits.shape)}, expected {(size, self.model.n_outputs)}")
@@ -307,7 +320,6 @@ class Engine(Interruptible):
 
     def _pass(self, tensors: dict[int, Tensor], size: int) -> tuple[Tensor, Tensor | None]:
         """Logits and activations of a pass of `size` images: `tensors` at their indices, zeros elsewhere."""
-        point("forward")
         shape = (size, *self.model.input_shape)
         layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
         # torch.zeros has no memory_format.
@@ -375,10 +387,10 @@ class Engine(Interruptible):
         return pa.StructArray.from_arrays(arrays, fields=list(self.output_type), mask=missing)
 
 
-def _equal(first: pa.Array, second: pa.Array) -> bool:
-    """Whether the answers of the images without an error are equal to the bit."""
-    pairs = zip(first.to_pylist(), second.to_pylist(), strict=True)
-    return all(a == b for a, b in pairs if a and b and a["error"] is None and b["error"] is None)
+def _equal(first: list[Item], second: list[Item]) -> bool:
+    """Whether the outputs of the images without an error are equal to the bit."""
+    pairs = [(a, b) for a, b in zip(first, second, strict=True) if a.is_answered and b.is_answered]
+    return all(torch.equal(a.outputs[key], b.outputs[key]) for a, b in pairs for key in a.outputs)  # type: ignore[index,union-attr]
 
 
 def score(logits: Tensor, class_map: ClassMap | None) -> dict[str, Tensor]:

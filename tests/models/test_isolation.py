@@ -189,7 +189,10 @@ def test_state_outside_the_stack_does_not_mix_images(way: str, paths: list[Path]
 def test_twenty_repeats_equal_one_worker_to_the_bit(way: str, paths: list[Path]) -> None:
     model = load_model(Stateful(way), transform=to_16)
     engine = Engine(model, device="cpu")
-    alone = engine._compute(column(paths), engine._one_after_another)
+    one = Engine(model, device="cpu")
+    one._workers.serial = True
+    alone = one(column(paths))
+    one.close()
     for _ in range(20):
         assert engine(column(paths)).equals(alone)
     engine.close()
