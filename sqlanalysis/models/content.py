@@ -37,7 +37,13 @@ KNOWN_BY_NAME = (*_BY_NAME, *_EMPTY)
 # What runs, and changes only where somebody assigns to it.
 CODE = (type, types.FunctionType, types.MethodType, functools.partial, staticmethod, classmethod, property)
 _CLASS_NOISE = {"__dict__", "__weakref__", "__doc__", "__module__", "__annotations__", "__firstlineno__"}
-_CLASS_NOISE |= {"__abstractmethods__", "_abc_impl", "__static_attributes__", "__annotate_func__", "__annotations_cache__"}
+_CLASS_NOISE |= {
+    "__abstractmethods__",
+    "_abc_impl",
+    "__static_attributes__",
+    "__annotate_func__",
+    "__annotations_cache__",
+}
 # Of an nn.Module: the state dict is hashed by itself; names that start so are torch's bookkeeping.
 _MODULE_NOISE = ("_parameters", "_buffers", "_modules", "_backward", "_is_full", "_non_persistent", "_state_dict")
 _MODULE_NOISE += ("training", "_load_state", "_version", "_is_hf_initialized", "_compiled_call_impl")
@@ -116,7 +122,9 @@ def _attributes(value: Any) -> Iterator[Part]:
 def parts(value: Any) -> Iterable[Part]:  # noqa: PLR0911 - one line for each kind of object
     """The objects that an object holds, by name; nothing for those that are known by their name or value alone."""
     if isinstance(value, _PLAIN + _BY_NAME + _EMPTY + (Tensor, np.ndarray)):
-        return list(_attributes(value)) if isinstance(value, Tensor) and type(value) not in (Tensor, nn.Parameter) else ()
+        return (
+            list(_attributes(value)) if isinstance(value, Tensor) and type(value) not in (Tensor, nn.Parameter) else ()
+        )
     if isinstance(value, types.FunctionType):
         return list(_code_parts(value)) if is_own(value) else ()
     if isinstance(value, types.MethodType):
@@ -226,7 +234,9 @@ class _Hasher:
 
     def _ordered(self, held: Iterable[Part], path: str) -> bytes:
         named = [(name, f"{path}{name if name.startswith('[') else '.' + name}", part) for name, part in held]
-        return _hash(*(name.encode() + self.digest(part, inner) for name, inner, part in named if not self._skip(inner)))
+        return _hash(
+            *(name.encode() + self.digest(part, inner) for name, inner, part in named if not self._skip(inner))
+        )
 
     def _self_of(self, value: Any, path: str) -> bytes:
         owner = getattr(value, "__self__", None)

@@ -304,7 +304,9 @@ class Engine(Interruptible):
                 raise InferenceError(f"logits of shape {tuple(logits.shape)}, expected {(size, self.model.n_outputs)}")
             if activations is not None and tuple(activations.shape) != (size, self.model.n_activations):
                 expected = (size, self.model.n_activations)
-                raise InferenceError(f"layer {self.model.layer!r} gives {tuple(activations.shape)}, expected {expected}")
+                raise InferenceError(
+                    f"layer {self.model.layer!r} gives {tuple(activations.shape)}, expected {expected}"
+                )
             for index in indices:
                 kept = {} if activations is None else {"activation": activations[index]}
                 outputs = batch[index].outputs = {"logits": logits[index], **kept}

@@ -154,7 +154,9 @@ class Watch:
     def __init__(self, first: nn.Module, second: nn.Module) -> None:
         weights = {id(tensor) for tensor in first.parameters()}
         mine, other = reach(first), reach(second)
-        self.shared = [value for key, value in mine.items() if key in other and key not in weights and _can_change(value)]
+        self.shared = [
+            value for key, value in mine.items() if key in other and key not in weights and _can_change(value)
+        ]
         self.share = any(not isinstance(value, CODE) for value in self.shared)
         # The parts themselves are kept: the id of one that was deleted may be given to another object.
         self._states = [_state(value) for value in self.shared]

@@ -75,9 +75,7 @@ def defer(
         def function(image: Any) -> Any:
             return transform(earlier(image))
 
-    column = DeferredColumn(
-        name, of, function, _shape(name, function, shape), json.dumps(describe_function(transform))
-    )
+    column = DeferredColumn(name, of, function, _shape(name, function, shape), json.dumps(describe_function(transform)))
     sql_type = arrow.sql_type(arrow.array_type(pa.float32(), column.shape))
     functions.register(con, name, column, sql_type, ARROW)
     known[name] = column

@@ -65,7 +65,9 @@ def _other_answers(earlier: dict[str, Any], wanted: dict[str, Any]) -> list[str]
     for kind in () if wanted["random"] else ("logits", "activations"):
         old, new = earlier.get(kind), wanted.get(kind)
         if not _alike(old, new, max(earlier.get("tolerance", 0.0), wanted["tolerance"])):
-            return [f"another model with the same weights: its {kind} for two images of noise {_short(old)} → {_short(new)}"]
+            return [
+                f"another model with the same weights: its {kind} for two images of noise {_short(old)} → {_short(new)}"
+            ]
     same_writer = earlier.get("made_with") == wanted["made_with"]
     if same_writer and earlier.get("settings_sha256") != wanted["settings_sha256"]:
         return ["another model with the same weights: its code, hooks or attributes"]

@@ -271,7 +271,11 @@ def predict(
             agreement = _agreement(con, model, mapping, engine, device)
             # Only the engine knows the device and the batch size that it has chosen.
             wanted = dataclasses.replace(
-                spec.run, device=str(engine.device), batch_size=engine.batch_size, dtype_agreement=agreement, workers=engine.workers
+                spec.run,
+                device=str(engine.device),
+                batch_size=engine.batch_size,
+                dtype_agreement=agreement,
+                workers=engine.workers,
             )
             spec = dataclasses.replace(spec, run=wanted)
             work = Work(spec, overwrite=overwrite, retry_errors=retry_errors, strict=strict)
@@ -287,9 +291,7 @@ def predict(
     return Predicted(**vars(done), class_policy=used_policy)
 
 
-def _probe(
-    con: duckdb.DuckDBPyConnection, engine: Engine, spec: Spec, *, allow_random: bool, overwrite: bool
-) -> Spec:
+def _probe(con: duckdb.DuckDBPyConnection, engine: Engine, spec: Spec, *, allow_random: bool, overwrite: bool) -> Spec:
     """The spec with the answers to noise, which an earlier run of that name must have in common; closes on an error."""
     try:
         record = engine.probe(allow_random=allow_random).record

@@ -301,7 +301,9 @@ def test_a_module_with_a_graph_on_itself_is_copied(paths: list[Path]) -> None:
 @pytest.mark.parametrize("lazy", [nn.LazyLinear(3), nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten(), nn.LazyLinear(3))])
 def test_weights_that_were_never_given(lazy: nn.Module) -> None:
     with pytest.raises(InferenceError, match="lazy module"):
-        load_model(nn.Sequential(nn.Flatten() if isinstance(lazy, nn.LazyLinear) else nn.Identity(), lazy), transform=to_16)
+        load_model(
+            nn.Sequential(nn.Flatten() if isinstance(lazy, nn.LazyLinear) else nn.Identity(), lazy), transform=to_16
+        )
 
 
 # Layers
@@ -313,7 +315,12 @@ class Exits(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(1)
-        self.conv, self.early, self.deep, self.late = nn.Conv2d(3, 5, 3), nn.Linear(5, 3), nn.Linear(5, 4), nn.Linear(4, 3)
+        self.conv, self.early, self.deep, self.late = (
+            nn.Conv2d(3, 5, 3),
+            nn.Linear(5, 3),
+            nn.Linear(5, 4),
+            nn.Linear(4, 3),
+        )
         self.again = nn.ReLU()
 
     def forward(self, images: Tensor) -> Tensor:

@@ -281,7 +281,14 @@ def test_a_pass_of_the_module_elsewhere_is_no_change() -> None:
 
 
 def test_rounding_is_no_change_and_an_activation_counts() -> None:
-    record = {"dtype": "float32", "batch": 2, "random": False, "tolerance": 1e-4, "settings_sha256": "a", "made_with": "b"}
+    record = {
+        "dtype": "float32",
+        "batch": 2,
+        "random": False,
+        "tolerance": 1e-4,
+        "settings_sha256": "a",
+        "made_with": "b",
+    }
     record |= {"logits": [[1.0, -2.0, None], [0.5, 3.0, None]], "activations": [[1.0], [2.0]]}
 
     def run(**changes: object) -> Run:

@@ -29,8 +29,6 @@ def pets(con: duckdb.DuckDBPyConnection, photos: Path) -> duckdb.DuckDBPyConnect
     return con
 
 
-
-
 def loop(paths: list[str]) -> torch.Tensor:
     """Transformed images as a plain loop gives them."""
     tensors = []
