@@ -27,10 +27,14 @@ import torch
 from torch import Tensor, nn
 
 Part = tuple[str, Any]  # name, value
-_PLAIN = (type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented), range, slice, enum.Enum)
-_PLAIN += (torch.dtype, torch.device, torch.Size, torch.memory_format, torch.layout, np.dtype, np.generic)
-_BY_NAME = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, np.ufunc)
-_BY_NAME += (types.ModuleType, types.MethodWrapperType, types.ClassMethodDescriptorType, types.GetSetDescriptorType)
+_PLAIN: tuple[type, ...] = (
+    *(type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented), range, slice, enum.Enum),
+    *(torch.dtype, torch.device, torch.Size, torch.memory_format, torch.layout, np.dtype, np.generic),
+)
+_BY_NAME: tuple[type, ...] = (
+    *(types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, types.MethodWrapperType),
+    *(types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.ModuleType, np.ufunc),
+)
 # Hold no content of their own.
 _EMPTY = (type(threading.Lock()), type(threading.RLock()), threading.local, threading.Thread, logging.Logger)
 KNOWN_BY_NAME = (*_BY_NAME, *_EMPTY)
@@ -45,8 +49,10 @@ _CLASS_NOISE |= {
     "__annotations_cache__",
 }
 # Of an nn.Module: the state dict is hashed by itself; names that start so are torch's bookkeeping.
-_MODULE_NOISE = ("_parameters", "_buffers", "_modules", "_backward", "_is_full", "_non_persistent", "_state_dict")
-_MODULE_NOISE += ("training", "_load_state", "_version", "_is_hf_initialized", "_compiled_call_impl")
+_MODULE_NOISE = (
+    *("_parameters", "_buffers", "_modules", "_backward", "_is_full", "_non_persistent", "_state_dict", "training"),
+    *("_load_state", "_version", "_is_hf_initialized", "_compiled_call_impl"),
+)
 MAX_PARTS = 200_000  # objects of one walk
 
 
@@ -119,7 +125,7 @@ def _attributes(value: Any) -> Iterator[Part]:
                 yield name, getattr(value, name)
 
 
-def parts(value: Any) -> Iterable[Part]:  # noqa: PLR0911 - one line for each kind of object
+def parts(value: Any) -> Iterable[Part]:
     """The objects that an object holds, by name; nothing for those that are known by their name or value alone."""
     if isinstance(value, _PLAIN + _BY_NAME + _EMPTY + (Tensor, np.ndarray)):
         return (
@@ -199,7 +205,7 @@ class _Hasher:
             raise UnidentifiedError(f"it holds more than {MAX_PARTS:,} objects")
         return self._compound(value, path)
 
-    def _compound(self, value: Any, path: str) -> bytes:  # noqa: PLR0911 - one line for each kind of object
+    def _compound(self, value: Any, path: str) -> bytes:
         if isinstance(value, Tensor):
             return _tensor(value)
         if isinstance(value, np.ndarray) and value.dtype.kind != "O":
@@ -280,7 +286,7 @@ def module_settings(module: nn.Module) -> list[Part]:
 def _is_foreign(part: Any) -> bool:
     """Whether an attribute of a package's module was put there by the user: a function, or an object of own code."""
     return isinstance(part, types.FunctionType | types.MethodType | functools.partial) or (
-        not isinstance(part, _PLAIN + (dict, list, tuple, set, Tensor, np.ndarray, type)) and is_own(part)
+        not isinstance(part, (*_PLAIN, dict, list, tuple, set, Tensor, np.ndarray, type)) and is_own(part)
     )
 
 
@@ -302,7 +308,7 @@ def _tensor(tensor: Tensor) -> bytes:
 def tensor_bytes(tensor: Tensor) -> memoryview:
     """The bytes of a tensor in row-major order; a copy only where its memory is not so."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy()) if flat.numel() else memoryview(b"")
+    return memoryview(flat.view(torch.uint8).numpy().data) if flat.numel() else memoryview(b"")
 
 
 def _hash(*told: str | bytes | memoryview) -> bytes:

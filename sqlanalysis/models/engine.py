@@ -46,7 +46,9 @@ class Engine(Interruptible):
 
     The given module is not changed: a copy runs, with batch norm folded into convolutions and in channels_last order.
     On a CPU every worker has a copy of its own, which shares the weights; a module that cannot be copied, or whose
-    copies are seen to disturb each other, is run by one worker. The answer for an image does not depend on the other images of its batch: every pass has `batch_size` images, with
+    copies are seen to disturb each other, is run by one worker.
+
+    The answer for an image does not depend on the other images of its batch: every pass has `batch_size` images, with
     blanks for those that failed, and each image keeps its index.
 
     Args:

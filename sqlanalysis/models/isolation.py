@@ -179,7 +179,9 @@ def _state(value: Any) -> list[Any]:
     if isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta:
         return [zlib.crc32(tensor_bytes(value))] if value.nbytes <= MAX_WATCHED else [value.data_ptr()]
     if isinstance(value, np.ndarray) and value.dtype.kind != "O":
-        return [zlib.crc32(np.ascontiguousarray(value))] if value.nbytes <= MAX_WATCHED else [value.ctypes.data]
+        return (
+            [zlib.crc32(np.ascontiguousarray(value).tobytes())] if value.nbytes <= MAX_WATCHED else [value.ctypes.data]
+        )
     return [part for _, part in parts(value)]
 
 

@@ -220,9 +220,9 @@ def predict(
         NotFoundError: no such data set or split.
         SchemaError: the name is taken, the run exists with other weights or settings, or classes cannot be mapped.
         QueryError: the condition is not valid SQL.
-        InferenceError: the model was changed since `load_model`, it is random or mixes the images of a batch, the device
-            is not available, compiling fails, `strict` and an image failed, or outputs and
-            errors do not add up to the images.
+        InferenceError: the model was changed since `load_model`, it is random or mixes the images of a batch, the
+            device is not available, compiling fails, `strict` and an image failed, or outputs and errors do not add up
+            to the images.
     """
     _check(model, batch_size)
     model.check_unchanged()

@@ -183,8 +183,8 @@ def _refuse_other_work(con: duckdb.DuckDBPyConnection, spec: Spec) -> None:
     again = "overwrite=True" if spec.call is None else f"{spec.call}, overwrite=True)"
     if differences:
         raise SchemaError(
-            f"run {wanted.run!r} exists and differs: {'; '.join(differences)}; give another run=, or start from scratch: "
-            f"{again}"
+            f"run {wanted.run!r} exists and differs: {'; '.join(differences)}; give another run=, or start "
+            f"from scratch: {again}"
         )
     reason = identity.unidentified(wanted)
     if reason is not None and fetch(con, "read_run_status", [wanted.run])[0][0] == "finished":

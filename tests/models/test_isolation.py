@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
@@ -122,7 +121,7 @@ class Stateful(nn.Module):
     def note(self, _module: nn.Module, _inputs: object, output: Tensor) -> None:
         self.low = output
 
-    def forward(self, images: Tensor) -> Tensor:  # noqa: PLR0912 - one branch for each way
+    def forward(self, images: Tensor) -> Tensor:
         global LATEST
         x, way = self.conv(images), self.way
         if self.run is not None:
