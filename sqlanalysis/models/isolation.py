@@ -1,7 +1,7 @@
 """A module of one's own: frozen copies of a user's module, copies for workers, and a watch over what copies share.
 
-Weights are shared by the copies of the workers, everything else is copied. What `copy.deepcopy` does not copy (closures,
-globals, attributes of classes) is watched: where a pass writes to it, one worker must run the module.
+The copies of the workers share weights and nothing else. What `copy.deepcopy` does not copy (closures, globals,
+attributes of classes) is watched: where a pass writes to it, one worker must run the module.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def _refuse_lazy(module: nn.Module) -> None:
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if nn.parameter.is_lazy(tensor):
             raise InferenceError(
-                f"{name} of {type(module).__name__} is an uninitialized parameter of a lazy module: it would get random "
-                "weights at the first image; pass one batch through the module and train it, or load its weights"
+                f"{name} of {type(module).__name__} is an uninitialized parameter of a lazy module: it would get "
+                "random weights at the first image; pass one batch through the module and train it, or load its weights"
             )
 
 
@@ -179,9 +179,7 @@ def _state(value: Any) -> list[Any]:
     if isinstance(value, Tensor) and value.layout == torch.strided and not value.is_meta:
         return [zlib.crc32(tensor_bytes(value))] if value.nbytes <= MAX_WATCHED else [value.data_ptr()]
     if isinstance(value, np.ndarray) and value.dtype.kind != "O":
-        return (
-            [zlib.crc32(np.ascontiguousarray(value).tobytes())] if value.nbytes <= MAX_WATCHED else [value.ctypes.data]
-        )
+        return [zlib.crc32(value.tobytes())] if value.nbytes <= MAX_WATCHED else [value.ctypes.data]
     return [part for _, part in parts(value)]
 
 

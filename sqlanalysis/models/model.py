@@ -113,8 +113,8 @@ def load_model(
 ) -> Model:
     """Load a classification model and check it with two images of noise.
 
-    A module that is given is copied, so that it stays as it is, in the caller's hands, and training it on changes nothing
-    here; `predict` then asks to load it again. A module that cannot be copied is used itself, by one worker.
+    A module that is given is copied: it stays as it is, and training it on changes nothing here; `predict` then asks to
+    load it again. A module that cannot be copied is used itself, by one worker.
 
     Args:
         model: a name of `torchvision.models.list_models()`, or any `nn.Module` that maps (B, C, H, W) to logits (B, n).

@@ -7,9 +7,9 @@ numbers tell another run of the same name whether it is the same model.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
-import random
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -61,15 +61,18 @@ class Facts:
 
 def noise() -> list[Image.Image]:
     """Two fixed images: squares of random colors with random pixels over them; the same on every machine."""
-    stream = random.Random(0)  # its bytes are the same in every version of Python
-    pictures = []
-    for _ in range(2):
-        count = SIDE // BLOCK
-        coarse = np.frombuffer(stream.randbytes(count * count * 3), np.uint8).reshape(count, count, 3)
-        fine = np.frombuffer(stream.randbytes(SIDE * SIDE * 3), np.uint8).reshape(SIDE, SIDE, 3)
+    pictures, count = [], SIDE // BLOCK
+    for name in ("first", "second"):
+        coarse = _bytes(f"{name} coarse", count * count * 3).reshape(count, count, 3)
+        fine = _bytes(f"{name} fine", SIDE * SIDE * 3).reshape(SIDE, SIDE, 3)
         large = np.kron(coarse, np.ones((BLOCK, BLOCK, 1), np.uint8)).astype(np.uint16)
         pictures.append(Image.fromarray(((2 * large + fine) // 3).astype(np.uint8)))
     return pictures
+
+
+def _bytes(name: str, count: int) -> np.ndarray:
+    """Bytes without a pattern, the same in every version of Python and numpy."""
+    return np.frombuffer(hashlib.shake_256(name.encode()).digest(count), np.uint8)
 
 
 def examine(module: nn.Module, transform: Transform, layer: str | None, *, can_copy: bool = True) -> Facts:
@@ -126,8 +129,7 @@ def _first_pass(module: nn.Module, tensors: Tensor) -> tuple[Tensor, torch.dtype
                 return batch, dtype, None if size == SIZES[0] else size
             except Exception as error:
                 failure = failure or error
-    assert failure is not None
-    raise failure
+    raise failure or InferenceError("there is no batch size to try")
 
 
 def _device(module: nn.Module) -> torch.device:
@@ -317,10 +319,10 @@ def _record(answers: Answers, dtype: torch.dtype, size: int, settings_sha256: st
 
 
 def _short(vector: Tensor) -> list[float | None]:
-    """Length, norm, and the numbers, or sums of them with fixed signs where they are many; 7 digits."""
+    """The numbers, or 16 sums of them with fixed random signs where they are more; 7 digits."""
     values = vector.double().flatten()
     if len(values) > MAX_NUMBERS:
-        bits = np.frombuffer(random.Random(len(values)).randbytes(len(values) * MAX_NUMBERS), np.uint8) & 1
+        bits = _bytes("signs", len(values) * MAX_NUMBERS) & 1
         signs = torch.from_numpy(bits.reshape(MAX_NUMBERS, len(values)).astype(np.float64) * 2 - 1)
         values = signs @ values / len(values) ** 0.5
     return [float(f"{value:.7g}") if np.isfinite(value) else None for value in values.tolist()]

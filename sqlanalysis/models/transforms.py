@@ -26,9 +26,9 @@ def describe_transform(transform: Transform, *, probe: bool = True) -> dict[str,
         probe: also apply it to one image of noise.
 
     Returns:
-        Its name, its settings where it shows them, `sha256` of its content (code, defaults, closed-over values, globals,
-        attributes; see `content.fingerprint`), and with `probe` the hash of its output, unless that differs from call to
-        call. A content that cannot be hashed is named under `unidentified` instead. Contains no memory addresses.
+        Its name, its settings where it shows them, `sha256` of its content (see `content.fingerprint`), and with `probe`
+        the hash of its output, unless that differs from call to call. A content that cannot be hashed is named under
+        `unidentified` instead. Contains no memory addresses.
     """
     named = transform if hasattr(transform, "__qualname__") else type(transform)
     described = {"name": f"{named.__module__}.{named.__qualname__}"}
@@ -45,9 +45,9 @@ def describe_transform(transform: Transform, *, probe: bool = True) -> dict[str,
 def describe_function(function: Callable[..., Any], *, vouched: bool = False) -> dict[str, str]:
     """Describe a user's function over batches, as `describe_transform` does without a probe.
 
-    A function that changes what it refers to, such as one that counts its calls, keeps the description of its first call
-    as long as nothing else changed it (`called`). One that cannot be identified gets the name of this very object in this
-    process, unless the caller has `vouched` for it with a version.
+    A function that changes what it refers to, such as one that counts its calls, keeps the description of its first
+    call as long as nothing else changed it (`called`). One that cannot be identified gets the name of this very object
+    in this process, unless the caller has `vouched` for it with a version.
     """
     described = describe_transform(function, probe=False)
     known = _known(function)

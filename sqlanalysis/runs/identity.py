@@ -75,7 +75,7 @@ def _other_answers(earlier: dict[str, Any], wanted: dict[str, Any]) -> list[str]
 
 
 def _alike(first: list[Vector] | None, second: list[Vector] | None, tolerance: float) -> bool:
-    """Whether all numbers are equal up to a share of the largest; NaN and infinity, stored as null, equal each other."""
+    """Whether all numbers are equal up to a share of the largest; null, for NaN and infinity, equals null."""
     if first is None or second is None or [len(v) for v in first] != [len(v) for v in second]:
         return first is second
     pairs = [pair for a, b in zip(first, second, strict=True) for pair in zip(a, b, strict=True)]

@@ -28,7 +28,7 @@ from sqlanalysis.runs.run import Run
 from ..support.runs import to_64
 
 FACTOR = 1.0
-SUMS = [24381630, 25086353]  # of the values of the two images, written down once
+SUMS = [25378075, 24433088]  # of the values of the two images, written down once
 
 
 class Base(nn.Module):
