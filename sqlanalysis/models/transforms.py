@@ -26,9 +26,9 @@ def describe_transform(transform: Transform, *, probe: bool = True) -> dict[str,
         probe: also apply it to one image of noise.
 
     Returns:
-        Its name, its settings where it shows them, `sha256` of its content (see `content.fingerprint`), and with `probe`
-        the hash of its output, unless that differs from call to call. A content that cannot be hashed is named under
-        `unidentified` instead. Contains no memory addresses.
+        Its name, its settings where it shows them, `sha256` of its content (see `content.fingerprint`), and with
+        `probe` the hash of its output, unless that differs from call to call. A content that cannot be hashed is named
+        under `unidentified` instead. Contains no memory addresses.
     """
     named = transform if hasattr(transform, "__qualname__") else type(transform)
     described = {"name": f"{named.__module__}.{named.__qualname__}"}
