@@ -118,6 +118,20 @@ set
 where run = ?;
 
 
+-- name: read_run_status
+-- Whether a run is finished.
+select status
+from runs
+where run = ?;
+
+
+-- name: update_run_workers
+-- How many threads ran the module: $1 workers, $2 run.
+update runs
+set workers = $1
+where run = $2;
+
+
 -- name: update_run
 -- Status, seconds and speed of a run: $1 status, $2 seconds, $3 run.
 -- An imported run was asked for what it brought, so n_images is at least n_ok + n_errors.

@@ -12,6 +12,9 @@ from ..errors import ArgumentError, InferenceError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
+# What a module can be in itself; without a request it runs so.
+OWN_DTYPES = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float64: "fp64"}
+
 
 def find_batch_size(attempt: Callable[[int], None], limit: int = 512) -> int:
     """The largest power of two that still raises throughput by 5 % or more; 1 if `attempt` fails at once.
@@ -56,6 +59,20 @@ def find_dtype(dtype: str, device: torch.device) -> torch.dtype:
     if dtype == "fp16" and device.type == "cpu":
         raise ArgumentError("dtype fp16 runs on CUDA only; on a CPU give bf16 or fp32")
     return DTYPES[dtype]
+
+
+def name_dtype(module_dtype: torch.dtype, requested: str) -> str:
+    """In what a module computes: as requested if it is fp32, else in its own dtype.
+
+    Raises:
+        ArgumentError: another dtype is requested of a module that is not fp32.
+    """
+    own = OWN_DTYPES.get(module_dtype)
+    if own is None:
+        return requested
+    if requested not in ("fp32", own):
+        raise ArgumentError(f"the module itself is {own}, so it cannot run as {requested}; leave dtype out")
+    return own
 
 
 def find(name: str) -> torch.device:

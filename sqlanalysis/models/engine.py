@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -22,14 +23,20 @@ from ..core.arrow import ERROR_TYPE, spread
 from ..core.classes import ClassMap
 from ..core.faults import point
 from ..core.interrupts import Interruptible
-from ..errors import ImageError, InferenceError
+from ..errors import ArgumentError, ImageError, InferenceError
 from . import device as devices
-from . import hooks, outputs, stages
-from .fuse import fast_copy
+from . import outputs, stages
 from .model import Model
+from .probe import Probed, probe
 from .stages import STAGES, Item
 from .transforms import split_transform
+from .workers import Workers
 
+OWN_TYPES = {**devices.DTYPES, **{name: dtype for dtype, name in devices.OWN_DTYPES.items()}}
+CHECKED = 64  # images of the first block
+# Per model what was found in this process: answers to noise, and where workers agree with one worker.
+_probed: weakref.WeakKeyDictionary[Model, dict[tuple[Any, ...], Probed]] = weakref.WeakKeyDictionary()
+_agreed: weakref.WeakKeyDictionary[Model, set[str]] = weakref.WeakKeyDictionary()
 CPU_BATCH, DECODE_BATCH = 8, 8  # images
 Submit = Callable[..., Future[Any]]
 
@@ -38,6 +45,9 @@ class Engine(Interruptible):
     """Run a model over Arrow arrays of images; callable as an Arrow UDF, from several threads at once.
 
     The given module is not changed: a copy runs, with batch norm folded into convolutions and in channels_last order.
+    On a CPU every worker has a copy of its own, which shares the weights; a module that cannot be copied, or whose
+    copies are seen to disturb each other, is run by one worker.
+
     The answer for an image does not depend on the other images of its batch: every pass has `batch_size` images, with
     blanks for those that failed, and each image keeps its index.
 
@@ -69,38 +79,84 @@ class Engine(Interruptible):
     ) -> None:
         super().__init__()
         self.model, self.class_map, self.advance = model, class_map, advance or (lambda _n: None)
-        self.device, self.dtype = devices.find(device), dtype
-        self._dtype = devices.find_dtype(dtype, self.device)
+        self.device, self.dtype = devices.find(device), devices.name_dtype(model.input_dtype, dtype)
+        # A module that is not fp32 runs as it is, without autocast.
+        self._dtype = devices.find_dtype(dtype, self.device) if self.dtype == dtype else torch.float32
         self._cuda = self.device.type == "cuda"
+        self._fix_batch_size(batch_size)
         self.seconds = dict.fromkeys(STAGES, 0.0)
         self.output_type = output_type(model, class_map)
-        self._lock = threading.Lock()
-        self._kept, self._stack = threading.local(), ExitStack()  # workers must not read each other's activations
-        self._forward_lock: AbstractContextManager[Any] = threading.Lock() if self._cuda else nullcontext()
+        self.notes: list[str] = []
+        self._lock, self._forward_lock = threading.Lock(), threading.Lock()
         self._stream: Any = torch.cuda.Stream(self.device) if self._cuda else None  # type: ignore[no-untyped-call]
         self._threads = torch.get_num_threads()  # `use_one_thread` changes it for the process; `close` restores it
-        self._pixels = split_transform(model.transform)
-        self._module: Callable[[Tensor], Tensor] = fast_copy(model, self._dtype).to(self.device)
-        self._stack.enter_context(hooks.keep_output(self._module, model.layer, self._keep))
+        self._pixels = split_transform(model.transform, model.input_dtype)
+        self._workers = Workers(model, self.device, self._dtype, serial=self._cuda)
+        self._checked = False  # the first answers of workers are compared with those of one worker
         self._plan = self._staged if self._cuda else self._share_nothing
         # On a CPU every worker computes with one thread: more would compete for the same cores.
+        alone = self._cuda or not model.can_copy
         self._pool = ThreadPoolExecutor(
-            devices.count_cores(), "infer", initializer=None if self._cuda else devices.use_one_thread
+            devices.count_cores(), "infer", initializer=None if alone else devices.use_one_thread
         )
-        self.batch_size = batch_size or CPU_BATCH
         if compile:
             self._compile()
-        if self._cuda and batch_size is None:  # after compiling, which changes the speed
+        if self._cuda and batch_size is None and model.batch is None:  # after compiling, which changes the speed
             self.batch_size = devices.find_batch_size(self._try_size)
 
+    def _fix_batch_size(self, batch_size: int | None) -> None:
+        only = self.model.batch
+        if only is not None and batch_size not in (None, only):
+            raise ArgumentError(f"{self.model.name} takes batches of {only} only; leave batch_size out")
+        self.batch_size = only or batch_size or CPU_BATCH
+
+    @property
+    def workers(self) -> int:
+        """How many threads run the module at once."""
+        return 1 if self._workers.serial else devices.count_cores()
+
     def close(self) -> None:
-        """Stop the workers and remove the hook; the model stays usable."""
+        """Stop the workers; the model stays usable."""
         self._pool.shutdown(cancel_futures=True)
-        self._stack.close()
         torch.set_num_threads(self._threads)
+
+    def probe(self, *, allow_random: bool = False) -> Probed:
+        """Run two images of noise through the model, as `probe.probe` says; once per model, dtype and device.
+
+        Raises:
+            InferenceError: the answers are random, depend on the other images of a batch, or cannot be computed.
+        """
+        size = self.model.batch or min(2, self.batch_size)
+        key = (str(self.device), self.dtype, size, allow_random)
+        known = _probed.setdefault(self.model, {})
+        if key not in known:
+            # In a worker, which has the number of threads that inference will have.
+            known[key] = self._pool.submit(
+                probe,
+                self.model.name,
+                self._to_tensor,
+                self._pass,
+                size,
+                OWN_TYPES[self.dtype],
+                settings_sha256=self.model.settings_sha256,
+                allow_random=allow_random,
+            ).result()
+        self._checked = self._checked or known[key].is_random
+        self._notice_writes()
+        return known[key]
 
     def __call__(self, column: pa.ChunkedArray) -> pa.Array:
         """One answer of `output_type` per image of an Arrow array of STRUCT(bytes, path); NULL for a NULL image."""
+        serial, first = self._workers.serial, self._must_check(len(column))
+        kept: list[list[Item]] = []
+        answers = self._compute(column, kept if first else None)
+        if not serial and (self._workers.serial or self._notice_writes() or self._differ(kept)):
+            answers = self._compute(column, None)
+        self.advance(len(column))
+        return answers
+
+    def _compute(self, column: pa.ChunkedArray, kept: list[list[Item]] | None) -> pa.Array:
+        """The answers; with `kept`, the first batches are left there."""
         futures: list[Future[Any]] = []
 
         def submit(function: Callable[..., Any], *given: Any) -> Future[Any]:
@@ -108,25 +164,73 @@ class Engine(Interruptible):
             return futures[-1]
 
         try:
-            parts = [future.result() for future in self._plan(column, submit)]
+            parts = [future.result() for future in self._plan(column, submit, kept)]
         except BaseException:  # no worker must continue with images that nobody waits for
             for future in futures:
                 future.cancel()
             raise
         return pa.concat_arrays(parts) if parts else pa.array([], self.output_type)
 
-    def _share_nothing(self, column: pa.ChunkedArray, submit: Submit) -> list[Future[pa.Array]]:
-        """CPU: each worker takes its batches from bytes to answers."""
+    def _notice_writes(self) -> bool:
+        """Whether a pass wrote to something that the copies of the workers share; from then on one worker runs."""
+        written = self._workers.written()
+        if written is not None:
+            self._serialize(f"a pass of {self.model.name} writes to a {written} that its copies share")
+        return written is not None
 
-        def run(rows: pa.ChunkedArray) -> pa.Array:
-            items = self._decode(rows)
+    def _must_check(self, n_images: int) -> bool:
+        """Whether the answers of this call are to be compared with those of one worker: once for a model and dtype."""
+        known = _agreed.setdefault(self.model, set())
+        with self._lock:
+            asked = n_images > 0 and not (self._checked or self._workers.serial or self.dtype in known)
+            self._checked = self._checked or asked
+        return asked
+
+    def _differ(self, batches: list[list[Item]]) -> bool:
+        """Whether one worker gives other answers, to the bit; from then on one worker runs."""
+        if not batches:
+            return False
+        alone, again = (self._pool.submit(self._repeat, batches).result() for _ in range(2))
+        # A module whose sums differ from pass to pass by rounding disturbs nobody.
+        differs = not _equal(alone, [item for batch in batches for item in batch]) and _equal(alone, again)
+        if differs:
+            self._serialize(f"workers of {self.model.name} disturb each other: their answers are not those of one")
+        _agreed.setdefault(self.model, set()).add(self.dtype)
+        return differs
+
+    def _repeat(self, batches: list[list[Item]]) -> list[Item]:
+        """The same batches by this worker alone."""
+        fresh = [[Item(inputs=item.inputs) for item in batch] for batch in batches]
+        for batch in fresh:
+            self._forward(batch)
+        return [item for batch in fresh for item in batch]
+
+    def _serialize(self, reason: str) -> None:
+        with self._lock:
+            if not self._workers.serial:
+                self._workers.serial = True
+                self.notes.append(f"{reason}; so one worker runs it")
+
+    def _share_nothing(
+        self, column: pa.ChunkedArray, submit: Submit, kept: list[list[Item]] | None
+    ) -> list[Future[pa.Array]]:
+        """CPU: each worker takes its batches from bytes to answers."""
+        size = self.batch_size
+        # All of the first block where copies share anything; else what each worker does first.
+        n_kept = 0 if kept is None else CHECKED if self._workers.share else self.workers * size
+
+        def run(start: int) -> pa.Array:
+            items = self._decode(column.slice(start, size))
             self._forward(items)
+            if kept is not None and start < n_kept:
+                kept.append(items)
             return self._conclude(items)
 
-        size = self.batch_size
-        return [submit(run, column.slice(start, size)) for start in range(0, len(column), size)]
+        return [submit(run, start) for start in range(0, len(column), size)]
 
-    def _staged(self, column: pa.ChunkedArray, submit: Submit) -> list[Future[pa.Array]]:
+    def _staged(
+        self, column: pa.ChunkedArray, submit: Submit, _kept: list[list[Item]] | None
+    ) -> list[Future[pa.Array]]:
         """CUDA: workers decode, the calling thread runs the device, workers convert tensors to rows."""
         starts = range(0, len(column), DECODE_BATCH)
         decoded = [submit(self._decode, column.slice(start, DECODE_BATCH)) for start in starts]
@@ -140,9 +244,6 @@ class Engine(Interruptible):
                 self._forward(batch)
                 parts.append(submit(self._conclude, batch))
         return parts
-
-    def _keep(self, activation: Tensor) -> None:
-        self._kept.value = activation
 
     def _spent(self, seconds: dict[str, float]) -> None:
         with self._lock:
@@ -165,7 +266,7 @@ class Engine(Interruptible):
         return items
 
     def _to_tensor(self, picture: Any) -> Tensor:
-        tensor = self._pixels.load(picture)
+        tensor = torch.as_tensor(self._pixels.load(picture))
         if tuple(tensor.shape) != self.model.input_shape:
             raise ImageError(f"shape {tuple(tensor.shape)}, expected {self.model.input_shape}")
         return tensor
@@ -199,10 +300,16 @@ class Engine(Interruptible):
         """
 
         def answer(indices: Sequence[int]) -> None:
+            point("forward")
             logits, activations = self._pass({index: batch[index].inputs for index in indices}, size)
             if tuple(logits.shape) != (size, self.model.width):
                 raise InferenceError(f"outputs of shape {tuple(logits.shape)}, expected {(size, self.model.width)}")
             outputs.check(logits[indices], self.model.outputs)
+            if activations is not None and tuple(activations.shape) != (size, self.model.n_activations):
+                expected = (size, self.model.n_activations)
+                raise InferenceError(
+                    f"layer {self.model.layer!r} gives {tuple(activations.shape)}, expected {expected}"
+                )
             for index in indices:
                 kept = {} if activations is None else {"activation": activations[index]}
                 if not all(value.isfinite().all() for value in kept.values()):
@@ -211,11 +318,14 @@ class Engine(Interruptible):
                 batch[index].outputs = {"logits": logits[index], **kept}
 
         ready = [index for index, item in enumerate(batch) if item.inputs is not None]
-        stages.bisect(batch, ready, answer, lambda error: isinstance(error, torch.OutOfMemoryError) and size > 1)
+        stages.bisect(batch, ready, answer, self._can_halve(size))
+
+    def _can_halve(self, size: int) -> Callable[[Exception], bool]:
+        smaller = size > 1 and self.model.batch is None
+        return lambda error: smaller and isinstance(error, torch.OutOfMemoryError)
 
     def _pass(self, tensors: dict[int, Tensor], size: int) -> tuple[Tensor, Tensor | None]:
         """Logits and activations of a pass of `size` images: `tensors` at their indices, zeros elsewhere."""
-        point("forward")
         shape = (size, *self.model.input_shape)
         layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
         # torch.zeros has no memory_format.
@@ -223,10 +333,15 @@ class Engine(Interruptible):
         for index, tensor in tensors.items():
             batch[index] = tensor
         # `.cpu()` waits for the stream, so when the lock is released the device is free.
-        with torch.inference_mode(), self._forward_lock, self._on_device():
-            result = self._module(self._pixels.finish(batch.to(self.device, non_blocking=True)))
-            logits = outputs.take(result)[0].float().cpu()
-            return logits, self._kept.value.float().cpu() if self.model.layer else None
+        with torch.inference_mode(), self._one_at_a_time(), self._on_device():
+            inputs = self._pixels.finish(batch.to(self.device, non_blocking=True))
+            if inputs.is_floating_point():
+                inputs = inputs.to(self.model.input_dtype)
+            logits, activation = self._workers.run(inputs)
+            return logits.float().cpu(), None if activation is None else activation.float().cpu()
+
+    def _one_at_a_time(self) -> AbstractContextManager[Any]:
+        return self._forward_lock if self._workers.serial else nullcontext()
 
     @contextmanager
     def _on_device(self) -> Iterator[None]:
@@ -250,7 +365,7 @@ class Engine(Interruptible):
             InferenceError: torch.compile fails; the message has its first line.
         """
         try:
-            self._module = torch.compile(self._module)
+            self._workers.compile()
             self._pool.submit(self._try_size, self.batch_size).result()
         except Exception as error:
             first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
@@ -260,7 +375,6 @@ class Engine(Interruptible):
             ) from error
 
     def _conclude(self, items: list[Item]) -> pa.Array:
-        self.advance(len(items))
         good = [item.is_answered for item in items]
         answers = [item.outputs for item in items if item.is_answered and item.outputs is not None]
         columns: dict[str, pa.Array] = {}
@@ -278,6 +392,12 @@ class Engine(Interruptible):
         ]
         missing = pa.array([item.missing for item in items])
         return pa.StructArray.from_arrays(arrays, fields=list(self.output_type), mask=missing)
+
+
+def _equal(first: list[Item], second: list[Item]) -> bool:
+    """Whether the outputs of the images without an error are equal to the bit."""
+    pairs = [(a, b) for a, b in zip(first, second, strict=True) if a.is_answered and b.is_answered]
+    return all(torch.equal(a.outputs[key], b.outputs[key]) for a, b in pairs for key in a.outputs)  # type: ignore[index,union-attr]
 
 
 def output_type(model: Model, class_map: ClassMap | None) -> pa.StructType:

@@ -18,17 +18,21 @@ def fast_copy(model: Model, dtype: torch.dtype = torch.float32) -> nn.Module:
     """A copy of the model's module with batch norm folded into convolutions and weights in channels_last order.
 
     If folding would change the output by more than rounding, batch norm is kept. Names of sub-modules do not change.
-    Weights of convolutions and linear layers get `dtype`, the others stay fp32, so such a copy needs autocast.
+    Weights of convolutions and linear layers get `dtype`, the others stay fp32, so such a copy needs autocast; a module
+    that is not fp32 keeps its own dtype. A module that cannot be copied runs as it is.
     """
+    if not model.can_copy:
+        return model.module
     try:
         module = fuse_batch_norm(model.module, model.layer)
         if not _agree(model.module, module, model.input_shape):
             module = copy.deepcopy(model.module)
-    except Exception:  # a module can contain anything; one that cannot be copied runs as it is
-        return model.module
-    for part in module.modules():
-        if isinstance(part, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
-            part.to(dtype)
+    except Exception:  # set_submodule and fusing run the code of a module, which can be anything
+        module = copy.deepcopy(model.module)
+    if dtype != torch.float32:
+        for part in module.modules():
+            if isinstance(part, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
+                part.to(dtype)
     return module.to(memory_format=torch.channels_last)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
 
-from ..errors import NotFoundError, near_matches
+from ..errors import InferenceError, NotFoundError, near_matches
 
 
 def find_layer(module: nn.Module, layer: str) -> nn.Module:
@@ -39,6 +39,31 @@ def keep_output(module: nn.Module, layer: str | None, keep: Callable[[Tensor], N
         hook.remove()
 
 
+def layers_that_work(module: nn.Module, forward: Callable[[], Any], n_images: int) -> list[str]:
+    """Names of the layers whose output becomes one vector per image, in the order in which they run."""
+    names: dict[str, None] = {}
+
+    def note(name: str, output: Any) -> None:
+        try:
+            tensor = pool(output)
+        except InferenceError:
+            return
+        if tensor.ndim == 2 and len(tensor) == n_images:
+            names[name] = None
+
+    hooks = [
+        part.register_forward_hook(lambda _m, _i, output, name=name: note(name, output))
+        for name, part in module.named_modules()
+        if name
+    ]
+    try:
+        forward()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return list(names)
+
+
 def channel_widths(part: nn.Module) -> frozenset[int]:
     """Numbers of channels of the layers in `part` that work on the last axis: layer norms and linear layers."""
     norms = {child.normalized_shape[-1] for child in part.modules() if isinstance(child, nn.LayerNorm)}
@@ -56,11 +81,17 @@ def pool(output: Any, has_token: bool = False, widths: frozenset[int] = frozense
 
     Returns:
         (B, n_activations).
+
+    Raises:
+        InferenceError: the output is not a tensor, nor a tuple or list that starts with one.
     """
-    tensor: Tensor = output[0] if isinstance(output, tuple | list) else output
+    tensor = output[0] if isinstance(output, tuple | list) and output else output
+    if not isinstance(tensor, Tensor) or tensor.ndim == 0:
+        keys = f" with the keys {', '.join(map(str, tensor))}" if isinstance(tensor, Mapping) else ""
+        raise InferenceError(f"it gives a {type(tensor).__name__}{keys}, not a tensor (B, …)")
     if tensor.ndim == 4:
         last = tensor.shape[3] in widths and tensor.shape[1] not in widths
         return tensor.mean((1, 2)) if last else tensor.mean((2, 3))
     if tensor.ndim == 3:
         return tensor[:, 0] if has_token else tensor.mean(1)
-    return tensor.flatten(1)
+    return tensor.reshape(len(tensor), -1)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import weakref
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..core.classes import Classes, load_classes, numbered
-from ..core.text import one_line
 from ..errors import InferenceError
+from . import isolation, probe
 from . import outputs as meanings
-from .hooks import find_layer, keep_output
+from .content import fingerprint
+from .hooks import find_layer
 from .loading.checkpoint import hash_weights, load_state
 from .loading.torchvision import from_torchvision
-from .transforms import Transform, to_tensor
+from .transforms import Transform
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +42,12 @@ class Model:
         classes_source: "given", or where the classes were found.
         is_binary: whether the module has one output, for class 1 of two.
         notes: what was chosen automatically and differs from the common case; `predict` says it.
+        input_dtype: dtype that the module takes.
+        batch: the only batch size that the module takes; None where any does.
+        can_copy: whether workers may have copies of the module; otherwise `module` is the caller's own.
+        settings: hashes of what the module is beside its weights: code of own classes, attributes, hooks.
+        caller: the module that the caller holds, and its checksum; None if nobody else holds the module.
+        checksum: of the module when it was loaded.
     """
 
     name: str
@@ -58,6 +66,37 @@ class Model:
     classes_source: str = "given"
     is_binary: bool = False
     notes: tuple[str, ...] = ()
+    input_dtype: torch.dtype = torch.float32
+    batch: int | None = None
+    can_copy: bool = True
+    settings: Mapping[str, str] = field(default_factory=dict)
+    caller: weakref.ref[nn.Module] | None = None
+    checksum: int | None = None
+
+    @property
+    def settings_sha256(self) -> str:
+        """One hash of all settings."""
+        return fingerprint(dict(self.settings))
+
+    def check_unchanged(self) -> None:
+        """Refuse a model whose weights or settings were changed after it was loaded.
+
+        Raises:
+            InferenceError: the caller's module was trained or changed since then, or `module` itself was.
+        """
+        for module in (self.caller() if self.caller else None, self.module):
+            if module is None:
+                continue
+            what = None if self.checksum in (None, isolation.checksum(module)) else "weights"
+            if what is None and module is not self.module:
+                now = probe.settings(module)
+                changed = next((name for name, value in self.settings.items() if now.get(name) != value), None)
+                what = None if changed is None else f"attribute {changed}"
+            if what is not None:
+                raise InferenceError(
+                    f"the {what} of {self.name} changed since load_model, which evaluates what it was given; "
+                    "load the module again: model = load_model(module, …)"
+                )
 
     @property
     def n_outputs(self) -> int:
@@ -81,7 +120,10 @@ def load_model(
     outputs: str = "auto",
     trust_pickle: bool = False,
 ) -> Model:
-    """Load a classification model and check it with one gray image.
+    """Load a classification model and check it with two images of noise.
+
+    A module that is given is copied: it stays as it is, and training it on changes nothing here; `predict` then asks to
+    load it again. A module that cannot be copied is used itself, by one worker.
 
     Args:
         model: a name of `torchvision.models.list_models()`, or any `nn.Module` that maps (B, C, H, W) to logits (B, n).
@@ -113,82 +155,44 @@ def load_model(
         origin, own_classes, sql_name = "module", None, name or type(model).__name__.lower()
         module = model
         if weights not in (None, "DEFAULT"):
-            load_state(module, Path(str(weights)), trust_pickle)
-            origin = str(weights)
+            frozen = isolation.freeze(model)
+            if not frozen.can_copy:
+                raise InferenceError(f"{frozen.notes[0]}; load weights= into it before load_model")
+            load_state(frozen.module, Path(str(weights)), trust_pickle)
+            module, origin = frozen.module, str(weights)
     if transform is None:
         raise InferenceError("a module needs transform=, a function from an RGB PIL image to a (C, H, W) float tensor")
-    module = module.cpu().eval()
+    owned = module is not model
     if layer is not None:
         find_layer(module, layer)
-    facts = _probe(module, transform, layer, meanings.check_kind(outputs))
-    names = given or own_classes or numbered(facts.n_outputs)
-    if len(names) != facts.n_outputs:
-        raise InferenceError(f"{sql_name} has {facts.n_outputs} outputs, but classes= names {len(names)}")
+    wanted = meanings.check_kind(outputs)
+    frozen = isolation.freeze(module, owned=owned)
+    facts = probe.examine(frozen.module, transform, layer, can_copy=frozen.can_copy)
+    kind = meanings.settle(wanted, facts.outputs, facts.origin)
+    is_binary = facts.outputs.shape[1] == 1
+    n_outputs = 2 if is_binary else facts.outputs.shape[1]
+    names = given or own_classes or numbered(n_outputs)
+    if len(names) != n_outputs:
+        raise InferenceError(f"{sql_name} has {n_outputs} outputs, but classes= names {len(names)}")
+    said = meanings.describe(kind if wanted == "auto" else "logits", facts.where, is_binary=is_binary)
     return Model(
-        sql_name,
-        module,
-        transform,
-        names,
-        layer,
-        origin,
-        hash_weights(module),
-        facts.input_shape,
-        facts.n_activations,
-        trust_pickle,
-        outputs=facts.kind,
-        is_binary=facts.is_binary,
-        notes=facts.notes,
-    )
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What a probe found out: shapes, what the outputs mean, and what was chosen."""
-
-    input_shape: tuple[int, ...]
-    n_outputs: int
-    n_activations: int | None
-    kind: str
-    is_binary: bool
-    notes: tuple[str, ...]
-
-
-def _advice(tensors: Sequence[Tensor]) -> str:
-    """What may be wrong with the tensors of a transform, if the module fails on them."""
-    if not tensors or (tensors[0].is_floating_point() and tensors[0].ndim == 3):
-        return ""
-    shape = tuple(tensors[0].shape)
-    return f"; the transform gives {tensors[0].dtype} {shape}, a transform gives floats of shape (C, H, W)"
-
-
-def _probe(module: nn.Module, transform: Transform, layer: str | None, kind: str) -> Facts:
-    """What two images, gray and noise, show of the module."""
-    from PIL import Image
-
-    kept: list[Tensor] = []
-    tensors: list[Tensor] = []
-    noise = torch.randint(0, 256, (256, 256, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    try:
-        pictures = (Image.new("RGB", (256, 256), (128, 128, 128)), Image.fromarray(noise.numpy()))
-        tensors = [to_tensor(transform(picture)) for picture in pictures]
-        with torch.inference_mode(), keep_output(module, layer, kept.append), meanings.Origin() as origin:
-            results = [module(tensor.unsqueeze(0)) for tensor in tensors]
-    except Exception as error:
-        raise InferenceError(
-            f"the model fails on a 256 x 256 image: {one_line(error, 300)}{_advice(tensors)}"
-        ) from error
-    taken = [meanings.take(result) for result in results]
-    where, rows = taken[0][1], torch.cat([tensor for tensor, _ in taken])
-    if layer is not None and not kept:
-        raise InferenceError(f"layer {layer!r} is not used in the forward pass; choose another")
-    said = kind == "auto"
-    kind = meanings.settle(kind, rows, origin.of(taken[-1][0]))
-    is_binary = rows.shape[1] == 1
-    return Facts(
-        tuple(tensors[0].shape),
-        2 if is_binary else rows.shape[1],
-        kept[0].shape[1] if kept else None,
-        kind,
-        is_binary,
-        meanings.describe(kind if said else "logits", where, is_binary=is_binary),
+        name=sql_name,
+        module=frozen.module,
+        transform=transform,
+        classes=names,
+        layer=layer,
+        weights=origin,
+        weights_sha256=hash_weights(frozen.module),
+        input_shape=facts.input_shape,
+        n_activations=facts.n_activations,
+        trusted_pickle=trust_pickle,
+        outputs=kind,
+        is_binary=is_binary,
+        notes=(*frozen.notes, *facts.notes, *said),
+        input_dtype=facts.input_dtype,
+        batch=facts.batch,
+        can_copy=frozen.can_copy,
+        settings=facts.settings,
+        caller=None if owned else weakref.ref(module),
+        checksum=isolation.checksum(frozen.module),
     )

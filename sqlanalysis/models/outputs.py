@@ -118,12 +118,17 @@ def recognize(outputs: Tensor, origin: str | None = None) -> str:
     if origin == "sigmoid":
         return "sigmoid"
     sums, least, most = values.sum(1), float(values.min()), float(values.max())
+    drift = 1e-3 if outputs.dtype in (torch.float32, torch.float64) else SUM_TOLERANCE
+
+    def near_1(totals: Tensor) -> bool:
+        return bool((totals - 1).abs().max() <= drift)
+
     if values.shape[1] > 1:
-        if least >= 0 and most <= 1 + 1e-3 and _near(sums, 1):
+        if least >= 0 and most <= 1 + drift and near_1(sums):
             return "probs"
-        if most <= 1e-3 and _near(values.exp().sum(1), 1):
+        if most <= drift and near_1(values.exp().sum(1)):
             return "log_probs"
-        if least >= 0 and _near(sums / 100, 1):
+        if least >= 0 and near_1(sums / 100):
             return "percent"
     if origin == UNKNOWN and least >= 0 and most <= 1:
         raise InferenceError(
@@ -160,10 +165,6 @@ def override(kind: str, wanted: str) -> str:
 def _row(values: Tensor) -> str:
     shown = ", ".join(f"{value:.4g}" for value in values[:4].tolist())
     return f"[{shown}{', …' if len(values) > 4 else ''}], sum {float(values.sum()):.4g}"
-
-
-def _near(sums: Tensor, expected: float) -> bool:
-    return bool((sums - expected).abs().max() <= 1e-3)
 
 
 def check_kind(outputs: str) -> str:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
-import types
+import uuid
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import ImageError
+from .content import UnidentifiedError, fingerprint, tensor_bytes
 
 Transform = Callable[[Any], Tensor]
 
@@ -45,40 +47,75 @@ def to_tensor(value: Any) -> Tensor:
 
 
 def describe_transform(transform: Transform, *, probe: bool = True) -> dict[str, str]:
-    """Describe a transform so that two runs can be compared.
+    """Describe a transform or another function so that two runs can be compared.
 
     Args:
         transform: any callable.
         probe: also apply it to one image of noise.
 
     Returns:
-        Its name; its settings, or the hash of its code with defaults and closed-over values; and with `probe` the hash
-        of its output, unless that differs from call to call. Contains no memory addresses.
+        Its name, its settings where it shows them, `sha256` of its content (see `content.fingerprint`), and with
+        `probe` the hash of its output, unless that differs from call to call. A content that cannot be hashed is named
+        under `unidentified` instead. Contains no memory addresses.
     """
     named = transform if hasattr(transform, "__qualname__") else type(transform)
     described = {"name": f"{named.__module__}.{named.__qualname__}"}
-    if hasattr(transform, "__code__"):
-        described["code_sha256"] = hashlib.sha256(_describe_code(transform).encode()).hexdigest()
-    else:
-        values = {} if isinstance(transform, nn.Module) else getattr(transform, "__dict__", {})
-        described["settings"] = _plain(f"{transform!r} {values or ''}")
+    if not hasattr(transform, "__code__"):
+        described["settings"] = _plain(repr(transform))
+    content = _content(transform)
     digest = _hash_output(transform) if probe else None
-    return {**described, "output_sha256": digest} if digest else described
+    # A function that counts its calls has another content after each: its output must do.
+    if probe and content != _content(transform):
+        content = {"unidentified": "it changes what it refers to"}
+    return {**described, **content, **({"output_sha256": digest} if digest else {})}
+
+
+def describe_function(function: Callable[..., Any], *, vouched: bool = False) -> dict[str, str]:
+    """Describe a user's function over batches, as `describe_transform` does without a probe.
+
+    A function that changes what it refers to, such as one that counts its calls, keeps the description of its first
+    call as long as nothing else changed it (`called`). One that cannot be identified gets the name of this very object
+    in this process, unless the caller has `vouched` for it with a version.
+    """
+    described = describe_transform(function, probe=False)
+    known = _known(function)
+    if "sha256" in described:
+        first, last = (known or {}).get("content", ("", ""))
+        return {**described, "sha256": first if described["sha256"] == last else described["sha256"]}
+    return described if vouched else {**described, "object": uuid.uuid4().hex if known is None else known["object"]}
+
+
+def called(function: Callable[..., Any], described: dict[str, str]) -> None:
+    """Note that `function`, described so before, was called: what changed since then was changed by its calls."""
+    known, now = _known(function), describe_transform(function, probe=False)
+    if known is not None and "sha256" in described and "sha256" in now:
+        known["content"] = (described["sha256"], now["sha256"])
+
+
+# What this process knows of functions: name of the object, and content before its first and after its last call.
+_functions: weakref.WeakKeyDictionary[Any, dict[str, dict[str, Any]]] = weakref.WeakKeyDictionary()
+
+
+def _known(function: Callable[..., Any]) -> dict[str, Any] | None:
+    """What is known of this object; None if no weak reference to it is possible, so that it could not be told apart."""
+    owner = getattr(function, "__self__", function)  # a bound method is made at each access
+    try:
+        held = _functions.setdefault(owner, {})
+    except TypeError:
+        return None
+    return held.setdefault(getattr(function, "__name__", ""), {"object": uuid.uuid4().hex})
+
+
+def _content(function: Transform) -> dict[str, str]:
+    try:
+        return {"sha256": fingerprint(function)}
+    except UnidentifiedError as error:
+        return {"unidentified": str(error)}
 
 
 def _plain(text: str) -> str:
     # Addresses differ between processes.
     return re.sub(r" at 0x[0-9a-f]+", "", re.sub(r"\s+", " ", text)).strip()
-
-
-def _describe_code(function: Any) -> str:
-    def code(part: types.CodeType) -> tuple[Any, ...]:
-        # The repr of a nested code object contains its address.
-        inner = [code(value) if isinstance(value, types.CodeType) else repr(value) for value in part.co_consts]
-        return part.co_code.hex(), inner, part.co_names
-
-    closed = [_plain(repr(cell.cell_contents)) for cell in function.__closure__ or ()]
-    return repr((code(function.__code__), repr(function.__defaults__), repr(function.__kwdefaults__), closed))
 
 
 def _hash_output(transform: Transform) -> str | None:
@@ -88,11 +125,12 @@ def _hash_output(transform: Transform) -> str | None:
     noise = torch.randint(0, 256, (230, 310, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     picture = Image.fromarray(noise.numpy())
     try:
-        first, second = (to_tensor(transform(picture)).contiguous() for _ in range(2))
+        with torch.random.fork_rng(devices=[]):
+            first, second = (to_tensor(transform(picture)) for _ in range(2))
     except Exception:
         return None
     same = first.shape == second.shape and torch.equal(first, second)
-    return hashlib.sha256(first.numpy().tobytes()).hexdigest() if same else None
+    return hashlib.sha256(tensor_bytes(first)).hexdigest() if same else None
 
 
 @dataclass(frozen=True)
@@ -110,15 +148,19 @@ class Pixels:
     finish: Callable[[Tensor], Tensor] = lambda batch: batch
 
 
-def split_transform(transform: Transform) -> Pixels:
+def split_transform(transform: Transform, dtype: torch.dtype = torch.float32) -> Pixels:
     """Split torchvision's preset for classification into resize and crop in uint8, and normalization of the batch.
 
     Other transforms stay in one part, and so does a preset whose two parts do not reproduce it exactly on a test image.
+
+    Args:
+        transform: maps an RGB PIL image to a tensor.
+        dtype: of that tensor.
     """
     from PIL import Image
     from torchvision.transforms import _presets, functional
 
-    whole = Pixels(lambda picture: to_tensor(transform(picture)))
+    whole = Pixels(lambda picture: to_tensor(transform(picture)), dtype)
     if type(transform) is not _presets.ImageClassification:
         return whole
     preset: Any = transform

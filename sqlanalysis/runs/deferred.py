@@ -23,7 +23,7 @@ from ..db.statements import execute, fetch, is_read_only, transaction
 from ..db.templates import render
 from ..errors import InferenceError, NotFoundError, SchemaError, near_matches
 from ..models.mapper import DeferredColumn, Mapper
-from ..models.transforms import describe_transform
+from ..models.transforms import called, describe_function
 from . import job
 from . import run as runs
 from .job import Done, Work
@@ -75,9 +75,7 @@ def defer(
         def function(image: Any) -> Any:
             return transform(earlier(image))
 
-    column = DeferredColumn(
-        name, of, function, _shape(name, function, shape), json.dumps(describe_transform(transform, probe=False))
-    )
+    column = DeferredColumn(name, of, function, _shape(name, function, shape), json.dumps(describe_function(transform)))
     sql_type = arrow.sql_type(arrow.array_type(pa.float32(), column.shape))
     functions.register(con, name, column, sql_type, ARROW)
     known[name] = column
@@ -152,6 +150,7 @@ def map_batches(
     dataset: str | None = None,
     where: str | None = None,
     split: str | None = None,
+    version: str | None = None,
     overwrite: bool = False,
     retry_errors: bool = False,
     strict: bool = False,
@@ -170,6 +169,8 @@ def map_batches(
         outputs: name and SQL type of each output, such as {"pred": "INTEGER", "probs": "FLOAT[10]"}; by default learned
             from one extra call on the first batch. A single array becomes the column `output`.
         dataset, where, split: which images, as in `predict`.
+        version: your name for the function and all that it uses. Needed to resume a run only where its content cannot
+            be identified, such as a session of a compiled library; another version is another run.
         overwrite, retry_errors, strict: as in `predict`.
         show_progress: draw a progress bar on a terminal.
 
@@ -192,18 +193,20 @@ def map_batches(
     deferred = {name: known[name] for name in names if name in known}
     n_selected = job.select(con, dataset, where, split)
     notes = job.pooled_splits(con)
+    described = _describe(function, list(deferred.values()), plain_inputs, vouched=version is not None)
     wanted = Run(
         run=run,
         dataset=dataset,
         model=getattr(function, "__qualname__", type(function).__name__),
         label_space=space,
         class_policy="identity",
-        transform=_describe(function, list(deferred.values()), plain_inputs),
+        transform=json.dumps(described, sort_keys=True),
+        version=version,
         batch_size=batch_size,
         packages=job.packages(),
         selection=job.condition(where, split),
     )
-    spec = Spec(wanted)
+    spec = Spec(wanted, call=f"map_batches(con, {wanted.model}, {run!r}, inputs={names!r}")
     runs.check_spec(con, spec, overwrite=overwrite)
     with progress.track(f"mapping {run}", n_selected, enabled=show_progress) as advance:
         mapper = Mapper(function, names, deferred, batch_size, advance)
@@ -213,14 +216,18 @@ def map_batches(
             done = job.perform(con, work, mapper)
         finally:
             mapper.close()
+            called(function, described["function"])
     talk.say(notes)
     return Mapped(**vars(done))
 
 
-def _describe(function: Callable[..., Any], columns: list[DeferredColumn], plain: list[str]) -> str:
+def _describe(
+    function: Callable[..., Any], columns: list[DeferredColumn], plain: list[str], *, vouched: bool
+) -> dict[str, Any]:
     steps = {column.name: json.loads(column.source) for column in columns}
-    described = {"function": describe_transform(function, probe=False), "deferred": steps, "plain": plain}
-    return json.dumps(described, sort_keys=True)
+    if vouched:
+        steps = {name: {key: value for key, value in step.items() if key != "object"} for name, step in steps.items()}
+    return {"function": describe_function(function, vouched=vouched), "deferred": steps, "plain": plain}
 
 
 def _learn(

@@ -18,8 +18,9 @@ from ..core.classes import OUTSIDE, Classes, ClassMap, imagenet1k, is_sorted_as_
 from ..core.results import Result
 from ..data.label_spaces import read_classes, resolve_dataset
 from ..db import functions
-from ..db.statements import fetch
+from ..db.statements import execute, fetch
 from ..errors import ArgumentError, SchemaError
+from ..models import device as devices
 from ..models import outputs as meanings
 from ..models.engine import Engine
 from ..models.model import Model
@@ -77,6 +78,7 @@ def register_model(
     device: str = "auto",
     dtype: str = "fp32",
     compile: bool = False,  # noqa: A002 - torch's own word
+    allow_random: bool = False,
 ) -> str:
     """Register a model as a SQL function: `select image_id, resnet18(image).pred from image_files limit 5`.
 
@@ -88,6 +90,7 @@ def register_model(
         device: "auto", "cpu", "cuda", …
         dtype: "fp32", "bf16", or on CUDA "fp16".
         compile: run the module through `torch.compile`.
+        allow_random: accept a module that gives the same image different answers.
 
     Returns:
         The SQL name. The function maps STRUCT(bytes, path) to STRUCT(pred INTEGER, confidence FLOAT, probs FLOAT[n],
@@ -96,10 +99,15 @@ def register_model(
 
     Raises:
         ArgumentError: not a model, or an unknown device or dtype.
-        InferenceError: the device is not available, or compiling fails.
+        InferenceError: the device is not available, compiling fails, or the model is not fit, as in `predict`.
     """
     _check(model, batch_size)
     engine = Engine(model, batch_size=batch_size, device=device, dtype=dtype, compile=compile)
+    try:
+        engine.probe(allow_random=allow_random)
+    except BaseException:
+        engine.close()
+        raise
     functions.register(con, name or model.name, engine, arrow.sql_type(engine.output_type), ARROW)
     return name or model.name
 
@@ -120,6 +128,8 @@ def predict(
     device: str = "auto",
     dtype: str = "fp32",
     compile: bool = False,
+    version: str | None = None,
+    allow_random: bool = False,
     overwrite: bool = False,
     retry_errors: bool = False,
     strict: bool = False,
@@ -144,6 +154,8 @@ def predict(
     device: str = "auto",
     dtype: str = "fp32",
     compile: bool = False,
+    version: str | None = None,
+    allow_random: bool = False,
     overwrite: bool = False,
     retry_errors: bool = False,
     strict: bool = False,
@@ -167,6 +179,8 @@ def predict(
     device: str = "auto",
     dtype: str = "fp32",
     compile: bool = False,  # noqa: A002 - torch's own word
+    version: str | None = None,
+    allow_random: bool = False,
     overwrite: bool = False,
     retry_errors: bool = False,
     strict: bool = False,
@@ -175,6 +189,8 @@ def predict(
 ) -> Predicted | DryRun:
     """Run a model over images; writes `outputs.<run>`, `errors`, `runs`, and the view `<run>`.
 
+    Two images of noise go through the model first: answers that are random, or that depend on the other images of a
+    batch, are refused, and a run is resumed only by a model that answers them as the run's did (`runs.probe`).
     Answers are committed in blocks of about five seconds. Committed blocks survive a crash, and the same call resumes
     the run. Images with the same bytes are computed once. A call that raises before the first block writes nothing.
 
@@ -197,6 +213,9 @@ def predict(
         dtype: "fp32", the reference; "bf16", faster on CPUs that support it; or on CUDA "fp16". For another dtype
             than fp32, `runs.dtype_agreement` compares the answers with fp32 on the first 32 images.
         compile: run the module through `torch.compile`, which takes many seconds and pays off in large runs.
+        version: your name for this model, as a further part of what a resumed run must have in common.
+        allow_random: accept a module that gives the same image different answers, such as Monte Carlo dropout; recorded
+            in `runs.probe`. Otherwise it is refused.
         overwrite: drop an earlier run of that name and start from scratch.
         retry_errors: compute images that have an error in this run again.
         strict: raise if an image fails, after committing the other images of its block.
@@ -211,10 +230,12 @@ def predict(
         NotFoundError: no such data set or split.
         SchemaError: the name is taken, the run exists with other weights or settings, or classes cannot be mapped.
         QueryError: the condition is not valid SQL.
-        InferenceError: the device is not available, compiling fails, `strict` and an image failed, or outputs and
-            errors do not add up to the images.
+        InferenceError: the model was changed since `load_model`, it is random or mixes the images of a batch, the
+            device is not available, compiling fails, `strict` and an image failed, or outputs and errors do not add up
+            to the images.
     """
     _check(model, batch_size)
+    model.check_unchanged()
     if policy not in POLICIES:
         raise ArgumentError(f"no policy {policy!r}; give one of {', '.join(POLICIES)}")
     model = dataclasses.replace(model, outputs=meanings.override(model.outputs, meanings.check_kind(outputs)))
@@ -232,7 +253,8 @@ def predict(
         class_policy=used_policy,
         layer=model.layer,
         transform=json.dumps(describe_transform(model.transform), sort_keys=True),
-        dtype=dtype,
+        dtype=devices.name_dtype(model.input_dtype, dtype),
+        version=version,
         packages=job.packages(),
         selection=job.condition(where, split),
         trusted_pickle=model.trusted_pickle,
@@ -243,9 +265,11 @@ def predict(
     )
     # Everything that can be refused is checked before the engine starts and before anything is written.
     spec = _with_model_classes(con, wanted, model, mapping)
+    spec = dataclasses.replace(spec, call=f"predict(con, model, {wanted.run!r}")
     runs.check_spec(con, spec, overwrite=overwrite)
     if dry_run:
         engine = Engine(model, mapping, batch_size=batch_size, device=device, dtype=dtype, compile=compile)
+        _probe(con, engine, spec, allow_random=allow_random, overwrite=overwrite)
         estimate = _try(con, engine, spec, space)
         talk.say(notes)
         return estimate
@@ -254,10 +278,15 @@ def predict(
             model, mapping, batch_size=batch_size, device=device, advance=advance, dtype=dtype, compile=compile
         )
         try:
+            spec = _probe(con, engine, spec, allow_random=allow_random, overwrite=overwrite)
             agreement = _agreement(con, model, mapping, engine, device)
             # Only the engine knows the device and the batch size that it has chosen.
             wanted = dataclasses.replace(
-                spec.run, device=str(engine.device), batch_size=engine.batch_size, dtype_agreement=agreement
+                spec.run,
+                device=str(engine.device),
+                batch_size=engine.batch_size,
+                dtype_agreement=agreement,
+                workers=engine.workers,
             )
             spec = dataclasses.replace(spec, run=wanted)
             work = Work(spec, overwrite=overwrite, retry_errors=retry_errors, strict=strict)
@@ -265,7 +294,12 @@ def predict(
         finally:
             engine.close()
     n_outside, said = _outside(con, wanted.run, mapping)
-    talk.say([*notes, *said])
+    notes += [*engine.notes, *said]
+    if engine.workers != wanted.workers:  # seen at the first block
+        execute(con, "update_run_workers", [engine.workers, wanted.run])
+    if not model.can_copy:
+        model.check_unchanged()  # what ran is the caller's own
+    talk.say(notes)
     return Predicted(**vars(done), class_policy=used_policy, n_outside=n_outside)
 
 
@@ -283,6 +317,18 @@ def _outside(con: duckdb.DuckDBPyConnection, run: str, mapping: ClassMap | None)
             f"these outputs out (policy restricted); this run is {mapping.policy}"
         )
     return n_outside, [note]
+
+
+def _probe(con: duckdb.DuckDBPyConnection, engine: Engine, spec: Spec, *, allow_random: bool, overwrite: bool) -> Spec:
+    """The spec with the answers to noise, which an earlier run of that name must have in common; closes on an error."""
+    try:
+        record = engine.probe(allow_random=allow_random).record
+        probed = dataclasses.replace(spec, run=dataclasses.replace(spec.run, probe=record))
+        runs.check_spec(con, probed, overwrite=overwrite)
+    except BaseException:
+        engine.close()
+        raise
+    return probed
 
 
 def _try(con: duckdb.DuckDBPyConnection, engine: Engine, spec: Spec, space: str | None) -> DryRun:
@@ -325,7 +371,7 @@ def _agreement(
         JSON with n, top1_equal (share of equal predictions) and max_abs_dp (largest difference of a probability);
         None for fp32, or if no image can be read.
     """
-    if engine.dtype == "fp32":
+    if engine.dtype in ("fp32", devices.OWN_DTYPES.get(model.input_dtype)):
         return None
     pictures, _ = job.first_images(con, AGREEMENT_SAMPLE)
     reference = Engine(model, mapping, device=device)

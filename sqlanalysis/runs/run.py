@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 import duckdb
 
@@ -14,6 +13,7 @@ from ..core.classes import Classes
 from ..db.catalogue import recreate_run_views
 from ..db.statements import execute, fetch, transaction
 from ..errors import ArgumentError, NotFoundError, SchemaError, near_matches
+from . import identity
 
 # Columns of a run's view; an output must not have one of these names.
 VIEW_COLUMNS = {
@@ -26,23 +26,11 @@ _RUN_TABLES = (
     *("errors", "projections", "projection_specs", "clusters", "cluster_specs"),
     *("neighbors", "neighbor_specs", "class_map", "runs"),
 )
-# Device, batch size and packages are recorded but may differ: a run can be resumed on another machine.
-IDENTITY = (
-    "dataset",
-    "weights_sha256",
-    "transform",
-    "layer",
-    "class_policy",
-    "label_space",
-    "dtype",
-    "outputs",
-    "members",
-)
 
 
 @dataclass(frozen=True)
 class Run:
-    """What the outputs of a run were made with. A run can be resumed only if the fields in `IDENTITY` are equal."""
+    """What the outputs of a run were made with. A run can be resumed only by the same work: see `identity`."""
 
     run: str
     dataset: str
@@ -79,11 +67,13 @@ class Spec:
         run: its row.
         class_map: (model output, class) pairs of a mapped run.
         new_classes: classes of `run.model_label_space`, if this label space does not exist yet.
+        call: the call that makes the run, without its end, for messages: "predict(con, model, run='net'".
     """
 
     run: Run
     class_map: Sequence[tuple[int, int]] = ()
     new_classes: Classes | None = None
+    call: str | None = None
 
 
 def check_name(con: duckdb.DuckDBPyConnection, run: str) -> None:
@@ -187,19 +177,21 @@ def _either(first: str | None, second: str | None) -> str | None:
 
 def _refuse_other_work(con: duckdb.DuckDBPyConnection, spec: Spec) -> None:
     wanted, earlier = spec.run, require(con, spec.run.run)
-    pairs = {field: (getattr(earlier, field), getattr(wanted, field)) for field in IDENTITY}
-    differences = [f"{field} {_short(old)} → {_short(new)}" for field, (old, new) in pairs.items() if old != new]
+    differences = identity.differences(earlier, wanted)
     if list(spec.class_map) != fetch(con, "read_class_map", [wanted.run]):
         differences.append("class map")
+    again = "overwrite=True" if spec.call is None else f"{spec.call}, overwrite=True)"
     if differences:
         raise SchemaError(
-            f"run {wanted.run!r} exists and differs: {'; '.join(differences)}; give another run=, or overwrite=True"
+            f"run {wanted.run!r} exists and differs: {'; '.join(differences)}; give another run=, or start "
+            f"from scratch: {again}"
         )
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:12] + "…"
+    reason = identity.unidentified(wanted)
+    if reason is not None and fetch(con, "read_run_status", [wanted.run])[0][0] == "finished":
+        raise SchemaError(
+            f"run {wanted.run!r} exists, and what made it cannot be identified: {reason}; start from scratch: {again}, "
+            'or name what you give, from the first call on: version="…"'
+        )
 
 
 def _refuse_dependents(con: duckdb.DuckDBPyConnection, run: str) -> None:

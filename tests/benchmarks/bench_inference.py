@@ -11,6 +11,7 @@ they tell a busy machine from a slow route.
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 import statistics
 import tempfile
@@ -40,14 +41,16 @@ def make_model(name: str, paths: list[Path]) -> Model:
     """A model that tells images apart without training: batch norm has seen the photos, the head is loud."""
     torch.manual_seed(0)
     model = sqlanalysis.load_model(name, None, layer=LAYERS.get(name))
-    norms = [part for part in model.module.modules() if isinstance(part, nn.BatchNorm2d)]
-    for part in norms:
-        part.momentum = 1.0
+    net = copy.deepcopy(model.module)
+    for part in net.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.momentum = 1.0
     with torch.no_grad():
-        model.module.train()(torch.stack([model.transform(open_image(path)) for path in paths[:32]]))
-        [part for part in model.module.modules() if isinstance(part, nn.Linear)][-1].weight.mul_(10)
-    model.module.eval()
-    return model
+        net.train()(torch.stack([model.transform(open_image(path)) for path in paths[:32]]))
+        [part for part in net.modules() if isinstance(part, nn.Linear)][-1].weight.mul_(10)
+    return sqlanalysis.load_model(
+        net.eval(), transform=model.transform, classes=model.classes, layer=model.layer, name=name
+    )
 
 
 def open_image(path: Path) -> Image.Image:

@@ -230,10 +230,8 @@ def test_forward_failures(
     Image.new("RGB", (72, 72), (255, 255, 255)).save(root / "dog" / "white.png")
     add_images(con, root)
     calm = load_model(tiny_net, transform=to_64, classes=["cat", "dog", "owl"], name="calm")
-    module = Moody(tiny_net, "none")
-    moody = dataclasses.replace(calm, module=module, name="moody")
+    moody = load_model(Moody(tiny_net, mood), transform=to_64, classes=["cat", "dog", "owl"], name="moody")
     predict(con, calm)
-    module.mood = mood
     done = predict(con, moody)
     assert (done.n_ok, done.n_errors) == (19 - n_errors, n_errors)
     rows = con.sql("select parse_filename(uri), stage, error from errors").fetchall()
