@@ -27,6 +27,7 @@ from . import device as devices
 from . import hooks, stages
 from .fuse import fast_copy
 from .model import Model
+from .outputs import take
 from .stages import STAGES, Item
 from .transforms import split_transform
 
@@ -222,7 +223,7 @@ class Engine(Interruptible):
             batch[index] = tensor
         # `.cpu()` waits for the stream, so when the lock is released the device is free.
         with torch.inference_mode(), self._forward_lock, self._on_device():
-            logits = self._module(self._pixels.finish(batch.to(self.device, non_blocking=True))).float().cpu()
+            logits = take(self._module(self._pixels.finish(batch.to(self.device, non_blocking=True)))).float().cpu()
             return logits, self._kept.value.float().cpu() if self.model.layer else None
 
     @contextmanager

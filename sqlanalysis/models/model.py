@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..core.classes import Classes, load_classes, numbered
+from ..core.text import first_line
 from ..errors import InferenceError
 from .hooks import find_layer, keep_output
-from .loading.checkpoint import hash_weights, load_state
-from .loading.torchvision import from_torchvision
+from .loading import find
+from .loading.checkpoint import hash_weights
+from .loading.exported import refuse_layer
+from .loading.own_code import from_python
+from .outputs import take
 from .transforms import Transform
 
 
@@ -62,7 +67,7 @@ class Model:
 
 
 def load_model(
-    model: str | nn.Module,
+    model: str | Path | nn.Module | Callable[[Tensor], Any],
     weights: str | Path | None = "DEFAULT",
     *,
     layer: str | None = None,
@@ -74,14 +79,24 @@ def load_model(
     """Load a classification model and check it with one gray image.
 
     Args:
-        model: a name of `torchvision.models.list_models()`, or any `nn.Module` that maps (B, C, H, W) to logits (B, n).
-        weights: for a name: an enum name such as "DEFAULT" or "IMAGENET1K_V1" (downloaded once), a file
-            (`.safetensors`, or a `.pth` state dict, read with `weights_only=True`), or None for random weights.
-            A module keeps its own weights unless a file is given.
+        model: where it is:
+            a name of `torchvision.models.list_models()`;
+            `timm/NAME`, a name or tag of timm, `timm/OWNER/NAME` on the hub, or a folder that timm saved;
+            `hf/NAME` on the Hugging Face hub, or a folder of transformers: an image classifier;
+            a `.pt2` file of `torch.export`, a `.pt` or `.ts` file of TorchScript, an `.onnx` file;
+            `file.py:make` or `package.module:make`, your own code, which is run: a class or function without arguments
+            that makes a module, or (module, transform, classes);
+            or any `nn.Module` or callable that maps (B, C, H, W) to logits (B, n).
+        weights: for a name: "DEFAULT" or another name of its source (downloaded once), a file (`.safetensors`, or a
+            checkpoint of `torch.save`, of which no code is run), or None for random weights. Of several weights in a
+            file the plain ones are taken and the choice is said; `f.pth#model_ema` takes those under that key.
+            A module or own code keeps its weights unless a file is given.
         layer: sub-module whose output becomes the activation: (B, C, H, W) and (B, H, W, C) are averaged over H and W,
             (B, T, C) gives the class token where the module has one, else the mean over T.
-        transform: maps an RGB PIL image to a (C, H, W) float tensor; default is that of the torchvision weights.
-        classes: names of the outputs: a list, a file, "imagenet1k", or their number; default: those of the weights.
+        transform: maps an RGB PIL image to a (C, H, W) float tensor; default is that of the source. For a file that
+            does not say one, it is read from timm's or Hugging Face's settings beside it, else assumed, and said.
+        classes: names of the outputs: a list, a file (CSV, JSON, one name a line), a folder with one sub-folder each,
+            "imagenet1k", or their number; default: those of the source.
         name: SQL name; default is the model's, or the module's class in lower case.
         trust_pickle: read a weights file that contains more than tensors, such as a whole pickled module. This runs
             any code in the file, so use it only for files that you made yourself; runs record it.
@@ -90,30 +105,47 @@ def load_model(
         The model in eval mode, on the CPU.
 
     Raises:
-        NotFoundError: unknown model, weights or layer; the message suggests similar names.
+        ArgumentError: not a model, or no classes.
+        NotFoundError: unknown model, file, weights or layer; the message suggests similar names.
+        MissingExtraError: timm, transformers or ONNX Runtime is needed and not installed.
         InferenceError: weights that do not fit or cannot be downloaded, or a forward pass that fails.
     """
     given = load_classes(classes) if classes is not None else None
-    if isinstance(model, str):
-        module, default_transform, own_classes, origin = from_torchvision(model, weights, given, trust_pickle)
-        transform, sql_name = transform or default_transform, name or model
+    if isinstance(model, str | Path):
+        found = find(str(model), weights, transform=transform, classes=given, layer=layer, trust_pickle=trust_pickle)
     else:
-        origin, own_classes, sql_name = "module", None, name or type(model).__name__.lower()
-        module = model
-        if weights not in (None, "DEFAULT"):
-            load_state(module, Path(str(weights)), trust_pickle)
-            origin = str(weights)
-    if transform is None:
+        found = from_python(model, weights, trust_pickle)
+    used = transform or found.transform
+    if used is None:
         raise InferenceError("a module needs transform=, a function from an RGB PIL image to a (C, H, W) float tensor")
-    module = module.cpu().eval()
+    sql_name = name or found.name
+    module = found.module.cpu().eval()
+    if isinstance(module, torch.jit.ScriptModule):
+        refuse_layer(sql_name, layer)
     if layer is not None:
         find_layer(module, layer)
-    shape, n_outputs, n_activations = _probe(module, transform, layer)
-    names = given or own_classes or numbered(n_outputs)
+    shape, n_outputs, n_activations = _probe(module, used, layer)
+    own = found.classes if found.classes is not None and len(found.classes) == n_outputs else None
+    names = given or own or numbered(n_outputs)
     if len(names) != n_outputs:
         raise InferenceError(f"{sql_name} has {n_outputs} outputs, but classes= names {len(names)}")
-    digest = hash_weights(module)
-    return Model(sql_name, module, transform, names, layer, origin, digest, shape, n_activations, trust_pickle)
+    return Model(
+        sql_name,
+        module,
+        used,
+        names,
+        layer,
+        found.weights,
+        hash_weights(module),
+        shape,
+        n_activations,
+        trust_pickle,
+        outputs=found.outputs or "logits",
+        weights_key=found.weights_key,
+        transform_source="given" if transform is not None else found.transform_source,
+        classes_source="given" if given else found.classes_source if own else "numbered",
+        notes=found.notes,
+    )
 
 
 def _probe(module: nn.Module, transform: Transform, layer: str | None) -> tuple[tuple[int, ...], int, int | None]:
@@ -124,12 +156,15 @@ def _probe(module: nn.Module, transform: Transform, layer: str | None) -> tuple[
     try:
         tensor = transform(Image.new("RGB", (256, 256), (128, 128, 128)))
         with torch.inference_mode(), keep_output(module, layer, kept.append):
-            output = module(tensor.unsqueeze(0))
+            output = take(module(tensor.unsqueeze(0)))
+    except InferenceError:
+        raise
     except Exception as error:
-        raise InferenceError(f"the model fails on a gray 256 x 256 image: {type(error).__name__}: {error}") from error
-    if not isinstance(output, Tensor) or output.ndim != 2 or output.shape[0] != 1:
-        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise InferenceError(f"a model gives logits of shape (B, n), this one gives {shape} for B = 1")
+        raise InferenceError(
+            f"the model fails on a gray 256 x 256 image: {type(error).__name__}: {first_line(error)}"
+        ) from error
+    if output.ndim != 2 or output.shape[0] != 1:
+        raise InferenceError(f"a model gives logits of shape (B, n), this one gives {tuple(output.shape)} for B = 1")
     if layer is not None and not kept:
         raise InferenceError(f"layer {layer!r} is not used in the forward pass; choose another")
     return tuple(tensor.shape), output.shape[1], kept[0].shape[1] if kept else None

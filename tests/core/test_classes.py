@@ -140,7 +140,7 @@ def test_the_index_of_a_class_file_decides(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "text"), [("a.yaml", "names:\n  0: owl\n"), ("a.json", "[]"), ("a.txt", "0 owl\n1 cat\n")]
+    ("file", "text"), [("a.yaml", "names:\n  0: owl\n"), ("a.jsonl", "[]"), ("a.txt", "0 owl\n1 cat\n")]
 )
 def test_class_files_of_other_forms_are_refused(tmp_path: Path, file: str, text: str) -> None:
     (tmp_path / file).write_text(text)
