@@ -7,8 +7,9 @@ meant is found by the names that the module itself has: a set of tensors fits if
 from __future__ import annotations
 
 import hashlib
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from ...core.text import first_line, one_line
 from ...errors import InferenceError, NotFoundError, near_matches
-from .reading import Skipped, read
+from .reading import attributes, module_tensors, read
 
 # What wraps a module without being part of it: DataParallel and DistributedDataParallel, torch.compile, FSDP,
 # activation checkpointing.
@@ -50,7 +51,7 @@ class Checkpoint:
         if not isinstance(self.content, dict):
             return None
         args = self.content.get("args")
-        inside = args.attributes() if isinstance(args, Skipped) else args if isinstance(args, dict) else {}
+        inside = {**args, **attributes(args)} if isinstance(args, dict) else getattr(args, "__dict__", {})
         name = self.content.get("arch") or inside.get("arch") or inside.get("model")
         return name if isinstance(name, str) else None
 
@@ -64,6 +65,7 @@ class Weights:
         path: keys of the file that lead to them, then the parts of their prefix.
         averaged: an average of the weights over training (EMA, SWA).
         label: what the caller writes to choose them; empty for a file that holds nothing else.
+        versions: of the modules that wrote them, by which torch converts old tensors; None if the file has none.
         notes: what was chosen, where there was a choice.
     """
 
@@ -71,6 +73,7 @@ class Weights:
     path: tuple[str, ...]
     averaged: bool
     label: str = ""
+    versions: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -166,7 +169,7 @@ def choose(opened: Checkpoint, module: nn.Module) -> Weights:
     elif not chosen.is_usual and chosen.label:
         kind = "averaged weights" if chosen.averaged else "weights"
         note = f"the {kind} of {opened.file.name} are those under {chosen.label}"
-    return Weights(chosen.state, chosen.path, chosen.averaged, chosen.label, (note,) if note else ())
+    return replace(chosen, notes=(note,) if note else ())
 
 
 def _of_key(found: list[Weights], opened: Checkpoint) -> Weights:
@@ -192,10 +195,9 @@ def _tensors(content: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[s
     if isinstance(content, nn.Module):
         yield path, content.state_dict()
         return
-    if isinstance(content, Skipped):
-        state = content.tensors()
-        if state:
-            yield path, state
+    pickled = module_tensors(content)
+    if pickled:
+        yield path, pickled
         return
     if isinstance(content, list | tuple):
         content = {str(index): value for index, value in enumerate(content[:20])}
@@ -230,13 +232,19 @@ def _fitting(path: tuple[str, ...], state: Mapping[str, Any], own: list[str]) ->
                 for key, original in taken.items()
                 if not (others and key.startswith(others)) and not (counter and key == "n_averaged")
             }
-            # The very object keeps the versions of modules, by which torch converts old names.
-            unchanged = left.keys() == state.keys()
             where = (*path, *prefix.strip(".").split(".")) if prefix else path
             averaged = counter or any(_AVERAGED.intersection(_words(part)) for part in where)
-            yield Weights(state if unchanged else left, where, averaged)
+            yield Weights(left, where, averaged, versions=_versions(state, prefix))
         if fitting:
             return
+
+
+def _versions(state: Mapping[str, Any], prefix: str) -> dict[str, Any] | None:
+    versions = getattr(state, "_metadata", None)
+    if not isinstance(versions, dict):
+        return None
+    inside = {name: value for name, value in versions.items() if f"{name}.".startswith(prefix)}
+    return {_bare(name[len(prefix) :]): value for name, value in inside.items()}
 
 
 def _bare(key: str) -> str:
@@ -262,7 +270,7 @@ def _labeled(found: list[Weights]) -> list[Weights]:
         for label, weights in zip(short, found, strict=True)
     ]
     labels = short if len(set(short)) == len(short) else [".".join(weights.path) or "top" for weights in found]
-    return [Weights(w.state, w.path, w.averaged, label) for w, label in zip(found, labels, strict=True)]
+    return [replace(weights, label=label) for weights, label in zip(found, labels, strict=True)]
 
 
 def _without_equal(found: list[Weights]) -> list[Weights]:
@@ -306,9 +314,17 @@ def fill(module: nn.Module, chosen: Weights, file: Path) -> None:
                 f"{file} holds {key} as {str(value.dtype).removeprefix('torch.')}: quantized weights, which are not "
                 "numbers without their scales; export the model, or give weights of 16 bits or more"
             )
+    state: Any = OrderedDict(chosen.state)
+    # All names are those of the module, so a file that says no versions has those of the module.
+    current: dict[str, Any] = own._metadata  # type: ignore[attr-defined]
+    versions = current if chosen.versions is None else chosen.versions
+    state._metadata = {name: versions.get(_bare(name), value) for name, value in current.items()}
+    for key, value in own.items():
+        if key.endswith("num_batches_tracked"):
+            state.setdefault(key, value)
     try:
-        module.load_state_dict(chosen.state)
-    except (RuntimeError, AttributeError, TypeError) as error:
+        module.load_state_dict(state)
+    except (RuntimeError, AttributeError, TypeError, ValueError) as error:
         lines = [one_line(line) for line in str(error).splitlines()[1:3]] or [first_line(error)]
         raise InferenceError(
             f"{file} does not fit {type(module).__name__}: {'; '.join(lines)[:300]}; "

@@ -1,11 +1,13 @@
 """Read a file of weights without running any code of it.
 
 A pickle names functions and classes to call. torch's own reader allows those that make tensors; everything else that a
-checkpoint holds beside its weights (`argparse.Namespace`, settings, whole modules) becomes an inert `Skipped`.
+checkpoint holds beside its weights (`argparse.Namespace`, settings, whole modules) becomes inert data.
 """
 
 from __future__ import annotations
 
+import pickle
+from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -16,41 +18,47 @@ from ...core.text import first_line
 from ...errors import InferenceError, NotFoundError
 
 
-class Skipped(dict[Any, Any]):
-    """An object whose class was not loaded, with the state that was stored for it.
+class _Empty:
+    """Stands for a class or function that is not loaded: makes an ordered dict with the object's attributes.
 
-    A dict, since torch's reader sets items only in dicts; its class is made for each file, with the name it stands for.
+    torch's reader sets items and attributes of ordered dicts, as subclasses of dict and most objects need it.
     """
 
-    state: Any = None
+    def __new__(cls, *_args: Any, **_named: Any) -> Any:
+        return OrderedDict()
 
-    def __new__(cls, *_args: Any, **_named: Any) -> Skipped:
-        return super().__new__(cls)
+
+class _Opaque:
+    """Stands for a class whose objects have a state of another form, such as numpy's; keeps nothing."""
 
     def __init__(self, *_args: Any, **_named: Any) -> None:
+        pass
+
+    def __setstate__(self, _state: Any) -> None:
+        pass
+
+
+class _List(list[Any]):
+    """Stands for a class to whose objects values are appended."""
+
+    def __init__(self, *_args: Any) -> None:
         super().__init__()
 
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
 
-    def __hash__(self) -> int:  # type: ignore[override]
-        return id(self)
+def attributes(value: Any) -> dict[str, Any]:
+    """The attributes of an object whose class was not loaded."""
+    return dict(vars(value)) if type(value) is OrderedDict else {}
 
-    def attributes(self) -> dict[str, Any]:
-        """What was stored as its `__dict__`."""
-        state = self.state[0] if isinstance(self.state, tuple) and self.state else self.state
-        return state if isinstance(state, dict) else {}
 
-    def tensors(self, prefix: str = "") -> dict[str, Tensor]:
-        """The state dict of a pickled module; empty for anything else."""
-        inside = self.attributes()
-        volatile = inside.get("_non_persistent_buffers_set") or ()
-        named = {**(inside.get("_parameters") or {}), **(inside.get("_buffers") or {})}
-        found = {f"{prefix}{name}": v for name, v in named.items() if isinstance(v, Tensor) and name not in volatile}
-        for name, child in (inside.get("_modules") or {}).items():
-            if isinstance(child, Skipped):
-                found |= child.tensors(f"{prefix}{name}.")
-        return found
+def module_tensors(value: Any, prefix: str = "") -> dict[str, Tensor]:
+    """The state dict of a pickled module whose class was not loaded; empty for anything else."""
+    inside = attributes(value)
+    volatile = inside.get("_non_persistent_buffers_set") or ()
+    named = {**(inside.get("_parameters") or {}), **(inside.get("_buffers") or {})}
+    found = {f"{prefix}{name}": v for name, v in named.items() if isinstance(v, Tensor) and name not in volatile}
+    for name, child in (inside.get("_modules") or {}).items():
+        found |= module_tensors(child, f"{prefix}{name}.")
+    return found
 
 
 def read(file: Path, trust_pickle: bool = False) -> Any:
@@ -86,7 +94,19 @@ def _read_without_code(file: Path) -> Any:
         unknown = torch.serialization.get_unsafe_globals_in_checkpoint(str(file))
     except ValueError:  # not a zip archive: the format before torch 1.6, or no checkpoint at all
         unknown = []
-    inert = [(type(name.rpartition(".")[2], (Skipped,), {"name": name}), name) for name in unknown]
+    try:
+        return _read_with(file, unknown, _Empty)
+    except pickle.UnpicklingError:
+        raise
+    except (TypeError, ValueError, AttributeError):  # an object's state is not a dict of attributes
+        return _read_with(file, unknown, _Opaque)
+
+
+def _read_with(file: Path, unknown: list[str], usual: type) -> Any:
+    inert = []
+    for name in unknown:
+        base = _Opaque if name.startswith("numpy.") else _List if name == "collections.deque" else usual
+        inert.append((type(name, (base,), {}), name))
     with torch.serialization.safe_globals(inert):  # type: ignore[arg-type]
         return torch.load(file, map_location="cpu", weights_only=True)
 
