@@ -92,6 +92,8 @@ def from_torchscript(file: Path, weights: str | Path | None, transform_given: bo
         module: nn.Module = torch.jit.load(str(file), map_location="cpu")  # type: ignore[no-untyped-call]
     except Exception as error:
         raise InferenceError(f"{file} cannot be read as TorchScript: {first_line(error)}") from error
+    for parameter in module.parameters():  # copies of those that have gradients are not leaves, and moving them warns
+        parameter.requires_grad_(False)
     return prepared(Found(module, sql_name(file.stem), str(file)), file, transform_given, None, 3)
 
 
