@@ -141,6 +141,8 @@ def from_indices(named: object, origin: str | Path) -> Classes:
         if isinstance(named.get(key), dict | list):
             return from_indices(named[key], origin)
     if named and all(isinstance(value, int) for value in named.values()):
+        if len(set(named.values())) < len(named):
+            raise SchemaError(f"{origin} gives two names the same index; it must have each index once")
         named = {index: name for name, index in named.items()}
     by_index = {str(index): name for index, name in named.items()}
     if sorted(by_index) != sorted(map(str, range(len(by_index)))):

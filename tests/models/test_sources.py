@@ -60,7 +60,7 @@ def test_the_answers_are_those_of_its_own_library(
         ]
     away, spread = difference(con, "n", made.answer)
     assert away <= TOLERANCE
-    assert spread > 0.01
+    assert spread > 0.001
     assert {".pt2", ".onnx", "Torch"}.isdisjoint({source[0][:5], source[0][:4]}) or "is assumed" in str(model.notes)
 
 
@@ -262,7 +262,7 @@ def test_settings_beside_a_file_are_its_transform_and_classes(tmp_path: Path) ->
 
     net = timm.create_model("resnet18", num_classes=3)
     timm.models.save_for_hf(net, tmp_path / "t", model_config={"label_names": list(CLASSES)})
-    model = sq.load_model("resnet18", tmp_path / "t" / "model.safetensors")
+    model = sq.load_model("resnet18", next((tmp_path / "t").glob("*model*.*")))
     picture = Image.effect_noise((300, 260), 80).convert("RGB")
     expected = timm.data.create_transform(**timm.data.resolve_model_data_config(net), is_training=False)
     assert torch.equal(model.transform(picture), expected(picture))

@@ -197,7 +197,7 @@ def onnx_channels_last(folder: Path, side: int) -> Made:
     random = np.random.default_rng(0)
     weights = {
         "kernel": random.normal(size=(8, 3, 5, 5)).astype(np.float32),
-        "dense": random.normal(size=(8, 3)).astype(np.float32) * 3,
+        "dense": random.normal(size=(8, 3)).astype(np.float32) * 0.3,
         "axes": np.array([2, 3]),
     }
     nodes = [
@@ -231,7 +231,7 @@ class SmallNet(nn.Module):
         super().__init__()
         torch.manual_seed(5)
         self.conv, self.fc = nn.Conv2d(3, 8, 5, 2), nn.Linear(8, 3)
-        nn.init.normal_(self.fc.weight, std=30)
+        nn.init.normal_(self.fc.weight, std=2)
 
     def forward(self, x):
         return self.fc(self.conv(x).relu().mean((2, 3)))
@@ -257,7 +257,7 @@ def own_code(folder: Path, attribute: str) -> Made:
     net = scope["SmallNet"]().eval()
     if attribute == "make":
         return Made(f"{folder / 'train.py'}:make", None, probs(net, scope["preprocess"]), CLASSES)
-    nn.init.normal_(net.fc.weight, std=20)
+    nn.init.normal_(net.fc.weight, std=3)
     torch.save({"net": net.state_dict(), "acc": 0.9}, folder / "small.pth")
     return Made(f"{folder / 'train.py'}:SmallNet", str(folder / "small.pth"), probs(net, IMAGENET))
 
