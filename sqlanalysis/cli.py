@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from .core import talk
-from .core.text import csv_cell, for_terminal
+from .core.text import csv_cell, for_terminal, one_line
 from .db import connection, statements, templates
-from .errors import NotFoundError, SQLAnalysisError
+from .errors import NotFoundError, SchemaError, SQLAnalysisError
 
 if TYPE_CHECKING:
     import duckdb
@@ -90,9 +90,14 @@ Columns = Annotated[
     list[str] | None, typer.Option(metavar="ROLE=COLUMN", help="Which column is what, such as label=species; repeat.")
 ]
 OutputFormat = Annotated[Format, typer.Option("--format", help="How to print the rows.")]
-Weights = Annotated[str, typer.Option(help='"DEFAULT", another enum name, a local file, or "random".')]
+Weights = Annotated[
+    str, typer.Option(help='"DEFAULT", another name of the source, a file, FILE#KEY of several in it, or "random".')
+]
 Layer = Annotated[str | None, typer.Option(help="Layer whose pooled output is kept as activation.")]
-ModelClasses = Annotated[str | None, typer.Option(help='Names of the outputs: a file, or "imagenet1k".')]
+ModelClasses = Annotated[
+    str | None,
+    typer.Option(help='Names of the outputs: a data set of the file, a folder, a file, or "imagenet1k".'),
+]
 
 
 def main() -> None:
@@ -122,7 +127,7 @@ def _run() -> None:
     except SQLAnalysisError as error:
         if debug:
             raise
-        _say(f"error: {' '.join(str(error).split())}", always=True)
+        _say(f"error: {_in_options(one_line(error, 2000), arguments)}", always=True)
         sys.exit(1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -132,6 +137,19 @@ def _run() -> None:
             raise
         _say(f"error: {error.filename or 'system'}: {error.strerror or error}", always=True)
         sys.exit(1)
+
+
+def _in_options(text: str, arguments: list[str]) -> str:
+    """A message in the words of the command line: `--classes` for `classes=`, `--overwrite` for `overwrite=True`."""
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    command = next((commands[word] for word in arguments if word in commands), None)
+    options = {one.name: one.opts[0] for one in command.params if one.opts[0].startswith("--")} if command else {}
+
+    def option(match: re.Match[str]) -> str:
+        name, value = match["name"], match["value"]
+        return match[0] if name not in options else options[name] + (f"={value}" if value not in ("", "True") else "")
+
+    return re.sub(r"(?<![\w.-])(?P<name>[a-z_]+)=(?!=)(?P<value>[^\s,;)]*)", option, text)
 
 
 def _say(text: str, *, always: bool = False) -> None:
@@ -162,7 +180,7 @@ def _root(
     _patience["seconds"] = wait
     _talk["quiet"] = quiet
     handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: _say(record.getMessage())  # type: ignore[method-assign]
+    handler.emit = lambda record: _say(_in_options(record.getMessage(), sys.argv[1:]))  # type: ignore[method-assign]
     talk.logger.handlers, talk.logger.propagate = [handler], False
 
 
@@ -237,7 +255,12 @@ def add_predictions(
 @app.command()
 def predict(
     db: Database,
-    model: Annotated[str, typer.Argument(help="A classification model of torchvision.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A name of torchvision, timm/NAME, hf/NAME, a folder, a .pt2, .pt or .onnx file, or file.py:make."
+        ),
+    ],
     run: Annotated[str | None, typer.Option(help="Name of the run; default the model's.")] = None,
     weights: Weights = "DEFAULT",
     layer: Layer = None,
@@ -262,8 +285,8 @@ def predict(
     how: dict[str, Any] = {"batch_size": batch_size, "device": device, "dtype": dtype.value, "overwrite": overwrite}
     _say(f"predicting with {model}")
     with _open(db, create=False) as con:
-        _check_before_torch(con, run, dataset, where, split, class_map, weights)
-        loaded = _load_model(model, weights, layer, classes, trust_pickle)
+        _check_before_torch(con, run, dataset, where, split, class_map, model, weights)
+        loaded = _load_model(model, weights, layer, _model_classes(con, classes), trust_pickle)
         from .runs.predict import predict
 
         if dry_run:
@@ -290,19 +313,49 @@ def _check_before_torch(
     where: str | None,
     split: str | None,
     class_map: Path | None,
+    model: str,
     weights: str,
 ) -> None:
     """Refuse what can be refused at once: loading torch takes seconds."""
     from .data.label_spaces import resolve_dataset
+    from .models.loading.names import parse
     from .runs import job
     from .runs.run import check_name, known
 
     job.select(con, resolve_dataset(con, dataset)[0], where, split)
     if run is not None and run not in known(con):
         check_name(con, run)
+    if model not in DEMO_MODELS:
+        parse(model)
+    # The name of weights has no dot, a file has; what follows # is a key in it.
     for file in (class_map, Path(weights) if Path(weights).suffix else None):
-        if file is not None and not file.expanduser().is_file():
+        if file is None or file.expanduser().is_file():
+            continue
+        if not Path(str(file).rpartition("#")[0]).expanduser().is_file():
             raise NotFoundError(f"no file {file}")
+
+
+def _model_classes(con: duckdb.DuckDBPyConnection, classes: str | None) -> str | Classes | None:
+    """The classes of a data set of that name; else the text, which is a file, a folder or a list that all know.
+
+    Raises:
+        SchemaError: a data set and a file or folder have this name, and different classes.
+    """
+    from .core.classes import load_classes
+    from .data.label_spaces import read_classes
+
+    spaces = dict(statements.fetch(con, "list_datasets")) if classes is not None else {}
+    if classes is None or spaces.get(classes) is None:
+        return classes if classes is None else load_classes(classes)
+    stored = read_classes(con, spaces[classes])
+    if Path(classes).exists():
+        there = load_classes(classes)
+        if there.names != stored.names:
+            raise SchemaError(
+                f"classes= {classes} is a data set and a path, whose classes differ: {', '.join(stored.names[:5])}, … "
+                f"and {', '.join(there.names[:5])}, …; ./{classes} is the path"
+            )
+    return stored
 
 
 def _load_model(
@@ -665,7 +718,7 @@ def _register_models(
     earlier = {name: found for name, *found in statements.fetch(con, "list_model_weights")}
     for name in set(unknown) & {*known_models(), *DEMO_MODELS}:
         used, space = earlier.get(name, (None, None)) if weights is None else (None, None)
-        names = read_classes(con, space) if space and classes is None else classes
+        names = read_classes(con, space) if space and classes is None else _model_classes(con, classes)
         register_model(con, _load_model(name, weights or used or "DEFAULT", layer, names))
 
 

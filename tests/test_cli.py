@@ -204,3 +204,47 @@ def test_version_and_help() -> None:
 
     assert run("--version").stdout.strip() == version("sqlanalysis")
     assert "add-images" in run("--help").stdout
+
+
+def test_messages_are_in_the_words_of_the_command_line(file: Path, tmp_path: Path, weights: Path) -> None:
+    torch.save(
+        {"student": torch.load(weights), "teacher": {k: v + 1 for k, v in torch.load(weights).items()}},
+        tmp_path / "two.pth",
+    )
+    done = run("predict", file, "squeezenet1_1", "--weights", tmp_path / "two.pth", "--run", "two", code=1)
+    assert f"say which, such as --weights={tmp_path / 'two.pth'}#student" in done.stderr
+    (tmp_path / "none.txt").write_text("\n")
+    done = run("predict", file, "squeezenet1_1", "--weights", weights, "--classes", tmp_path / "none.txt", code=1)
+    assert "error: --classes names no class" in done.stderr
+    assert len(done.stderr.splitlines()) == 2  # what is begun, and the error
+
+
+def test_the_classes_of_a_data_set(tmp_path: Path, photos: Path) -> None:
+    file = tmp_path / "c.duckdb"
+    run("add-images", file, photos, "--dataset", "pets")
+    torch.manual_seed(0)
+    torch.save(torchvision.models.squeezenet1_1(num_classes=3).state_dict(), tmp_path / "own.pth")
+    command = ("predict", file, "squeezenet1_1", "--weights", tmp_path / "own.pth", "--classes", "pets", "--run", "own")
+    done = run(*command, cwd=tmp_path)
+    assert "18 images = 18 ok" in done.stderr
+    assert "is assumed" in done.stderr
+    for name in ("owl", "cat"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+    done = run(*command, code=1, cwd=tmp_path)
+    assert (
+        "--classes pets is a data set and a path, whose classes differ: cat, dog, owl, … and cat, owl, …" in done.stderr
+    )
+
+
+def test_a_typo_is_refused_before_torch_is_imported(file: Path) -> None:
+    program = (
+        "import sys, sqlanalysis.cli as cli\n"
+        f"sys.argv = ['sqlanalysis', 'predict', {str(file)!r}, 'resnet19']\n"
+        "try: cli.main()\n"
+        "except SystemExit as end: print(end.code, 'torch' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=Path(__file__).parent.parent
+    )
+    assert done.stdout.strip() == "1 False"
+    assert "no model 'resnet19' in torchvision; did you mean resnet18" in done.stderr

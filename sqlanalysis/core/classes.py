@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import functools
 import io
+import json
 import re
 import unicodedata
 from collections import Counter
@@ -16,11 +17,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import NotFoundError, SchemaError, near_matches
+from ..errors import ArgumentError, NotFoundError, SchemaError, near_matches
 
 WNID = re.compile(r"n\d{8}")
 OUTSIDE = -1
 MAX_NUMBERED = 100_000  # classes that integer labels may bring about by themselves
+_SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
 @dataclass(frozen=True)
@@ -73,31 +75,93 @@ def imagenet1k() -> Classes:
 
 
 def load_classes(source: Classes | str | Path | Sequence[str] | int) -> Classes:
-    """Classes from `"imagenet1k"`, a file, a list of names, or a count.
+    """Classes from `"imagenet1k"`, a file, a folder, a list of names, or a count.
 
-    A file is a CSV with a column `name` (and perhaps `class` or `index`, the indices 0 … n - 1, and `wnid`), or plain
-    text with one name a line.
+    A file is a CSV with a column `name` (and perhaps `class` or `index`, the indices 0 … n - 1, and `wnid`), plain
+    text with one name a line, or JSON: a list of names, index → name, name → index, or settings with `id2label`. Of a
+    folder, the sub-folders in sorted order are the classes, as torchvision's `ImageFolder` reads it.
 
     Raises:
+        ArgumentError: no classes at all.
         NotFoundError: no such file.
-        SchemaError: names repeat, the CSV has no column `name`, `class` has gaps, the file is not UTF-8, is YAML or
-            JSON, or has a number before every name.
+        SchemaError: names repeat, the CSV has no column `name`, indices have gaps, the file is not UTF-8, is YAML, or
+            has a number before every name, or the order of a folder is not certain.
     """
+    classes = _load(source)
+    if not len(classes):
+        raise ArgumentError("classes= names no class; give a name for each output, or their number")
+    return classes
+
+
+def _load(source: Classes | str | Path | Sequence[str] | int) -> Classes:
     if isinstance(source, Classes):
         return source
     if isinstance(source, int):
         return numbered(source)
     if isinstance(source, str | Path):
+        path = Path(source).expanduser()
         if str(source) == "imagenet1k":
             return imagenet1k()
-        if not Path(source).is_file():
-            raise NotFoundError(f"no class file {source}; give a file, a list of names, or imagenet1k")
-        return _read(Path(source))
+        if path.is_dir():
+            return _from_folder(path)
+        if not path.is_file():
+            raise NotFoundError(
+                f"no class file {source}; give classes= a file, a folder of classes, a list of names, or imagenet1k"
+            )
+        return _read(path)
     return from_keys([str(name) for name in source])
 
 
+def _from_folder(folder: Path) -> Classes:
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not names:
+        raise SchemaError(f"{folder} has no sub-folders; one for each class is needed")
+    if all(name.lower() in _SPLITS for name in names):
+        raise SchemaError(f"{folder} has the splits {', '.join(names)}; give one of them, such as {folder / names[0]}")
+    counted = sorted(names, key=lambda name: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)])
+    if counted != names:
+        raise SchemaError(
+            f"{folder}: sorted as text its classes are {_some(names)}, by number {_some(counted)}; give classes= a "
+            "list in the order of the outputs"
+        )
+    return from_keys(names)
+
+
+def from_indices(named: object, origin: str | Path) -> Classes:
+    """Classes from what JSON says: a list of names, index → name (or [WordNet id, name]), or name → index.
+
+    Raises:
+        SchemaError: something else, or the indices are not 0 … n - 1.
+    """
+    if isinstance(named, list | tuple) and all(isinstance(name, str) for name in named):
+        return from_keys([str(name) for name in named])
+    if not isinstance(named, dict):
+        raise SchemaError(f"{origin}: classes are a list of names, index → name, or name → index")
+    for key in ("id2label", "names", "label_names", "class_to_idx", "label2id", "classes"):
+        if isinstance(named.get(key), dict | list):
+            return from_indices(named[key], origin)
+    if named and all(isinstance(value, int) for value in named.values()):
+        if len(set(named.values())) < len(named):
+            raise SchemaError(f"{origin} gives two names the same index; it must have each index once")
+        named = {index: name for name, index in named.items()}
+    by_index = {str(index): name for index, name in named.items()}
+    if sorted(by_index) != sorted(map(str, range(len(by_index)))):
+        raise SchemaError(f"{origin} must have each index of 0 … {len(by_index) - 1} once")
+    ordered = [by_index[str(index)] for index in range(len(by_index))]
+    if all(isinstance(name, list) and len(name) == 2 for name in ordered):
+        return Classes(tuple(str(name) for _, name in ordered), tuple(str(wnid) for wnid, _ in ordered))
+    if not all(isinstance(name, str) for name in ordered):
+        raise SchemaError(f"{origin}: the name of a class must be text")
+    return from_keys([str(name) for name in ordered])
+
+
 def _read(path: Path) -> Classes:
-    if path.suffix.lower() in (".yaml", ".yml", ".json", ".jsonl"):
+    if path.suffix.lower() == ".json":
+        try:
+            return from_indices(json.loads(_read_text(path)), path)
+        except ValueError as error:
+            raise SchemaError(f"{path} is not JSON: {error}") from None
+    if path.suffix.lower() in (".yaml", ".yml", ".jsonl"):
         raise SchemaError(f"{path}: write the class names as a CSV with columns class and name, or one name a line")
     if path.suffix.lower() != ".csv":
         lines = [line.strip() for line in _read_text(path).splitlines() if line.strip()]

@@ -11,6 +11,8 @@ _ODD = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
 )
 _NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+# What colors a terminal: control sequences as in ECMA-48.
+_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[@-_]")
 # Bidirectional classes of right-to-left letters and of the characters that control direction.
 _TURNING = {"R", "AL", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI", "FSI", "PDF", "PDI"}
 
@@ -25,13 +27,22 @@ def one_line(value: object, most: int = MAX_LINE) -> str:
 
     Never raises: for a value whose `__str__` raises, the text names its type and the error.
     """
-    try:
-        text = str(value)
-    except Exception as error:
-        text = f"{type(value).__name__} whose text raises {type(error).__name__}"
-    line = " ".join(text.split())
+    line = " ".join(_ESCAPES.sub("", _text(value)).split())
     line = line if len(line) <= most else line[: most - 1] + "…"
     return _ODD.sub(lambda odd: f"\\u{ord(odd[0]):04x}", line)
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception as error:
+        return f"{type(value).__name__} whose text raises {type(error).__name__}"
+
+
+def first_line(error: BaseException, most: int = 200) -> str:
+    """The first line of the text of a library's error that says something, without escape codes; else its type."""
+    lines = (one_line(line, most) for line in _ESCAPES.sub("", _text(error)).splitlines())
+    return next((line for line in lines if line), type(error).__name__)
 
 
 def for_xml(text: str) -> str:

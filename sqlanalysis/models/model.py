@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..core.classes import Classes, load_classes, numbered
 from ..errors import InferenceError
@@ -16,8 +17,10 @@ from . import isolation, probe
 from . import outputs as meanings
 from .content import fingerprint
 from .hooks import find_layer
-from .loading.checkpoint import hash_weights, load_state
-from .loading.torchvision import from_torchvision
+from .loading import find
+from .loading.checkpoint import hash_weights
+from .loading.exported import refuse_layer
+from .loading.own_code import from_python
 from .transforms import Transform
 
 
@@ -110,7 +113,7 @@ class Model:
 
 
 def load_model(
-    model: str | nn.Module,
+    model: str | Path | nn.Module | Callable[[Tensor], Any],
     weights: str | Path | None = "DEFAULT",
     *,
     layer: str | None = None,
@@ -126,14 +129,24 @@ def load_model(
     load it again. A module that cannot be copied is used itself, by one worker.
 
     Args:
-        model: a name of `torchvision.models.list_models()`, or any `nn.Module` that maps (B, C, H, W) to logits (B, n).
-        weights: for a name: an enum name such as "DEFAULT" or "IMAGENET1K_V1" (downloaded once), a file
-            (`.safetensors`, or a `.pth` state dict, read with `weights_only=True`), or None for random weights.
-            A module keeps its own weights unless a file is given.
+        model: where it is:
+            a name of `torchvision.models.list_models()`;
+            `timm/NAME`, a name or tag of timm, `timm/OWNER/NAME` on the hub, or a folder that timm saved;
+            `hf/NAME` on the Hugging Face hub, or a folder of transformers: an image classifier;
+            a `.pt2` file of `torch.export`, a `.pt` or `.ts` file of TorchScript, an `.onnx` file;
+            `file.py:make` or `package.module:make`, your own code, which is run: a class or function without arguments
+            that makes a module, or (module, transform, classes);
+            or any `nn.Module` or callable that maps (B, C, H, W) to logits (B, n).
+        weights: for a name: "DEFAULT" or another name of its source (downloaded once), a file (`.safetensors`, or a
+            checkpoint of `torch.save`, of which no code is run), or None for random weights. Of several weights in a
+            file the plain ones are taken and the choice is said; `f.pth#model_ema` takes those under that key.
+            A module or own code keeps its weights unless a file is given.
         layer: sub-module whose output becomes the activation: (B, C, H, W) and (B, H, W, C) are averaged over H and W,
             (B, T, C) gives the class token where the module has one, else the mean over T.
-        transform: maps an RGB PIL image to a (C, H, W) float tensor; default is that of the torchvision weights.
-        classes: names of the outputs: a list, a file, "imagenet1k", or their number; default: those of the weights.
+        transform: maps an RGB PIL image to a (C, H, W) float tensor; default is that of the source. For a file that
+            does not say one, it is read from timm's or Hugging Face's settings beside it, else assumed, and said.
+        classes: names of the outputs: a list, a file (CSV, JSON, one name a line), a folder with one sub-folder each,
+            "imagenet1k", or their number; default: those of the source.
         name: SQL name; default is the model's, or the module's class in lower case.
         outputs: what the outputs are: logits, probs, log_probs, percent, or sigmoid (one probability per class, on its
             own); auto recognizes them on two images. One output stands for class 1 of two.
@@ -144,55 +157,56 @@ def load_model(
         The model in eval mode, on the CPU.
 
     Raises:
-        NotFoundError: unknown model, weights or layer; the message suggests similar names.
+        ArgumentError: not a model, or no classes.
+        NotFoundError: unknown model, file, weights or layer; the message suggests similar names.
+        MissingExtraError: timm, transformers or ONNX Runtime is needed and not installed.
         InferenceError: weights that do not fit or cannot be downloaded, or a forward pass that fails.
     """
     given = load_classes(classes) if classes is not None else None
-    if isinstance(model, str):
-        module, default_transform, own_classes, origin = from_torchvision(model, weights, given, trust_pickle)
-        transform, sql_name = transform or default_transform, name or model
+    if isinstance(model, str | Path):
+        found = find(str(model), weights, transform=transform, classes=given, layer=layer, trust_pickle=trust_pickle)
     else:
-        origin, own_classes, sql_name = "module", None, name or type(model).__name__.lower()
-        module = model
-        if weights not in (None, "DEFAULT"):
-            frozen = isolation.freeze(model)
-            if not frozen.can_copy:
-                raise InferenceError(f"{frozen.notes[0]}; load weights= into it before load_model")
-            load_state(frozen.module, Path(str(weights)), trust_pickle)
-            module, origin = frozen.module, str(weights)
-    if transform is None:
+        found = from_python(model, weights, trust_pickle)
+    used = transform or found.transform
+    if used is None:
         raise InferenceError("a module needs transform=, a function from an RGB PIL image to a (C, H, W) float tensor")
-    owned = module is not model
+    sql_name, wanted = name or found.name, meanings.check_kind(outputs)
+    if isinstance(found.module, torch.jit.ScriptModule):
+        refuse_layer(sql_name, layer)
     if layer is not None:
-        find_layer(module, layer)
-    wanted = meanings.check_kind(outputs)
-    frozen = isolation.freeze(module, owned=owned)
-    facts = probe.examine(frozen.module, transform, layer, can_copy=frozen.can_copy)
-    kind = meanings.settle(wanted, facts.outputs, facts.origin)
+        find_layer(found.module, layer)
+    owned = found.module is not model
+    frozen = isolation.freeze(found.module, owned=owned)
+    facts = probe.examine(frozen.module, used, layer, can_copy=frozen.can_copy)
+    kind = meanings.settle(found.outputs or "auto" if wanted == "auto" else wanted, facts.outputs, facts.origin)
     is_binary = facts.outputs.shape[1] == 1
     n_outputs = 2 if is_binary else facts.outputs.shape[1]
-    names = given or own_classes or numbered(n_outputs)
+    own = found.classes if found.classes is not None and len(found.classes) == n_outputs else None
+    names = given or own or numbered(n_outputs)
     if len(names) != n_outputs:
         raise InferenceError(f"{sql_name} has {n_outputs} outputs, but classes= names {len(names)}")
     said = meanings.describe(kind if wanted == "auto" else "logits", facts.where, is_binary=is_binary)
     return Model(
         name=sql_name,
         module=frozen.module,
-        transform=transform,
+        transform=used,
         classes=names,
         layer=layer,
-        weights=origin,
+        weights=found.weights,
         weights_sha256=hash_weights(frozen.module),
         input_shape=facts.input_shape,
         n_activations=facts.n_activations,
         trusted_pickle=trust_pickle,
         outputs=kind,
         is_binary=is_binary,
-        notes=(*frozen.notes, *facts.notes, *said),
+        weights_key=found.weights_key,
+        transform_source="given" if transform is not None else found.transform_source,
+        classes_source="given" if given else found.classes_source if own else "numbered",
+        notes=(*found.notes, *frozen.notes, *facts.notes, *said),
         input_dtype=facts.input_dtype,
         batch=facts.batch,
         can_copy=frozen.can_copy,
         settings=facts.settings,
-        caller=None if owned else weakref.ref(module),
+        caller=None if owned else weakref.ref(found.module),
         checksum=isolation.checksum(frozen.module),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sqlanalysis.core.classes import Classes, Space, from_keys, imagenet1k, load_classes, map_classes, numbered
-from sqlanalysis.errors import NotFoundError, SchemaError
+from sqlanalysis.errors import ArgumentError, NotFoundError, SchemaError
 
 
 def test_imagenet_list_is_that_of_torchvision() -> None:
@@ -140,9 +140,70 @@ def test_the_index_of_a_class_file_decides(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "text"), [("a.yaml", "names:\n  0: owl\n"), ("a.json", "[]"), ("a.txt", "0 owl\n1 cat\n")]
+    ("file", "text"), [("a.yaml", "names:\n  0: owl\n"), ("a.jsonl", "[]"), ("a.txt", "0 owl\n1 cat\n")]
 )
 def test_class_files_of_other_forms_are_refused(tmp_path: Path, file: str, text: str) -> None:
     (tmp_path / file).write_text(text)
     with pytest.raises(SchemaError, match="CSV with columns class and name"):
         load_classes(tmp_path / file)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '["owl", "cat", "dog"]',
+        '{"1": "cat", "0": "owl", "2": "dog"}',
+        '{"dog": 2, "owl": 0, "cat": 1}',
+        '{"model_type": "vit", "id2label": {"0": "owl", "1": "cat", "2": "dog"}, "label2id": {"cat": 1}}',
+        '{"label_names": ["owl", "cat", "dog"], "num_classes": 3}',
+        '{"class_to_idx": {"dog": 2, "owl": 0, "cat": 1}}',
+    ],
+)
+def test_classes_from_json_of_every_form(tmp_path: Path, text: str) -> None:
+    (tmp_path / "names.json").write_text(text)
+    assert load_classes(tmp_path / "names.json").names == ("owl", "cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"1": "cat", "2": "dog"}', "each index of 0 … 1 once"),
+        ('{"cat": 0, "dog": 0}', "two names the same index"),
+        ("3", "a list of names, index → name"),
+        ("{", "is not JSON"),
+        ('{"0": 3.5}', "the name of a class must be text"),
+    ],
+)
+def test_json_that_names_no_classes(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "names.json").write_text(text)
+    with pytest.raises(SchemaError, match=message):
+        load_classes(tmp_path / "names.json")
+
+
+def test_keras_index_has_wordnet_ids(tmp_path: Path) -> None:
+    (tmp_path / "index.json").write_text('{"1": ["n01443537", "goldfish"], "0": ["n01440764", "tench"]}')
+    assert load_classes(tmp_path / "index.json") == Classes(("tench", "goldfish"), ("n01440764", "n01443537"))
+
+
+def test_classes_of_a_folder_are_those_of_image_folder(tmp_path: Path) -> None:
+    from torchvision.datasets import ImageFolder
+
+    for name in ("owl", "Cat", "dog"):
+        (tmp_path / "a" / name).mkdir(parents=True)
+        (tmp_path / "a" / name / "x.png").write_bytes(b"")
+    assert list(load_classes(tmp_path / "a").names) == ImageFolder(tmp_path / "a").classes
+    for name in ("1", "2", "10"):
+        (tmp_path / "b" / name).mkdir(parents=True)
+    with pytest.raises(SchemaError, match="sorted as text its classes are 1, 10, 2, by number 1, 2, 10; give classes="):
+        load_classes(tmp_path / "b")
+    for name in ("train", "val"):
+        (tmp_path / "c" / name).mkdir(parents=True)
+    with pytest.raises(SchemaError, match="has the splits train, val; give one of them"):
+        load_classes(tmp_path / "c")
+
+
+@pytest.mark.parametrize("empty", [[], (), 0, "file"])
+def test_no_classes_at_all_are_refused(tmp_path: Path, empty: object) -> None:
+    (tmp_path / "names.txt").write_text("\n")
+    with pytest.raises(ArgumentError, match="classes= names no class"):
+        load_classes(tmp_path / "names.txt" if empty == "file" else empty)  # type: ignore[arg-type]

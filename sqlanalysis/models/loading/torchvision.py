@@ -9,9 +9,10 @@ from typing import Any
 from torch import nn
 
 from ...core.classes import Classes, imagenet1k
+from ...core.text import first_line
 from ...errors import InferenceError, NotFoundError, near_matches
-from ..transforms import Transform
-from .checkpoint import load_state
+from . import checkpoint, preprocessing
+from .found import Found
 
 
 def known_models() -> list[str]:
@@ -23,9 +24,9 @@ def known_models() -> list[str]:
 
 
 def from_torchvision(
-    name: str, weights: str | Path | None, classes: Classes | None, trust_pickle: bool
-) -> tuple[nn.Module, Transform, Classes | None, str]:
-    """Module, transform, classes (None if unknown) and origin of the weights of a model of torchvision.
+    name: str, weights: str | Path | None, classes: Classes | None, transform_given: bool, trust_pickle: bool
+) -> Found:
+    """A model of torchvision.
 
     Raises:
         NotFoundError: unknown model or weights.
@@ -36,31 +37,56 @@ def from_torchvision(
     if name not in known_models():
         raise NotFoundError(f"no model {name!r} in torchvision{near_matches(name, known_models())}")
     enum = models.get_model_weights(name)
-    transform: Transform = enum.DEFAULT.transforms()
-    size = {} if classes is None or len(classes) == len(imagenet1k()) else {"num_classes": len(classes)}
+    transform, source = enum.DEFAULT.transforms(), f"{enum.DEFAULT.name} of torchvision"
     if weights is None:
-        return models.get_model(name, weights=None, **size), transform, None, "random"
+        size = {} if classes is None or len(classes) == len(imagenet1k()) else {"num_classes": len(classes)}
+        module = models.get_model(name, weights=None, **size)
+        return Found(module, name, "random", transform, transform_source=source)
     if str(weights) in enum.__members__:
-        chosen = enum[str(weights)]
-        try:
-            module = models.get_model(name, weights=chosen)
-        except (urllib.error.URLError, OSError) as error:
-            raise InferenceError(f"cannot download {chosen}: {error}; give weights= a local file") from None
-        return module, chosen.transforms(), _categories(chosen), chosen.name
-    file = Path(weights).expanduser()
+        return _official(name, enum[str(weights)])
+    file, _ = checkpoint.split_key(weights)
     if not file.is_file():
         members = ", ".join(enum.__members__)
-        raise NotFoundError(f"no weights {weights!r} for {name}; give one of {members}, or a file that exists")
+        raise NotFoundError(f"no weights {str(weights)!r} for {name}; give one of {members}, or a file that exists")
+    opened = checkpoint.open_checkpoint(weights, trust_pickle)
     # A local copy of an official file has the classes and the transform of its entry.
-    official = next((entry for entry in enum if entry.url.rpartition("/")[2] == file.name), None)
-    if official is None:
-        module = models.get_model(name, weights=None, **size)
-        load_state(module, file, trust_pickle)
-        return module, transform, None, str(file)
-    inputs = {"transform_input": True} if name in ("googlenet", "inception_v3") else {}  # as torchvision loads them
-    module = models.get_model(name, weights=None, **inputs)
-    load_state(module, file, trust_pickle)
-    return module, official.transforms(), _categories(official), str(file)
+    entry = next((entry for entry in enum if entry.url.rpartition("/")[2] == file.name), None)
+    inputs: dict[str, Any] = {}
+    if entry is not None and name in ("googlenet", "inception_v3"):
+        inputs = {"transform_input": True}  # as torchvision loads them
+
+    def make(n: int | None) -> nn.Module:
+        module: nn.Module = models.get_model(name, weights=None, **inputs, **({} if n is None else {"num_classes": n}))
+        return module
+
+    module, chosen = checkpoint.build(make, opened)
+    found = Found(module, name, str(file), transform, weights_key=chosen.label or None, notes=chosen.notes)
+    if entry is not None:
+        return _with(found, entry.transforms(), f"{entry.name} of torchvision", _categories(entry), entry.name)
+    return preprocessing.complete(found, file, source, transform_given)
+
+
+def _official(name: str, chosen: Any) -> Found:
+    from torchvision import models
+
+    try:
+        module = models.get_model(name, weights=chosen)
+    except (urllib.error.URLError, OSError, RuntimeError) as error:
+        raise InferenceError(
+            f"cannot download {chosen}: {first_line(error)}; give weights= a local file, or random"
+        ) from None
+    found = Found(module, name, chosen.name)
+    return _with(found, chosen.transforms(), f"{chosen.name} of torchvision", _categories(chosen), chosen.name)
+
+
+def _with(found: Found, transform: Any, source: str, classes: Classes | None, classes_source: str) -> Found:
+    return preprocessing.replace(
+        found,
+        transform=transform,
+        transform_source=source,
+        classes=classes,
+        classes_source=classes_source if classes else "numbered",
+    )
 
 
 def _categories(weights: Any) -> Classes | None:
