@@ -252,6 +252,22 @@ order by image_id
 limit 1;
 
 
+-- name: read_commonest_failure
+-- The commonest reason for which selected images have failed, how many, and the first of them.
+select
+    stage,
+    error,
+    message,
+    count(*) as n,
+    arg_min(uri, image_id) as uri,
+from errors
+where run = {{ literal(run) }}
+    and image_id in (select _selected.image_id from _selected)
+group by stage, error, message
+order by n desc, min(image_id)
+limit 1;
+
+
 -- name: count_answered
 -- How many of the selected images have an output of the run, and how many an error.
 select

@@ -37,9 +37,10 @@ def array_type(dtype: pa.DataType, shape: Iterable[int]) -> pa.DataType:
     return dtype
 
 
-def describe_error(stage: str, error: Exception) -> dict[str, str]:
-    """An error about one image as a value of `ERROR_TYPE`."""
-    return {"stage": stage, "error": type(error).__name__, "message": one_line(error) or type(error).__name__}
+def describe_error(stage: str, error: BaseException) -> dict[str, str]:
+    """An error about one image as a value of `ERROR_TYPE`; any error can be described."""
+    name = one_line(type(error).__name__)
+    return {"stage": stage, "error": name, "message": one_line(error) or name}
 
 
 def spread(values: np.ndarray, good: Sequence[bool]) -> pa.Array:

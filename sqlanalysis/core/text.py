@@ -27,7 +27,7 @@ def one_line(value: object, most: int = MAX_LINE) -> str:
     """
     try:
         text = str(value)
-    except Exception as error:
+    except BaseException as error:  # a user's class may raise anything
         text = f"{type(value).__name__} whose text raises {type(error).__name__}"
     line = " ".join(text.split())
     line = line if len(line) <= most else line[: most - 1] + "…"
