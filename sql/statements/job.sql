@@ -75,7 +75,7 @@ select
 
 
 -- name: read_first_images
--- The first selected images with the columns that a function takes, to try it on.
+-- Some selected images with the columns that a function takes, to try it on.
 select
     image_files.image,
     struct_pack({% for name in inputs %}{{ ident(name) }} := images.{{ ident(name) }}{{ ', ' if not loop.last }}{% else %}nothing := null{% endfor %}) as given,
@@ -85,7 +85,7 @@ where images.image_id in (
     select _selected.image_id
     from _selected
     order by _selected.image_id
-    limit ?
+    limit ? offset ?
 )
 order by images.image_id;
 

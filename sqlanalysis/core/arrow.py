@@ -27,13 +27,15 @@ def sql_type(dtype: pa.DataType) -> str:
         return f"STRUCT({', '.join(f'{field.name} {sql_type(field.type)}' for field in dtype)})"
     if pa.types.is_fixed_size_list(dtype):
         return f"{sql_type(dtype.value_type)}[{dtype.list_size}]"
+    if pa.types.is_list(dtype):
+        return f"{sql_type(dtype.value_type)}[]"
     return _SQL_NAMES[dtype]
 
 
-def array_type(dtype: pa.DataType, shape: Iterable[int]) -> pa.DataType:
-    """The type of one array of this shape as nested fixed-size lists: FLOAT[W][H][C] for shape (C, H, W)."""
+def array_type(dtype: pa.DataType, shape: Iterable[int | None]) -> pa.DataType:
+    """The type of one array of this shape as nested lists: FLOAT[W][H][C] for shape (C, H, W), FLOAT[] for (None,)."""
     for size in reversed(tuple(shape)):
-        dtype = pa.list_(dtype, size)
+        dtype = pa.list_(dtype) if size is None else pa.list_(dtype, size)
     return dtype
 
 

@@ -18,7 +18,7 @@ STAGES = ("read", "decode", "transform", "forward")
 def is_interrupt(error: BaseException) -> bool:
     """Whether an error is Ctrl-C, which Python raises in the main thread only.
 
-    Everything else that a user's code raises, SystemExit and KeyboardInterrupt in another thread too, is about an image.
+    All else that a user's code raises, SystemExit and KeyboardInterrupt in another thread too, is about an image.
     """
     return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
 

@@ -174,10 +174,10 @@ def pooled_splits(con: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def first_images(
-    con: duckdb.DuckDBPyConnection, n: int, inputs: Sequence[str] = ()
+    con: duckdb.DuckDBPyConnection, n: int, inputs: Sequence[str] = (), start: int = 0
 ) -> tuple[pa.ChunkedArray, pa.ChunkedArray | None]:
-    """The first n selected images as STRUCT(bytes, path), and their columns `inputs` as STRUCT (None if empty)."""
-    rows = fetch(con, "read_first_images", [n], inputs=inputs)
+    """n selected images from `start` on as STRUCT(bytes, path); their columns `inputs` as STRUCT (None if empty)."""
+    rows = fetch(con, "read_first_images", [n, start], inputs=inputs)
     pictures = pa.chunked_array([pa.array([row[0] for row in rows], arrow.IMAGE_TYPE)])
     return pictures, pa.chunked_array([pa.array([row[1] for row in rows])]) if inputs else None
 
