@@ -15,6 +15,7 @@ _HOME = {
     "Checked": "evaluation.checks",
     "Clustered": "embeddings.clustering",
     "Comparison": "evaluation.comparison",
+    "DeferredColumn": "runs.deferred",
     "Demo": "demo",
     "Derived": "runs.derived",
     "DryRun": "runs.predict",
@@ -48,6 +49,7 @@ _HOME = {
     "ensemble": "runs.derived",
     "export": "runs.export",
     "find_neighbors": "embeddings.neighbors",
+    "head": "page.notebook",
     "list_metrics": "evaluation.metrics",
     "load_model": "models.model",
     "map_batches": "runs.deferred",
@@ -117,8 +119,10 @@ if TYPE_CHECKING:
     from .page.data import read_report as read_report
     from .page.notebook import Page as Page
     from .page.notebook import Rows as Rows
+    from .page.notebook import head as head
     from .page.notebook import show as show
     from .page.report import report as report
+    from .runs.deferred import DeferredColumn as DeferredColumn
     from .runs.deferred import Mapped as Mapped
     from .runs.deferred import defer as defer
     from .runs.deferred import map_batches as map_batches

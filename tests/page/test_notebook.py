@@ -17,7 +17,7 @@ from PIL import Image
 import sqlanalysis
 from sqlanalysis import cli
 from sqlanalysis.core import decode
-from sqlanalysis.errors import SchemaError
+from sqlanalysis.errors import ArgumentError
 from sqlanalysis.page import notebook, report
 
 from ..support import report_files
@@ -111,5 +111,5 @@ def test_show_of_unreadable_images_and_no_rows(con: duckdb.DuckDBPyConnection) -
 
 def test_show_refuses_wrong_numbers(con: duckdb.DuckDBPyConnection) -> None:
     for options in ({"limit": 0}, {"size": 0}, {"size": 257}):
-        with pytest.raises(SchemaError, match="limit is at least 1"):
+        with pytest.raises(ArgumentError, match="at least 1"):
             sqlanalysis.show(con.sql("from images"), **options)  # type: ignore[arg-type]

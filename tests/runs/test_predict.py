@@ -25,7 +25,7 @@ from torch import nn
 import sqlanalysis
 from sqlanalysis import add_images, load_model, predict, register_model
 from sqlanalysis.core.classes import ClassMap
-from sqlanalysis.errors import ArgumentError, NotFoundError, QueryError, SchemaError
+from sqlanalysis.errors import ArgumentError, InferenceError, NotFoundError, QueryError, SchemaError
 from sqlanalysis.models.engine import Engine, score
 from sqlanalysis.models.model import Model
 
