@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
+    "AddedColumn": "runs.columns",
     "AddedImages": "data.images",
     "AddedPredictions": "runs.imported",
     "ArgumentError": "errors",
@@ -38,6 +39,7 @@ _HOME = {
     "SQLAnalysisError": "errors",
     "SchemaError": "errors",
     "Verified": "db.recovery",
+    "add_column": "runs.columns",
     "add_images": "data.images",
     "add_predictions": "runs.imported",
     "check": "evaluation.checks",
@@ -122,6 +124,8 @@ if TYPE_CHECKING:
     from .page.notebook import head as head
     from .page.notebook import show as show
     from .page.report import report as report
+    from .runs.columns import AddedColumn as AddedColumn
+    from .runs.columns import add_column as add_column
     from .runs.deferred import DeferredColumn as DeferredColumn
     from .runs.deferred import Mapped as Mapped
     from .runs.deferred import defer as defer
