@@ -365,7 +365,7 @@ def _inputs(
         NotFoundError: an input is neither a registered deferred column nor a column of `images`.
         SchemaError: values of different shapes would have to be stacked.
     """
-    listed = [inputs] if isinstance(inputs, str | DeferredColumn) else list(inputs)
+    listed: Sequence[Any] = inputs if isinstance(inputs, list | tuple) else [inputs]
     names = [_find(con, one) for one in listed]
     known = _columns.get(con, {})
     plain = [row[0] for row in fetch(con, "describe_images")]
