@@ -25,6 +25,7 @@ from .run import Run, Spec
 ClassNames = Classes | Sequence[str] | str | Path | int
 SCORES = ("probs", "logits")
 _MEANT = ("pred", "confidence", "probs")
+_DERIVED = ("raw_pred", "raw_confidence", "inside")
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,9 @@ def read_meaning(
         if choice != Choice():
             raise ArgumentError(f"{origin} gives no pred, probs or logits, so classes=, policy=, class_map= are idle")
         return None, Spec(wanted)
+    taken = next((name for name in _DERIVED if name in types), None)
+    if taken is not None:
+        raise SchemaError(f"{origin}: {taken} is derived from pred and the class map; give the output another name")
     size = _check_types(types, column, origin)
     classes = _classes(choice, size, origin)
     kind = choice.outputs if choice.outputs != "auto" else "logits" if column == "logits" else "probs"

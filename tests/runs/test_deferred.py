@@ -285,6 +285,20 @@ def test_probs_alone_make_a_full_run(pets: duckdb.DuckDBPyConnection, tiny_net: 
     ).fetchall() == [(1,)]
 
 
+def test_a_run_over_images_without_labels(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    for number in range(4):
+        Image.new("RGB", (20, 20), (number * 60, 0, 0)).save(tmp_path / f"{number}.png")
+    add_images(con, tmp_path, dataset="loose")
+    column = defer(con, "input", to_64)
+    named = map_batches(con, lambda batch: {"logits": batch.mean((2, 3))}, "named", column, classes=["r", "g", "b"])
+    numbered = map_batches(con, lambda batch: {"logits": batch.mean((2, 3))}, "numbered", column)
+    plain = map_batches(con, lambda width: {"pred": width * 0 + 7}, "plain", "width_px")
+    assert [done.class_policy for done in (named, numbered, plain)] == ["identity"] * 3
+    assert con.sql("select pred_name from named order by image_id").fetchall()[-1] == ("r",)
+    assert con.sql("select pred_name from numbered order by image_id").fetchall()[-1] == ("0",)
+    assert con.sql("select distinct pred, pred_name from plain").fetchall() == [(7, None)]
+
+
 def test_pred_alone_is_enough(pets: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     map_batches(pets, lambda label: {"pred": (label + (label == 2)) % 3}, "third", "label")
     assert pets.sql("select any_value(confidence), avg(correct::int) from third").fetchall() == [(None, 2 / 3)]
@@ -351,6 +365,7 @@ def _constant(**outputs: object) -> Callable[[np.ndarray], dict[str, object]]:
         (_constant(probs=[0.5, 0.3, 0.2]), {"classes": ["a", "b"]}, "gives 3 values for each image, but classes= names 2"),
         (_constant(pred=0), {"classes": ["cat", "dog", "owl", "yak"], "policy": "restricted"}, "needs probabilities"),
         (_constant(pred=0), {"policy": "open"}, "need classes="),
+        (_constant(pred=0, inside=0.5), {}, "inside is derived from pred and the class map"),
         (_constant(mean=0.1), {"classes": ["a"]}, "gives no pred, probs or logits"),
         (_constant(mean=0.1), {"outputs": "logits"}, 'outputs="logits", but .* gives mean'),
         (_constant(mean=0.1), {"outputs": {"mean": "FLOAT"}}, "outputs is one of auto"),
