@@ -9,12 +9,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
+    "AddedColumn": "runs.columns",
     "AddedImages": "data.images",
     "AddedPredictions": "runs.imported",
     "ArgumentError": "errors",
     "Checked": "evaluation.checks",
     "Clustered": "embeddings.clustering",
     "Comparison": "evaluation.comparison",
+    "DeferredColumn": "runs.deferred",
     "Demo": "demo",
     "Derived": "runs.derived",
     "DryRun": "runs.predict",
@@ -37,6 +39,7 @@ _HOME = {
     "SQLAnalysisError": "errors",
     "SchemaError": "errors",
     "Verified": "db.recovery",
+    "add_column": "runs.columns",
     "add_images": "data.images",
     "add_predictions": "runs.imported",
     "check": "evaluation.checks",
@@ -48,6 +51,7 @@ _HOME = {
     "ensemble": "runs.derived",
     "export": "runs.export",
     "find_neighbors": "embeddings.neighbors",
+    "head": "page.notebook",
     "list_metrics": "evaluation.metrics",
     "load_model": "models.model",
     "map_batches": "runs.deferred",
@@ -117,8 +121,12 @@ if TYPE_CHECKING:
     from .page.data import read_report as read_report
     from .page.notebook import Page as Page
     from .page.notebook import Rows as Rows
+    from .page.notebook import head as head
     from .page.notebook import show as show
     from .page.report import report as report
+    from .runs.columns import AddedColumn as AddedColumn
+    from .runs.columns import add_column as add_column
+    from .runs.deferred import DeferredColumn as DeferredColumn
     from .runs.deferred import Mapped as Mapped
     from .runs.deferred import defer as defer
     from .runs.deferred import map_batches as map_batches

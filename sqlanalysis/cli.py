@@ -497,6 +497,22 @@ def temperature_scale(
 
 
 @app.command()
+def add_column(
+    db: Database,
+    run: Annotated[str, typer.Argument(help="The run to add it to.")],
+    name: Annotated[str, typer.Argument(help="Name of the new column.")],
+    values: Annotated[str, typer.Argument(help="A table with the columns image_id and NAME.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier column of that name.")] = False,
+) -> None:
+    """Add a column of your own to a run."""
+    from .runs.columns import add_column
+
+    with _open(db, create=False) as con:
+        done = add_column(con, run, name, values, overwrite=overwrite)
+    _say(f"{run}: {name} {done.type}, {done.n_filled} of {done.n_images} images have a value")
+
+
+@app.command()
 def drop_run(db: Database, run: Annotated[str, typer.Argument(help="The run to delete.")]) -> None:
     """Delete a run: its outputs, errors and projections."""
     from .runs.run import drop_run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -78,6 +79,25 @@ def test_one_split(tmp_path: Path, photos: Path, weights: Path, classes: Path) -
     )
     assert "no column 'split'" in run("metric", path, "accuracy", "classes", "--split", "val", code=1).stderr
     assert "no relation 'bth'" in run("metric", path, "accuracy", "bth", "--split", "val", code=1).stderr
+
+
+def test_nothing_selected_and_nothing_answered_are_errors(
+    tmp_path: Path, photos: Path, weights: Path, classes: Path
+) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(photos / "cat", folder / "train" / "cat")
+    shutil.copytree(photos / "dog", folder / "val" / "dog")
+    path = str(tmp_path / "x.duckdb")
+    run("add-images", path, str(folder))
+    command = ["predict", path, "squeezenet1_1", "--weights", str(weights), "--classes", str(classes)]
+    told = run(*command, "--where", "split = 'vall'", code=1).stderr
+    assert "no image is selected where split = 'vall'; the splits of data set 'photos' are: train (6), val (6)" in told
+    for file in folder.glob("val/dog/*.jpg"):
+        file.unlink()
+    told = run(*command, "--split", "val", code=1).stderr
+    assert re.search("run 'squeezenet1_1' has no answer, all 6 images failed; .*No such file.*--retry-errors", told)
+    shutil.copytree(photos / "dog", folder / "val" / "dog", dirs_exist_ok=True)
+    assert "6 ok + 0 errors" in run(*command, "--split", "val", "--retry-errors").stderr
 
 
 def test_metric_and_formats(file: Path) -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score
 from torchvision import models
 
+import sqlanalysis
 from sqlanalysis.demo import digits, networks
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -143,6 +145,66 @@ def test_tutorial_on_imagenettes_layout(tmp_path: Path, imagenette: tuple[Path, 
         with Image.open(tmp_path / name) as picture:
             assert (picture.format, min(picture.size) > 50) == (form, True)
     assert is_page(tmp_path / "imagenette.html")
+
+
+EXECUTE = """
+import sys, nbclient, nbformat
+notebook = nbformat.read(sys.argv[1], 4)
+nbclient.NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
+nbformat.write(notebook, "executed.ipynb")
+"""
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory: pytest.TempPathFactory, imagenette: tuple[Path, Path]) -> tuple[Path, Any]:
+    """A folder with the tutorial's notebook executed in it, on small images and random weights instead of downloads."""
+    folder, weights = imagenette
+    here = tmp_path_factory.mktemp("notebook")
+    (here / "imagenette2-160").symlink_to(folder, target_is_directory=True)
+    (here / "torch" / "hub" / "checkpoints").mkdir(parents=True)
+    shutil.copy(weights, here / "torch" / "hub" / "checkpoints" / "resnet18-f37072fd.pth")
+    environment = os.environ | {"TORCH_HOME": str(here / "torch")}
+    command = [sys.executable, "-c", EXECUTE, str(EXAMPLES / "tutorial.ipynb")]
+    done = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return here, json.loads((here / "executed.ipynb").read_text())
+
+
+def test_notebook_gives_the_tutorials_numbers_and_pictures(
+    executed: tuple[Path, Any], imagenette: tuple[Path, Path]
+) -> None:
+    here, notebook = executed
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert not [output for output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"]
+    shown = ["".join("".join(part) for part in output.get("data", {}).values()) for output in outputs]
+    texts = "\n".join(shown)
+    assert "torch.Size([3, 224, 224])" in texts
+    assert "(torch.Size([3, 3, 224, 224]), 24)" in texts
+    (rows,) = [text for text in shown if "<td>deferred (3, 224, 224)</td>" in text]
+    assert (rows.count("data:image/webp"), rows.count("<td>deferred (3, 224, 224)</td>")) == (5, 5)
+    assert [output["data"].keys() & {"image/svg+xml"} for output in outputs].count({"image/svg+xml"}) == 2
+    assert is_page(here / "imagenette.html")
+
+    folder, weights = imagenette
+    labels, best, _ = expected(folder / "val", weights)
+    with sqlanalysis.connect(here / "imagenette.duckdb", read_only=True) as con:
+        [(n, right, *_)] = sqlanalysis.metric(con, "accuracy", "resnet18").fetchall()
+        assert (n, right) == (len(labels), accuracy_score(labels, best, normalize=False))
+        blue = dict(con.sql("select uri, avg_blue from resnet18").fetchall())
+    for path, value in blue.items():
+        with Image.open(path) as picture:
+            assert value == pytest.approx(np.array(picture.convert("RGB"))[:, :, 2].mean(), rel=1e-5)
+
+
+def test_notebook_is_at_least_as_short_as_the_original() -> None:
+    cells = json.loads((EXAMPLES / "tutorial.ipynb").read_text())["cells"]
+    assert [cell["cell_type"] for cell in cells] == ["markdown"] + ["markdown", "code"] * (len(cells) // 2)
+    for text, code in zip(cells[1::2], cells[2::2], strict=True):
+        (original,) = re.findall(r"```python\n(.*?)```", "".join(text["source"]), re.S)
+        ours = [line for line in "".join(code["source"]).splitlines() if line.strip()]
+        assert len(ours) <= len([line for line in original.splitlines() if line.strip()]), text["source"][0]
+        assert code["outputs"] == []
 
 
 def test_quickstart_with_a_folder_of_class_folders(tmp_path: Path, imagenette: tuple[Path, Path]) -> None:

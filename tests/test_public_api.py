@@ -21,13 +21,13 @@ MAKE_ERRORS = {"_refusal", "_explain", "_no_number", "remote.refuse"}
 
 
 VERBS = [
-    "add_images", "add_predictions", "check", "cluster", "compare", "connect", "defer", "drop_run", "ensemble",
-    "export", "find_neighbors", "list_metrics", "load_model", "map_batches", "measure_images", "metric", "predict",
+    "add_column", "add_images", "add_predictions", "check", "cluster", "compare", "connect", "defer", "drop_run", "ensemble",
+    "export", "find_neighbors", "head", "list_metrics", "load_model", "map_batches", "measure_images", "metric", "predict",
     "project", "read_report", "recover", "register_model", "report", "show", "temperature_scale", "to_tensor",
     "verify",
 ]  # fmt: skip
 RESULTS = [
-    "AddedImages", "AddedPredictions", "Checked", "Clustered", "Comparison", "Demo", "Derived", "DryRun",
+    "AddedColumn", "AddedImages", "AddedPredictions", "Checked", "Clustered", "Comparison", "Demo", "Derived", "DryRun",
     "Expectation", "Exported", "FoundNeighbors", "Mapped", "Measured", "Page", "Predicted", "Projected", "Recovered",
     "Rows", "Verified",
 ]  # fmt: skip
@@ -37,7 +37,7 @@ ERRORS = sorted(name for name in vars(errors) if name.endswith("Error"))
 def test_names_are_verbs_results_errors_and_the_model() -> None:
     names = sqlanalysis.__all__
     assert names == sorted(names)
-    assert set(names) == {*VERBS, *RESULTS, *ERRORS, "Model"}
+    assert set(names) == {*VERBS, *RESULTS, *ERRORS, "DeferredColumn", "Model"}
     assert dir(sqlanalysis) == names
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = sqlanalysis.nothing
@@ -52,10 +52,12 @@ def test_a_verb_says_what_it_takes_and_gives(name: str) -> None:
 @pytest.mark.parametrize("name", VERBS)
 def test_the_connection_comes_first_and_what_is_made_is_called_run(name: str) -> None:
     takes = list(inspect.signature(getattr(sqlanalysis, name)).parameters)
-    if name not in ("connect", "load_model", "read_report", "recover", "show", "to_tensor"):
+    if name not in ("connect", "head", "load_model", "read_report", "recover", "show", "to_tensor"):
         assert takes[0] == "con"
     if name in ("add_predictions", "ensemble", "map_batches", "predict", "temperature_scale"):
         assert takes.index("run") == 2
+    if name in ("add_column", "drop_run", "export"):
+        assert takes.index("run") == 1
     if name in ("compare", "check"):
         assert takes.index("run") < takes.index("baseline")
 
@@ -75,6 +77,7 @@ def test_every_verb_has_a_function_of_the_same_name() -> None:
     assert functions - commands == {
         "connect",
         "defer",
+        "head",
         "load-model",
         "map-batches",
         "read-report",

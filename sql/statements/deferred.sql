@@ -21,3 +21,26 @@ select
     source,
 from deferred_columns
 order by created_at, name;
+
+
+-- name: list_deferred_types
+-- Names and types of the deferred columns of this file.
+select
+    name,
+    type,
+from deferred_columns;
+
+
+-- name: parse_query
+-- The syntax tree of a query as JSON.
+select json_serialize_sql({{ literal(text) }}) as tree;
+
+
+-- name: first_rows
+-- Rows of a relation (_shown) without the values of its deferred columns, which so are not computed.
+select
+{% for name in columns %}
+    {{ 'null as ' if name in deferred }}{{ ident(name) }},
+{% endfor %}
+from _shown
+limit {{ n }};

@@ -86,6 +86,29 @@ from moved
 where images.image_id = moved.image_id;
 
 
+-- name: count_all_images
+-- How many images the file has.
+select count(*) as n
+from images;
+
+
+-- name: list_image_ids
+-- The ids of all images, in order.
+select image_id
+from images
+order by image_id;
+
+
+-- name: read_image
+-- One image and where it is.
+select
+    images.uri,
+    image_files.image,
+from images
+inner join image_files on images.image_id = image_files.image_id
+where images.image_id = ?;
+
+
 -- name: count_splits
 -- Images of a data set by split.
 select

@@ -75,7 +75,7 @@ select
 
 
 -- name: read_first_images
--- The first selected images with the columns that a function takes, to try it on.
+-- Some selected images with the columns that a function takes, to try it on.
 select
     image_files.image,
     struct_pack({% for name in inputs %}{{ ident(name) }} := images.{{ ident(name) }}{{ ', ' if not loop.last }}{% else %}nothing := null{% endfor %}) as given,
@@ -85,7 +85,7 @@ where images.image_id in (
     select _selected.image_id
     from _selected
     order by _selected.image_id
-    limit ?
+    limit ? offset ?
 )
 order by images.image_id;
 
@@ -249,6 +249,22 @@ from _answers
 where answer.error is not null
     or answer.sha256 <> sha256
 order by image_id
+limit 1;
+
+
+-- name: read_commonest_failure
+-- The commonest reason for which selected images have failed, how many, and the first of them.
+select
+    stage,
+    error,
+    message,
+    count(*) as n,
+    arg_min(uri, image_id) as uri,
+from errors
+where run = {{ literal(run) }}
+    and image_id in (select _selected.image_id from _selected)
+group by stage, error, message
+order by n desc, min(image_id)
 limit 1;
 
 

@@ -223,6 +223,49 @@ where database_name = current_database()
     and table_name = ?;
 
 
+-- name: list_run_ids
+-- The images of a run in the order of its rows.
+select image_id
+from outputs.{{ ident(run) }}
+where image_id in (select shown.image_id from {{ ident(run) }} as shown)
+order by rowid;
+
+
+-- name: read_wrong_value
+-- The first given value whose image is not in the run, or has two.
+select
+    given_values.image_id,
+    case when count(done.image_id) = 0 then 'is not in the run' else 'comes ' || count(*) || ' times' end as problem,
+from given_values
+left join outputs.{{ ident(run) }} as done on given_values.image_id = done.image_id
+group by given_values.image_id
+having count(*) <> 1
+    or count(done.image_id) <> 1
+order by given_values.image_id
+limit 1;
+
+
+-- name: create_column
+-- A column for one value of each image of a run.
+alter table outputs.{{ ident(run) }}
+add column {{ ident(name) }} {{ type }};
+
+
+-- name: drop_column
+-- Drop a column of a run before it is added again.
+alter table outputs.{{ ident(run) }}
+drop column {{ ident(name) }};
+
+
+-- name: fill_column
+-- Write the values that are given; how many.
+update outputs.{{ ident(run) }}
+set {{ ident(name) }} = given_values.value
+from given_values
+where {{ ident(run) }}.image_id = given_values.image_id
+    and given_values.value is not null;
+
+
 -- name: delete_run_rows
 -- Delete the rows of a run from one table.
 delete from {{ ident(table) }}

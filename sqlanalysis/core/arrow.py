@@ -27,19 +27,22 @@ def sql_type(dtype: pa.DataType) -> str:
         return f"STRUCT({', '.join(f'{field.name} {sql_type(field.type)}' for field in dtype)})"
     if pa.types.is_fixed_size_list(dtype):
         return f"{sql_type(dtype.value_type)}[{dtype.list_size}]"
+    if pa.types.is_list(dtype):
+        return f"{sql_type(dtype.value_type)}[]"
     return _SQL_NAMES[dtype]
 
 
-def array_type(dtype: pa.DataType, shape: Iterable[int]) -> pa.DataType:
-    """The type of one array of this shape as nested fixed-size lists: FLOAT[W][H][C] for shape (C, H, W)."""
+def array_type(dtype: pa.DataType, shape: Iterable[int | None]) -> pa.DataType:
+    """The type of one array of this shape as nested lists: FLOAT[W][H][C] for shape (C, H, W), FLOAT[] for (None,)."""
     for size in reversed(tuple(shape)):
-        dtype = pa.list_(dtype, size)
+        dtype = pa.list_(dtype) if size is None else pa.list_(dtype, size)
     return dtype
 
 
-def describe_error(stage: str, error: Exception) -> dict[str, str]:
-    """An error about one image as a value of `ERROR_TYPE`."""
-    return {"stage": stage, "error": type(error).__name__, "message": one_line(error) or type(error).__name__}
+def describe_error(stage: str, error: BaseException) -> dict[str, str]:
+    """An error about one image as a value of `ERROR_TYPE`; any error can be described."""
+    name = one_line(type(error).__name__)
+    return {"stage": stage, "error": name, "message": one_line(error) or name}
 
 
 def spread(values: np.ndarray, good: Sequence[bool]) -> pa.Array:

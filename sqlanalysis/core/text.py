@@ -35,7 +35,7 @@ def one_line(value: object, most: int = MAX_LINE) -> str:
 def _text(value: object) -> str:
     try:
         return str(value)
-    except Exception as error:
+    except BaseException as error:  # a user's class may raise anything
         return f"{type(value).__name__} whose text raises {type(error).__name__}"
 
 

@@ -22,7 +22,7 @@ import duckdb
 
 from ..errors import NotFoundError, QueryError, SchemaError
 from . import catalogue, functions, templates, torn
-from .statements import fetch, is_new, is_read_only
+from .statements import configure, fetch, is_new, is_read_only
 
 _MEMORY = ":memory:"
 _RESERVED_STEMS = {"outputs", "information_schema", "pg_catalog"}
@@ -239,8 +239,7 @@ def _magic(file: Path) -> bytes:
 
 
 def _configure(con: duckdb.DuckDBPyConnection) -> None:
-    for statement in con.extract_statements(templates.render("settings")):
-        con.execute(statement)
+    configure(con)
     functions.register_image_functions(con)
 
 

@@ -27,6 +27,13 @@ def is_read_only(con: duckdb.DuckDBPyConnection) -> bool:
     return bool(fetch(con, "read_only")[0][0])
 
 
+def configure(con: duckdb.DuckDBPyConnection) -> None:
+    """Send the settings of every connection: no progress bar."""
+    # In Jupyter without ipywidgets DuckDB draws no bar and refuses every change of this setting.
+    with suppress(duckdb.InvalidInputException):
+        con.execute(templates.render("settings"))
+
+
 @contextlib.contextmanager
 def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Commit everything that the block did, or nothing.

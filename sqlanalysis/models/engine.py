@@ -320,7 +320,7 @@ class Engine(Interruptible):
         ready = [index for index, item in enumerate(batch) if item.inputs is not None]
         stages.bisect(batch, ready, answer, self._can_halve(size))
 
-    def _can_halve(self, size: int) -> Callable[[Exception], bool]:
+    def _can_halve(self, size: int) -> Callable[[BaseException], bool]:
         smaller = size > 1 and self.model.batch is None
         return lambda error: smaller and isinstance(error, torch.OutOfMemoryError)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
@@ -24,36 +25,50 @@ from .stages import STAGES, Item
 
 SINGLE = "output"  # the column of a function that returns one array
 LOAD_BATCH = 8
+Shape = tuple[int | None, ...]
+# What is stored of one batch, and for each image None or why it has no answer.
+Finish = Callable[[dict[str, np.ndarray]], tuple[dict[str, np.ndarray], Sequence[str | None]]]
 _DTYPES = {"b": pa.bool_(), "i": pa.int64(), "u": pa.int64(), "U": pa.string()}
 
 
 @dataclass(frozen=True)
-class DeferredColumn:
-    """A column that is computed when it is read.
+class ColumnFunction:
+    """What computes a deferred column.
 
     Attributes:
         name: SQL name.
         of: "image", or the deferred column that this one is computed from.
-        function: maps an RGB PIL image to a float tensor of `shape`; contains all steps of the chain.
-        shape: shape of one value.
+        function: maps an RGB PIL image to a tensor of `shape`; contains all steps of the chain.
+        shape: shape of one value; None where it varies by image.
         source: description of the last step, as JSON.
     """
 
     name: str
     of: str
-    function: Callable[[Any], Tensor]
-    shape: tuple[int, ...]
+    function: Callable[[Any], Any]
+    shape: Shape
     source: str
+
+    @property
+    def type(self) -> pa.DataType:
+        """The Arrow type of one value."""
+        return array_type(pa.float32(), self.shape)
 
     def of_picture(self, picture: Any) -> Tensor:
         """The value for one RGB PIL image, a float tensor of `shape`.
 
         Raises:
-            ImageError: the value has another shape.
+            ImageError: the value has another shape, or is not an array of numbers.
         """
-        value = torch.as_tensor(self.function(picture), dtype=torch.float32)
-        if tuple(value.shape) != self.shape:
-            raise ImageError(f"column {self.name} has shape {tuple(value.shape)} here, expected {self.shape}")
+        value = as_tensor(self.function(picture))
+        sizes = tuple(value.shape)
+        if len(sizes) != len(self.shape) or any(
+            size not in (None, n) for n, size in zip(sizes, self.shape, strict=True)
+        ):
+            raise ImageError(
+                f"column {self.name} has shape {sizes} here, expected {self.shape}; where it varies by image, "
+                "give shape= with None for that axis"
+            )
         return value
 
     def __call__(self, column: pa.ChunkedArray) -> pa.Array:
@@ -67,23 +82,46 @@ class DeferredColumn:
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             tensors = list(pool.map(value, column.to_pylist()))
         good = [tensor for tensor in tensors if tensor is not None]
-        if not good:
-            return pa.nulls(len(tensors), array_type(pa.float32(), self.shape))
+        if None in self.shape or not good:
+            return pa.array([None if tensor is None else tensor.tolist() for tensor in tensors], self.type)
         return spread(torch.stack(good).numpy(), [tensor is not None for tensor in tensors])
+
+
+def as_tensor(value: Any) -> Tensor:
+    """A transform's value as a float tensor.
+
+    Raises:
+        ImageError: it is not an array of numbers.
+    """
+    try:
+        return torch.as_tensor(value, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError):
+        raise ImageError(
+            f"the transform gives {type(value).__name__}, where a tensor or an array of numbers is needed"
+        ) from None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of a first batch: one answer of the function, the errors, and how many images the function got."""
+
+    outputs: dict[str, np.ndarray] | None
+    errors: list[dict[str, str]]
+    n_called: int
 
 
 class Mapper(Interruptible):
     """Call `function` on batches of images; implements the protocol `Engine` of `runs.job`.
 
-    The function is called by one thread at a time, with the default number of torch threads, so hooks and closures work
-    as in a plain loop; workers decode and transform. A batch that raises is halved until the image that causes the
-    error is alone. The outputs of each batch are checked: names, length, type and shape; NaN and infinity are errors.
+    One thread calls the function, with the default number of torch threads, so hooks and closures work as in a plain
+    loop; workers decode and transform. A batch that raises is halved until the image that causes the error is alone.
+    The outputs of each batch are checked: names, length, type and shape; NaN and infinity are errors.
 
     Args:
         function: takes one argument per input: deferred columns as float tensors (B, *shape), plain columns as arrays
             (B,); returns an array (B, …) or a dict of arrays.
         inputs: name of each argument.
-        deferred: the deferred columns among the inputs, by name.
+        deferred: what computes the deferred columns among the inputs, by name.
         batch_size: images per call.
         advance: called with the number of images that were finished.
     """
@@ -92,7 +130,7 @@ class Mapper(Interruptible):
         self,
         function: Callable[..., Any],
         inputs: Sequence[str],
-        deferred: Mapping[str, DeferredColumn],
+        deferred: Mapping[str, ColumnFunction],
         batch_size: int,
         advance: Callable[[int], None],
     ) -> None:
@@ -101,36 +139,51 @@ class Mapper(Interruptible):
         self.batch_size, self.advance = batch_size, advance
         self.seconds = dict.fromkeys(STAGES, 0.0)
         self.output_type = pa.struct([])
-        # The first lock is held while the function runs, the second while workers add up seconds.
-        self._lock, self._clock = threading.Lock(), threading.Lock()
+        self._types: Mapping[str, pa.DataType] = {}
+        self._finish: Finish = lambda outputs: (outputs, [None] * len(next(iter(outputs.values()))))
+        self._clock = threading.Lock()  # held while workers add up seconds
         self._pool = ThreadPoolExecutor(os.cpu_count(), "map")
+        # Not DuckDB's threads, of which one is the main thread: there, Ctrl-C could not be told from an error of the
+        # function.
+        self._caller = ThreadPoolExecutor(1, "function")
 
     def close(self) -> None:
         """Stop the workers."""
         self._pool.shutdown(cancel_futures=True)
+        self._caller.shutdown(cancel_futures=True)
 
-    def learn(self, column: pa.ChunkedArray, plain: pa.ChunkedArray | None = None) -> None:
-        """Learn names and types of the outputs from one batch, whose answers are discarded.
+    def try_out(self, column: pa.ChunkedArray, plain: pa.ChunkedArray | None = None) -> Trial:
+        """Call the function on one batch; halved where it fails, until a part has an answer.
 
         Args:
             column: Arrow array of STRUCT(bytes, path).
             plain: the plain inputs of the same images as STRUCT.
-
-        Raises:
-            InferenceError: no image of the batch can be read, or the function fails on those that can.
         """
-        items = [item for item in self._load_all(column, plain) if item.error is None]
-        if not items:
-            raise InferenceError("no image of the first batch can be read; give outputs=, or another where=")
-        try:
-            answered = self._call(items)
-        except Exception as error:
-            raise InferenceError(f"the function fails on the first batch: {type(error).__name__}: {error}") from error
-        self.expect({name: array_type(_dtype(name, values), values.shape[1:]) for name, values in answered.items()})
+        items = self._load_all(column, plain)
+        answers: list[dict[str, np.ndarray]] = []
 
-    def expect(self, types: Mapping[str, pa.DataType]) -> None:
-        """Set names and types of the outputs."""
-        fields = [*types.items(), ("sha256", pa.string()), ("error", ERROR_TYPE)]
+        def answer(indices: Sequence[int]) -> None:
+            answers.append(self._call([items[index] for index in indices]))
+
+        ready = [index for index, item in enumerate(items) if item.error is None]
+        self._caller.submit(stages.bisect, items, ready, answer).result()
+        errors = [item.error for item in items if item.error is not None]
+        return Trial(answers[0] if answers else None, errors, len(ready))
+
+    def expect(
+        self, types: Mapping[str, pa.DataType], finish: Finish | None = None, finished: Mapping[str, pa.DataType] = {}
+    ) -> None:
+        """Set names and types of the outputs.
+
+        Args:
+            types: of what the function returns.
+            finish: makes of one batch of these what is stored, and for each image None or why it has no answer.
+            finished: types of what is stored, when `finish` is given.
+        """
+        self._types = types
+        if finish is not None:
+            self._finish = finish
+        fields = [*(finished if finish else types).items(), ("sha256", pa.string()), ("error", ERROR_TYPE)]
         self.output_type = pa.struct(fields)
 
     def __call__(self, column: pa.ChunkedArray, plain: pa.ChunkedArray | None = None) -> pa.Array:
@@ -144,16 +197,12 @@ class Mapper(Interruptible):
             InferenceError: `interrupt` was called.
         """
         items = self._load_all(column, plain)
-        # DuckDB calls this from several threads; the user's function need not be thread-safe.
-        with self._lock:
-            for start in range(0, len(items), self.batch_size):
-                part = items[start : start + self.batch_size]
-                if self.interrupted:
-                    raise InferenceError("interrupted")
-                began = time.perf_counter()
-                self._answer(part)
-                self.seconds["forward"] += time.perf_counter() - began
-                self.advance(len(part))
+        for start in range(0, len(items), self.batch_size):
+            if self.interrupted:
+                raise InferenceError("interrupted")
+            part = items[start : start + self.batch_size]
+            self._caller.submit(self._answer, part).result()
+            self.advance(len(part))
         return self._to_arrow(items)
 
     def _load_all(self, column: pa.ChunkedArray, plain: pa.ChunkedArray | None) -> list[Item]:
@@ -185,14 +234,18 @@ class Mapper(Interruptible):
 
     def _answer(self, batch: list[Item]) -> None:
         def answer(indices: Sequence[int]) -> None:
-            outputs = self._check(self._call([batch[index] for index in indices]))
+            given = self._check(self._call([batch[index] for index in indices]))
+            infinite = _find_infinite(given)
+            outputs, problems = self._finish(given)
             for row, index in enumerate(indices):
-                answers = batch[index].outputs = {name: values[row] for name, values in outputs.items()}
-                floats = [value for value in answers.values() if np.asarray(value).dtype.kind == "f"]
-                if not all(np.isfinite(value).all() for value in floats):
-                    batch[index].fail("forward", InferenceError("the output is NaN or infinite"))
+                batch[index].outputs = {name: values[row] for name, values in outputs.items()}
+                problem = "the output is NaN or infinite" if infinite[row] else problems[row]
+                if problem is not None:
+                    batch[index].fail("forward", InferenceError(problem))
 
+        began = time.perf_counter()
         stages.bisect(batch, [index for index, item in enumerate(batch) if item.error is None], answer)
+        self.seconds["forward"] += time.perf_counter() - began
 
     def _call(self, items: list[Item]) -> dict[str, np.ndarray]:
         arguments = [_stack([item.inputs[column] for item in items]) for column in range(len(self.inputs))]
@@ -201,13 +254,12 @@ class Mapper(Interruptible):
         return {name: _to_numpy(name, values, len(items)) for name, values in outputs.items()}
 
     def _check(self, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        expected = {f.name: f.type for f in self.output_type if f.name not in ("sha256", "error")}
-        if outputs.keys() != expected.keys():
-            raise InferenceError(f"outputs {', '.join(outputs)}; expected {', '.join(expected)}")
+        if outputs.keys() != self._types.keys():
+            raise InferenceError(f"outputs {', '.join(outputs)}; expected {', '.join(self._types)}")
         for name, values in outputs.items():
-            dtype = array_type(_dtype(name, values), values.shape[1:])
-            if dtype != expected[name] and not _widens(dtype, expected[name]):
-                raise InferenceError(f"output {name!r} is {dtype}, expected {expected[name]}")
+            dtype = type_of(name, values)
+            if dtype != self._types[name] and not _widens(dtype, self._types[name]):
+                raise InferenceError(f"output {name!r} is {dtype}, expected {self._types[name]}")
         return outputs
 
     def _to_arrow(self, items: list[Item]) -> pa.Array:
@@ -220,7 +272,11 @@ class Mapper(Interruptible):
                 arrays.append(pa.array([item.error for item in items], ERROR_TYPE))
             elif any(good):
                 rows = [item.outputs[field.name] for item in items if item.is_answered and item.outputs is not None]
-                arrays.append(spread(np.stack(rows), good).cast(field.type))
+                values = spread(np.stack(rows), good).cast(field.type)
+                # NaN of the function is an error, so this one says that there is none.
+                if pa.types.is_floating(field.type):
+                    values = pc.if_else(pc.is_nan(values), None, values)
+                arrays.append(values)
             else:
                 arrays.append(pa.nulls(len(items), field.type))
         return pa.StructArray.from_arrays(arrays, fields=list(self.output_type))
@@ -239,6 +295,25 @@ def _to_numpy(name: str, values: Any, n: int) -> np.ndarray:
     if array.ndim == 0 or len(array) != n:
         raise InferenceError(f"output {name!r} has shape {array.shape}; the first axis must be the batch, here {n}")
     return array
+
+
+def type_of(name: str, values: np.ndarray) -> pa.DataType:
+    """The Arrow type of one row of an output.
+
+    Raises:
+        InferenceError: there is none for these values.
+    """
+    return array_type(_dtype(name, values), values.shape[1:])
+
+
+def _find_infinite(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    """For each row of a batch whether an output is NaN or infinite."""
+    floats = [values for values in outputs.values() if values.dtype.kind == "f"]
+    n = len(next(iter(outputs.values())))
+    bad = np.zeros(n, bool)
+    for values in floats:
+        bad |= ~np.isfinite(values.reshape(n, -1)).all(axis=1)
+    return bad
 
 
 def _dtype(name: str, values: np.ndarray) -> pa.DataType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,14 @@ from ..core import decode
 from ..core.arrow import describe_error
 
 STAGES = ("read", "decode", "transform", "forward")
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether an error is Ctrl-C, which Python raises in the main thread only.
+
+    All else that a user's code raises, SystemExit and KeyboardInterrupt in another thread too, is about an image.
+    """
+    return isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
 
 
 @dataclass
@@ -37,7 +46,7 @@ class Item:
         """Whether there are outputs and no error."""
         return self.error is None and self.outputs is not None
 
-    def fail(self, stage: str, error: Exception) -> None:
+    def fail(self, stage: str, error: BaseException) -> None:
         """Record an error."""
         self.error = describe_error(stage, error)
 
@@ -70,7 +79,9 @@ def load(
         picture = decode.decode(data) if pixels else None
         stage, start = _next("transform", stage, start, seconds)
         item.inputs = transform(picture)
-    except Exception as error:
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
         item.fail(stage, error)
     _next("", stage, start, seconds)
     return item
@@ -87,7 +98,7 @@ def bisect(
     batch: Sequence[Item],
     indices: Sequence[int],
     answer: Callable[[Sequence[int]], None],
-    must_raise: Callable[[Exception], bool] = lambda _error: False,
+    must_raise: Callable[[BaseException], bool] = lambda _error: False,
 ) -> None:
     """Answer items of a batch; if it fails, halve it until the item that causes the error is alone.
 
@@ -101,8 +112,8 @@ def bisect(
         return
     try:
         answer(indices)
-    except Exception as error:
-        if must_raise(error):
+    except BaseException as error:
+        if must_raise(error) or is_interrupt(error):
             raise
         if len(indices) == 1:
             batch[indices[0]].fail("forward", error)

@@ -1,28 +1,33 @@
-"""What notebooks show: a page in a frame, and rows with images as a table with thumbnails."""
+"""What notebooks show: a page in a frame, and rows with images as a table with thumbnails (`show`, `head`)."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+import json
+import re
+import shutil
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import jinja2
 
 from ..core import decode
-from ..errors import ImageError, SchemaError
+from ..core.text import cut_middle, for_terminal, width
+from ..db import templates
+from ..errors import ArgumentError, ImageError
 
 if TYPE_CHECKING:
-    import duckdb
-
     _Path = Path
 else:
     _Path = type(Path())  # in Python 3.11 Path itself cannot be subclassed
 
 THUMBNAIL_PX = 96
 MAX_TEXT = 200
+MAX_CELL = 40  # columns of a terminal
 MAX_FRAME = 30_000_000  # bytes; a larger page is not embedded in the notebook
 _PARTS = Path(__file__).parent
 
@@ -51,17 +56,37 @@ class Page(_Path):
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a relation, as a notebook shows them; `html` is that table."""
+    """Rows of a relation: a notebook shows `html`, a table with thumbnails; elsewhere they are `text`."""
 
     html: str
     n_shown: int
     more: bool
+    text: str = ""
 
     def _repr_html_(self) -> str:
         return self.html
 
     def __repr__(self) -> str:
-        return f"Rows(n_shown={self.n_shown}, more={self.more}); a notebook shows them as a table with thumbnails"
+        return self.text
+
+
+def head(relation: duckdb.DuckDBPyRelation, n: int = 5, *, size: int = THUMBNAIL_PX) -> Rows:
+    """Show the first rows of a relation: pictures as thumbnails, deferred columns without computing them.
+
+        head(con.sql("select image, label, input(image) as input from image_files"))
+
+    Args:
+        relation: such as `con.sql(…)`; columns of type STRUCT(bytes BLOB, path VARCHAR) are images.
+        n: number of rows.
+        size: longer side of a thumbnail in pixels, at most 256.
+
+    Returns:
+        An object that a notebook shows as a table, and any other place as text, with the names of the image files.
+
+    Raises:
+        ArgumentError: n is below 1, or size outside 1 to 256.
+    """
+    return show(relation, n, size=size)
 
 
 def show(relation: duckdb.DuckDBPyRelation, limit: int = 50, *, size: int = THUMBNAIL_PX) -> Rows:
@@ -69,7 +94,8 @@ def show(relation: duckdb.DuckDBPyRelation, limit: int = 50, *, size: int = THUM
 
         show(con.sql("select image, label from image_files limit 20"))
 
-    The notebook stores thumbnails only, never whole images; text is escaped, and long text is cut.
+    The notebook stores thumbnails only, never whole images; text is escaped, and long text is cut. A deferred column
+    is named with its shape, and not computed: a column that is called like it, or whose name is its call's alias.
 
     Args:
         relation: such as `con.sql(…)`; columns of type STRUCT(bytes BLOB, path VARCHAR) are images.
@@ -77,34 +103,90 @@ def show(relation: duckdb.DuckDBPyRelation, limit: int = 50, *, size: int = THUM
         size: longer side of a thumbnail in pixels, at most 256.
 
     Returns:
-        An object that a notebook shows as a table; its HTML is `.html`.
+        An object that a notebook shows as a table; its HTML is `.html`, its text `.text`.
 
     Raises:
-        SchemaError: limit is below 1, or size outside 1 to 256.
+        ArgumentError: limit is below 1, or size outside 1 to 256.
     """
     if limit < 1 or not 1 <= size <= 256:
-        raise SchemaError(f"limit is at least 1 and size 1 to 256 pixels, not {limit} and {size}")
-    rows = relation.limit(limit + 1).fetchall()  # one more tells whether there are more
-    shown = rows[:limit]
+        raise ArgumentError(f"the number of rows is at least 1 and size 1 to 256 pixels, not {limit} and {size}")
+    deferred = _deferred(relation)
+    # DuckDB computes no column that a query of the relation leaves out.
+    rows = _ask(relation, "first_rows", columns=relation.columns, deferred=sorted(deferred), n=limit + 1)
+    shown = rows[:limit]  # one more tells whether there are more
     pictures = [_is_image(str(dtype)) for dtype in relation.types]
+    marks = [deferred.get(name) for name in relation.columns]
     with ThreadPoolExecutor(max_workers=8) as pool:
-        cells = list(pool.map(lambda row: _cells(row, pictures, size), shown))
-    html = (
-        _environment()
-        .get_template("rows.html.j2")
-        .render(columns=relation.columns, rows=cells, n=len(shown), more=len(rows) > limit)
-    )
-    return Rows(html, len(shown), len(rows) > limit)
+        cells = list(pool.map(lambda row: _cells(row, pictures, marks, size), shown))
+    more = len(rows) > limit
+    html = _environment().get_template("rows.html.j2").render(
+        columns=relation.columns, rows=cells, n=len(shown), more=more
+    )  # fmt: skip
+    return Rows(html, len(shown), more, _as_text(relation.columns, cells, more))
+
+
+def _ask(relation: duckdb.DuckDBPyRelation, template: str, **names: object) -> list[tuple[Any, ...]]:
+    """Rows of a query on the connection of a relation, which is called _shown in it."""
+    result = relation.query("_shown", templates.render(template, **names))
+    return [] if result is None else result.fetchall()
+
+
+def _deferred(relation: duckdb.DuckDBPyRelation) -> dict[str, str]:
+    """The columns of a relation that are deferred columns of the file, and what stands for their values."""
+    defined: dict[str, str] = dict(_ask(relation, "list_deferred_types"))
+    if not defined:
+        return {}
+    try:
+        parsed = json.loads(_ask(relation, "parse_query", text=relation.sql_query())[0][0])
+    except duckdb.Error:  # what is no SELECT
+        parsed = {}
+    called = {**{name: name for name in defined}, **dict(_calls(parsed, defined))}
+    found = {}
+    for column, dtype in zip(relation.columns, map(str, relation.types), strict=True):
+        name = called.get(column, column.partition("(")[0].strip('"'))
+        if defined.get(name) == dtype:
+            sizes = [size or "varies" for size in reversed(re.findall(r"\[(\d*)\]", dtype))]
+            found[column] = f"deferred ({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+    return found
+
+
+def _calls(parsed: Any, names: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Alias and function of each call of one of these functions in a parsed query."""
+    if isinstance(parsed, dict):
+        if parsed.get("function_name") in names and parsed.get("alias"):
+            yield parsed["alias"], parsed["function_name"]
+        parsed = list(parsed.values())
+    if isinstance(parsed, list):
+        for part in parsed:
+            yield from _calls(part, names)
+
+
+def _as_text(columns: Sequence[str], rows: Sequence[Sequence[dict[str, str | None]]], more: bool) -> str:
+    """The table as text; columns that do not fit on a line of the terminal are counted."""
+    lines = [[cut_middle(text, MAX_CELL) for text in columns]]
+    lines += [[cut_middle(cell["text"] or "", MAX_CELL) for cell in row] for row in rows]
+    widths = [max(map(width, cells)) for cells in zip(*lines, strict=True)]
+    room, n = shutil.get_terminal_size((120, 24)).columns, 1
+    while n < len(widths) and sum(widths[: n + 1]) + 2 * n <= room:
+        n += 1
+    texts = [
+        "  ".join(text + " " * (wide - width(text)) for text, wide in zip(line[:n], widths, strict=False)).rstrip()
+        for line in lines
+    ]
+    left = f"; {len(columns) - n} more columns" if n < len(columns) else ""
+    return for_terminal("\n".join([*texts, f"{len(rows):,} rows{', there are more' if more else ''}{left}"]))
 
 
 def _is_image(dtype: str) -> bool:
     return dtype.replace('"', "").replace(" ", "").upper() == "STRUCT(BYTESBLOB,PATHVARCHAR)"
 
 
-def _cells(row: Sequence[Any], pictures: Sequence[bool], size: int) -> list[dict[str, str | None]]:
+def _cells(
+    row: Sequence[Any], pictures: Sequence[bool], marks: Sequence[str | None], size: int
+) -> list[dict[str, str | None]]:
     return [
-        _picture(value, size) if is_image else {"text": _text(value)}
-        for value, is_image in zip(row, pictures, strict=True)
+        _picture(value, size) if is_image else {"text": mark or _text(value)}
+        for value, is_image, mark in zip(row, pictures, marks, strict=True)
     ]
 
 

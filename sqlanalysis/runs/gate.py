@@ -16,7 +16,7 @@ from ..errors import ArgumentError, SchemaError, near_matches
 OUTPUTS = ("auto", "probs", "logits", "log_probs", "percent", "sigmoid")
 TOLERANCE = 1e-2  # of sums and of confidence: 2-byte floats drift
 RANGE_TOLERANCE = 1e-6  # of [0, 1]: no softmax goes beyond
-_KINDS = {
+WORDS = {
     "logits": "logits",
     "log_probs": "log-probabilities",
     "percent": "percents",
@@ -106,7 +106,7 @@ def _check_probs(con: duckdb.DuckDBPyConnection, relation: str, facts: _Facts, o
     if taken[outputs] < facts.n or is_other:
         row = _example(con, relation, "probs" if is_other else outputs)
         use = "leave outputs= out" if kind == "probs" else f'give outputs="{kind}"'
-        raise SchemaError(f'{origin}: outputs="{outputs}", but {row}: these are {_KINDS[kind]}; {use}')
+        raise SchemaError(f'{origin}: outputs="{outputs}", but {row}: these are {WORDS[kind]}; {use}')
 
 
 def _not_probabilities(con: duckdb.DuckDBPyConnection, relation: str, facts: _Facts, outputs: str, origin: str) -> str:
@@ -115,7 +115,7 @@ def _not_probabilities(con: duckdb.DuckDBPyConnection, relation: str, facts: _Fa
     if outputs == "probs" or facts.n_probs > wrong:
         return f"{start}; so in {wrong:,} of {facts.n:,} rows; correct them"
     kind = facts.kind
-    return f'{start}; these look like {_KINDS[kind]}: outputs="{kind}" takes them (--outputs {kind})'
+    return f'{start}; these look like {WORDS[kind]}: outputs="{kind}" takes them (--outputs {kind})'
 
 
 def _example(con: duckdb.DuckDBPyConnection, relation: str, expected: str) -> str:
@@ -148,7 +148,7 @@ def _check_confidences(con: duckdb.DuckDBPyConnection, relation: str, facts: _Fa
         )
     if outputs != "auto":
         raise SchemaError(f'{start} and outputs="{outputs}"; give it as a probability, or leave the column out')
-    raise SchemaError(f'{start}; these look like {_KINDS[kind]}: outputs="{kind}" takes them (--outputs {kind})')
+    raise SchemaError(f'{start}; these look like {WORDS[kind]}: outputs="{kind}" takes them (--outputs {kind})')
 
 
 def check_confidence(con: duckdb.DuckDBPyConnection, relation: str, *, origin: str) -> int:

@@ -29,6 +29,7 @@ from ..core import arrow
 from ..core.faults import point
 from ..core.interrupts import Stoppable, interruptible
 from ..core.results import Result
+from ..core.text import one_line
 from ..data.label_spaces import save_classes
 from ..db import functions
 from ..db.statements import execute, fetch, registered, transaction
@@ -129,7 +130,7 @@ def select(con: duckdb.DuckDBPyConnection, dataset: str, where: str | None, spli
 
     Raises:
         ArgumentError: `split` is not the name of one split.
-        NotFoundError: the data set has no such split.
+        NotFoundError: the data set has no such split, or no image is selected; the message names the splits there are.
         QueryError: `where` is not a valid condition over `images`.
     """
     if split is not None:
@@ -139,7 +140,17 @@ def select(con: duckdb.DuckDBPyConnection, dataset: str, where: str | None, spli
     except QueryError as error:
         raise QueryError(f"where={where!r} is not a condition over `images`: {error.__cause__ or error}") from error
     n: int = fetch(con, "count_selected")[0][0]
+    if not n:
+        raise NotFoundError(_nothing_selected(con, dataset, condition(where, split)))
     return n
+
+
+def _nothing_selected(con: duckdb.DuckDBPyConnection, dataset: str, chosen: str | None) -> str:
+    splits = fetch(con, "count_splits", [dataset])
+    if not splits:
+        return f"no image is selected: data set {dataset!r} is empty; add images with add_images"
+    there = ", ".join(f"{name or 'no split'} ({n:,})" for name, n in splits)
+    return f"no image is selected where {one_line(chosen)}; the splits of data set {dataset!r} are: {there}"
 
 
 def _check_split(con: duckdb.DuckDBPyConnection, dataset: str, split: object) -> None:
@@ -163,10 +174,10 @@ def pooled_splits(con: duckdb.DuckDBPyConnection) -> list[str]:
 
 
 def first_images(
-    con: duckdb.DuckDBPyConnection, n: int, inputs: Sequence[str] = ()
+    con: duckdb.DuckDBPyConnection, n: int, inputs: Sequence[str] = (), start: int = 0
 ) -> tuple[pa.ChunkedArray, pa.ChunkedArray | None]:
-    """The first n selected images as STRUCT(bytes, path), and their columns `inputs` as STRUCT (None if empty)."""
-    rows = fetch(con, "read_first_images", [n], inputs=inputs)
+    """n selected images from `start` on as STRUCT(bytes, path); their columns `inputs` as STRUCT (None if empty)."""
+    rows = fetch(con, "read_first_images", [n, start], inputs=inputs)
     pictures = pa.chunked_array([pa.array([row[0] for row in rows], arrow.IMAGE_TYPE)])
     return pictures, pa.chunked_array([pa.array([row[1] for row in rows])]) if inputs else None
 
@@ -182,7 +193,7 @@ def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
 
     Raises:
         SchemaError: the run exists and has other settings.
-        InferenceError: outputs and errors do not add up to the images, or `strict` and an image failed.
+        InferenceError: outputs and errors do not add up to the images, every image failed, or `strict` and one failed.
         KeyboardInterrupt: Ctrl-C; committed blocks are kept.
     """
     start, n_computed, status, run = time.perf_counter(), 0, "failed", work.spec.run
@@ -203,6 +214,8 @@ def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
                     n_computed += len(block)
                     waiting = waiting[len(block) :]
         n_images, n_ok, n_errors = _account(con, run)
+        if not n_ok:
+            raise InferenceError(_no_answer(con, run.run, n_errors))
         status = "finished"
     except BaseException as error:
         # After Ctrl-C the engine raises inside DuckDB, which reports it as an error of the query.
@@ -278,6 +291,15 @@ def _function(con: duckdb.DuckDBPyConnection, run: str, work: Work, engine: Engi
         yield name
     finally:
         functions.unregister(con, name)
+
+
+def _no_answer(con: duckdb.DuckDBPyConnection, run: str, n_errors: int) -> str:
+    stage, error, message, n, uri = fetch(con, "read_commonest_failure", run=run)[0]
+    return (
+        f"run {run!r} has no answer, all {n_errors:,} images failed; {n:,} of them, such as {uri}: "
+        f"{stage}: {error}: {message}; all are in `errors`; repair the cause and give retry_errors=True "
+        "(--retry-errors), or after a change of the model or its transform overwrite=True (--overwrite)"
+    )
 
 
 def _account(con: duckdb.DuckDBPyConnection, run: Run) -> tuple[int, int, int]:

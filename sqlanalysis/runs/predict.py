@@ -7,7 +7,7 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, overload
+from typing import Literal, Protocol, overload
 
 import duckdb
 import pyarrow as pa
@@ -394,8 +394,20 @@ def _check(model: Model, batch_size: int | None) -> None:
         raise ArgumentError(f"batch_size must be 1 or more, or None, not {batch_size}")
 
 
+class Classified(Protocol):
+    """What class maps need of a model or of a function."""
+
+    @property
+    def name(self) -> str:
+        """What a label space of its own is called."""
+
+    @property
+    def classes(self) -> Classes:
+        """Names of its outputs."""
+
+
 def _class_map(
-    con: duckdb.DuckDBPyConnection, model: Model, space: str | None, policy: str, path: str | Path | None
+    con: duckdb.DuckDBPyConnection, model: Classified, space: str | None, policy: str, path: str | Path | None
 ) -> tuple[ClassMap | None, str]:
     """The map from the model's outputs to the data set's classes, and the policy that was chosen."""
     if space is None:
@@ -420,7 +432,9 @@ def _class_map(
     return map_classes(model.classes, target, chosen, path), chosen
 
 
-def _with_model_classes(con: duckdb.DuckDBPyConnection, wanted: Run, model: Model, mapping: ClassMap | None) -> Spec:
+def _with_model_classes(
+    con: duckdb.DuckDBPyConnection, wanted: Run, model: Classified, mapping: ClassMap | None
+) -> Spec:
     """The spec of the run, with the label space of the model's own classes if these differ from the data set's."""
     if mapping is None and wanted.label_space is not None:
         return Spec(dataclasses.replace(wanted, model_label_space=wanted.label_space))
@@ -430,7 +444,7 @@ def _with_model_classes(con: duckdb.DuckDBPyConnection, wanted: Run, model: Mode
     return Spec(wanted, pairs, new_classes)
 
 
-def _model_label_space(con: duckdb.DuckDBPyConnection, model: Model, run: str) -> tuple[str, Classes | None]:
+def _model_label_space(con: duckdb.DuckDBPyConnection, model: Classified, run: str) -> tuple[str, Classes | None]:
     """Name of the label space of the model's own classes, and the classes if it must still be written.
 
     Raises:

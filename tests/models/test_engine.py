@@ -402,14 +402,24 @@ def test_a_closed_engine_leaves_no_thread(tiny_model: Model, paths: list[Path]) 
     assert threading.active_count() <= before
 
 
-def test_a_transform_that_ends_the_process_is_told(tiny_net: nn.Module, paths: list[Path]) -> None:
+def test_a_transform_that_would_end_the_process_is_an_error_of_its_image(
+    tiny_net: nn.Module, paths: list[Path]
+) -> None:
     def leave(picture: Image.Image) -> torch.Tensor:
-        if picture.size != (256, 256):
-            raise SystemExit(3)
+        if picture.size == leave.size:
+            raise leave.error
         return to_64(picture)
 
-    with pytest.raises(SystemExit):
-        answers(load_model(tiny_net, transform=leave), paths)
+    sizes = []
+    for path in paths:
+        with Image.open(path) as picture:
+            sizes.append(picture.size)
+    leave.size = sizes[1]
+    for leave.error in (SystemExit(3), KeyboardInterrupt(), GeneratorExit()):
+        found = [row["error"] for row in answers(load_model(tiny_net, transform=leave), paths)]
+        failed = [index for index, error in enumerate(found) if error is not None]
+        assert failed == [index for index, size in enumerate(sizes) if size == leave.size]
+        assert {found[index]["error"] for index in failed} == {type(leave.error).__name__}
 
 
 def test_seconds_by_stage(tiny_model: Model, paths: list[Path]) -> None:

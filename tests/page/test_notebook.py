@@ -17,7 +17,7 @@ from PIL import Image
 import sqlanalysis
 from sqlanalysis import cli
 from sqlanalysis.core import decode
-from sqlanalysis.errors import SchemaError
+from sqlanalysis.errors import ArgumentError
 from sqlanalysis.page import notebook, report
 
 from ..support import report_files
@@ -82,7 +82,7 @@ def test_show_has_thumbnails_and_escaped_text(con: duckdb.DuckDBPyConnection) ->
     )
     text = rows._repr_html_()
     assert (rows.n_shown, rows.more) == (3, True)
-    assert "3 rows shown, there are more: set `limit`" in text
+    assert "3 rows shown, there are more" in text
     small = [Image.open(io.BytesIO(data)) for data in sources(text)]
     assert [picture.size for picture in small] == [(96, 72)] * 3
     assert len(text) < 40_000 < len(whole)
@@ -111,5 +111,50 @@ def test_show_of_unreadable_images_and_no_rows(con: duckdb.DuckDBPyConnection) -
 
 def test_show_refuses_wrong_numbers(con: duckdb.DuckDBPyConnection) -> None:
     for options in ({"limit": 0}, {"size": 0}, {"size": 257}):
-        with pytest.raises(SchemaError, match="limit is at least 1"):
+        with pytest.raises(ArgumentError, match="at least 1"):
             sqlanalysis.show(con.sql("from images"), **options)  # type: ignore[arg-type]
+
+
+def test_head_shows_pictures_and_computes_no_deferred_column(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
+    calls = []
+
+    def counted(image: Image.Image) -> np.ndarray:
+        calls.append(image.size)
+        return np.asarray(image.resize((4, 2)), np.float32)
+
+    sqlanalysis.add_images(con, photos)
+    sqlanalysis.defer(con, "input", counted)
+    sqlanalysis.defer(con, "gray", lambda image: np.asarray(image.convert("L"), np.float32))
+    con.execute("create temp view prepared as select image_id, image, input(image) as input from image_files")
+    calls.clear()
+    for sql in (
+        "select image_id, image, input(image) from image_files order by image_id",
+        "select image_id, image, input(image) as x from image_files order by image_id",
+        "with a as (select image_id, image, input(image) as x from image_files) select * from a order by image_id",
+        "from prepared order by image_id",
+    ):
+        rows = sqlanalysis.head(con.sql(sql), 3)
+        assert (rows.n_shown, rows.more, rows.html.count("<img ")) == (3, True, 3)
+        assert rows.html.count("<td>deferred (2, 4, 3)</td>") == 3
+        lines = repr(rows).splitlines()
+        assert [line.split()[0] for line in lines] == ["image_id", "1", "2", "3", "3"]
+        assert all("0.jpg" in line or "1.jpg" in line or "2.jpg" in line for line in lines[1:4])
+        assert lines[1].endswith("deferred (2, 4, 3)")
+    assert "deferred (varies, varies)" in repr(sqlanalysis.head(con.sql("select gray(image) as g from image_files")))
+    assert calls == []
+    # A condition on the value must compute it, and what only looks like the column is shown.
+    assert sqlanalysis.head(con.sql("select input(image) as x from prepared where input[1][1][1] >= 0")).n_shown == 5
+    assert 0 < len(calls) <= 18
+    assert "[1, 2]" in repr(sqlanalysis.head(con.sql("select [1, 2] as input")))
+
+
+def test_text_fits_a_line_and_is_harmless(con: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    rows = con.sql(
+        "select 'a\x1b[31m' as t, repeat('x', 500) as long, '日本' as wide, 'none of this fits' as rest, 5 as last"
+    )
+    first, second, last = repr(sqlanalysis.show(rows)).splitlines()
+    assert first.split() == ["t", "long", "wide"]
+    assert len(second) <= 60
+    assert "\x1b" not in second
+    assert last == "1 rows; 2 more columns"

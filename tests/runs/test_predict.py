@@ -26,7 +26,7 @@ from torch import nn
 import sqlanalysis
 from sqlanalysis import add_images, load_model, predict, register_model
 from sqlanalysis.core.classes import Classes, ClassMap
-from sqlanalysis.errors import ArgumentError, NotFoundError, QueryError, SchemaError
+from sqlanalysis.errors import ArgumentError, InferenceError, NotFoundError, QueryError, SchemaError
 from sqlanalysis.models.engine import Engine
 from sqlanalysis.models.model import Model
 from sqlanalysis.models.outputs import score
@@ -246,8 +246,9 @@ def test_forward_failures(
 def test_wrong_width_is_an_error_and_not_a_row(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
     wide = dataclasses.replace(tiny_model, classes=sqlanalysis.core.classes.numbered(4), name="wide")
     pets.execute("insert into classes values ('pets', 3, 'yak', null)")
-    done = predict(pets, wide)
-    assert (done.n_ok, done.n_errors) == (0, 18)
+    with pytest.raises(InferenceError, match=r"run 'wide' has no answer, all 18 .* expected \(8, 4\)"):
+        predict(pets, wide)
+    assert pets.sql("select status, n_ok, n_errors from runs").fetchall() == [("failed", 0, 18)]
     assert "expected (8, 4)" in pets.sql("select any_value(message) from errors").fetchall()[0][0]
 
 
@@ -472,8 +473,10 @@ def test_broken_twins_are_tried_once(
     for number in range(20):
         (index / f"{number}.jpg").write_bytes(half)
     add_images(con, tmp_path / "set")
+    shutil.copy(photos / "dog" / "1.jpg", index / "whole.jpg")
+    add_images(con, tmp_path / "set")
     done = predict(con, tiny_model)
-    assert (done.n_images, done.n_ok, done.n_errors, done.n_computed) == (20, 0, 20, 1)
+    assert (done.n_images, done.n_ok, done.n_errors, done.n_computed) == (21, 1, 20, 2)
 
 
 @pytest.mark.parametrize("name", ["pending", "answers", "imported"])

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from ...core.text import one_line
 from ...db import templates
+from ...db.statements import configure
 from ...errors import SchemaError
 from . import Source, folder
 from .pictured import (
@@ -190,7 +191,7 @@ def _ask(file: Path, sql: str) -> pa.Table:
     config: dict[str, Any] = {"memory_limit": "1GB", "threads": 1, "autoload_known_extensions": False}
     try:
         with duckdb.connect(config=config) as con:
-            con.execute(templates.render("settings"))
+            configure(con)
             return con.sql(sql).to_arrow_table()
     except (duckdb.Error, pa.ArrowException, MemoryError) as error:
         raise SchemaError(f"{file} cannot be read as parquet: {one_line(error, 200)}") from error

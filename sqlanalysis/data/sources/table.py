@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from ...core.text import one_line
 from ...db import templates
+from ...db.statements import configure
 from ...errors import NotFoundError, SchemaError
 
 TABULAR = ("to_arrow_table", "__arrow_c_stream__", "__dataframe__")  # what frames, tables and relations have
@@ -134,7 +135,7 @@ def _reading(origin: str, reader: str) -> Iterator[duckdb.DuckDBPyConnection]:
         "python_enable_replacements": False,
     }
     with duckdb.connect(config=config) as con:
-        con.execute(templates.render("settings"))  # the progress bar is no setting of `config`
+        configure(con)  # the progress bar is no setting of `config`
         try:
             yield con
         except duckdb.Error as error:
