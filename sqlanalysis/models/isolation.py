@@ -86,7 +86,8 @@ def _copy(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
     """A deep copy without gradients; a tensor that is the result of a computation is copied as its value."""
     for tensor in _computed(module):
         memo[id(tensor)] = tensor.detach().clone()
-    return copy.deepcopy(module, memo)
+    with torch.no_grad():  # else the weights of a copy of TorchScript are results of a computation
+        return copy.deepcopy(module, memo)
 
 
 def _computed(module: nn.Module) -> Iterator[Tensor]:

@@ -22,6 +22,7 @@ from ..core.interrupts import Interruptible
 from ..errors import ImageError, InferenceError
 from . import stages
 from .stages import STAGES, Item
+from .transforms import to_tensor
 
 SINGLE = "output"  # the column of a function that returns one array
 LOAD_BATCH = 8
@@ -94,7 +95,7 @@ def as_tensor(value: Any) -> Tensor:
         ImageError: it is not an array of numbers.
     """
     try:
-        return torch.as_tensor(value, dtype=torch.float32)
+        return torch.as_tensor(to_tensor(value) if isinstance(value, Mapping) else value, dtype=torch.float32)
     except (TypeError, ValueError, RuntimeError):
         raise ImageError(
             f"the transform gives {type(value).__name__}, where a tensor or an array of numbers is needed"

@@ -142,7 +142,7 @@ REFUSED = {
     "tanh": (torch.tanh, "tanh"),
     "dict without logits": (lambda z: {"scores": z, "boxes": z}, "scores, boxes"),
     "dataclass without logits": (lambda z: Scores(z), "scores, loss"),
-    "a map": (lambda z: z[:, :, None, None].expand(-1, -1, 7, 7), r"\(1, 4, 7, 7\)"),
+    "a map": (lambda z: z[:, :, None, None].expand(-1, -1, 7, 7), r"\(2, 4, 7, 7\)"),
     "text": (lambda z: "cat", "str"),
     "classes": (lambda z: z.argmax(1), "int64"),
     "numbers between 0 and 1 of unknown origin": (lambda z: np.full((len(z), 4), 0.7, np.float32), "sigmoid"),
