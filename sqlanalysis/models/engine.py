@@ -190,9 +190,10 @@ class Engine(Interruptible):
         """Whether one worker gives other answers, to the bit; from then on one worker runs."""
         if not batches:
             return False
-        alone, again = (self._pool.submit(self._repeat, batches).result() for _ in range(2))
+        alone = self._pool.submit(self._repeat, batches).result()
+        differs = not _equal(alone, [item for batch in batches for item in batch])
         # A module whose sums differ from pass to pass by rounding disturbs nobody.
-        differs = not _equal(alone, [item for batch in batches for item in batch]) and _equal(alone, again)
+        differs = differs and _equal(alone, self._pool.submit(self._repeat, batches).result())
         if differs:
             self._serialize(f"workers of {self.model.name} disturb each other: their answers are not those of one")
         _agreed.setdefault(self.model, set()).add(self.dtype)
@@ -216,8 +217,10 @@ class Engine(Interruptible):
     ) -> list[Future[pa.Array]]:
         """CPU: each worker takes its batches from bytes to answers."""
         size = self.batch_size
-        # All of the first block where copies share anything; else what each worker does first.
-        n_kept = 0 if kept is None else CHECKED if self._workers.share else self.workers * size
+        # All of the first block where copies share anything; what each worker does first for code of one's own; one
+        # batch for that of packages.
+        least = self.workers * size if self._workers.own else size
+        n_kept = 0 if kept is None else CHECKED if self._workers.share else least
 
         def run(start: int) -> pa.Array:
             items = self._decode(column.slice(start, size))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import InferenceError
 from . import hooks, isolation, outputs
+from .content import is_own
 from .fuse import fast_copy
 from .isolation import Watch
 from .model import Model
@@ -56,6 +57,7 @@ class Workers:
     Attributes:
         serial: whether all threads run one module; then only one pass at a time is allowed. May be set to True.
         share: whether copies share objects that could be written to, beside weights and code.
+        own: whether a part of the module was written by the user, not by an installed package.
 
     Raises:
         InferenceError: a module that cannot be copied is on another device.
@@ -69,6 +71,7 @@ class Workers:
         self.serial = self._starts_serial = serial or not model.can_copy
         self._watch = None if self.serial else Watch(self._base, isolation.worker_copy(self._base))
         self.share = self._watch is not None and self._watch.share
+        self.own = any(is_own(part) for part in model.module.modules())
 
     def run(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
         """Outputs (B, n) and, with a layer, activations (B, m) of a batch that is on the device."""
