@@ -732,10 +732,16 @@ def _register_models(
     from .runs.predict import register_model
 
     earlier = {name: found for name, *found in statements.fetch(con, "list_model_weights")}
-    for name in set(unknown) & {*known_models(), *DEMO_MODELS}:
+    # A run of timm or Hugging Face records the address of its model, which runs no code of the file's owner.
+    addresses: dict[str, str] = {
+        name: used for name, (used, _) in earlier.items() if str(used).startswith(("timm/", "hf/"))
+    }
+    for name in set(unknown) & {*known_models(), *DEMO_MODELS, *addresses}:
         used, space = earlier.get(name, (None, None)) if weights is None else (None, None)
+        model = addresses.get(name, name) if weights is None else name
+        used = None if name in addresses else used
         names = read_classes(con, space) if space and classes is None else _model_classes(con, classes)
-        register_model(con, _load_model(name, weights or used or "DEFAULT", layer, names))
+        register_model(con, _load_model(model, weights or used or "DEFAULT", layer, names), name=name)
 
 
 @app.command()

@@ -156,6 +156,7 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, r
         "cards": words.cards(counts, key, class_rows, figures["top"], figures["error"], compared),
         "advice": words.advice(key, compared),
         "runs": several,
+        "activations": "activation" in columns,
         "map": still_map,
         "comparison": compared,
         "checks": checked,

@@ -475,7 +475,7 @@ def test_many_runs(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     assert page.texts["h1"] == ["extra_3 on digits"]
     assert "the first of 12 runs" in page.texts["header"][0]
     assert "different numbers of labeled images" in page.texts["header"][0]
-    assert "sqlanalysis project DB extra_3" in page.texts["main"][0]
+    assert "sqlanalysis project" not in page.texts["main"][0]  # it would fail: this run has no activations
 
 
 def test_warnings(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
