@@ -1,12 +1,11 @@
 -- The run is finished and its rows are consistent; otherwise every metric of it would be wrong.
 -- Grain: one row per kind of problem, each a violation.
 -- Parameters: $run
--- Edges: problems are columns of check_run; with class policy open, probabilities need not sum to 1.
+-- Edges: problems are columns of check_run; with class policy open, probabilities sum to the share inside the classes.
 -- Source: macro check_run, table runs
 with _run as (
     select
         coalesce(sum(n_images - n_ok - n_errors), 0) as not_done,
-        coalesce(bool_or(class_policy = 'open'), false) as is_open,
     from runs
     where run = $run
 ),
@@ -20,7 +19,7 @@ _problems as (
         unnest([
             _run.not_done, (checked.n = checked.no_prediction)::bigint, checked.duplicate_images, checked.other_length,
             checked.label_out_of_range, checked.nan_probs, checked.outside_0_1,
-            case when _run.is_open then 0 else checked.sum_not_1 end
+            checked.sum_not_1
         ]) as n,
     from check_run($run) as checked
     cross join _run

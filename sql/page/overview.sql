@@ -111,6 +111,21 @@ select
 from {{ ident(run) }};
 
 
+-- name: policy_accuracies
+-- Of a run whose outputs are mapped to classes: the answers outside the classes, and accuracy under both policies.
+-- open counts an answer outside as wrong; restricted takes the best class, as if the other outputs were not there.
+select
+    count(*) filter (where mapped.to_class is null) as n_outside,
+    count(*) as n_answers,
+    avg(_correct(answers.label, coalesce(mapped.to_class, -1))::integer) as accuracy_open,
+    avg(_correct(answers.label, argmax(answers.probs))::integer) as accuracy_restricted,
+from {{ ident(run) }} as answers
+left join class_map as mapped
+    on mapped.run = {{ literal(run) }}
+    and answers.raw_pred = mapped.from_class
+where answers.raw_pred is not null;
+
+
 -- name: run_errors
 -- Errors of a run by stage and class; messages are not shown, since they may contain private paths.
 select

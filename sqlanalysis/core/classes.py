@@ -274,6 +274,15 @@ class Space:
         return label
 
 
+def is_sorted_as_text(names: Sequence[str]) -> bool:
+    """Whether names with numbers are in the order of their text, such as 1, 10, 2, which is not that of the numbers."""
+
+    def by_number(name: str) -> list[tuple[bool, int, str]]:
+        return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)]
+
+    return list(names) == sorted(names) != sorted(names, key=by_number)
+
+
 def near_twins(names: Iterable[str]) -> list[list[str]]:
     """Groups of different names that are equal but for case, blanks, `_`, `-` and Unicode form."""
     groups: dict[str, list[str]] = {}
@@ -286,9 +295,7 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
-def map_classes(
-    model: Classes, target: Classes, policy: str = "restricted", path: str | Path | None = None
-) -> ClassMap:
+def map_classes(model: Classes, target: Classes, policy: str = "open", path: str | Path | None = None) -> ClassMap:
     """Which output of `model` counts as which class of `target`.
 
     By the CSV at `path` when given, else by WordNet id, else by name (case, `_` and `-` do not matter); automatic maps

@@ -19,12 +19,12 @@ from torch import Tensor
 
 from ..core import decode
 from ..core.arrow import ERROR_TYPE, spread
-from ..core.classes import OUTSIDE, ClassMap
+from ..core.classes import ClassMap
 from ..core.faults import point
 from ..core.interrupts import Interruptible
 from ..errors import ImageError, InferenceError
 from . import device as devices
-from . import hooks, stages
+from . import hooks, outputs, stages
 from .fuse import fast_copy
 from .model import Model
 from .stages import STAGES, Item
@@ -200,13 +200,15 @@ class Engine(Interruptible):
 
         def answer(indices: Sequence[int]) -> None:
             logits, activations = self._pass({index: batch[index].inputs for index in indices}, size)
-            if tuple(logits.shape) != (size, self.model.n_outputs):
-                raise InferenceError(f"logits of shape {tuple(logits.shape)}, expected {(size, self.model.n_outputs)}")
+            if tuple(logits.shape) != (size, self.model.width):
+                raise InferenceError(f"outputs of shape {tuple(logits.shape)}, expected {(size, self.model.width)}")
+            outputs.check(logits[indices], self.model.outputs)
             for index in indices:
                 kept = {} if activations is None else {"activation": activations[index]}
-                outputs = batch[index].outputs = {"logits": logits[index], **kept}
-                if not all(value.isfinite().all() for value in outputs.values()):
-                    batch[index].fail("forward", InferenceError("the output is NaN or infinite"))
+                if not all(value.isfinite().all() for value in kept.values()):
+                    batch[index].fail("forward", InferenceError("the activation is NaN or infinite"))
+                    continue
+                batch[index].outputs = {"logits": logits[index], **kept}
 
         ready = [index for index, item in enumerate(batch) if item.inputs is not None]
         stages.bisect(batch, ready, answer, lambda error: isinstance(error, torch.OutOfMemoryError) and size > 1)
@@ -222,7 +224,8 @@ class Engine(Interruptible):
             batch[index] = tensor
         # `.cpu()` waits for the stream, so when the lock is released the device is free.
         with torch.inference_mode(), self._forward_lock, self._on_device():
-            logits = self._module(self._pixels.finish(batch.to(self.device, non_blocking=True))).float().cpu()
+            result = self._module(self._pixels.finish(batch.to(self.device, non_blocking=True)))
+            logits = outputs.take(result)[0].float().cpu()
             return logits, self._kept.value.float().cpu() if self.model.layer else None
 
     @contextmanager
@@ -259,12 +262,13 @@ class Engine(Interruptible):
     def _conclude(self, items: list[Item]) -> pa.Array:
         self.advance(len(items))
         good = [item.is_answered for item in items]
-        outputs = [item.outputs for item in items if item.is_answered and item.outputs is not None]
+        answers = [item.outputs for item in items if item.is_answered and item.outputs is not None]
         columns: dict[str, pa.Array] = {}
-        if outputs:
-            scored = score(torch.stack([values["logits"] for values in outputs]), self.class_map)
+        if answers:
+            logits = torch.stack([values["logits"] for values in answers])
+            scored = outputs.score(logits, self.class_map, self.model.outputs)
             if self.model.layer:
-                scored["activation"] = torch.stack([values["activation"] for values in outputs])
+                scored["activation"] = torch.stack([values["activation"] for values in answers])
             columns = {name: spread(values.numpy(), good) for name, values in scored.items()}
         columns["sha256"] = pa.array([item.sha256 for item in items], pa.string())
         columns["error"] = pa.array([item.error for item in items], ERROR_TYPE)
@@ -274,40 +278,6 @@ class Engine(Interruptible):
         ]
         missing = pa.array([item.missing for item in items])
         return pa.StructArray.from_arrays(arrays, fields=list(self.output_type), mask=missing)
-
-
-def score(logits: Tensor, class_map: ClassMap | None) -> dict[str, Tensor]:
-    """Predictions from logits (B, n): pred, confidence, probs, and with a class map raw_pred, raw_confidence, inside.
-
-    Policy restricted: the probabilities of the outputs of each class are summed, and renormalized over the classes.
-    Policy open: argmax over all outputs, -1 if that output belongs to no class; probs are sums, not renormalized.
-    Ties go to the lower index.
-
-    Args:
-        logits: (B, n) floats.
-        class_map: from outputs to classes; None keeps the outputs as classes.
-
-    Returns:
-        Tensors of length B by name; probs is (B, n_classes), the others are (B,); probabilities are float64.
-    """
-    # Double precision, so that sums over many outputs do not add to the rounding of the stored float32.
-    probs = logits.double().softmax(1)
-    raw_confidence, raw_pred = probs.max(1).values, probs.argmax(1)
-    if class_map is None:
-        return {"pred": raw_pred, "confidence": raw_confidence, "probs": probs}
-    to_class = torch.tensor(class_map.to_class)
-    spread = torch.zeros(len(to_class), class_map.n_classes, dtype=probs.dtype)
-    mapped = (to_class != OUTSIDE).nonzero().squeeze(1)
-    spread[mapped, to_class[mapped]] = 1
-    inside_logits = logits.double()[:, mapped]
-    within = (
-        (inside_logits.softmax(1) @ spread[mapped]) if len(mapped) else torch.zeros(len(logits), class_map.n_classes)
-    )
-    inside = probs[:, mapped].sum(1)
-    raw = {"raw_pred": raw_pred, "raw_confidence": raw_confidence, "inside": inside}
-    if class_map.policy == "open":
-        return {"pred": to_class[raw_pred], "confidence": raw_confidence, "probs": probs @ spread, **raw}
-    return {"pred": within.argmax(1), "confidence": within.max(1).values, "probs": within, **raw}
 
 
 def output_type(model: Model, class_map: ClassMap | None) -> pa.StructType:

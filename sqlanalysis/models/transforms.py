@@ -5,14 +5,43 @@ from __future__ import annotations
 import hashlib
 import re
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..errors import ImageError
+
 Transform = Callable[[Any], Tensor]
+
+
+def to_tensor(value: Any) -> Tensor:
+    """The tensor (C, H, W) that a transform gives: a tensor, a numpy array, or a dict with `image` or `pixel_values`.
+
+    An array of (H, W, C), as albumentations gives it, is turned to (C, H, W); an axis of length 1 before is left out.
+
+    Raises:
+        ImageError: it gives something else.
+    """
+    if isinstance(value, Mapping):
+        key = next((key for key in ("image", "pixel_values") if key in value), None)
+        if key is None:
+            raise ImageError(f"the transform gives a dict with {', '.join(map(str, value))}, not image or pixel_values")
+        return to_tensor(value[key])
+    if isinstance(value, list) and len(value) == 1:  # what processors of transformers give for one image
+        return to_tensor(value[0])
+    is_array = isinstance(value, np.ndarray)
+    if not isinstance(value, Tensor) and not is_array:
+        raise ImageError(f"the transform gives a {type(value).__name__}; give a float tensor (C, H, W)")
+    tensor = torch.as_tensor(np.ascontiguousarray(value)) if is_array else value
+    if tensor.ndim == 4 and len(tensor) == 1:
+        tensor = tensor[0]
+    if is_array and tensor.ndim == 3 and tensor.shape[-1] in (1, 3) and tensor.shape[0] not in (1, 3):
+        tensor = tensor.permute(2, 0, 1).contiguous()
+    return tensor
 
 
 def describe_transform(transform: Transform, *, probe: bool = True) -> dict[str, str]:
@@ -59,7 +88,7 @@ def _hash_output(transform: Transform) -> str | None:
     noise = torch.randint(0, 256, (230, 310, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     picture = Image.fromarray(noise.numpy())
     try:
-        first, second = (torch.as_tensor(transform(picture)).contiguous() for _ in range(2))
+        first, second = (to_tensor(transform(picture)).contiguous() for _ in range(2))
     except Exception:
         return None
     same = first.shape == second.shape and torch.equal(first, second)
@@ -89,8 +118,9 @@ def split_transform(transform: Transform) -> Pixels:
     from PIL import Image
     from torchvision.transforms import _presets, functional
 
+    whole = Pixels(lambda picture: to_tensor(transform(picture)))
     if type(transform) is not _presets.ImageClassification:
-        return Pixels(transform)
+        return whole
     preset: Any = transform
     side = preset.crop_size[-1]
     mean, std = (torch.tensor(values, dtype=torch.float32).repeat(side) for values in (preset.mean, preset.std))
@@ -108,5 +138,5 @@ def split_transform(transform: Transform) -> Pixels:
 
     sample = Image.effect_noise((300, 200), 80).convert("RGB")
     if not torch.equal(normalize(crop(sample).unsqueeze(0))[0], transform(sample)):
-        return Pixels(transform)
+        return whole
     return Pixels(crop, torch.uint8, normalize)

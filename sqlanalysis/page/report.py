@@ -116,7 +116,12 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, r
     draft.run, draft.baseline = runs[0], runs[1] if len(runs) > 1 else None
     lineage, counts = draft.ask("lineage").row, dict(draft.ask("run_counts").row)
     draft.folder = folder = words.shared_folder(lineage)
-    draft.probs = any(row["name"] == "probs" for row in draft.ask("run_columns").rows)
+    columns = {row["name"] for row in draft.ask("run_columns").rows}
+    draft.probs = "probs" in columns
+    counts["n_left_out"] = 0
+    if lineage["class_policy"] == "restricted" and lineage["members"] is None and "raw_pred" in columns:
+        both = draft.ask("policy_accuracies").row
+        counts |= {"n_left_out": both["n_outside"], "accuracy_open": both["accuracy_open"]}
     counts["n_classes"] = lineage["n_classes"] or 0
     figures = key_figures.key_figures(draft, counts)
     key = figures["key"]

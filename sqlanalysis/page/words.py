@@ -163,12 +163,18 @@ def warnings(lineage: Row, counts: Row, errors: list[Row], classes: list[Row], f
             "some of them, such as those of train, its figures are too high."
         )
     n_labeled, n_outputs = counts["n_labeled"], counts["n_outputs"]
+    if counts["n_left_out"]:
+        sentences.append(
+            f"In {counts['n_left_out']:,} images the most probable output is not a class of the data set; "
+            "these outputs are left out (class policy restricted)."
+            + (f" Counted as wrong, accuracy is {counts['accuracy_open']:.1%}." if n_labeled else "")
+        )
     numbers = {
         "Images with neither output nor error: {}; run predict again to add them.": lineage["n_images"]
         - lineage["n_errors"]
         - n_outputs,
         "Images without a prediction: {}; not counted in any figure.": counts["n_no_prediction"],
-        "Predictions outside the data set's classes: {}; they count as wrong.": counts["n_outside"],
+        "Predictions outside the data set's classes: {}; they count as wrong (class policy open).": counts["n_outside"],
         "Images with accepted answers: {}; figures use the label only, All scores has both.": counts["n_accepted"],
         "Images without a label: {}; not counted in any figure.": n_outputs - n_labeled if n_labeled else 0,
         "Images with the same bytes as another: {}; each counts.": counts["n_duplicates"],

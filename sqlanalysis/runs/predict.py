@@ -14,12 +14,13 @@ import pyarrow as pa
 from duckdb.func import ARROW
 
 from ..core import arrow, progress, talk
-from ..core.classes import OUTSIDE, Classes, ClassMap, imagenet1k, map_classes
+from ..core.classes import OUTSIDE, Classes, ClassMap, imagenet1k, is_sorted_as_text, map_classes
 from ..core.results import Result
 from ..data.label_spaces import read_classes, resolve_dataset
 from ..db import functions
 from ..db.statements import fetch
 from ..errors import ArgumentError, SchemaError
+from ..models import outputs as meanings
 from ..models.engine import Engine
 from ..models.model import Model
 from ..models.transforms import describe_transform
@@ -35,9 +36,13 @@ AGREEMENT_SAMPLE = 32  # images on which another dtype is compared with fp32
 
 @dataclass(frozen=True, repr=False)
 class Predicted(Done):
-    """The result of `predict`, with the class policy that was used."""
+    """The result of `predict`, with the class policy that was used.
+
+    In `n_outside` images the most probable output is not a class of the data set.
+    """
 
     class_policy: str
+    n_outside: int
 
 
 @dataclass(frozen=True, repr=False)
@@ -110,6 +115,7 @@ def predict(
     split: str | None = None,
     policy: str = "auto",
     class_map: str | Path | None = None,
+    outputs: str = "auto",
     batch_size: int | None = None,
     device: str = "auto",
     dtype: str = "fp32",
@@ -133,6 +139,7 @@ def predict(
     split: str | None = None,
     policy: str = "auto",
     class_map: str | Path | None = None,
+    outputs: str = "auto",
     batch_size: int | None = None,
     device: str = "auto",
     dtype: str = "fp32",
@@ -155,6 +162,7 @@ def predict(
     split: str | None = None,
     policy: str = "auto",
     class_map: str | Path | None = None,
+    outputs: str = "auto",
     batch_size: int | None = None,
     device: str = "auto",
     dtype: str = "fp32",
@@ -179,9 +187,11 @@ def predict(
         split: only images of this split; `where` selects among them. A note says so when several splits are selected.
         policy: how outputs become classes of the data set. "identity": output i is class i. "restricted": probabilities
             of the outputs of each class are summed and renormalized. "open": argmax over all outputs, pred -1 outside.
-            "auto": identity if the classes are the same (or the model's have no names and the same number), else
-            restricted.
+            "auto": identity if the classes are the same (or the model's have no names and the same number), else open:
+            nothing is left out, and no figure is too high.
         class_map: CSV with columns from_class,to_class; by default, classes are matched by WordNet id, then by name.
+        outputs: what the outputs of the model are: logits, probs, log_probs, percent or sigmoid; auto: as `load_model`
+            recognized them.
         batch_size: images per forward pass; default: 8 per worker on CPU, determined by trial on CUDA.
         device: "auto", "cpu", "cuda", …
         dtype: "fp32", the reference; "bf16", faster on CPUs that support it; or on CUDA "fp16". For another dtype
@@ -207,6 +217,7 @@ def predict(
     _check(model, batch_size)
     if policy not in POLICIES:
         raise ArgumentError(f"no policy {policy!r}; give one of {', '.join(POLICIES)}")
+    model = dataclasses.replace(model, outputs=meanings.override(model.outputs, meanings.check_kind(outputs)))
     dataset, space = resolve_dataset(con, dataset)
     n_selected = job.select(con, dataset, where, split)
     notes = [*model.notes, *job.pooled_splits(con)]
@@ -253,8 +264,25 @@ def predict(
             done = job.perform(con, work, engine)
         finally:
             engine.close()
-    talk.say(notes)
-    return Predicted(**vars(done), class_policy=used_policy)
+    n_outside, said = _outside(con, wanted.run, mapping)
+    talk.say([*notes, *said])
+    return Predicted(**vars(done), class_policy=used_policy, n_outside=n_outside)
+
+
+def _outside(con: duckdb.DuckDBPyConnection, run: str, mapping: ClassMap | None) -> tuple[int, list[str]]:
+    """How many answers are outside the classes of the data set, and a note with both accuracies if any is."""
+    if mapping is None:
+        return 0, []
+    n_outside, n, accuracy_open, accuracy_restricted = fetch(con, "policy_accuracies", run=run)[0]
+    if not n_outside:
+        return 0, []
+    note = f"{n_outside:,} of {n:,} answers are outside the classes of the data set"
+    if accuracy_open is not None:
+        note += (
+            f": accuracy {accuracy_open:.3f} counts them as wrong (policy open), {accuracy_restricted:.3f} leaves "
+            f"these outputs out (policy restricted); this run is {mapping.policy}"
+        )
+    return n_outside, [note]
 
 
 def _try(con: duckdb.DuckDBPyConnection, engine: Engine, spec: Spec, space: str | None) -> DryRun:
@@ -342,12 +370,19 @@ def _class_map(
         return None, "identity"
     target = read_classes(con, space)
     # Numbered classes have no names to compare, so an equal number of classes must do.
-    equal = model.classes.names == target.names or (not model.classes.named and len(model.classes) == len(target))
+    by_number = not model.classes.named and len(model.classes) == len(target)
+    equal = model.classes.names == target.names or by_number
+    if policy == "auto" and path is None and by_number and is_sorted_as_text(target.names):
+        raise SchemaError(
+            f"the outputs of {model.name} have no names, and the classes of {space!r} are in the order of their text "
+            f"({', '.join(target.names[:3])}, …), not of their numbers: give load_model(…, classes=[…]) (--classes) "
+            'the names in the order of the outputs, or policy="identity" if the order is the same'
+        )
     if policy == "identity" and len(model.classes) != len(target):
         raise SchemaError(f"policy identity needs as many outputs as classes: {len(model.classes)} and {len(target)}")
     if policy == "identity" or (policy == "auto" and equal and path is None):
         return None, "identity"
-    chosen = "restricted" if policy == "auto" else policy
+    chosen = "open" if policy == "auto" else policy
     return map_classes(model.classes, target, chosen, path), chosen
 
 

@@ -27,7 +27,17 @@ _RUN_TABLES = (
     *("neighbors", "neighbor_specs", "class_map", "runs"),
 )
 # Device, batch size and packages are recorded but may differ: a run can be resumed on another machine.
-IDENTITY = ("dataset", "weights_sha256", "transform", "layer", "class_policy", "label_space", "dtype", "members")
+IDENTITY = (
+    "dataset",
+    "weights_sha256",
+    "transform",
+    "layer",
+    "class_policy",
+    "label_space",
+    "dtype",
+    "outputs",
+    "members",
+)
 
 
 @dataclass(frozen=True)

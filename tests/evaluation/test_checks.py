@@ -21,6 +21,7 @@ from torchmetrics.classification import MulticlassCalibrationError
 
 import sqlanalysis
 from sqlanalysis.db import templates
+from sqlanalysis.db.catalogue import recreate_run_views
 from sqlanalysis.errors import ArgumentError, NotFoundError, QueryError, SchemaError
 from sqlanalysis.evaluation import junit
 from sqlanalysis.evaluation.checks import Checked, check
@@ -275,9 +276,15 @@ def test_whole_run_warns(con: duckdb.DuckDBPyConnection) -> None:
     assert check(con, run="other").passed
 
 
-def test_class_policy_open_need_not_sum_to_one(con: duckdb.DuckDBPyConnection) -> None:
+def test_class_policy_open_sums_to_the_share_inside(con: duckdb.DuckDBPyConnection) -> None:
     add(con, "opened", [-1] * 10 + answers()[10:], probabilities(answers()) / 2, class_policy="open")
+    for name, value in {"raw_pred": 0, "raw_confidence": 0.5, "inside": 0.5}.items():
+        con.execute(f"alter table outputs.opened add column {name} {'integer' if value == 0 else 'float'}").fetchall()
+        con.execute(f"update outputs.opened set {name} = {value}").fetchall()
+    recreate_run_views(con, ["opened"])
     assert problems(con, "opened") == {"sound_run": {}, "whole_run": {}}
+    con.execute("update outputs.opened set inside = 0.9 where image_id < 3").fetchall()
+    assert problems(con, "opened") == {"sound_run": {"sum_not_1": 3}, "whole_run": {}}
 
 
 def test_sound_database_warns(con: duckdb.DuckDBPyConnection) -> None:

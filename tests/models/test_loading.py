@@ -217,9 +217,9 @@ def test_module_from_python(tiny_net: nn.Module, state: Path) -> None:
         load_model(tiny_net)
     with pytest.raises(InferenceError, match="has 3 outputs, but classes= names 2"):
         load_model(tiny_net, transform=to_64, classes=["a", "b"])
-    with pytest.raises(InferenceError, match="fails on a gray 256 x 256 image: AttributeError"):
+    with pytest.raises(InferenceError, match="the transform gives a Image"):
         load_model(tiny_net, transform=lambda image: image)
-    with pytest.raises(InferenceError, match=r"logits of shape \(B, n\), this one gives \(1, 3, 64, 64\)"):
+    with pytest.raises(InferenceError, match=r"outputs have shape \(B, n\).* \(1, 3, 64, 64\)"):
         load_model(nn.Identity(), transform=to_64)
     with pytest.raises(NotFoundError, match="no weights file"):
         load_model(tiny_net, state / "none.pth", transform=to_64)

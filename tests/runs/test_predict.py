@@ -20,14 +20,16 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
+from sklearn.metrics import accuracy_score
 from torch import nn
 
 import sqlanalysis
 from sqlanalysis import add_images, load_model, predict, register_model
-from sqlanalysis.core.classes import ClassMap
+from sqlanalysis.core.classes import Classes, ClassMap
 from sqlanalysis.errors import ArgumentError, InferenceError, NotFoundError, QueryError, SchemaError
-from sqlanalysis.models.engine import Engine, score
+from sqlanalysis.models.engine import Engine
 from sqlanalysis.models.model import Model
+from sqlanalysis.models.outputs import score
 
 from ..support.pictures import png_header
 from ..support.runs import to_64
@@ -290,14 +292,33 @@ def mapped(model: Model) -> Model:
     return dataclasses.replace(model, classes=sqlanalysis.core.classes.Classes(("Dog", "cat", "car")), name="mapped")
 
 
-def test_policies(pets: duckdb.DuckDBPyConnection, tmp_path: Path, tiny_model: Model) -> None:
+def con_outside(con: duckdb.DuckDBPyConnection) -> tuple[int, dict[str, float]]:
+    """How many answers are outside the classes, and accuracy by run, both with scikit-learn and numpy."""
+    rows = con.sql("select label, probs, raw_pred from opened where label is not null").fetchall()
+    labels, probs, raw = [np.array(column) for column in zip(*rows, strict=True)]
+    to_class = np.array([1, 0, -1])
+    return int((to_class[raw] < 0).sum()), {
+        "opened": accuracy_score(labels, to_class[raw]),
+        "kept_inside": accuracy_score(labels, probs.argmax(1)),
+    }
+
+
+def test_policies(
+    pets: duckdb.DuckDBPyConnection, tmp_path: Path, tiny_model: Model, caplog: pytest.LogCaptureFixture
+) -> None:
     model = mapped(tiny_model)
     with pytest.raises(SchemaError, match="no output for owl"):
         predict(pets, model)
     (tmp_path / "map.csv").write_text("from_class,to_class\nDog,dog\ncat,cat\n")
-    restricted = predict(pets, model, "kept_inside", class_map=tmp_path / "map.csv")
-    opened = predict(pets, model, "opened", policy="open", class_map=tmp_path / "map.csv")
+    restricted = predict(pets, model, "kept_inside", policy="restricted", class_map=tmp_path / "map.csv")
+    assert "this run is restricted" in caplog.text
+    opened = predict(pets, model, "opened", class_map=tmp_path / "map.csv")
     assert (restricted.class_policy, opened.class_policy) == ("restricted", "open")
+    n_outside, accuracies = con_outside(pets)
+    assert restricted.n_outside == opened.n_outside == n_outside > 0
+    for run, accuracy in accuracies.items():
+        assert f"{accuracy:.3f} {'counts' if run == 'opened' else 'leaves'}" in caplog.text
+        assert pets.sql(f"select accuracy from accuracy('{run}')").fetchall() == [(accuracy,)]
     predict(pets, tiny_model, "raw")
     rows = pets.sql(
         "select raw.probs, k.probs, k.pred, k.inside, o.pred, o.raw_pred, o.raw_pred_name, o.pred_name "
@@ -317,6 +338,23 @@ def test_policies(pets: duckdb.DuckDBPyConnection, tmp_path: Path, tiny_model: M
     assert pets.sql("select model_label_space, label_space from runs where run = 'opened'").fetchall() == [
         ("mapped", "pets")
     ]
+
+
+@pytest.mark.parametrize("names", [["1", "10", "2"], ["class1", "class10", "class2"], ["10", "9"]])
+def test_outputs_without_names_need_classes_where_sorting_decides(
+    con: duckdb.DuckDBPyConnection, photos: Path, tmp_path: Path, tiny_model: Model, names: list[str]
+) -> None:
+    for name in names:
+        shutil.copytree(photos / "cat", tmp_path / "numbers" / name)
+    add_images(con, tmp_path / "numbers", dataset="numbers")
+    unnamed = dataclasses.replace(tiny_model, classes=Classes(tuple(map(str, range(len(names)))), named=False))
+    with pytest.raises(SchemaError, match="the order of their text"):
+        predict(con, unnamed)
+    assert con.sql("from runs").fetchall() == []
+    if len(names) == tiny_model.n_outputs:
+        assert predict(con, unnamed, policy="identity").n_errors == 0
+        named = dataclasses.replace(tiny_model, classes=Classes(tuple(sorted(names, key=len))))
+        assert predict(con, named, "named").class_policy == "open"
 
 
 def test_unlabeled_images_get_the_models_own_classes(

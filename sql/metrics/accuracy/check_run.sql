@@ -8,6 +8,7 @@ with _absent as (
     select
         null::float as confidence,
         null::float[] as probs,
+        null::float as inside,
 ),
 
 _rows as (
@@ -26,6 +27,7 @@ _rows as (
             list_min(probs) as p_min,
             list_max(probs) as p_max,
             list_sum(probs) as p_sum,
+            inside,
             coalesce(isnan(list_max(probs)::double) or list_count(probs) < len(probs), false) as has_nan,
         from query_table(rel)
     ) as _given
@@ -58,7 +60,12 @@ select
     count(*) filter (
         where not _rows.has_nan and (_rows.p_min < -tolerance or _rows.p_max > 1 + tolerance)
     ) as outside_0_1,
-    count(*) filter (where not _rows.has_nan and abs(_rows.p_sum - 1) > tolerance) as sum_not_1,
+    -- With class policy open, the outputs outside the classes have the rest.
+    count(*) filter (
+        where not _rows.has_nan
+        and abs(_rows.p_sum - 1) > tolerance
+        and coalesce(abs(_rows.p_sum - _rows.inside) > tolerance, true)
+    ) as sum_not_1,
     count(*) filter (where not _rows.has_nan and _rows.pred >= 0 and _rows.pred <> _rows.top) as pred_not_argmax,
     count(*) filter (
         where not _rows.has_nan and _rows.pred >= 0 and abs(_rows.confidence - _rows.p_pred) > tolerance
