@@ -16,8 +16,8 @@ from ..core.classes import OUTSIDE, Classes, ClassMap, load_classes, numbered
 from ..data.label_spaces import read_classes
 from ..db.statements import execute, registered
 from ..errors import ArgumentError, SchemaError
-from ..models.outputs import score
 from ..models.mapper import SINGLE
+from ..models.outputs import score
 from . import gate
 from .predict import _class_map, _with_model_classes
 from .run import Run, Spec
