@@ -141,9 +141,13 @@ def misleading(names: Sequence[str]) -> str | None:
 class Space:
     """The label space of one data set while images come in: label of a source → class, growing as needed."""
 
-    def __init__(self, name: str, known: Classes, used_by: str | None = None) -> None:
-        """`used_by` names a run whose outputs are in this space: it can no longer change."""
-        self.name, self.used_by, self.n_saved = name, used_by, len(known)
+    def __init__(self, name: str, known: Classes, used_by: str | None = None, n_indexed: int = 0) -> None:
+        """`used_by` names a run whose outputs are in this space: it can no longer change.
+
+        `n_indexed`: of how many classes, from the first on, somebody said the index; the others stand in the order of
+        their text, or of arrival, which says nothing about numbers.
+        """
+        self.name, self.used_by, self.n_saved, self.n_indexed = name, used_by, len(known), n_indexed
         self._order: list[int] | None = None  # for each class of the source, its class here
         self._take(known)
 
@@ -161,7 +165,7 @@ class Space:
             classes: in the order of the source. Those not known yet are added, by name or WordNet id; when the space
                 has only numbers so far, they become its names.
             keys: text labels of the source, one per class, when they are not the names themselves.
-            ordered: False when the order only comes from sorting keys, and so says nothing about earlier numbers.
+            ordered: False when the order only comes from sorting keys, and so says nothing about numbers.
 
         Raises:
             SchemaError: the classes do not fit those there are.
@@ -169,31 +173,15 @@ class Space:
         if self.numbered and self.names:
             self._name_numbers(classes, ordered)
         self._order = [self._add(name, wnid) for name, wnid in zip(classes.names, classes.wnids, strict=True)]
-        unknown = [key for key in keys if key not in self._index]
-        if not unknown:
-            return
-        whole = [key for key in unknown if key.isdecimal()]
-        if whole and len(whole) < len(unknown):
-            other = next(key for key in unknown if not key.isdecimal())
-            raise SchemaError(
-                f"labels are names and numbers (such as {other!r} and {whole[0]!r}): a number could be an index or a "
-                "name; write all as names, or all as indices, and leave what is unknown empty"
-            )
-        if len(unknown) < len(keys):
-            known = next(key for key in keys if key in self._index)
-            raise SchemaError(
-                f"label {known!r} is among the classes, and {_some(unknown)} {'is' if len(unknown) == 1 else 'are'} "
-                f"not: {_some(classes.names)}; give classes= a name for each label, or correct the labels"
-            )
-        if all(key.isdecimal() for key in keys) and [int(key) for key in keys] != sorted(int(key) for key in keys):
-            raise SchemaError(
-                f"the names could be in the order of the numbers, or of the text of the labels, which is "
-                f"{', '.join(keys[:3])}, …; call the labels so that both are the same, such as 01, 02, 10"
-            )
-        if len(keys) != len(classes):
-            raise SchemaError(f"{len(classes)} classes for {len(keys)} labels: {', '.join(keys[:5])}, …; give one each")
-        for key, number in zip(keys, self._order, strict=True):
-            self._index.setdefault(key, number)
+        if ordered and self._order == list(range(len(classes))) and len(classes) > self.n_indexed:
+            self.n_indexed, self.n_saved = len(classes), 0  # all are written again
+        for key, number in zip(keys, self._order if keys else (), strict=True):
+            if self._index.setdefault(key, number) != number:
+                raise SchemaError(
+                    f"label {key!r} is a class of {self.name!r} already, and this source names it "
+                    f"{self.names[number]!r}: the same class, or another? write the same names as before, or add these "
+                    "images under another dataset="
+                )
 
     def _name_numbers(self, classes: Classes, ordered: bool) -> None:
         """Give the numbers names; nothing to do when the source knows them as numbers, too."""
@@ -203,7 +191,7 @@ class Space:
         if not ordered or len(classes) != n:
             raise SchemaError(
                 f"the {n} classes of {self.name!r} are only numbered, and this source names {len(classes)}: "
-                f"{_some(names)}; give classes= {n} names in the order of the numbers, or another dataset="
+                f"{some(names)}; give classes= {n} names in the order of the numbers, or another dataset="
             )
         if self.used_by:
             raise SchemaError(
@@ -262,8 +250,14 @@ class Space:
                 )
             if label >= n:
                 raise SchemaError(
-                    f"label {label}, but {self.name!r} has {n} classes: {_some(self.names)}; labels are 0-based, "
+                    f"label {label}, but {self.name!r} has {n} classes: {some(self.names)}; labels are 0-based, "
                     "give classes= the names in the order of the numbers"
+                )
+            if label >= self.n_indexed:
+                raise SchemaError(
+                    f"label {label} is a number without a name, and class {label} of {self.name!r} is {self.names[label]!r} "
+                    f"only because names came in that order ({some(self.names)}): the same order, or another? give "
+                    "classes= (--classes) the names in the order of the numbers"
                 )
         if label >= MAX_NUMBERED and label >= n:
             raise SchemaError(
@@ -282,7 +276,8 @@ def near_twins(names: Iterable[str]) -> list[list[str]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first few names, for a message."""
     return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
@@ -308,7 +303,7 @@ def map_classes(
     if missing:
         raise SchemaError(
             f"the model's {len(model)} classes do not cover the data set's {len(target)}: no output for "
-            f"{_some(missing)}; name the model's classes "
+            f"{some(missing)}; name the model's classes "
             "(classes= a list, a file or 'imagenet1k'), "
             "or give class_map= a CSV with columns from_class,to_class"
         )

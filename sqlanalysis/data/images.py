@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,12 +15,13 @@ import duckdb
 import pyarrow as pa
 
 from ..core import decode, progress, reading, talk
-from ..core.classes import MAX_NUMBERED, Classes, Space, load_classes, near_twins
+from ..core.classes import Classes, Space, load_classes, near_twins
 from ..core.results import Result
 from ..core.text import decodable
 from ..db.statements import execute, fetch, registered, transaction
-from ..errors import ImageError, SchemaError
+from ..errors import ImageError
 from . import columns as column_names
+from . import labels
 from .label_spaces import open_space, read_classes, save_space, space_name
 from .sources import Entry, Source
 from .sources.manifest import ROLES
@@ -121,12 +121,10 @@ def add_images(
     chosen = column_names.check_choice(columns, ROLES)
     chosen |= {role: name for role, name in (("path", path), ("label", label)) if name is not None}
     found = open_source(source, chosen)
-    if classes is not None:
-        found.classes = load_classes(classes)
     name = dataset or found.name
     split = split or (found.split if dataset is None else None)
-    _settle_numbers(found, read_classes(con, space_name(con, name)))
-    space = open_space(con, name, found, ordered=classes is not None or not found.keys)
+    labels.settle(found, read_classes(con, space_name(con, name)), None if classes is None else load_classes(classes))
+    space = open_space(con, name, found, ordered=found.indexed or not found.keys)
     counts: Counter[str] = Counter()
     last_id = fetch(con, "read_last_image")[0][0]
     first_error: str | None = None
@@ -156,50 +154,6 @@ def add_images(
     return AddedImages(
         name, **counts, n_classes=len(space.names), columns=found.columns, splits=splits, notes=tuple(notes)
     )
-
-
-def _settle_numbers(source: Source, known: Classes) -> None:
-    """Whether the whole numbers of a source are indices or names, before anything is written.
-
-    Raises:
-        SchemaError: they could be indices counted from 1; the message gives both readings.
-    """
-    numbers = [number for number in source.numbers if number >= 0]
-    if not numbers or numbers[0] == 0:
-        return
-    names = source.classes or (known if known.names else None)
-    # Numbers beyond the limit stay indices, which `Space` refuses: they are ids of images rather than names of classes.
-    if names is None or (source.classes is None and _are_numbers(known)):
-        if numbers[-1] < MAX_NUMBERED:
-            _take_as_names(source, numbers)
-    elif names.named and numbers[-1] == len(names):
-        raise SchemaError(
-            f"the labels are {_span(numbers)}, without 0, and there are {len(names)} classes: counted from 1 (then "
-            f"{numbers[-1]} is {names.names[-1]!r}), or 0-based indices (then {numbers[-1]} is no class)? subtract 1 "
-            "from them, or write the names of the classes"
-        )
-
-
-def _are_numbers(known: Classes) -> bool:
-    """Whether the names are whole numbers in order, as `_take_as_names` leaves them; text puts 10 before 2."""
-    if not known.named or not all(re.fullmatch("0|[1-9][0-9]*", name) for name in known.names):
-        return False
-    numbers = [int(name) for name in known.names]
-    return bool(numbers) and numbers == sorted(numbers)
-
-
-def _take_as_names(source: Source, numbers: Sequence[int]) -> None:
-    source.keys = tuple(map(str, numbers))
-    source.classes, source.numbers = Classes(source.keys), ()
-    n = f"{len(numbers)} class{'es' * (len(numbers) > 1)}"
-    source.notes.append(
-        f"labels are {_span(numbers)}, without 0: taken as the name{'s' * (len(numbers) > 1)} of {n}; if they are "
-        "indices, give classes= (--classes) the names from index 0 on"
-    )
-
-
-def _span(numbers: Sequence[int]) -> str:
-    return f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
 
 
 def _notes(source: Source, space: Space, counts: Mapping[str, int], *, scaled: bool) -> list[str]:

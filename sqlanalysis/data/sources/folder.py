@@ -133,7 +133,10 @@ class _Tree:
             left_out=self.left_out,
             notes=self.notes,
         )
-        source.keys, source.classes, source.numbers = _merge(self.root, keys, [one.source for one in self.tables])
+        inside = [one.source for one in self.tables]
+        source.keys, source.classes, source.numbers = _merge(self.root, keys, inside)
+        source.indexed = not keys and len(inside) == 1 and inside[0].indexed
+        source.mixed = next((one.mixed for one in inside if one.mixed), None)
         for table in self.tables:
             source.columns |= table.source.columns
             self.notes += [note for note in table.source.notes if not keys]

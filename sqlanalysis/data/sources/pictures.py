@@ -196,7 +196,7 @@ def _settle_classes(source: Source, leaves: Sequence[_Leaf]) -> None:
     """One list of names: labels are its indices. Several: labels go by name. None beside some: refused."""
     lists = list(dict.fromkeys(leaf.names for leaf in leaves))
     if len(lists) == 1 and lists[0]:
-        source.classes = from_keys(lists[0])
+        source.classes, source.indexed = from_keys(lists[0]), True
     if len(lists) == 1 and not lists[0]:
         labels = {to_label(pair[1]) for leaf in leaves if leaf.paths is not None for pair in leaf.items()}
         source.numbers = tuple(sorted(label for label in labels if isinstance(label, int)))

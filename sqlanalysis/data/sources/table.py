@@ -10,8 +10,10 @@ import codecs
 import glob
 import json
 import os
+import re
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ...core.text import one_line
 from ...db import templates
@@ -60,6 +63,7 @@ class Table:
         name: default name of the data set.
         features: class names that Hugging Face's metadata gives, by column.
         is_text: whether numbers, too, came in as text (CSV).
+        mixed: columns that hold text and numbers (JSON, frames), written as text.
     """
 
     rows: pa.Table
@@ -68,6 +72,7 @@ class Table:
     name: str
     features: dict[str, list[str]]
     is_text: bool = False
+    mixed: frozenset[str] = frozenset()
 
 
 def is_table(source: Any) -> bool:
@@ -100,23 +105,59 @@ def read_table(source: Any, columns: Sequence[str] | None = None) -> Table:
     if is_table(source):
         from .pictured import encoded
 
+        _refuse_repeated(list(getattr(source, "columns", ())), type(source).__name__)
+        origin = type(source).__name__
+        source, mixed = _one_type_each(source)
         rows = _as_arrow(encoded(source))
-        return Table(rows, type(source).__name__, Path.cwd(), "images", _feature_names(rows.schema.metadata))
+        _refuse_repeated(rows.column_names, origin)
+        return Table(rows, origin, Path.cwd(), "images", _feature_names(rows.schema.metadata), mixed=mixed)
     files = [Path(one) for one in ([source] if isinstance(source, str | Path) else source)]
     missing = next((file for file in files if not file.is_file()), None)
     if missing is not None:
         raise NotFoundError(f"no file {missing}")
     reader = FORMATS[files[0].suffix.lower()]
     origin = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+    mixed: frozenset[str] = frozenset()
     with _reading(origin, reader) as con:
         if reader == "csv":
             rows = _read_csv(con, files)
         elif reader == "json":
-            rows = _read_json(con, files)
+            rows, mixed = _read_json(con, files)
         else:
             rows = _read_parquet(con, files, columns)
     features = feature_names(files[0]) if reader == "parquet" else {}
-    return Table(rows, origin, files[0].parent, _name(files), features, is_text=reader == "csv")
+    return Table(rows, origin, files[0].parent, _name(files), features, is_text=reader == "csv", mixed=mixed)
+
+
+def _refuse_repeated(names: Sequence[Any], origin: str) -> None:
+    """Two columns of one name: which is meant?"""
+    twice = next((name for name, n in Counter(names).items() if n > 1), None)
+    if twice is not None:
+        raise SchemaError(f"{origin} has two columns named {one_line(twice, 40)}: which one is meant? rename one")
+
+
+def _one_type_each(frame: Any) -> tuple[Any, frozenset[str]]:
+    """A pandas or polars frame whose columns of text and numbers became text, as in JSON, and the names of these."""
+    if type(frame).__module__.partition(".")[0] not in ("pandas", "polars"):
+        return frame, frozenset()
+    _refuse_repeated(list(frame.columns), type(frame).__name__)
+    mixed = frozenset[str]()
+    for name in frame.columns:
+        if str(frame[name].dtype).lower() != "object":
+            continue
+        values = [_plain(value) for value in list(frame[name])]
+        if is_mixed(values):
+            texts = json_column(values).to_pylist()
+            is_pandas = hasattr(frame, "assign")
+            frame = frame.assign(**{name: texts}) if is_pandas else frame.with_columns(type(frame[name])(name, texts))
+            mixed |= {str(name)}
+    return frame, mixed
+
+
+def _plain(value: Any) -> Any:
+    """A cell of a frame as JSON has it: numpy's numbers as Python's, no value as None."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and value != value or str(value) == "<NA>" else value
 
 
 def _name(files: Sequence[Path]) -> str:
@@ -148,6 +189,8 @@ def _reading(origin: str, reader: str) -> Iterator[duckdb.DuckDBPyConnection]:
 def _reason(error: duckdb.Error) -> str:
     """The first line of what DuckDB says, without its own name for the error."""
     first = next((line for line in str(error).splitlines() if line.strip()), "")
+    if "sniffing" in first or "state machine" in first:
+        return "no delimiter and quotes fit all of its lines; write it again with commas, and quotes around text"
     return one_line(first.partition("Error: ")[2] or first, 200)
 
 
@@ -170,12 +213,70 @@ def _read_csv(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> pa.Table
         try:
             rows = _csv_rows(con, names, "utf-8")
         except duckdb.Error:
-            rows = _csv_rows(con, names, "latin-1")
+            # It takes lines that end in one way only, and says no more than that it cannot sniff.
+            names = [
+                _with_one_line_end(name, Path(folder) / f"{n}-lines.csv") if _ends_lines_differently(name) else name
+                for n, name in enumerate(names)
+            ]
+            try:
+                rows = _csv_rows(con, names, "utf-8")
+            except duckdb.Error:
+                rows = _csv_rows(con, names, "latin-1")
         _refuse_long_rows(rows, files[0], names[0])
+        _refuse_repeated_header(rows, files[0], names[0])
     columns = {name.strip().removeprefix("\ufeff"): _stripped(rows[name]) for name in rows.column_names}
     if len(columns) < rows.num_columns:
         raise SchemaError(f"{files[0]} has columns of the same name: {', '.join(rows.column_names)}")
-    return pa.table(columns)
+    table = pa.table(columns)
+    _refuse_open_quotes(table, files[0])
+    return table
+
+
+def _refuse_repeated_header(rows: pa.Table, file: Path, copy: Path) -> None:
+    """DuckDB calls the second of two columns named label label_1."""
+    head = _first_line(copy)
+    for name in rows.column_names:
+        base = re.sub(r"_\d+$", "", name)
+        if base != name and base in rows.column_names and name not in head:
+            _refuse_repeated([base, base], str(file))
+
+
+def _refuse_open_quotes(rows: pa.Table, file: Path) -> None:
+    """With a quote that never closes, DuckDB reads the file as one without quotes: they would stand in the values."""
+    for name in rows.column_names:
+        column = rows[name]
+        is_open = pc.and_(pc.starts_with(column, '"'), pc.invert(pc.match_substring_regex(column, '^"(?s:.*)"$')))
+        row = pc.index(is_open, True).as_py()
+        if row >= 0:
+            raise SchemaError(
+                f"{file}: the quote before {one_line(column[row].as_py()[1:], 40)} (row {row + 1}, {name}) is not "
+                "closed; close it, or write a quote that belongs to the text twice, in quotes"
+            )
+
+
+def _ends_lines_differently(file: Path) -> bool:
+    """Whether some lines end in CRLF and others in LF or CR."""
+    n_crlf = n_lf = n_cr = 0
+    last = b""
+    with file.open("rb") as stream:
+        while chunk := stream.read(1 << 22):
+            n_crlf += chunk.count(b"\r\n") + (last == b"\r" and chunk.startswith(b"\n"))
+            n_lf, n_cr, last = n_lf + chunk.count(b"\n"), n_cr + chunk.count(b"\r"), chunk[-1:]
+    return sum(n > 0 for n in (n_crlf, n_lf - n_crlf, n_cr - n_crlf)) > 1
+
+
+def _with_one_line_end(file: Path, copy: Path) -> Path:
+    with (
+        file.open(encoding="latin-1", newline=None) as source,
+        copy.open("w", encoding="latin-1", newline="") as target,
+    ):
+        shutil.copyfileobj(source, target)
+    return copy
+
+
+def _first_line(file: Path) -> str:
+    with file.open(encoding="utf-8", errors="replace") as stream:
+        return stream.readline(1024**2)
 
 
 def _refuse_long_rows(rows: pa.Table, file: Path, copy: Path) -> None:
@@ -184,8 +285,7 @@ def _refuse_long_rows(rows: pa.Table, file: Path, copy: Path) -> None:
     Raises:
         SchemaError: such a column holds something.
     """
-    with copy.open(encoding="utf-8", errors="replace") as stream:
-        head = stream.readline(1024**2)
+    head = _first_line(copy)
     for number, name in enumerate(rows.column_names):
         column = rows[name]
         if number and name == f"column{number}" and name not in head and column.null_count < len(column):
@@ -213,22 +313,67 @@ def _as_utf8(file: Path, copy: Path) -> Path:
 
 
 def _stripped(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    import pyarrow.compute as pc
-
     return pc.utf8_trim_whitespace(column.cast(pa.string()))
 
 
-def _read_json(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> pa.Table:
+def _read_json(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> tuple[pa.Table, frozenset[str]]:
+    """The rows, and which columns hold text and numbers."""
     _check_size(files)
     for file in files:
         _check_depth(file)
     sql = templates.render("read_json_source", files=[str(file) for file in files])
-    rows = [json.loads(text) for (text,) in con.sql(sql).fetchall()]
+    rows = [json.loads(text, object_pairs_hook=_object) for (text,) in con.sql(sql).fetchall()]
     wrong = next((row for row in rows if not isinstance(row, dict)), None)
     if wrong is not None:
         raise SchemaError(f"{files[0]} holds {one_line(wrong, 40)}; write one object for each image")
+    rows = _rows_of_frame(rows[0], files[0]) if len(rows) == 1 else rows
     names = list(dict.fromkeys(name for row in rows for name in row))
-    return pa.table({name: json_column([row.get(name) for row in rows]) for name in names})
+    values = {name: [row.get(name) for row in rows] for name in names}
+    mixed = frozenset(name for name in names if is_mixed(values[name]))
+    return pa.table({name: json_column(values[name]) for name in names}), mixed
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        _refuse_repeated([name for name, _ in pairs], "an object of the JSON")
+    return found
+
+
+def _rows_of_frame(row: dict[str, Any], file: Path) -> list[dict[str, Any]]:
+    """The rows of a frame that pandas wrote as one object: columns by row number (its default), rows by number, split.
+
+    Raises:
+        SchemaError: such an object whose rows have names, which may be the paths.
+    """
+    values = list(row.values())
+    if set(row) >= {"columns", "data"} and all(isinstance(row[name], list) for name in ("columns", "data")):
+        return [_object(list(zip(row["columns"], one, strict=False))) for one in row["data"]]
+    if set(row) == {"schema", "data"} and isinstance(row["data"], list):
+        return row["data"]
+    if len(row) > 1 and all(isinstance(value, list) for value in values) and len(set(map(len, values))) == 1:
+        return [dict(zip(row, one, strict=True)) for one in zip(*values, strict=True)]
+    if not values or not all(isinstance(value, dict) and value for value in values):
+        return [row]
+    if len({tuple(value) for value in values}) > 1:
+        return [row]
+    inside = list(values[0])
+    if all(map(str.isdecimal, inside)):
+        return [{name: row[name][number] for name in row} for number in inside]
+    if all(map(str.isdecimal, row)):
+        return values
+    raise SchemaError(
+        f"{file} is one object of {one_line(', '.join(row), 40)}, each with {one_line(', '.join(inside), 40)}: columns, "
+        'or rows? write a list of rows, in pandas df.reset_index().to_json(path, orient="records")'
+    )
+
+
+def is_mixed(values: Sequence[Any]) -> bool:
+    """Whether text stands beside numbers, so that a number could be one, or a name."""
+    is_number = {
+        isinstance(value, int | float) and not isinstance(value, bool) for value in values if value is not None
+    }
+    return len(is_number) > 1 and any(isinstance(value, str | bool) for value in values)
 
 
 def json_column(values: list[Any]) -> pa.Array:
