@@ -8,6 +8,8 @@ with _compared as (
         scanned.message is not null as is_error,
         images.uri is null as is_new,
         scanned.label is not null or scanned.accepted is not null as is_labeled,
+        images.label is not null and scanned.label is null and scanned.accepted is null as keeps_label,
+        images.split is not null and scanned.split is null as keeps_split,
         (
             images.sha256 <> scanned.sha256
             or images.label is distinct from coalesce(scanned.label, images.label)
@@ -25,6 +27,8 @@ select
     count(*) filter (where not is_error and not is_new and not differs) as n_unchanged,
     count(*) filter (where is_error) as n_errors,
     count(*) filter (where not is_error and is_labeled) as n_labeled,
+    count(*) filter (where not is_error and keeps_label) as n_keep_label,
+    count(*) filter (where not is_error and keeps_split) as n_keep_split,
 from _compared;
 
 
@@ -76,6 +80,74 @@ inner join _known
     and ends_with(_known.slashed, '/' || _new.relative)
 qualify count(*) over (partition by _new.uri) = 1
     and count(*) over (partition by _known.image_id) = 1;
+
+
+-- name: list_moved_within
+-- Known images that a scan found in another folder of the same source: same bytes, same name of the file.
+-- Values: as in list_moved. Whether the old file is gone is seen by who asks.
+with _new as (
+    select
+        scanned.uri,
+        scanned.sha256,
+        replace(scanned.uri, '\', '/') as slashed,
+        parse_filename(scanned.relative) as file,
+        slashed[: length(slashed) - length(scanned.relative)] as root,
+    from scanned
+    cross join (select ? as dataset) as parameters
+    left join images on scanned.uri = images.uri and parameters.dataset = images.dataset
+    where scanned.message is null
+        and ends_with(slashed, '/' || scanned.relative)
+        and images.uri is null
+),
+
+_known as (
+    select
+        image_id,
+        uri,
+        sha256,
+        replace(uri, '\', '/') as slashed,
+        parse_filename(slashed) as file,
+    from images
+    where dataset = ?
+        and image_id <= ?
+        and sha256 in (select _new.sha256 from _new)
+)
+
+select
+    _known.image_id,
+    _known.uri as old_uri,
+    _new.uri as new_uri,
+from _new
+inner join _known
+    on _new.sha256 = _known.sha256
+    and _new.file = _known.file
+    and starts_with(_known.slashed, _new.root)
+qualify count(*) over (partition by _new.uri) = 1
+    and count(*) over (partition by _known.image_id) = 1;
+
+
+-- name: count_contradictions
+-- Images of a data set after a given image_id with the bytes of another one that has another label; one such pair.
+with _pairs as (
+    select
+        added.image_id,
+        added.uri,
+        others.uri as other_uri,
+    from images as added
+    inner join images as others
+        on added.dataset = others.dataset
+        and added.sha256 = others.sha256
+        and added.image_id <> others.image_id
+        and added.label <> others.label
+    where added.dataset = ?
+        and added.image_id > ?
+)
+
+select
+    count(distinct image_id) as n,
+    arg_min(uri, (image_id, other_uri)) as uri,
+    arg_min(other_uri, (image_id, other_uri)) as other_uri,
+from _pairs;
 
 
 -- name: update_moved

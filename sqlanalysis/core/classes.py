@@ -255,9 +255,9 @@ class Space:
                 )
             if label >= self.n_indexed:
                 raise SchemaError(
-                    f"label {label} is a number without a name, and class {label} of {self.name!r} is {self.names[label]!r} "
-                    f"only because names came in that order ({some(self.names)}): the same order, or another? give "
-                    "classes= (--classes) the names in the order of the numbers"
+                    f"label {label} is a number without a name, and class {label} of {self.name!r} is "
+                    f"{self.names[label]!r} only because names came in that order ({some(self.names)}): the same "
+                    "order, or another? give classes= (--classes) the names in the order of the numbers"
                 )
         if label >= MAX_NUMBERED and label >= n:
             raise SchemaError(

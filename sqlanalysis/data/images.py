@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from ..core import decode, progress, reading, talk
-from ..core.classes import Classes, Space, load_classes, near_twins
+from ..core.classes import Space, load_classes, near_twins
 from ..core.results import Result
 from ..core.text import decodable
 from ..db.statements import execute, fetch, registered, transaction
@@ -124,6 +124,8 @@ def add_images(
     name = dataset or found.name
     split = split or (found.split if dataset is None else None)
     labels.settle(found, read_classes(con, space_name(con, name)), None if classes is None else load_classes(classes))
+    spellings = labels.Spellings(where for where, _ in fetch(con, "count_splits", [name]) if where)
+    found.entries, split = spellings.fold(found.entries), spellings.of(split)
     space = open_space(con, name, found, ordered=found.indexed or not found.keys)
     counts: Counter[str] = Counter()
     last_id = fetch(con, "read_last_image")[0][0]
@@ -144,15 +146,18 @@ def add_images(
             )
             counts["n_deep"] += sum(isinstance(one, decode.Facts) and one.bits > 8 for _, one in block)
             counts["n_unchanged"] += n_repeated
+            counts["n_split"] += sum(one.split is not None for one, _ in block)
             advance(len(block) + n_repeated)
     if counts["n_errors"] and not any(counts[done] for done in ("n_added", "n_changed", "n_unchanged", "n_moved")):
         found.notes.insert(0, f"no image could be read; the first is {first_error}")
     splits = {where or "none": n for where, n in fetch(con, "count_splits", [name])}
     notes = _notes(found, space, counts, scaled=scale_16bit)
+    notes += _contradictions(*fetch(con, "count_contradictions", [name, last_id])[0])
+    notes += spellings.notes(splits)
     talk.say(notes)
-    counts.pop("n_deep", None)
+    done = {key: n for key, n in counts.items() if key in AddedImages.__dataclass_fields__}
     return AddedImages(
-        name, **counts, n_classes=len(space.names), columns=found.columns, splits=splits, notes=tuple(notes)
+        name, **done, n_classes=len(space.names), columns=found.columns, splits=splits, notes=tuple(notes)
     )
 
 
@@ -176,8 +181,28 @@ def _notes(source: Source, space: Space, counts: Mapping[str, int], *, scaled: b
         )
         notes.append(f"{counts['n_deep']:,} images are 16-bit gray: {done}")
     if counts.get("n_moved"):
-        notes.append(f"moved: {counts['n_moved']:,} images lie elsewhere now; their rows point there")
+        within = f", {counts['n_within']:,} of them in another folder: the labels are those of now"
+        elsewhere = f"moved: {counts['n_moved']:,} images lie elsewhere now; their rows point there"
+        notes.append(elsewhere + within * (counts["n_within"] > 0))
+    # A source without labels erases none, which is usual; in one with labels, empty could be meant as erased.
+    for what, given in (("label", counts["n_labeled"]), ("split", counts["n_split"])):
+        kept = counts[f"n_keep_{what}"]
+        if kept and (given or what in source.columns):
+            notes.append(
+                f"{kept:,} image{'s' * (kept > 1)} without a {what} in this source keep{'s' * (kept == 1)} the "
+                f"{what} from before; if it is to go, set images.{what} to NULL"
+            )
     return notes
+
+
+def _contradictions(n: int, uri: str | None, other: str | None) -> list[str]:
+    """Images whose bytes are there with another label, too: a file moved or copied from one class to another."""
+    if not n:
+        return []
+    return [
+        f"{n:,} image{'s' * (n > 1)} added with the bytes of one that has another label, such as {uri} and {other}; "
+        "both are kept"
+    ]
 
 
 _Inspected = tuple[Entry, decode.Facts | ImageError]
@@ -278,8 +303,9 @@ def _resolve_all(accepted: tuple[str | int, ...] | None, space: Space) -> list[i
 
 def _write(con: duckdb.DuckDBPyConnection, dataset: str, table: pa.Table, last_id: int) -> Counter[str]:
     with registered(con, "scanned", table):
-        n_moved = _follow_moved(con, dataset, last_id)
-        added, changed, unchanged, unreadable, labeled = fetch(con, "count_scanned", [dataset])[0]
+        n_moved = _follow_moved(con, dataset, last_id, "list_moved")
+        n_within = _follow_moved(con, dataset, last_id, "list_moved_within")
+        added, changed, unchanged, unreadable, labeled, *kept = fetch(con, "count_scanned", [dataset])[0]
         # Bytes of an older version go before its hash does.
         for name in ("delete_read_errors", "insert_read_errors", "delete_stale_bytes", "update_images"):
             execute(con, name, [dataset])
@@ -291,13 +317,16 @@ def _write(con: duckdb.DuckDBPyConnection, dataset: str, table: pa.Table, last_i
         n_unchanged=unchanged,
         n_errors=unreadable,
         n_labeled=labeled,
-        n_moved=n_moved,
+        n_moved=n_moved + n_within,
+        n_within=n_within,
+        n_keep_label=kept[0],
+        n_keep_split=kept[1],
     )
 
 
-def _follow_moved(con: duckdb.DuckDBPyConnection, dataset: str, last_id: int) -> int:
-    """Point images known before to where they lie now: same bytes and relative path, and no file at the old place."""
-    candidates = fetch(con, "list_moved", [dataset, dataset, last_id])
+def _follow_moved(con: duckdb.DuckDBPyConnection, dataset: str, last_id: int, statement: str) -> int:
+    """Point images known before to where they lie now: same bytes and name, and no file at the old place."""
+    candidates = fetch(con, statement, [dataset, dataset, last_id])
     gone = [(image_id, uri) for image_id, old, uri in candidates if not reading.exists(old)]
     if gone:
         ids, uris = zip(*gone, strict=True)

@@ -6,11 +6,14 @@ What can be read in two ways is refused with both readings; what is taken in one
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
-from ..core.classes import MAX_NUMBERED, Classes, some
+from ..core.classes import MAX_NUMBERED, Classes, near_twins, some
 from ..errors import SchemaError
-from .sources import Source
+from .sources import Entry, Source
+from .sources.folder import is_split
 
 
 def settle(source: Source, known: Classes, given: Classes | None) -> None:
@@ -158,8 +161,9 @@ def _settle_numbers(source: Source, known: Classes) -> None:
             _take_as_names(source, numbers)
     elif names.named and numbers[-1] < len(names):
         source.notes.append(
-            f"labels are {_span(numbers)}, without 0 ({names.names[0]!r}): taken as indices from 0, so that {numbers[0]} "
-            f"is {names.names[numbers[0]]!r}; if they are counted from 1, subtract 1, or write the names of the classes"
+            f"labels are {_span(numbers)}, without 0 ({names.names[0]!r}): taken as indices from 0, so that "
+            f"{numbers[0]} is {names.names[numbers[0]]!r}; if they are counted from 1, subtract 1, or "
+            "write the names of the classes"
         )
     elif names.named and numbers[-1] == len(names):
         raise SchemaError(
@@ -189,3 +193,36 @@ def _take_as_names(source: Source, numbers: Sequence[int]) -> None:
 
 def _span(numbers: Sequence[int]) -> str:
     return f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
+
+
+class Spellings:
+    """One spelling of each usual split of a data set: `train`, `Train` and `TRAIN` are one, the first that came."""
+
+    def __init__(self, known: Iterable[str]) -> None:
+        self._first = {self._plain(split): split for split in known}
+        self._folded: Counter[tuple[str, str]] = Counter()
+
+    @staticmethod
+    def _plain(split: str) -> str:
+        return split.strip().casefold()
+
+    def of(self, split: str | None) -> str | None:
+        """The spelling of a split that counts."""
+        if split is None or not is_split(split):
+            return split
+        first = self._first.setdefault(self._plain(split), split)
+        self._folded[split, first] += first != split
+        return first
+
+    def fold(self, entries: Iterable[Entry]) -> Iterator[Entry]:
+        """The entries, with one spelling of their splits."""
+        for entry in entries:
+            split = self.of(entry.split)
+            yield entry if split == entry.split else replace(entry, split=split)
+
+    def notes(self, splits: Iterable[str]) -> list[str]:
+        """What was taken as one, and splits that could be one, too."""
+        folded = [f"{given!r} as {first!r}" for (given, first), n in self._folded.items() if n]
+        twins = [" and ".join(map(repr, group)) for group in near_twins(splits)]
+        notes = [f"splits that differ only by case are one: {', '.join(folded)}"] if folded else []
+        return notes + [f"splits that differ only by case, blanks or punctuation: {'; '.join(twins)}"] * bool(twins)

@@ -147,7 +147,7 @@ def test_files_that_are_no_tables(con: duckdb.DuckDBPyConnection, tmp_path: Path
     with pytest.raises(SchemaError, match="list.parquet cannot be read as parquet: "):
         add_images(con, tmp_path / "list.parquet")
     with pytest.raises(SchemaError, match="this DataFrame cannot be read as a table: "):
-        add_images(con, pd.DataFrame({"path": ["a", 1]}))
+        add_images(con, pd.DataFrame({"path": ["a", object()]}))
     assert con.sql("from datasets").fetchall() == []
 
 

@@ -169,6 +169,7 @@ def _labeled_by_folders(
             source.left_out["images beside the splits"] += n_beside
 
     source.entries = stream()
+    source.notes += arranged.notes
     if arranged.prefix:
         source.notes.append(f"everything lies in {'/'.join(arranged.prefix)}/: read from there on")
     return source

@@ -105,6 +105,7 @@ class _Tree:
         self.left_out: Counter[str] = Counter()
         self.notes: list[str] = []
         self.not_classes: list[str] = []
+        self.shared = False  # whether the same folders lie in several of the upper ones, and that is said
         self.inner_splits: set[str] = set()
         self._listings: dict[str, Listing] = {}  # while it is settled what is what
         self._contents: dict[str, str] = {}
@@ -210,6 +211,7 @@ class _Tree:
             return ()
         found = tuple(name for name in full if SPLIT_WORDS & set(columns.plain(name).split("_")))
         holders = [name for name in full if inside[name] & set(shared)]
+        self.shared = True
         if len(found) > 1 and set(holders) <= set(found):
             self.notes.append(f"taken as splits: {_some(f'{name}/' for name in found)}")
             return found
@@ -299,11 +301,19 @@ class _Tree:
         keys = {
             _key(name) for name in folders if not _is_transparent(name, split) and contents[name] in (IMAGES, EMPTY)
         }
+        above = {name: self._classes_below((*parts, name)) for name in beside} if len(beside) > 1 else {}
+        self.notes += upper_level(above) if not self.shared else []
         self.not_classes += [f"{'/'.join((*parts, name))}/" for name in folders if contents[name] == OTHER]
         for name in within:
             if (*parts, name) not in labeled:
                 keys |= self._classes_at((*parts, name), split, labeled)
         return keys
+
+    def _classes_below(self, parts: _Parts) -> set[str]:
+        """The folders below a class that could be classes themselves; none where images lie beside them."""
+        if self._list(parts).images:
+            return set()
+        return {key for key in self._class_folders(parts, None) if not is_split(key)}
 
     def _label_and_split(self, parts: _Parts) -> tuple[str | None, str | None]:
         """What the folders say about the images in one of them."""
@@ -410,6 +420,17 @@ class _Tree:
         counted = ", ".join(f"{n} {what}" for what, n in self.left_out.most_common(5))
         there = f"; there are: {counted}" if counted else ""
         raise NotFoundError(f"no image below {self.root}{there}; looked for {', '.join(decode.SUFFIXES)}")
+
+
+def upper_level(below: Mapping[str, set[str]]) -> list[str]:
+    """A note where every class folder holds nothing but further folders: either level could be the classes."""
+    if not below or not all(below.values()):
+        return []
+    inside = sorted(set().union(*below.values()))
+    return [
+        f"the labels are the upper folders ({_some(sorted(below))}), not those inside ({_some(inside)}); if those are the "
+        "classes, add the upper folders one by one to one dataset="
+    ]
 
 
 def _is_transparent(name: str, split: str | None = None) -> bool:

@@ -156,8 +156,8 @@ def objects_apart(table: Table, found: dict[str, str | None]) -> Table:
         value is not None and one is None for value, one in zip(table.rows[label].to_pylist(), objects, strict=True)
     ):
         raise SchemaError(
-            f"{table.origin}: {label} holds objects, such as {one_line(first, 60)}; give the label a column of its own, "
-            "as a name or an index"
+            f"{table.origin}: {label} holds objects, such as {one_line(first, 60)}; give the label a column of its "
+            "own, as a name or an index"
         )
     rows = table.rows.drop_columns([label])
     for role, key in (("label", number or name), ("label_name", name if number else None)):

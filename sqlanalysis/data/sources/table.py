@@ -105,7 +105,6 @@ def read_table(source: Any, columns: Sequence[str] | None = None) -> Table:
     if is_table(source):
         from .pictured import encoded
 
-        _refuse_repeated(list(getattr(source, "columns", ())), type(source).__name__)
         origin = type(source).__name__
         source, mixed = _one_type_each(source)
         rows = _as_arrow(encoded(source))
@@ -117,7 +116,7 @@ def read_table(source: Any, columns: Sequence[str] | None = None) -> Table:
         raise NotFoundError(f"no file {missing}")
     reader = FORMATS[files[0].suffix.lower()]
     origin = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
-    mixed: frozenset[str] = frozenset()
+    mixed = frozenset()
     with _reading(origin, reader) as con:
         if reader == "csv":
             rows = _read_csv(con, files)
@@ -148,8 +147,11 @@ def _one_type_each(frame: Any) -> tuple[Any, frozenset[str]]:
         values = [_plain(value) for value in list(frame[name])]
         if is_mixed(values):
             texts = json_column(values).to_pylist()
-            is_pandas = hasattr(frame, "assign")
-            frame = frame.assign(**{name: texts}) if is_pandas else frame.with_columns(type(frame[name])(name, texts))
+            if hasattr(frame, "with_columns"):
+                frame = frame.with_columns(type(frame[name])(name, texts))
+            else:
+                frame = frame.copy(deep=False)
+                frame[name] = texts
             mixed |= {str(name)}
     return frame, mixed
 
@@ -157,7 +159,8 @@ def _one_type_each(frame: Any) -> tuple[Any, frozenset[str]]:
 def _plain(value: Any) -> Any:
     """A cell of a frame as JSON has it: numpy's numbers as Python's, no value as None."""
     value = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(value, float) and value != value or str(value) == "<NA>" else value
+    is_none = type(value).__name__ == "NAType" or (isinstance(value, float) and value != value)
+    return None if is_none else value
 
 
 def _name(files: Sequence[Path]) -> str:
@@ -363,8 +366,8 @@ def _rows_of_frame(row: dict[str, Any], file: Path) -> list[dict[str, Any]]:
     if all(map(str.isdecimal, row)):
         return values
     raise SchemaError(
-        f"{file} is one object of {one_line(', '.join(row), 40)}, each with {one_line(', '.join(inside), 40)}: columns, "
-        'or rows? write a list of rows, in pandas df.reset_index().to_json(path, orient="records")'
+        f"{file} is one object of {one_line(', '.join(row), 40)}, each with {one_line(', '.join(inside), 40)}: "
+        'columns, or rows? write a list of rows, in pandas df.reset_index().to_json(path, orient="records")'
     )
 
 
