@@ -301,19 +301,22 @@ class _Tree:
         keys = {
             _key(name) for name in folders if not _is_transparent(name, split) and contents[name] in (IMAGES, EMPTY)
         }
-        above = {name: self._classes_below((*parts, name)) for name in beside} if len(beside) > 1 else {}
-        self.notes += upper_level(above) if not self.shared else []
+        if not self.shared and len(beside) > 1:
+            self.notes += upper_level(self._classes_below(parts, beside))
         self.not_classes += [f"{'/'.join((*parts, name))}/" for name in folders if contents[name] == OTHER]
         for name in within:
             if (*parts, name) not in labeled:
                 keys |= self._classes_at((*parts, name), split, labeled)
         return keys
 
-    def _classes_below(self, parts: _Parts) -> set[str]:
-        """The folders below a class that could be classes themselves; none where images lie beside them."""
-        if self._list(parts).images:
-            return set()
-        return {key for key in self._class_folders(parts, None) if not is_split(key)}
+    def _classes_below(self, parts: _Parts, names: list[str]) -> dict[str, set[str]]:
+        """The folders below each class that could be classes themselves; none where images lie beside them."""
+        found: dict[str, set[str]] = {}
+        for name in names:
+            if list_folder(os.path.join(self.top, *parts, name)).images:  # not kept: there may be a million
+                return {}
+            found[name] = {key for key in self._class_folders((*parts, name), None) if not is_split(key)}
+        return found
 
     def _label_and_split(self, parts: _Parts) -> tuple[str | None, str | None]:
         """What the folders say about the images in one of them."""
@@ -428,8 +431,8 @@ def upper_level(below: Mapping[str, set[str]]) -> list[str]:
         return []
     inside = sorted(set().union(*below.values()))
     return [
-        f"the labels are the upper folders ({_some(sorted(below))}), not those inside ({_some(inside)}); if those are the "
-        "classes, add the upper folders one by one to one dataset="
+        f"the labels are the upper folders ({_some(sorted(below))}), not those inside ({_some(inside)}); if those are "
+        "the classes, add the upper folders one by one to one dataset="
     ]
 
 

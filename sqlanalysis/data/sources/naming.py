@@ -52,6 +52,8 @@ def find_names(
     is_number = any(isinstance(key, int) for key in keys)
     if label is None or label in table.features or not keys:
         return Naming()
+    if "label_name" not in chosen:
+        column = _own_name_column(table.rows.column_names, found) or column
     if column is None and is_number:
         column = _text_beside(table.rows, found)
     if column is None:
@@ -67,12 +69,24 @@ def find_names(
     is_strong = "label_name" in chosen or columns.plain(column) in _CLASS_NAMES
     if clash is not None and is_number and is_strong:
         raise SchemaError(
-            f"{table.origin}: {why}: two spellings of one class, or names of something else? correct {column}, or "
-            "leave it out, or rename it"
+            f"{table.origin}: {column} {why.removeprefix('it ')}: two spellings of one class, or names of something "
+            "else than the label? correct the column, or leave it out"
         )
     if is_number or (clash is not None and is_strong):
         return Naming(notes=[f"{column} was not taken as the names of {label}: {why}; it is kept in meta"])
     return Naming()
+
+
+def _own_name_column(names: Sequence[str], found: Mapping[str, str | None]) -> str | None:
+    """The column that is called the name of the label's own column, before those that are called so in general."""
+    label, taken = found["label"] or "", {name for role, name in found.items() if role != "label_name"}
+    words = rf"_({'|'.join(_NAME_WORDS)})$"
+    free = [name for name in names if name not in taken and re.search(words, columns.plain(name))]
+    return next((name for name in free if _stem(name) == _stem(label)), None)
+
+
+def _stem(name: str) -> str:
+    return re.sub(rf"_({'|'.join((*_NUMBER_WORDS, *_NAME_WORDS))})$", "", columns.plain(name))
 
 
 def _text_beside(rows: pa.Table, found: Mapping[str, str | None]) -> str | None:
@@ -122,10 +136,7 @@ def _belongs(column: str, label: str) -> bool:
     """Whether a column is called the name of a label column: `sick_name` of `sick`, `class_name` of `class_id`."""
     if columns.plain(label) in ("wnid", "synset"):
         return True
-    stems = [
-        re.sub(rf"_({'|'.join((*_NUMBER_WORDS, *_NAME_WORDS))})$", "", columns.plain(one)) for one in (column, label)
-    ]
-    return stems[0] == stems[1]
+    return _stem(column) == _stem(label)
 
 
 def objects_apart(table: Table, found: dict[str, str | None]) -> Table:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import glob
 import json
+import math
 import os
 import re
 import shutil
@@ -145,14 +146,18 @@ def _one_type_each(frame: Any) -> tuple[Any, frozenset[str]]:
         if str(frame[name].dtype).lower() != "object":
             continue
         values = [_plain(value) for value in list(frame[name])]
+        is_polars = hasattr(frame, "with_columns")
         if is_mixed(values):
-            texts = json_column(values).to_pylist()
-            if hasattr(frame, "with_columns"):
-                frame = frame.with_columns(type(frame[name])(name, texts))
-            else:
-                frame = frame.copy(deep=False)
-                frame[name] = texts
             mixed |= {str(name)}
+        # Of objects, polars hands out their addresses.
+        elif not is_polars or not all(value is None or isinstance(value, str | int | float) for value in values):
+            continue
+        simple = json_column(values).to_pylist()
+        if is_polars:
+            frame = frame.with_columns(type(frame[name])(name, simple))
+        else:
+            frame = frame.copy(deep=False)
+            frame[name] = simple
     return frame, mixed
 
 
@@ -387,7 +392,9 @@ def json_column(values: list[Any]) -> pa.Array:
             return column
     except (pa.ArrowException, OverflowError):
         pass
-    texts = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
+    # NaN, which no JSON has but Python writes, is no value beside text.
+    given = [None if isinstance(value, float) and math.isnan(value) else value for value in values]
+    texts = [value if value is None or isinstance(value, str) else json.dumps(value) for value in given]
     return pa.array(texts, pa.string())
 
 
