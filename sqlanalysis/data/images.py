@@ -96,14 +96,17 @@ def add_images(
             right for an image; where it is empty none is. Other columns are kept in `meta`. Relative paths start at the
             table's folder, or at the working directory.
         classes: class names in the order of this source's integer labels: a list, a file, or `"imagenet1k"`. Each
-            source may have its own order: classes are identified by name. Names given later replace mere numbers.
+            source may have its own order: classes are identified by name. Names given later replace mere numbers. Text
+            labels are matched by name, or, where they are numbers or end in one, by their order.
         scale_16bit: store 16-bit gray pictures as 8-bit ones (value >> 8). By default they stay as they are, and models
             see what torchvision's loader gives: everything above 255 is white. Pictures of 12 bits in 16 become dark.
         show_progress: draw a progress bar on a terminal.
 
     Labels are text, or whole numbers from 0; NULL, NaN, empty text and, where the source names its classes, -1 mean
-    unlabeled. Whole numbers among which 0 does not occur are names, unless the classes are known: then numbers from 1
-    are refused, since they could be indices counted from 1.
+    unlabeled, and erase no label from before. Whole numbers are indices into classes whose order was said, by
+    `classes=` or by the source that brought them; names that were only sorted, as those of folders, say none. Where 0
+    does not occur they are names, unless the classes are known: then numbers from 1 are refused where the last one
+    would be no index, else taken from 0 with a note. An object of an id and a name is both.
 
     Returns:
         Counts, the columns taken, images by split, and notes; the notes are also logged. Adding a source again adds
