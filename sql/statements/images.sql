@@ -128,26 +128,37 @@ qualify count(*) over (partition by _new.uri) = 1
 
 -- name: count_contradictions
 -- Images of a data set after a given image_id with the bytes of another one that has another label; one such pair.
-with _pairs as (
+-- Values: the data set, then the image_id.
+with _several as (
     select
-        added.image_id,
-        added.uri,
-        others.uri as other_uri,
-    from images as added
-    inner join images as others
-        on added.dataset = others.dataset
-        and added.sha256 = others.sha256
-        and added.image_id <> others.image_id
-        and added.label <> others.label
-    where added.dataset = ?
-        and added.image_id > ?
+        sha256,
+        min(label) as lowest,
+        arg_min(uri, (label, image_id)) as uri_of_lowest,
+        arg_max(uri, (label, -image_id)) as uri_of_highest,
+    from images
+    where dataset = ?
+        and label is not null
+    group by sha256
+    having min(label) < max(label)
+),
+
+_added as (
+    select
+        images.image_id,
+        images.uri,
+        case when images.label = _several.lowest then _several.uri_of_highest else _several.uri_of_lowest end as other_uri,
+    from images
+    inner join _several on images.sha256 = _several.sha256
+    where images.dataset = ?
+        and images.image_id > ?
+        and images.label is not null
 )
 
 select
-    count(distinct image_id) as n,
-    arg_min(uri, (image_id, other_uri)) as uri,
-    arg_min(other_uri, (image_id, other_uri)) as other_uri,
-from _pairs;
+    count(*) as n,
+    arg_min(uri, image_id) as uri,
+    arg_min(other_uri, image_id) as other_uri,
+from _added;
 
 
 -- name: update_moved

@@ -155,7 +155,7 @@ def add_images(
         found.notes.insert(0, f"no image could be read; the first is {first_error}")
     splits = {where or "none": n for where, n in fetch(con, "count_splits", [name])}
     notes = _notes(found, space, counts, scaled=scale_16bit)
-    notes += _contradictions(*fetch(con, "count_contradictions", [name, last_id])[0])
+    notes += _contradictions(*fetch(con, "count_contradictions", [name, name, last_id])[0])
     notes += spellings.notes(splits)
     talk.say(notes)
     done = {key: n for key, n in counts.items() if key in AddedImages.__dataclass_fields__}

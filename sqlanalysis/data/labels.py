@@ -6,7 +6,6 @@ What can be read in two ways is refused with both readings; what is taken in one
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -195,24 +194,24 @@ def _span(numbers: Sequence[int]) -> str:
     return f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
 
 
+def _folded(split: str) -> str:
+    return split.strip().casefold()
+
+
 class Spellings:
     """One spelling of each usual split of a data set: `train`, `Train` and `TRAIN` are one, the first that came."""
 
     def __init__(self, known: Iterable[str]) -> None:
-        self._first = {self._plain(split): split for split in known}
-        self._folded: Counter[tuple[str, str]] = Counter()
-
-    @staticmethod
-    def _plain(split: str) -> str:
-        return split.strip().casefold()
+        self._first = {_folded(split): split for split in known}
+        self._seen: dict[str, str] = {}
 
     def of(self, split: str | None) -> str | None:
         """The spelling of a split that counts."""
-        if split is None or not is_split(split):
-            return split
-        first = self._first.setdefault(self._plain(split), split)
-        self._folded[split, first] += first != split
-        return first
+        if split is None:
+            return None
+        if split not in self._seen:
+            self._seen[split] = self._first.setdefault(_folded(split), split) if is_split(split) else split
+        return self._seen[split]
 
     def fold(self, entries: Iterable[Entry]) -> Iterator[Entry]:
         """The entries, with one spelling of their splits."""
@@ -222,7 +221,7 @@ class Spellings:
 
     def notes(self, splits: Iterable[str]) -> list[str]:
         """What was taken as one, and splits that could be one, too."""
-        folded = [f"{given!r} as {first!r}" for (given, first), n in self._folded.items() if n]
+        folded = [f"{given!r} as {first!r}" for given, first in self._seen.items() if given != first]
         twins = [" and ".join(map(repr, group)) for group in near_twins(splits)]
         notes = [f"splits that differ only by case are one: {', '.join(folded)}"] if folded else []
         return notes + [f"splits that differ only by case, blanks or punctuation: {'; '.join(twins)}"] * bool(twins)

@@ -249,6 +249,9 @@ def test_open_quotes_are_refused(con: duckdb.DuckDBPyConnection, root: Path, row
     (root / "a.csv").write_text(f"path,label\na.png,cat\n{row}\nc.png,cat\n")
     with pytest.raises(SchemaError, match=r"the quote before dog \(row 2, label\) is not closed"):
         add_images(con, root / "a.csv")
+    (root / "a.csv").write_text('path,label\na.png,"cat\nb.png,dog\nc.png,"\n')
+    with pytest.raises(SchemaError, match="goes over several lines|is not closed"):
+        add_images(con, root / "a.csv")
     (root / "a.csv").write_text('path,label\n0.png,"big ""dog"""\n1.png,5" dog\n')
     add_images(con, root / "a.csv", dataset="quoted")
     assert labels_of(con, "quoted") == ['big "dog"', '5" dog']

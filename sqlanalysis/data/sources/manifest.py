@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from ...core.addresses import without_secrets
 from ...core.classes import MAX_NUMBERED, OUTSIDE, WNID, Classes, from_keys
+from ...core.text import one_line
 from ...errors import SchemaError
 from .. import columns
 from . import Entry, Source, pictured
@@ -113,6 +114,7 @@ def _labels(table: Table, column: str | None, is_names: bool) -> list[str | int 
     """The labels, as text or as indices; text of a CSV is an index only where all of it is whole numbers."""
     names = table.features.get(column or "")
     labels = [to_label(value, numbers=not is_names) for value in _values(table, column)]
+    _refuse_lines(table, column, labels)
     if is_names:
         return labels
     if names is not None:
@@ -123,6 +125,16 @@ def _labels(table: Table, column: str | None, is_names: bool) -> list[str | int 
             return list(indices)
     # Beside names, too, -1 is what tools write for no label.
     return [None if label == "-1" else label for label in labels]
+
+
+def _refuse_lines(table: Table, column: str | None, labels: Sequence[str | int | None]) -> None:
+    """A quote that opens in one line of a CSV and closes in another one makes one label of both."""
+    for row, label in enumerate(labels, 1):
+        if isinstance(label, str) and ("\n" in label or "\r" in label):
+            raise SchemaError(
+                f"{table.origin}: {column} of row {row} goes over several lines ({one_line(label, 40)}): a quote "
+                "before it is not closed, or a label has a line break; correct it"
+            )
 
 
 def _feature(label: str | int | None, names: Sequence[str], column: str) -> str | None:
