@@ -91,7 +91,7 @@ with _new as (
         scanned.sha256,
         replace(scanned.uri, '\', '/') as slashed,
         parse_filename(scanned.relative) as file,
-        slashed[: length(slashed) - length(scanned.relative)] as root,
+        left(slashed, length(slashed) - length(scanned.relative)) as root,
     from scanned
     cross join (select ? as dataset) as parameters
     left join images on scanned.uri = images.uri and parameters.dataset = images.dataset

@@ -3,6 +3,7 @@
 
 -- name: read_csv_source
 -- Every column as text; delimiter, quotes and line ends are found by DuckDB, the first line names the columns.
+-- Its parallel reader takes no line breaks in quotes beside null_padding.
 select columns(*)
 from read_csv(
     [{% for file in files %}{{ literal(file) }}{{ ', ' if not loop.last }}{% endfor %}],
@@ -11,6 +12,7 @@ from read_csv(
     encoding = {{ literal(encoding) }},
     union_by_name = true,
     null_padding = true,
+    parallel = false,
     max_line_size = {{ max_line }}
 );
 
