@@ -14,20 +14,32 @@ with _paths as (
 _slashed as (
     select
         path,
-        regexp_replace(
-            replace(case when path ilike 'file://%' then url_decode(substr(path, 8)) else path end, '\', '/'),
-            '(?i)(\.(?:zip|tar|tgz|tar\.gz))#', '\1/'
-        ) as slashed,
+        replace(case when path ilike 'file://%' then url_decode(substr(path, 8)) else path end, '\', '/') as slashed,
     from _paths
+),
+
+_members as (
+    select
+        path,
+        case
+            when contains(slashed, '#')
+                then regexp_replace(slashed, '(?i)(\.(?:zip|tar|tgz|tar\.gz))#', '\1/')
+            else slashed
+        end as member,
+    from _slashed
 ),
 
 _cleaned as (
     select
         path,
-        regexp_replace(
-            regexp_replace(regexp_replace(slashed, '([^:/])/{2,}', '\1/', 'g'), '^(\./+)+', ''), '(/\.)+/', '/', 'g'
-        ) as unformed,
-    from _slashed
+        case
+            when contains(member, '//') or contains(member, './')
+                then regexp_replace(
+                    regexp_replace(regexp_replace(member, '([^:/])/{2,}', '\1/', 'g'), '^(\./+)+', ''), '(/\.)+/', '/', 'g'
+                )
+            else member
+        end as unformed,
+    from _members
 )
 
 select
