@@ -151,7 +151,7 @@ def _check_confidences(con: duckdb.DuckDBPyConnection, relation: str, facts: _Fa
     start = f"{origin}: a confidence lies in [0, 1], but {row} has {value:.4g}"
     if kind == "wrong":
         n = facts.n_above + facts.n_below
-        hint = ', which is no table of percents: leave outputs= out' * (outputs == "percent")
+        hint = ", which is no table of percents: leave outputs= out" * (outputs == "percent")
         raise SchemaError(
             f"{start}; so in {n:,} of {facts.n_confidence:,} rows{hint}; correct them, or leave the column out"
         )
@@ -184,18 +184,17 @@ def check_lone_confidence(
         SchemaError: of two classes, one is below 0.5: it may be the probability of the other.
     """
     least = (1 - _WITHIN) / max(len(names), 1)
-    n, n_confidence, row, confidence, pred, n_preds = fetch(
-        con, "read_low_confidence", relation=relation, least=least
-    )[0]
+    rows = fetch(con, "read_low_confidence", relation=relation, least=least)
+    n, n_confidence, row, confidence, pred, n_preds = rows[0]
     if not n:
         return []
     start = f"{row} has {column} {confidence:.4g} for its prediction, class {pred} ({names[pred]!r})"
-    rows = f"in {n:,} of {n_confidence:,} rows"
+    share = f"in {n:,} of {n_confidence:,} rows"
     as_it_is = f'columns={{"confidence": "{column}"}} (--columns confidence={column})'
     if len(names) != 2:
         return [
-            f"{start}, but the most probable of {len(names)} classes has at least {1 / len(names):.4g} (so {rows}): is it "
-            f"the probability of the prediction, by a model with more classes? {as_it_is} says so"
+            f"{start}, but the most probable of {len(names)} classes has at least {1 / len(names):.4g} (so {share}): "
+            f"is it the probability of the prediction, by a model with more classes? {as_it_is} says so"
         ]
     other = names[1 - pred]
     cure = (
@@ -204,9 +203,9 @@ def check_lone_confidence(
         else f"then write one column per class, called {names[0]} and {names[1]}"
     )
     raise SchemaError(
-        f"{origin}: {start}, but the more probable of two classes has at least 0.5 (so {rows}): {column} may be the "
-        f"probability of class {1 - pred} ({other!r}) in every row: {cure}; or that of the prediction, made with another "
-        f"threshold than 0.5: {as_it_is} takes that"
+        f"{origin}: {start}, but the more probable of two classes has at least 0.5 (so {share}): {column} may be the "
+        f"probability of class {1 - pred} ({other!r}) in every row: {cure}; or that of the prediction, made with "
+        f"another threshold than 0.5: {as_it_is} takes that"
     )
 
 

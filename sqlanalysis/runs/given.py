@@ -38,8 +38,8 @@ class Given:
     """Predictions as values.
 
     Attributes:
-        rows: position (from 1), path, given_id, given_dataset, given_pred, other_pred (where two columns hold it): text;
-            confidence: double; probs: a list of numbers.
+        rows: position (from 1), path, given_id, given_dataset, given_pred, other_pred (where two columns hold it):
+            text; confidence: double; probs: a list of numbers.
         origin: what to call the source in messages.
         root: where relative paths start.
         columns: what was taken as what, role → column.
@@ -87,7 +87,7 @@ def read_given(
         raise SchemaError(f"{table.origin}: {picture} holds the bytes of pictures; name a column of text or numbers")
     is_whole = {"probs", "logits", "positive"} & named.keys()
     by_class = {} if is_whole else _class_columns(names, known, named, table.origin)
-    found = _find(names, named, by_class, table)
+    found = _find(names, named, by_class, table, known)
     _refuse_rivals(table, found, named)
     columns = [_numbers(table.rows[column], column, outputs == "percent") for column in by_class.values()]
     if "positive" in named:
@@ -244,7 +244,9 @@ def _numbered_columns(free: Sequence[str], known: Classes, origin: str) -> dict[
     return {}
 
 
-def _find(names: list[str], named: dict[str, str], by_class: dict[int, str], table: Table) -> dict[str, str | None]:
+def _find(
+    names: list[str], named: dict[str, str], by_class: dict[int, str], table: Table, known: Classes
+) -> dict[str, str | None]:
     """The column of each role. Where the caller named a role, no other of its kind is looked for."""
     roles = [role for role in ROLES if not (by_class and role in ("probs", "logits"))]
     for kin in (PREDS, ("path", "image_id"), ("probs", "logits", "positive")):
@@ -261,7 +263,7 @@ def _find(names: list[str], named: dict[str, str], by_class: dict[int, str], tab
         )
     if by_class or any(found.get(role) for role in (*PREDS, "probs", "logits", "positive")):
         return found
-    return found | _labels_as_predictions(free, found, table.origin, listed)
+    return found | _labels_as_predictions(free, found, table, known, listed)
 
 
 def _swap_lists(table: Table, found: dict[str, str | None], named: Mapping[str, str]) -> None:
@@ -280,16 +282,14 @@ def _holds_lists(column: pa.ChunkedArray) -> bool:
 
 
 def _labels_as_predictions(
-    names: list[str], found: dict[str, str | None], origin: str, listed: str
+    names: list[str], found: dict[str, str | None], table: Table, known: Classes, listed: str
 ) -> dict[str, str | None]:
     """`label` beside a score is a prediction (timm, Hugging Face, COCO results); alone it may be the true label."""
+    origin = table.origin
     labels = naming.find(names, ("label_name", "label"), {}, origin)
     label = labels["label_name"] or labels["label"]
     if label is not None and plain(label) == "category_id":
-        raise SchemaError(
-            f'{origin}: category_id {_COUNTED}: columns={{"pred_index": "{label}"}} counts them from 0, '
-            f'columns={{"pred_from_1": "{label}"}} from 1; or write the names of the classes into a column pred_name'
-        )
+        raise SchemaError(_categories(table, label, known))
     if label is not None and found.get("confidence") and plain(label) not in _TRUE:
         return {"pred": label}
     if label is not None:
@@ -305,8 +305,31 @@ def _labels_as_predictions(
     )
 
 
+def _categories(table: Table, column: str, known: Classes) -> str:
+    """What is wrong with COCO's category_id: the ids of its annotations, which need not be 0, 1, 2, … or 1, 2, 3, …"""
+    texts = pc.unique(_texts(table.rows[column], column).combine_chunks()).drop_null().to_pylist()
+    odd = next((text for text in texts if text not in set(map(str, range(len(known) + 1)))), None)
+    names = (
+        "write the names of the classes into a column pred_name, such as "
+        'frame["category_id"].map({one["id"]: one["name"] for one in annotations["categories"]})'
+    )
+    if odd is None and "0" in texts and str(len(known)) in texts:
+        odd = f"0 to {len(known)}"
+    if odd is not None:
+        return (
+            f"{table.origin}: {column} holds {odd}, and there are {len(known)} classes: these are ids of their own, "
+            f"which only their annotations name; {names}"
+        )
+    from_0 = f'columns={{"pred_index": "{column}"}} counts them from 0' if str(len(known)) not in texts else ""
+    from_1 = f'columns={{"pred_from_1": "{column}"}} counts them from 1' if "0" not in texts else ""
+    fitting = ", ".join(filter(None, (from_0, from_1)))
+    return (
+        f"{table.origin}: {column} may be counted from 0, from 1, or be ids of their own, as the categories of COCO "
+        f"are: {fitting}; or {names}"
+    )
+
+
 _TRUE = ("y_true", "true_label", "ground_truth", "groundtruth", "gt", "target", "targets")
-_COUNTED = "may be counted from 0, from 1, or be ids of their own"
 
 
 def _as_values(

@@ -435,8 +435,8 @@ def _check_start(con: duckdb.DuckDBPyConnection, given: Given, known: Classes, n
     from_1 = f'columns={{"pred_from_1": "{column}"}} (--columns pred_from_1={column})'
     if 2 * n_top_shifted > n_probs:
         raise SchemaError(
-            f"{given.origin}: {column} holds no 0 and is one more than the class of the largest probability (arg max) in "
-            f"{n_top_shifted:,} of {n_probs:,} rows: counted from 1, {from_1} takes it; counted from 0 (0-based), "
+            f"{given.origin}: {column} holds no 0 and is one more than the class of the largest probability (arg max) "
+            f"in {n_top_shifted:,} of {n_probs:,} rows: counted from 1, {from_1} takes it; counted from 0 (0-based), "
             f"{from_0} takes it, and the probabilities are in another order"
         )
     if 2 * n_top > n_probs or _is_better(n_same, n_shifted, n_labeled):

@@ -108,10 +108,10 @@ def read_table(
     if is_table(source):
         from .pictured import encoded
 
-        source, left_out = _selected(_with_text_names(source), is_wanted)
+        source, unread = _selected(_with_text_names(source), is_wanted)
         rows = _as_arrow(encoded(source))
         features = _feature_names(rows.schema.metadata)
-        return Table(rows, type(source).__name__, Path.cwd(), "images", features, left_out=left_out)
+        return Table(rows, type(source).__name__, Path.cwd(), "images", features, left_out=unread)
     files = [Path(one) for one in ([source] if isinstance(source, str | Path) else source)]
     missing = next((file for file in files if not file.is_file()), None)
     if missing is not None:
@@ -182,8 +182,8 @@ def _selected(source: Any, is_wanted: Callable[[str], bool] | None) -> tuple[Any
     if is_wanted is None or not (is_relation or is_frame):
         return source, ()
     names = list(source.columns)
-    types = map(str, source.types) if is_relation else [""] * len(names)
-    wanted = [name for name, dtype in zip(names, types, strict=True) if is_wanted(name) and not _is_picture(name, dtype)]
+    types = dict(zip(names, map(str, source.types), strict=True)) if is_relation else dict.fromkeys(names, "")
+    wanted = [name for name, dtype in types.items() if is_wanted(name) and not _is_picture(name, dtype)]
     if len(wanted) in (0, len(names)):
         return source, ()
     left_out = tuple(name for name in names if name not in wanted)
@@ -327,14 +327,16 @@ def _read_parquet(
         whole = con.sql(templates.render("read_parquet_source", **names, names=chosen, pictures=[]))
         types = {name: str(dtype) for name, dtype in zip(whole.columns, whole.types, strict=True)}
         left_out = [name for name, dtype in types.items() if not is_wanted(name) or _is_picture(name, dtype)]
-        chosen = [name for name in types if name not in left_out] or list(types)
+        left_out = left_out if len(left_out) < len(types) else []  # so that the caller can say what there is
+        chosen = [name for name in types if name not in left_out]
         pictures = [name for name in chosen if _PICTURE.fullmatch(types[name])]
     sql = templates.render("read_parquet_source", **names, names=chosen, pictures=pictures)
     n_rows = con.sql(templates.render("count_parquet_rows", files=[str(file) for file in files])).fetchall()[0][0]
     if n_rows > MAX_ROWS:
         raise SchemaError(f"{files[0]} has {n_rows:,} rows, more than {MAX_ROWS:,}; add it in parts")
     rows = con.sql(sql)
-    _check_growth(con, files, {name: str(dtype) for name, dtype in zip(rows.columns, rows.types, strict=True)}, pictures)
+    types = {name: str(dtype) for name, dtype in zip(rows.columns, rows.types, strict=True)}
+    _check_growth(con, files, types, pictures)
     return rows.to_arrow_table(), tuple(left_out)
 
 
