@@ -513,6 +513,32 @@ where probs is null
     and pred >= 0;
 
 
+-- name: create_checked_answers
+-- The answers of a function in the form that the gate reads; what it does not give is NULL.
+create or replace temp view _checked_answers as
+select
+    image_id as position,
+    'image ' || image_id || ' (' || uri || ')' as row_name,
+    {{ 'answer.pred' if 'pred' in names else 'null::bigint' }} as pred,
+    {{ 'answer.confidence::double' if 'confidence' in names else 'null::double' }} as confidence,
+    {{ 'answer.probs::double[]' if 'probs' in names else 'null::double[]' }} as probs,
+    probs as unscaled,
+from _answers
+where answer.error is null;
+
+
+-- name: read_pred_beyond
+-- The first answer whose class is none of the data set's.
+select
+    row_name,
+    pred,
+from _checked_answers
+where pred < -1
+    or pred >= ?
+order by position
+limit 1;
+
+
 -- name: count_imported
 -- How many rows can be used, how many cannot, and how many of the former have a prediction.
 select

@@ -6,18 +6,26 @@ log-probabilities, percents and independent probabilities are recognized and ref
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
 
-from ..db.statements import fetch
+from ..db.statements import execute, fetch
 from ..errors import ArgumentError, SchemaError, near_matches
 
 OUTPUTS = ("auto", "probs", "logits", "log_probs", "percent", "sigmoid")
 TOLERANCE = 1e-2  # of sums and of confidence: 2-byte floats drift
 RANGE_TOLERANCE = 1e-6  # of [0, 1]: no softmax goes beyond
 _WITHIN = TOLERANCE + RANGE_TOLERANCE  # 0.99 and 1.01 are within, whatever 4-byte floats make of them
+OPTIONS = {kind: f'outputs="{kind}" takes them (--outputs {kind})' for kind in OUTPUTS}
+_RETURN = {  # what a function does, which has no such option
+    "logits": "return their softmax",
+    "log_probs": "return their exponential",
+    "percent": "divide them by 100",
+    "sigmoid": "divide them by their sum, or return them by another name",
+}
 _KINDS = {
     "logits": "logits",
     "log_probs": "log-probabilities",
@@ -75,7 +83,12 @@ def check_choice(outputs: str) -> str:
 
 
 def check_outputs(
-    con: duckdb.DuckDBPyConnection, relation: str, outputs: str = "auto", *, origin: str
+    con: duckdb.DuckDBPyConnection,
+    relation: str,
+    outputs: str = "auto",
+    *,
+    origin: str,
+    cures: Mapping[str, str] = OPTIONS,
 ) -> tuple[str, str]:
     """Refuse outputs that are not what they are called; reads, writes nothing.
 
@@ -85,6 +98,7 @@ def check_outputs(
             confidence and probs, a list without NULL and NaN; each may be NULL.
         outputs: what the caller says that the values are; `auto` takes only probabilities.
         origin: what to call the relation.
+        cures: what to do with values that are something else.
 
     Returns:
         What the values are, and what the confidence is, values of `outputs` beside `auto`: convert them accordingly
@@ -96,18 +110,20 @@ def check_outputs(
     facts = _Facts(
         *fetch(con, "read_output_facts", relation=relation, sum_tolerance=_WITHIN, range_tolerance=RANGE_TOLERANCE)[0]
     )
-    _check_probs(con, relation, facts, outputs, origin)
-    kind = _check_confidences(con, relation, facts, outputs, origin)
+    _check_probs(con, relation, facts, outputs, origin, cures)
+    kind = _check_confidences(con, relation, facts, outputs, origin, cures)
     return "probs" if outputs == "auto" else outputs, kind
 
 
-def _check_probs(con: duckdb.DuckDBPyConnection, relation: str, facts: _Facts, outputs: str, origin: str) -> None:
+def _check_probs(
+    con: duckdb.DuckDBPyConnection, relation: str, facts: _Facts, outputs: str, origin: str, cures: Mapping[str, str]
+) -> None:
     kind = facts.kind
     if not facts.n:
         return
     if outputs in ("auto", "probs"):
         if kind != "probs":
-            raise SchemaError(_not_probabilities(con, relation, facts, outputs, origin))
+            raise SchemaError(_not_probabilities(con, relation, facts, outputs, origin, cures))
         return
     taken = {"logits": facts.n, "log_probs": facts.n_log, "percent": facts.n_percent, "sigmoid": facts.n_unit}
     # Softmax of probabilities is again a list of probabilities, and wrong. One row may sum to 1 by chance.
@@ -118,13 +134,15 @@ def _check_probs(con: duckdb.DuckDBPyConnection, relation: str, facts: _Facts, o
         raise SchemaError(f'{origin}: outputs="{outputs}", but {row}: these are {_KINDS[kind]}; {use}')
 
 
-def _not_probabilities(con: duckdb.DuckDBPyConnection, relation: str, facts: _Facts, outputs: str, origin: str) -> str:
+def _not_probabilities(
+    con: duckdb.DuckDBPyConnection, relation: str, facts: _Facts, outputs: str, origin: str, cures: Mapping[str, str]
+) -> str:
     wrong, row = facts.n - facts.n_probs, _example(con, relation, "auto")
     start = f"{origin}: the probabilities of an image lie in [0, 1] and sum to 1, but {row}"
     if outputs == "probs" or facts.n_probs > wrong:
         return f"{start}; so in {wrong:,} of {facts.n:,} rows; correct them"
     kind = facts.kind
-    return f'{start}; these look like {_KINDS[kind]}: outputs="{kind}" takes them (--outputs {kind})'
+    return f"{start}; these look like {_KINDS[kind]}: {cures[kind]}"
 
 
 def _example(con: duckdb.DuckDBPyConnection, relation: str, expected: str) -> str:
@@ -135,7 +153,9 @@ def _example(con: duckdb.DuckDBPyConnection, relation: str, expected: str) -> st
     return f"{row} has [{shown}], sum {total:.4g}"
 
 
-def _check_confidences(con: duckdb.DuckDBPyConnection, relation: str, facts: _Facts, outputs: str, origin: str) -> str:
+def _check_confidences(
+    con: duckdb.DuckDBPyConnection, relation: str, facts: _Facts, outputs: str, origin: str, cures: Mapping[str, str]
+) -> str:
     """What the confidence is: probs, or what `outputs` says."""
     kind = facts.confidence_kind
     # Of many classes the best may have less than one percent; beside probs, `check_confidence` sees what is wrong.
@@ -162,7 +182,7 @@ def _check_confidences(con: duckdb.DuckDBPyConnection, relation: str, facts: _Fa
         )
     if outputs != "auto":
         raise SchemaError(f'{start} and outputs="{outputs}"; give it as a probability, or leave the column out')
-    raise SchemaError(f'{start}; these look like {_KINDS[kind]}: outputs="{kind}" takes them (--outputs {kind})')
+    raise SchemaError(f"{start}; these look like {_KINDS[kind]}: {cures[kind]}")
 
 
 def check_lone_confidence(
@@ -233,3 +253,42 @@ def check_confidence(con: duckdb.DuckDBPyConnection, relation: str, *, origin: s
             f"prediction, class {pred} (so in {n:,} rows); correct one, or leave the confidence out: probs say it"
         )
     return int(n_other)
+
+
+def check_answers(
+    con: duckdb.DuckDBPyConnection, types: Mapping[str, str], n_classes: int | None, *, origin: str
+) -> None:
+    """Refuse a block of a function's answers whose pred, confidence or probs are not what they are called.
+
+    Args:
+        con: from `connect`, with the temporary table `_answers` of the job.
+        types: SQL type of each output; what has another type than a prediction's is the function's own affair.
+        n_classes: of the data set; None without.
+        origin: what to call the function.
+
+    Raises:
+        SchemaError: a pred is no class, probs are no probabilities, or a confidence is not that of its prediction.
+    """
+    names = [name for name, fitting in _ANSWERS.items() if re.fullmatch(fitting, types.get(name, ""))]
+    if not names:
+        return
+    execute(con, "create_checked_answers", names=names)
+    try:
+        if n_classes is not None and "pred" in names:
+            beyond = fetch(con, "read_pred_beyond", [n_classes])
+            if beyond:
+                raise SchemaError(
+                    f"{origin}: pred {beyond[0][1]} of {beyond[0][0]} is no class: the {n_classes} classes of the data "
+                    f"set are 0 to {n_classes - 1}, and -1 is outside; return indices of these, or another name"
+                )
+        check_outputs(con, "_checked_answers", origin=origin, cures=_RETURN)
+        check_confidence(con, "_checked_answers", origin=origin)
+    finally:
+        execute(con, "drop_import_table", kind="view", name="_checked_answers")
+
+
+_ANSWERS = {
+    "pred": r"U?(?:TINYINT|SMALLINT|INTEGER|BIGINT)",
+    "confidence": r"FLOAT|DOUBLE",
+    "probs": r"(?:FLOAT|DOUBLE)\[\d*\]",
+}
