@@ -173,8 +173,7 @@ select
     null as image_id,
     null as uri,
     null as step,
-    'no image ' || _written.path || ' in data set ' || $dataset || ': it is an image of data set '
-        || string_agg(distinct _others.dataset, ', ' order by _others.dataset) as problem,
+    'no image ' || _written.path || '; it is an image of data set ' || min(_others.dataset) as problem,
 from _written
 inner join (
     select

@@ -519,7 +519,7 @@ create or replace temp view _checked_answers as
 select
     image_id as position,
     'image ' || image_id || ' (' || uri || ')' as row_name,
-    {{ 'answer.pred' if 'pred' in names else 'null::bigint' }} as pred,
+    {{ 'answer.pred' if 'pred' in names else 'null::bigint as pred' }},
     {{ 'answer.confidence::double' if 'confidence' in names else 'null::double' }} as confidence,
     {{ 'answer.probs::double[]' if 'probs' in names else 'null::double[]' }} as probs,
     probs as unscaled,

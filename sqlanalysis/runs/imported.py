@@ -431,7 +431,7 @@ def _check_start(con: duckdb.DuckDBPyConnection, given: Given, known: Classes, n
     if not n or n_zero or given.pred_role not in ("pred", "pred_index") or given.pred_role in given.chosen:
         return
     column = given.columns[given.pred_role]
-    from_0 = f'columns={{"pred_index": "{column}"}}'
+    from_0 = f'columns={{"pred_index": "{column}"}} (--columns pred_index={column})'
     from_1 = f'columns={{"pred_from_1": "{column}"}} (--columns pred_from_1={column})'
     if 2 * n_top_shifted > n_probs:
         raise SchemaError(

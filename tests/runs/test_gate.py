@@ -132,7 +132,7 @@ def two(pets: Pets, photos: Path, tmp_path: Path) -> Pets:
 def test_paths_of_another_data_set_are_not_matched(two: Pets, photos: Path, form: Callable[[str], str]) -> None:
     theirs = [form(str(photos / file)) for file in FILES]
     frame = pd.DataFrame({"path": theirs, "pred": LABELS})
-    refused(two, frame, "in data set copies: it is an image of data set pets", dataset="copies")
+    refused(two, frame, "fits data set 'copies'", "; it is an image of data set pets", dataset="copies")
     ours = two.sql("select uri from images where dataset = 'copies' order by uri").fetchall()
     frame["path"] = [uri for (uri,) in ours[:9]] + theirs[9:]
     done = add_predictions(two, frame, "mine", dataset="copies")
