@@ -28,10 +28,10 @@ from read_json_objects(
 
 
 -- name: read_parquet_source
--- Some columns of Parquet files, or all of them.
+-- Some columns of Parquet files, or all of them; of pictures only their path.
 select
 {% for name in names %}
-    {{ ident(name) }},
+    {{ ident(name) }}{% if name in pictures %}.path as {{ ident(name) }}{% endif %},
 {% else %}
     columns(*)
 {% endfor %}
@@ -55,6 +55,9 @@ select
         {% endfor %}
         {% for name in nested %}
         + coalesce(strlen({{ ident(name) }}::varchar), 0)
+        {% endfor %}
+        {% for name in pictures %}
+        + coalesce(strlen({{ ident(name) }}.path), 0)
         {% endfor %}
         {% for name in lists %}
         + 8 * coalesce(len({{ ident(name) }}), 0)

@@ -17,14 +17,14 @@ from duckdb.func import ARROW
 from torch import Tensor
 
 from ..core import arrow, progress, talk
-from ..data.label_spaces import resolve_dataset
+from ..data.label_spaces import read_classes, resolve_dataset
 from ..db import functions
 from ..db.statements import execute, fetch, is_read_only, transaction
 from ..db.templates import render
 from ..errors import InferenceError, NotFoundError, SchemaError, near_matches
 from ..models.mapper import DeferredColumn, Mapper
 from ..models.transforms import describe_transform
-from . import job
+from . import gate, job
 from . import run as runs
 from .job import Done, Work
 from .run import Run, Spec
@@ -178,7 +178,8 @@ def map_batches(
 
     Raises:
         NotFoundError: an input is neither a registered deferred column nor a column of `images`.
-        SchemaError: an output has the name of a column of the view, or the run exists with other settings.
+        SchemaError: an output has the name of a column of the view, the run exists with other settings, or `pred` is no
+            class, `probs` no probabilities, `confidence` not the probability of `pred`: that block is not stored.
         InferenceError: the function fails on the first batch, or outputs and errors do not add up to the images.
     """
     names = [inputs] if isinstance(inputs, str) else list(inputs)
@@ -209,12 +210,29 @@ def map_batches(
         mapper = Mapper(function, names, deferred, batch_size, advance)
         try:
             _learn(con, mapper, outputs, plain_inputs)
-            work = Work(spec, plain_inputs, overwrite=overwrite, retry_errors=retry_errors, strict=strict)
+            check = _gate(con, mapper, space, wanted.model)
+            work = Work(spec, plain_inputs, overwrite=overwrite, retry_errors=retry_errors, strict=strict, check=check)
             done = job.perform(con, work, mapper)
+        except SchemaError:
+            _drop_if_empty(con, run)
+            raise
         finally:
             mapper.close()
     talk.say(notes)
     return Mapped(**vars(done))
+
+
+def _gate(con: duckdb.DuckDBPyConnection, mapper: Mapper, space: str | None, name: str) -> Callable[[], None]:
+    """The check of each block: what is called pred, confidence and probs must be that."""
+    types = {field.name: arrow.sql_type(field.type) for field in mapper.output_type}
+    n_classes = len(read_classes(con, space)) if space is not None else None
+    return lambda: gate.check_answers(con, types, n_classes, origin=name)
+
+
+def _drop_if_empty(con: duckdb.DuckDBPyConnection, run: str) -> None:
+    """A run that was refused at its first block leaves nothing, so that its name is free for the corrected function."""
+    if run in runs.known(con) and fetch(con, "read_run_size", [run])[0][1:] == (0, 0):
+        runs.drop_run(con, run)
 
 
 def _describe(function: Callable[..., Any], columns: list[DeferredColumn], plain: list[str]) -> str:
@@ -239,7 +257,13 @@ def _learn(
         if not len(pictures):
             raise NotFoundError("no image is selected, so the outputs are unknown; give outputs=, or another where=")
         mapper.learn(pictures, given)
-    names = [field.name for field in mapper.output_type if field.name not in ("sha256", "error")]
+    types = {field.name: field.type for field in mapper.output_type if field.name not in ("sha256", "error")}
+    names = list(types)
+    if "pred" in types and not (pa.types.is_integer(types["pred"]) or pa.types.is_floating(types["pred"])):
+        raise SchemaError(
+            f"output 'pred' is {arrow.sql_type(types['pred'])}, and pred is the index of a class; return integers, or "
+            "choose another name"
+        )
     wrong = [name for name in names if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in runs.VIEW_COLUMNS]
     if wrong:
         raise SchemaError(

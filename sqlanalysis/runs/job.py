@@ -16,7 +16,7 @@ import importlib.metadata
 import json
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -64,6 +64,7 @@ class Work:
         overwrite: drop an earlier run of that name first.
         retry_errors: compute images with an error in this run again.
         strict: raise after the first block with an error; answers that succeeded are committed.
+        check: called with each block's answers in `_answers`, before they are committed; may raise.
     """
 
     spec: Spec
@@ -71,6 +72,7 @@ class Work:
     overwrite: bool = False
     retry_errors: bool = False
     strict: bool = False
+    check: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -251,6 +253,8 @@ def _answer(
     run = work.spec.run.run
     with registered(con, "block_images", pa.table({"image_id": pa.array(block, pa.int64())})):
         execute(con, "create_answers", function=function, inputs=work.inputs).fetchall()
+    if work.check is not None:
+        work.check()
     start = time.perf_counter()
     with transaction(con):
         execute(con, "insert_outputs", run=run, names=names)

@@ -15,7 +15,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +48,7 @@ MAX_BYTES = 4 * 1024**3  # of a JSON or CSV file
 # A table that grows more than this, and to more than this, is made to fill memory.
 MAX_RATIO, MAX_GROWN = 200, 256 * 1024**2
 _MEMORY_LIMIT = "2GB"
+_PICTURE = re.compile(r"STRUCT\((?=.*\bbytes\"? BLOB)(?=.*\bpath\"? VARCHAR).*\)")  # as Hugging Face keeps them
 # Bytes of a line of CSV. Where DuckDB converts the encoding it takes buffers of 16 times this at once.
 _MAX_LINE = {"utf-8": 64 * 1024**2, "latin-1": 4 * 1024**2}
 
@@ -65,6 +66,7 @@ class Table:
         features: class names that Hugging Face's metadata gives, by column.
         is_text: whether numbers, too, came in as text (CSV).
         mixed: columns that hold text and numbers (JSON, frames), written as text.
+        left_out: columns of the source that the caller did not want.
     """
 
     rows: pa.Table
@@ -74,6 +76,7 @@ class Table:
     features: dict[str, list[str]]
     is_text: bool = False
     mixed: frozenset[str] = frozenset()
+    left_out: tuple[str, ...] = ()
 
 
 def is_table(source: Any) -> bool:
@@ -92,12 +95,16 @@ def table_files(source: str | Path) -> list[Path]:
     return []
 
 
-def read_table(source: Any, columns: Sequence[str] | None = None) -> Table:
+def read_table(
+    source: Any, columns: Sequence[str] | None = None, *, is_wanted: Callable[[str], bool] | None = None
+) -> Table:
     """Read a table file, several of one format, a frame or a relation.
 
     Args:
         source: a path, a list of paths (`table_files`), a data frame, Arrow table or DuckDB relation.
         columns: of Parquet files, only these; default all.
+        is_wanted: which columns the caller can use, for who needs no pictures: the others, and the bytes of pictures,
+            are not read where the source can leave them out (Parquet, DuckDB, pandas).
 
     Raises:
         NotFoundError: no such file.
@@ -107,26 +114,29 @@ def read_table(source: Any, columns: Sequence[str] | None = None) -> Table:
         from .pictured import encoded
 
         origin = type(source).__name__
+        source, unread = _selected(_with_text_names(source), is_wanted)
         source, mixed = _one_type_each(source)
         rows = _as_arrow(encoded(source))
         _refuse_repeated(rows.column_names, origin)
-        return Table(rows, origin, Path.cwd(), "images", _feature_names(rows.schema.metadata), mixed=mixed)
+        features = _feature_names(rows.schema.metadata)
+        return Table(rows, origin, Path.cwd(), "images", features, mixed=mixed, left_out=unread)
     files = [Path(one) for one in ([source] if isinstance(source, str | Path) else source)]
     missing = next((file for file in files if not file.is_file()), None)
     if missing is not None:
         raise NotFoundError(f"no file {missing}")
     reader = FORMATS[files[0].suffix.lower()]
     origin = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
-    mixed = frozenset()
+    mixed: frozenset[str] = frozenset()
+    left_out: tuple[str, ...] = ()
     with _reading(origin, reader) as con:
         if reader == "csv":
             rows = _read_csv(con, files)
         elif reader == "json":
             rows, mixed = _read_json(con, files)
         else:
-            rows = _read_parquet(con, files, columns)
+            rows, left_out = _read_parquet(con, files, columns, is_wanted)
     features = feature_names(files[0]) if reader == "parquet" else {}
-    return Table(rows, origin, files[0].parent, _name(files), features, is_text=reader == "csv", mixed=mixed)
+    return Table(rows, origin, files[0].parent, _name(files), features, reader == "csv", mixed, left_out)
 
 
 def _refuse_repeated(names: Sequence[Any], origin: str) -> None:
@@ -200,6 +210,39 @@ def _reason(error: duckdb.Error) -> str:
     if "sniffing" in first or "state machine" in first:
         return "no delimiter and quotes fit all of its lines; write it again with commas, and quotes around text"
     return one_line(first.partition("Error: ")[2] or first, 200)
+
+
+def _with_text_names(source: Any) -> Any:
+    """A pandas frame whose columns are called by numbers, in whole or in part: Arrow warns of those, and takes text."""
+    if type(source).__module__.partition(".")[0] != "pandas" or all(isinstance(name, str) for name in source.columns):
+        return source
+    return source.set_axis([str(name) for name in source.columns], axis=1)
+
+
+def _is_picture(name: str, dtype: str) -> bool:
+    """Whether a column of this DuckDB type holds the bytes of pictures; text may come as bytes, too."""
+    from .pictured import USUAL
+
+    return dtype == "BLOB" and name.lower() in USUAL
+
+
+def _selected(source: Any, is_wanted: Callable[[str], bool] | None) -> tuple[Any, tuple[str, ...]]:
+    """A relation or a pandas frame without the columns that are not wanted, and the names of these."""
+    is_relation, is_frame = hasattr(source, "to_arrow_table"), type(source).__module__.partition(".")[0] == "pandas"
+    if is_wanted is None or not (is_relation or is_frame):
+        return source, ()
+    names = list(source.columns)
+    types = dict(zip(names, map(str, source.types), strict=True)) if is_relation else dict.fromkeys(names, "")
+    wanted = [name for name, dtype in types.items() if is_wanted(name) and not _is_picture(name, dtype)]
+    if len(wanted) in (0, len(names)):
+        return source, ()
+    left_out = tuple(name for name in names if name not in wanted)
+    if is_frame:
+        return source[wanted], left_out
+    try:
+        return source.select(*(duckdb.ColumnExpression(name) for name in wanted)), left_out
+    except duckdb.Error as error:
+        raise SchemaError(f"this relation cannot be read as a table: {_reason(error)}") from error
 
 
 def _as_arrow(source: Any) -> pa.Table:
@@ -425,29 +468,49 @@ def _check_depth(file: Path) -> None:
             depth, inside = int(depths[-1]) if len(depths) else depth, (inside + chunk.count(b'"')) % 2
 
 
-def _read_parquet(con: duckdb.DuckDBPyConnection, files: Sequence[Path], columns: Sequence[str] | None) -> pa.Table:
-    sql = templates.render("read_parquet_source", files=[str(file) for file in files], names=list(columns or ()))
+def _read_parquet(
+    con: duckdb.DuckDBPyConnection,
+    files: Sequence[Path],
+    columns: Sequence[str] | None,
+    is_wanted: Callable[[str], bool] | None,
+) -> tuple[pa.Table, tuple[str, ...]]:
+    """The columns, and the names of those that are not wanted."""
+    names = {"files": [str(file) for file in files]}
+    pictures, left_out, chosen = [], [], list(columns or ())
+    if is_wanted is not None:
+        whole = con.sql(templates.render("read_parquet_source", **names, names=chosen, pictures=[]))
+        types = {name: str(dtype) for name, dtype in zip(whole.columns, whole.types, strict=True)}
+        left_out = [name for name, dtype in types.items() if not is_wanted(name) or _is_picture(name, dtype)]
+        left_out = left_out if len(left_out) < len(types) else []  # so that the caller can say what there is
+        chosen = [name for name in types if name not in left_out]
+        pictures = [name for name in chosen if _PICTURE.fullmatch(types[name])]
+    sql = templates.render("read_parquet_source", **names, names=chosen, pictures=pictures)
     n_rows = con.sql(templates.render("count_parquet_rows", files=[str(file) for file in files])).fetchall()[0][0]
     if n_rows > MAX_ROWS:
         raise SchemaError(f"{files[0]} has {n_rows:,} rows, more than {MAX_ROWS:,}; add it in parts")
     rows = con.sql(sql)
-    _check_growth(con, files, {name: str(dtype) for name, dtype in zip(rows.columns, rows.types, strict=True)})
-    return rows.to_arrow_table()
+    types = {name: str(dtype) for name, dtype in zip(rows.columns, rows.types, strict=True)}
+    _check_growth(con, files, types, pictures)
+    return rows.to_arrow_table(), tuple(left_out)
 
 
-def _check_growth(con: duckdb.DuckDBPyConnection, files: Sequence[Path], types: Mapping[str, str]) -> None:
+def _check_growth(
+    con: duckdb.DuckDBPyConnection, files: Sequence[Path], types: Mapping[str, str], pictures: Sequence[str]
+) -> None:
     """Refuse files of a few kB that repeat one value until it fills the memory.
 
     Raises:
         SchemaError: text or lists are far larger than the files.
     """
-    texts = [name for name, dtype in types.items() if dtype == "VARCHAR"]
+    texts = [name for name, dtype in types.items() if dtype == "VARCHAR" and name not in pictures]
     blobs = [name for name, dtype in types.items() if dtype == "BLOB"]
     nested = [
-        name for name, dtype in types.items() if ("VARCHAR" in dtype or "BLOB" in dtype) and name not in texts + blobs
+        name
+        for name, dtype in types.items()
+        if ("VARCHAR" in dtype or "BLOB" in dtype) and name not in (*texts, *blobs, *pictures)
     ]
     lists = [name for name, dtype in types.items() if dtype.endswith("[]") and name not in nested]
-    names = {"texts": texts, "blobs": blobs, "nested": nested, "lists": lists}
+    names = {"texts": texts, "blobs": blobs, "nested": nested, "lists": lists, "pictures": list(pictures)}
     sql = templates.render("measure_parquet_source", files=[str(file) for file in files], **names)
     n_bytes = con.sql(sql).fetchall()[0][0]
     size = sum(file.stat().st_size for file in files)
