@@ -126,7 +126,7 @@ def read_table(
         raise NotFoundError(f"no file {missing}")
     reader = FORMATS[files[0].suffix.lower()]
     origin = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
-    mixed: frozenset[str] = frozenset()
+    mixed = frozenset()
     left_out: tuple[str, ...] = ()
     with _reading(origin, reader) as con:
         if reader == "csv":
