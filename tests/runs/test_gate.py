@@ -17,7 +17,7 @@ import pytest
 from scipy.special import softmax
 from sklearn.metrics import accuracy_score, log_loss
 
-import sqlanalysis
+import sqlanalysis.db.catalogue
 from sqlanalysis import add_images, add_predictions, map_batches
 from sqlanalysis.data.sources import table
 from sqlanalysis.errors import ArgumentError, SchemaError
@@ -347,3 +347,35 @@ def test_answers_of_a_later_block_are_refused(pets: Pets, monkeypatch: pytest.Mo
 def test_other_outputs_are_the_functions_own(pets: Pets) -> None:
     answers = _constant(logits=LOGITS, raw=[-3.0, 4.0], pred=-1, score=7.0)
     assert sqlanalysis.map_batches(pets, answers, "mine", "image_id", show_progress=False).n_ok == 18
+
+
+# Out again
+
+
+@pytest.mark.parametrize("to", ["csv", "parquet", "fiftyone", "hf"])
+def test_an_export_in_many_blocks_is_the_run(
+    pets: Pets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str
+) -> None:
+    """Every row once, in order, across the blocks that are sorted and read at once; lists exact, NaN and NULL too."""
+    odd = [float("nan"), float("inf"), -1e-30, 1 / 3]
+    pets.sql("update images set image_id = 100 - 5 * image_id")  # gaps, and the other order
+    add_predictions(pets, pd.DataFrame({"path": FILES, "pred": PROBS.argmax(1), "probs": list(PROBS)}), "mine")
+    pets.sql("alter table outputs.mine add column own double[]")
+    pets.execute("update outputs.mine set own = ? where image_id > 50", [odd]).fetchall()
+    sqlanalysis.db.catalogue.recreate_run_views(pets, ["mine"])
+    for name, rows in (("ROWS", 4), ("SORTED", 1), ("PICTURES", 2), ("AS_TEXT", 6)):
+        monkeypatch.setattr(f"sqlanalysis.runs.formats.{name}", rows)
+    target = tmp_path / {"csv": "out.csv", "parquet": "out.parquet"}.get(to, "out")
+    assert sqlanalysis.export(pets, "mine", target, to).n_images == 18
+    ids, probs, own = zip(*pets.sql("select image_id, probs, own from mine order by image_id").fetchall(), strict=True)
+    if to == "csv":
+        frame = pd.read_csv(target)
+        frame["probs"], frame["own"] = frame["probs"].map(json.loads), frame["own"].map(json.loads, na_action="ignore")
+    elif to == "fiftyone":
+        frame = pd.DataFrame(json.loads((target / "samples.json").read_text())["samples"])
+    else:
+        frame = pq.read_table(target if to == "parquet" else target / "data").to_pandas()
+    assert frame["image_id"].tolist() == list(ids)
+    assert np.array_equal(np.array(frame["probs"].tolist(), np.float32), np.array(probs, np.float32))
+    for found, expected in zip(frame["own"], own, strict=True):
+        assert (found is None or isinstance(found, float)) if expected is None else np.array_equal(found, odd, True)
