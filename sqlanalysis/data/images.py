@@ -103,7 +103,10 @@ def add_images(
 
     Labels are text, or whole numbers from 0; NULL, NaN, empty text and, where the source names its classes, -1 mean
     unlabeled. Whole numbers among which 0 does not occur are names, unless the classes are known: then numbers from 1
-    are refused, since they could be indices counted from 1.
+    are refused, since they could be indices counted from 1. So they are where a source shows its labels only while it
+    is read (a stream, a data set of one's own) and names no classes.
+
+    All or nothing: what raises or is interrupted leaves the file as it was.
 
     Returns:
         Counts, the columns taken, images by split, and notes; the notes are also logged. Adding a source again adds
@@ -125,28 +128,37 @@ def add_images(
         found.classes = load_classes(classes)
     name = dataset or found.name
     split = split or (found.split if dataset is None else None)
-    _settle_numbers(found, read_classes(con, space_name(con, name)))
+    known = read_classes(con, space_name(con, name))
+    _settle_numbers(found, known)
     space = open_space(con, name, found, ordered=classes is not None or not found.keys)
     counts: Counter[str] = Counter()
     last_id = fetch(con, "read_last_image")[0][0]
     first_error: str | None = None
+    seen: set[str | int] | None = set() if found.classes is None and not found.numbers and not known.names else None
     inspect = partial(_inspect, store_bytes=store_bytes, scale_16bit=scale_16bit)
-    with ThreadPoolExecutor() as pool, progress.track(f"adding {name}", found.total, enabled=show_progress) as advance:
+    with (
+        ThreadPoolExecutor() as pool,
+        progress.track(f"adding {name}", found.total, enabled=show_progress) as advance,
+        transaction(con),
+    ):
         for block, n_repeated in _blocks(found.entries, inspect, pool):
             table = _table(block, space, split)
-            with transaction(con):
-                if not fetch(con, "read_dataset", [name]):
-                    execute(con, "insert_dataset", [name, None, found.origin])
-                save_space(con, space)
-                if space.names:
-                    execute(con, "update_dataset_space", [space.name, name])
-                counts += _write(con, name, table, last_id)
+            if not fetch(con, "read_dataset", [name]):
+                execute(con, "insert_dataset", [name, None, found.origin])
+            save_space(con, space)
+            if space.names:
+                execute(con, "update_dataset_space", [space.name, name])
+            counts += _write(con, name, table, last_id)
             first_error = first_error or next(
                 (f"{one.uri}: {e}" for one, e in block if isinstance(e, ImageError)), None
             )
             counts["n_deep"] += sum(isinstance(one, decode.Facts) and one.bits > 8 for _, one in block)
             counts["n_unchanged"] += n_repeated
+            if seen is not None:
+                seen.update(entry.label for entry, _ in block if entry.label is not None)
             advance(len(block) + n_repeated)
+        if seen is not None:
+            _check_seen(found, seen)
     if counts["n_errors"] and not any(counts[done] for done in ("n_added", "n_changed", "n_unchanged", "n_moved")):
         found.notes.insert(0, f"no image could be read; the first is {first_error}")
     splits = {where or "none": n for where, n in fetch(con, "count_splits", [name])}
@@ -177,6 +189,26 @@ def _settle_numbers(source: Source, known: Classes) -> None:
             f"the labels are {_span(numbers)}, without 0, and there are {len(names)} classes: counted from 1 (then "
             f"{numbers[-1]} is {names.names[-1]!r}), or 0-based indices (then {numbers[-1]} is no class)? subtract 1 "
             "from them, or write the names of the classes"
+        )
+
+
+def _check_seen(source: Source, seen: set[str | int]) -> None:
+    """Like `_settle_numbers`, of a source that shows its labels only while it is read, and names no classes.
+
+    Raises:
+        SchemaError: names and numbers, or whole numbers without 0; both were taken as indices.
+    """
+    numbers = sorted(label for label in seen if isinstance(label, int))
+    names = sorted(label for label in seen if isinstance(label, str))
+    if numbers and names:
+        raise SchemaError(
+            f"{source.origin}: labels are names and numbers (such as {names[0]!r} and {numbers[0]}): a number could be "
+            "an index or a name; write all as names, or all as indices"
+        )
+    if numbers and numbers[0] > 0:
+        raise SchemaError(
+            f"{source.origin}: labels are {_span(numbers)}, without 0: the names of {len(numbers)} classes (then give "
+            "them as text), or indices (then give classes=, --classes, the names from index 0 on)?"
         )
 
 

@@ -234,7 +234,9 @@ def test_pictures_in_modes_that_png_does_not_have_are_kept_as_rgb(mode: str) -> 
     assert np.array_equal(kept, np.asarray(picture.convert("RGB")))
 
 
-@pytest.mark.parametrize(("mode", "kind"), [("RGB", "JPEG"), ("L", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "PNG"), ("RGB", "WEBP")])
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("RGB", "JPEG"), ("L", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "PNG"), ("RGB", "WEBP")]
+)
 @pytest.mark.parametrize("loaded", [False, True])
 def test_pictures_as_their_file_says_keep_its_bytes(tmp_path: Path, mode: str, kind: str, loaded: bool) -> None:
     file = tmp_path / f"a.{kind.lower()}"

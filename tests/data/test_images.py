@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,9 +23,11 @@ from torchvision.datasets import ImageFolder
 
 from sqlanalysis import add_images
 from sqlanalysis.core.decode import encode
+from sqlanalysis.data import images
 from sqlanalysis.errors import ArgumentError, ImageError, NotFoundError, SchemaError
 
 from ..support.datasets import counts, label_names, names_of
+from ..support.trees import png
 
 
 def test_folder_is_read_as_torchvision_reads_it(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
@@ -242,6 +246,106 @@ def test_a_refused_source_leaves_no_data_set(con: duckdb.DuckDBPyConnection, pho
             add_images(con, wrong, dataset="x")
     assert counts(add_images(con, [], dataset="x")) == (0, 0, 0, 0)
     assert con.sql("from datasets").fetchall() == []
+
+
+class Drawn:
+    """A data set of one's own, without paths, whose labels are not known before they are read."""
+
+    def __init__(self, labels: list[object], **attributes: object) -> None:
+        self.labels = labels
+        vars(self).update(attributes)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, object]:
+        if isinstance(self.labels[index], BaseException):
+            raise self.labels[index]
+        return np.full((4, 4, 3), index, np.uint8), self.labels[index]
+
+
+@pytest.mark.parametrize(
+    ("last", "error"),
+    [(3, SchemaError), ("owl", SchemaError), (OSError("lost"), ImageError), (KeyboardInterrupt(), KeyboardInterrupt)],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_what_is_refused_late_leaves_the_file_as_it_was(
+    con: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch, last: object, error: type[Exception], named: bool
+) -> None:
+    if last == 3 and not named:
+        last = -3
+    monkeypatch.setattr(images, "BLOCK_IMAGES", 4)
+    monkeypatch.setattr(images, "_take", lambda stream: list(itertools.islice(stream, 4)))
+    classes = {"classes": ["cat", "dog", "owl"]} if named else {}
+    add_images(con, Drawn([0, 1, 2, 0], **classes), dataset="old")
+    tables = ("images", "image_bytes", "datasets", "classes", "label_spaces", "errors")
+    before = {table: con.sql(f"from {table} order by all").fetchall() for table in tables}
+    for dataset in ("old", "new"):
+        if last == "owl" and (named or dataset == "old"):
+            continue
+        with pytest.raises(error):
+            add_images(con, Drawn([2, *range(3), *[0, 1, 2] * 5, last], **classes), dataset=dataset)
+        assert {table: con.sql(f"from {table} order by all").fetchall() for table in tables} == before
+    assert counts(add_images(con, Drawn([2, 1, 0], **classes), dataset="old")) == (0, 2, 1, 0)
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_all_of_many_blocks_come_in(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: bool
+) -> None:
+    monkeypatch.setattr(images, "BLOCK_IMAGES", 1)
+    files = [tmp_path / f"{number}.png" for number in range(300)]
+    for number, file in enumerate(files):
+        file.write_bytes(encode(np.full((2, 2), number % 256, np.uint8)) + str(number).encode())
+    assert counts(add_images(con, files, dataset="many", store_bytes=stored)) == (300, 0, 0, 0)
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    assert con.sql("select image_id, uri, sha256 from images order by image_id").fetchall() == [
+        (number, str(file), digest) for number, (file, digest) in enumerate(zip(files, digests, strict=True), 1)
+    ]
+    assert con.sql("select count(*), count(distinct image_id) from image_bytes").fetchall() == [(300 * stored,) * 2]
+    assert counts(add_images(con, files, dataset="many", store_bytes=stored)) == (0, 0, 300, 0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([1, 2, 3, 2], "1 to 3, without 0: the names of 3 classes"),
+        ([None, np.int64(7), 5], "5 to 7, without 0"),
+        ([0, 1, "cat"], "names and numbers (such as 'cat' and 0)"),
+        (["cat", 1], "number"),
+    ],
+)
+def test_numbers_that_show_only_while_they_are_read(
+    con: duckdb.DuckDBPyConnection, labels: list[object], message: str
+) -> None:
+    with pytest.raises(SchemaError, match=re.escape(message)):
+        add_images(con, Drawn(labels), dataset="drawn")
+    assert con.sql("select (select count(*) from images), (select count(*) from classes)").fetchall() == [(0, 0)]
+
+
+def test_such_numbers_come_in_with_names_or_with_a_zero(con: duckdb.DuckDBPyConnection) -> None:
+    add_images(con, Drawn([1, 2, 1]), dataset="named", classes=["cat", "dog", "owl"])
+    assert names_of(con, "named") == ["cat", "dog", "owl"]
+    add_images(con, Drawn([1, 0, None]), dataset="whole")
+    add_images(con, Drawn([1, 1, 1, 1]), dataset="whole")  # of classes that are known to be indices
+    add_images(con, Drawn(["1", "2"]), dataset="text")
+    assert names_of(con, "whole") == ["0", "1"]
+    assert names_of(con, "text") == ["1", "2"]
+    rows = con.sql("select dataset, label from images order by image_id").fetchall()
+    assert [label for dataset, label in rows if dataset == "named"] == [1, 2, 1]
+
+
+def test_numbers_of_a_stream_of_hugging_face(con: duckdb.DuckDBPyConnection) -> None:
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+
+    def stream(labels: list[int]) -> object:
+        rows = {"image": [{"bytes": png(number), "path": None} for number in range(len(labels))], "label": labels}
+        features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+        return datasets.Dataset.from_dict(rows, features=features).to_iterable_dataset()
+
+    with pytest.raises(SchemaError, match="1 to 2, without 0"):
+        add_images(con, stream([1, 2, 1]), dataset="flowers")
+    assert add_images(con, stream([1, 2, 0]), dataset="flowers").n_classes == 3
 
 
 def test_hugging_face_parquet(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
