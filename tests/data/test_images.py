@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -21,10 +22,10 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from sqlanalysis import add_images
+from sqlanalysis import add_images, connect
 from sqlanalysis.core.decode import encode
 from sqlanalysis.data import images
-from sqlanalysis.errors import ArgumentError, ImageError, NotFoundError, SchemaError
+from sqlanalysis.errors import ArgumentError, ImageError, NotFoundError, QueryError, SchemaError
 
 from ..support.datasets import counts, label_names, names_of
 from ..support.trees import png
@@ -287,6 +288,30 @@ def test_what_is_refused_late_leaves_the_file_as_it_was(
             add_images(con, Drawn([2, *range(3), *[0, 1, 2] * 5, last], **classes), dataset=dataset)
         assert {table: con.sql(f"from {table} order by all").fetchall() for table in tables} == before
     assert counts(add_images(con, Drawn([2, 1, 0], **classes), dataset="old")) == (0, 2, 1, 0)
+
+
+def test_a_disk_without_room_leaves_the_file_as_it_was(con: duckdb.DuckDBPyConnection) -> None:
+    noise = list(np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(QueryError, match="has no room for what was read"):
+            add_images(con, noise, dataset="noise")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert con.sql("select (select count(*) from images), (select count(*) from datasets)").fetchall() == [(0, 0)]
+    assert add_images(con, noise, dataset="noise").n_added == 20
+
+
+def test_what_cannot_be_written_is_refused_before_it_is_read(tmp_path: Path, photos: Path) -> None:
+    file = tmp_path / "a.duckdb"
+    with connect(file) as con:
+        con.begin()
+        with pytest.raises(QueryError, match="a transaction is open"):
+            add_images(con, Drawn([KeyboardInterrupt()]), dataset="drawn")
+        con.rollback()
+    with connect(file, read_only=True) as con, pytest.raises(QueryError, match="only reads"):
+        add_images(con, Drawn([KeyboardInterrupt()]), dataset="drawn")
 
 
 @pytest.mark.parametrize("stored", [True, False])
