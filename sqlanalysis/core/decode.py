@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -236,10 +237,10 @@ def encode(pixels: Any) -> bytes:
 def _original(picture: Image.Image) -> bytes | None:
     """The bytes that a picture was opened from; None unless every pixel is still as they say."""
     file = getattr(picture, "filename", None)
-    if not isinstance(file, str) or not file or picture.mode in ("P", "PA"):  # whose palette may have changed, too
-        return None
+    if not isinstance(file, str) or not os.path.isfile(file) or picture.mode in ("P", "PA"):
+        return None  # the palette may have changed, too
     try:
-        data = read(None, file)
+        data = read(None, os.path.abspath(file))
         opened = _open(data)
         same = (opened.mode, opened.size) == (picture.mode, picture.size) and opened.tobytes() == picture.tobytes()
     except Exception:  # the file is gone or another; a damaged picture is reported when it is written

@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from ..core import decode, progress, talk
+from ..core import addresses, decode, progress, talk
 from ..core import reading as files
 from ..core.classes import MAX_NUMBERED, Classes, Space, load_classes, near_twins
 from ..core.results import Result
@@ -152,7 +152,7 @@ def add_images(
     splits = {where or "none": n for where, n in fetch(con, "count_splits", [name])}
     notes = _notes(found, space, counts, scaled=scale_16bit)
     talk.say(notes)
-    counts.pop("n_deep", None)
+    del counts["n_deep"], counts["n_redacted"]
     return AddedImages(
         name, **counts, n_classes=len(space.names), columns=found.columns, splits=splits, notes=tuple(notes)
     )
@@ -241,6 +241,8 @@ def _notes(source: Source, space: Space, counts: Mapping[str, int], *, scaled: b
             else "clipped to white as torchvision's loader does; scale_16bit=True (--scale-16bit) scales them"
         )
         notes.append(f"{counts['n_deep']:,} images are 16-bit gray: {done}")
+    if counts["n_redacted"]:
+        notes.append(f"{counts['n_redacted']:,} rows have addresses with a password or a signature: kept without them")
     if counts.get("n_moved"):
         notes.append(f"moved: {counts['n_moved']:,} images lie elsewhere now; their rows point there")
     return notes
@@ -274,6 +276,10 @@ class _Reading:
         """
         seen: set[str | int] = set()
         for block, n_repeated in blocks:
+            for number, (entry, facts) in enumerate(block):
+                if entry.meta is not None and (meta := addresses.redacted(entry.meta)) != entry.meta:
+                    block[number] = replace(entry, meta=meta), facts
+                    self.counts["n_redacted"] += 1
             yield _table(block, self.space, self.split)
             errors = (f"{one.uri}: {error}" for one, error in block if isinstance(error, ImageError))
             self.first_error = self.first_error or next(errors, None)

@@ -468,10 +468,52 @@ def test_moved_images_are_found_again_and_twins_are_not(
     assert (counts(done), done.n_moved) == ((19, 0, 0, 0), 0)
 
 
+def test_moved_images_with_the_same_bytes_and_names(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    data = encode(np.zeros((3, 3), np.uint8))
+    for number in range(2500):  # more than a block
+        file = (
+            tmp_path / "old" / ("cat", "dog")[number % 2] / f"{number:04}" / ("deep" * (number % 5 == 0)) / "image.png"
+        )
+        file.parent.mkdir(parents=True)
+        file.write_bytes(data)
+    add_images(con, tmp_path / "old", dataset="same")
+    con.execute("update images set uri = replace(uri, '/', '\\') where image_id % 7 = 0")  # as another system wrote it
+    moved = "replace(replace(uri, '\\', '/'), '/old/', '/new/')"
+    expected = con.sql(f"select image_id, {moved}, label from images order by image_id").fetchall()
+    (tmp_path / "old").rename(tmp_path / "new")
+    (tmp_path / "new" / "cat" / "image.png").write_bytes(data)  # the end of many paths, but no place of one before
+    done = add_images(con, tmp_path / "new", dataset="same")
+    assert (counts(done), done.n_moved) == ((1, 0, 2500, 0), 2500)
+    assert con.sql("select image_id, uri, label from images where image_id <= 2500 order by all").fetchall() == expected
+
+
 def test_secrets_in_addresses_are_not_stored(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path\nhttps://user:hunter2@host/x.jpg?X-Amz-Signature=hunter2\n")
     assert counts(add_images(con, tmp_path / "list.csv")) == (0, 0, 0, 1)
     assert "hunter2" not in str(con.sql("from errors").fetchall())
+
+
+def test_secrets_in_other_columns_are_not_stored(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
+    signed = "https://bucket.s3.amazonaws.com/a.jpg?id=7&X-Amz-Signature=hunter2&X-Amz-Expires=60&keyword=cat"
+    texts = [
+        signed,
+        "see s3://user:hunter2@host/b.jpg, and http://x/?a=1;token=hunter2",
+        "https://me@host/c?sig=",
+        'a "http://x?sig=…"\nb@c',
+    ]
+    kept = [
+        "https://bucket.s3.amazonaws.com/a.jpg?id=7&X-Amz-Signature=…&X-Amz-Expires=60&keyword=cat",
+        "see s3://host/b.jpg, and http://x/?a=1;token=…",
+        "https://me@host/c?sig=…",
+        'a "http://x?sig=…"\nb@c',
+    ]
+    frame = pd.DataFrame({"path": [str(photos / "cat" / f"{n}.jpg") for n in range(4)], "url": texts})
+    done = add_images(con, frame, dataset="cats")
+    assert "4 rows have addresses with a password or a signature: kept without them" in done.notes
+    rows = con.sql("select meta ->> 'url', meta from images order by image_id").fetchall()
+    assert [row[0] for row in rows] == kept
+    assert "hunter2" not in str(rows)
+    assert counts(add_images(con, frame, dataset="cats")) == (0, 0, 4, 0)
 
 
 @pytest.mark.parametrize("name", ["o'brien.jpg", '"><img src=x>.jpg', "new\nline.jpg", "--help.jpg", "*.jpg", "é‮.jpg"])
