@@ -499,7 +499,7 @@ def test_secrets_in_other_columns_are_not_stored(con: duckdb.DuckDBPyConnection,
         signed,
         "see s3://user:hunter2@host/b.jpg, and http://x/?a=1;token=hunter2",
         "https://me@host/c?sig=",
-        'a "http://x?sig=…"\nb@c',
+        'a "http://x?sig=hunter2"\nb@c',
     ]
     kept = [
         "https://bucket.s3.amazonaws.com/a.jpg?id=7&X-Amz-Signature=…&X-Amz-Expires=60&keyword=cat",
