@@ -46,7 +46,7 @@ with _new as (
         scanned.uri,
         scanned.sha256,
         scanned.relative,
-        parse_filename(scanned.relative) as file,
+        len(string_split(scanned.relative, '/')) as depth,
     from scanned
     cross join (select ? as dataset) as parameters
     left join images on scanned.uri = images.uri and parameters.dataset = images.dataset
@@ -55,18 +55,20 @@ with _new as (
         and images.uri is null
 ),
 
--- Names of files join, too: many images can have the same bytes.
+-- Many images can have the same bytes and the same name: only the whole end of the path is joined.
 _known as (
     select
-        image_id,
-        uri,
-        sha256,
-        replace(uri, '\', '/') as slashed,
-        parse_filename(slashed) as file,
+        images.image_id,
+        images.uri,
+        images.sha256,
+        depths.depth,
+        string_split(replace(images.uri, '\', '/'), '/') as names,
+        array_to_string(list_slice(names, -depths.depth, -1), '/') as relative,
     from images
-    where dataset = ?
-        and image_id <= ?
-        and sha256 in (select _new.sha256 from _new)
+    cross join (select distinct _new.depth from _new) as depths
+    where images.dataset = ?
+        and images.image_id <= ?
+        and images.sha256 in (select _new.sha256 from _new)
 )
 
 select
@@ -76,8 +78,9 @@ select
 from _new
 inner join _known
     on _new.sha256 = _known.sha256
-    and _new.file = _known.file
-    and ends_with(_known.slashed, '/' || _new.relative)
+    and _new.depth = _known.depth
+    and _new.relative = _known.relative
+    and len(_known.names) > _known.depth
 qualify count(*) over (partition by _new.uri) = 1
     and count(*) over (partition by _known.image_id) = 1;
 

@@ -172,6 +172,26 @@ def _settle_numbers(source: Source, known: Classes) -> None:
         )
 
 
+def check_seen(source: Source, seen: set[str | int]) -> None:
+    """Like `settle`, of a source that shows its labels only while it is read, and names no classes.
+
+    Raises:
+        SchemaError: names and numbers, or whole numbers without 0; both were taken as indices.
+    """
+    numbers = sorted(label for label in seen if isinstance(label, int))
+    names = sorted(label for label in seen if isinstance(label, str))
+    if numbers and names:
+        raise SchemaError(
+            f"{source.origin}: labels are names and numbers (such as {names[0]!r} and {numbers[0]}): a number could be "
+            "an index or a name; write all as names, or all as indices"
+        )
+    if numbers and numbers[0] > 0:
+        raise SchemaError(
+            f"{source.origin}: labels are {_span(numbers)}, without 0: the names of {len(numbers)} classes (then give "
+            "them as text), or indices (then give classes=, --classes, the names from index 0 on)?"
+        )
+
+
 def _are_numbers(known: Classes) -> bool:
     """Whether the names are whole numbers in order, as `_take_as_names` leaves them; text puts 10 before 2."""
     if not known.named or not all(re.fullmatch("0|[1-9][0-9]*", name) for name in known.names):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -25,6 +26,12 @@ def is_new(con: duckdb.DuckDBPyConnection) -> bool:
 def is_read_only(con: duckdb.DuckDBPyConnection) -> bool:
     """Whether the current database is read-only."""
     return bool(fetch(con, "read_only")[0][0])
+
+
+def folder_of(con: duckdb.DuckDBPyConnection) -> Path | None:
+    """The folder that the current database lies in; None for one in memory."""
+    path = fetch(con, "read_path")[0][0]
+    return Path(path).parent if path else None
 
 
 @contextlib.contextmanager

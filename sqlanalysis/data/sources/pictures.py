@@ -28,7 +28,7 @@ def from_pictures(given: Any) -> Source:
     """A list, an array (N, H, W[, 3 or 4]), or a data set like torchvision's, perhaps in `Subset` or `ConcatDataset`.
 
     Data sets that know the paths of their images are read by path; their transform is not applied, and nothing is
-    decoded. Of others the pictures are stored as PNG, without loss.
+    decoded. Of others the pictures are stored without loss: as the bytes of their file, or as PNG.
 
     Raises:
         SchemaError: one array or tensor in place of a list, a data loader, labels that can be read in two ways, or an
