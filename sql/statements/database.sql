@@ -44,6 +44,13 @@ from duckdb_databases()
 where database_name = current_database();
 
 
+-- name: read_path
+-- The file of the current database; NULL for one in memory.
+select path
+from duckdb_databases()
+where database_name = current_database();
+
+
 -- name: has_version_table
 -- Whether the current database was made by this package.
 select count(*) > 0 as ours

@@ -72,6 +72,14 @@ where label_space = ?
 order by class;
 
 
+-- name: count_indexed_classes
+-- Of how many classes of a label space somebody said the index; they come first.
+select count(*) as n
+from classes
+where label_space = ?
+    and extra ->> 'indexed' = 'true';
+
+
 -- name: read_label_space_user
 -- A run whose predictions are in this label space, if there is one.
 select run

@@ -24,8 +24,8 @@ order by split nulls last;
 
 
 -- name: export_rows
--- The rows of a run in the order of image_id; of one split, or of the images on the map, if asked for.
--- columns pairs a name with its form: same, text, json, or class (a 64-bit index, as Hugging Face keeps them).
+-- The rows of a run from one image_id to another, in order; of one split, or of the images on the map, if asked for.
+-- columns pairs a name with its form: same, text, json and raw, or class (a 64-bit index, as Hugging Face keeps them).
 -- The rows are sorted before a value becomes text, which is several times larger.
 -- neighbors are named by the number of their row in this order, from 0, as Embedding Atlas reads them.
 {% set forms = {'text': '::varchar', 'class': '::bigint'} %}
@@ -55,7 +55,7 @@ _nearest as (
 {% endif %}
 select
 {% for name, form in columns %}
-{% if form == 'json' %}
+{% if form in ('json', 'raw') %}
     to_json({{ ident(name) }})::varchar as {{ ident(name) }},
 {% else %}
     {{ ident(name) }}{% if form in forms %}{{ forms[form] }} as {{ ident(name) }}{% endif %},
@@ -74,10 +74,11 @@ from (
 {% if neighbors %}
     left join _nearest on exported.image_id = _nearest.image_id
 {% endif %}
+    where exported.image_id between {{ first }} and {{ last }}
 {% if by_split %}
-    where exported.split is not distinct from ?
+        and exported.split is not distinct from ?
 {% elif on_map %}
-    where exported.x is not null
+        and exported.x is not null
         and exported.y is not null
 {% endif %}
     order by exported.image_id
@@ -85,6 +86,23 @@ from (
 {% if neighbors %}
 order by image_id
 {% endif %};
+
+
+-- name: export_ranges
+-- First and last image_id of each so many rows of a run: sorted at once, wide rows would fill the memory.
+with _numbered as (
+    select
+        image_id,
+        (row_number() over (order by image_id) - 1) // {{ rows }} as block,
+    from {{ ident(run) }}
+)
+
+select
+    min(image_id) as first,
+    max(image_id) as last,
+from _numbered
+group by block
+order by block;
 
 
 -- name: export_neighbors

@@ -8,6 +8,8 @@ with _compared as (
         scanned.message is not null as is_error,
         images.uri is null as is_new,
         scanned.label is not null or scanned.accepted is not null as is_labeled,
+        images.label is not null and scanned.label is null and scanned.accepted is null as keeps_label,
+        images.split is not null and scanned.split is null as keeps_split,
         (
             images.sha256 <> scanned.sha256
             or images.label is distinct from coalesce(scanned.label, images.label)
@@ -25,6 +27,8 @@ select
     count(*) filter (where not is_error and not is_new and not differs) as n_unchanged,
     count(*) filter (where is_error) as n_errors,
     count(*) filter (where not is_error and is_labeled) as n_labeled,
+    count(*) filter (where not is_error and keeps_label) as n_keep_label,
+    count(*) filter (where not is_error and keeps_split) as n_keep_split,
 from _compared;
 
 
@@ -42,7 +46,7 @@ with _new as (
         scanned.uri,
         scanned.sha256,
         scanned.relative,
-        parse_filename(scanned.relative) as file,
+        len(string_split(scanned.relative, '/')) as depth,
     from scanned
     cross join (select ? as dataset) as parameters
     left join images on scanned.uri = images.uri and parameters.dataset = images.dataset
@@ -51,7 +55,54 @@ with _new as (
         and images.uri is null
 ),
 
--- Names of files join, too: many images can have the same bytes.
+-- Many images can have the same bytes and the same name: only the whole end of the path is joined.
+_known as (
+    select
+        images.image_id,
+        images.uri,
+        images.sha256,
+        depths.depth,
+        string_split(replace(images.uri, '\', '/'), '/') as names,
+        array_to_string(list_slice(names, -depths.depth, -1), '/') as relative,
+    from images
+    cross join (select distinct _new.depth from _new) as depths
+    where images.dataset = ?
+        and images.image_id <= ?
+        and images.sha256 in (select _new.sha256 from _new)
+)
+
+select
+    _known.image_id,
+    _known.uri as old_uri,
+    _new.uri as new_uri,
+from _new
+inner join _known
+    on _new.sha256 = _known.sha256
+    and _new.depth = _known.depth
+    and _new.relative = _known.relative
+    and len(_known.names) > _known.depth
+qualify count(*) over (partition by _new.uri) = 1
+    and count(*) over (partition by _known.image_id) = 1;
+
+
+-- name: list_moved_within
+-- Known images that a scan found in another folder of the same source: same bytes, same name of the file.
+-- Values: as in list_moved. Whether the old file is gone is seen by who asks.
+with _new as (
+    select
+        scanned.uri,
+        scanned.sha256,
+        replace(scanned.uri, '\', '/') as slashed,
+        parse_filename(scanned.relative) as file,
+        left(slashed, length(slashed) - length(scanned.relative)) as root,
+    from scanned
+    cross join (select ? as dataset) as parameters
+    left join images on scanned.uri = images.uri and parameters.dataset = images.dataset
+    where scanned.message is null
+        and ends_with(slashed, '/' || scanned.relative)
+        and images.uri is null
+),
+
 _known as (
     select
         image_id,
@@ -73,9 +124,44 @@ from _new
 inner join _known
     on _new.sha256 = _known.sha256
     and _new.file = _known.file
-    and ends_with(_known.slashed, '/' || _new.relative)
+    and starts_with(_known.slashed, _new.root)
 qualify count(*) over (partition by _new.uri) = 1
     and count(*) over (partition by _known.image_id) = 1;
+
+
+-- name: count_contradictions
+-- Images of a data set after a given image_id with the bytes of another one that has another label; one such pair.
+-- Values: the data set, then the image_id.
+with _several as (
+    select
+        sha256,
+        min(label) as lowest,
+        arg_min(uri, (label, image_id)) as uri_of_lowest,
+        arg_max(uri, (label, -image_id)) as uri_of_highest,
+    from images
+    where dataset = ?
+        and label is not null
+    group by sha256
+    having min(label) < max(label)
+),
+
+_added as (
+    select
+        images.image_id,
+        images.uri,
+        case when images.label = _several.lowest then _several.uri_of_highest else _several.uri_of_lowest end as other_uri,
+    from images
+    inner join _several on images.sha256 = _several.sha256
+    where images.dataset = ?
+        and images.image_id > ?
+        and images.label is not null
+)
+
+select
+    count(*) as n,
+    arg_min(uri, image_id) as uri,
+    arg_min(other_uri, image_id) as other_uri,
+from _added;
 
 
 -- name: update_moved

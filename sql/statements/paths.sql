@@ -14,20 +14,32 @@ with _paths as (
 _slashed as (
     select
         path,
-        regexp_replace(
-            replace(case when path ilike 'file://%' then url_decode(substr(path, 8)) else path end, '\', '/'),
-            '(?i)(\.(?:zip|tar|tgz|tar\.gz))#', '\1/'
-        ) as slashed,
+        replace(case when path ilike 'file://%' then url_decode(substr(path, 8)) else path end, '\', '/') as slashed,
     from _paths
+),
+
+_members as (
+    select
+        path,
+        case
+            when contains(slashed, '#')
+                then regexp_replace(slashed, '(?i)(\.(?:zip|tar|tgz|tar\.gz))#', '\1/')
+            else slashed
+        end as member,
+    from _slashed
 ),
 
 _cleaned as (
     select
         path,
-        regexp_replace(
-            regexp_replace(regexp_replace(slashed, '([^:/])/{2,}', '\1/', 'g'), '^(\./+)+', ''), '(/\.)+/', '/', 'g'
-        ) as unformed,
-    from _slashed
+        case
+            when contains(member, '//') or contains(member, './')
+                then regexp_replace(
+                    regexp_replace(regexp_replace(member, '([^:/])/{2,}', '\1/', 'g'), '^(\./+)+', ''), '(/\.)+/', '/', 'g'
+                )
+            else member
+        end as unformed,
+    from _members
 )
 
 select
@@ -59,14 +71,29 @@ from _known;
 -- name: create_found
 -- Images by equal uri: as written, or relative to one of the folders. Columns: see insert_found_by_end.
 create or replace temp table _found as
-with _tries as (
+with _exact as (
+    select
+        _written.path,
+        _known.image_id,
+        _known.uri,
+    from _written
+    inner join _known on _written.path = _known.uri
+),
+
+_rest as (
+    select *
+    from _written
+    where path not in (select path from _exact)
+),
+
+_tries as (
     select
         1 as step,
         path,
         unformed,
         clean,
         clean as key,
-    from _written
+    from _rest
 {% for folder in folders %}
     union all
     select
@@ -75,7 +102,7 @@ with _tries as (
         unformed,
         clean,
         {{ literal(folder) }} || '/' || clean as key,
-    from _written
+    from _rest
 {% endfor %}
 ),
 
@@ -83,56 +110,81 @@ with _tries as (
 _keys as (
     select
         *,
-        {% for _ in range(3) %}regexp_replace({% endfor %}key{% for _ in range(3) %}, '/[^/]+/\.\./', '/'){% endfor %} as resolved,
+        case
+            when contains(key, '/../')
+                then {% for _ in range(3) %}regexp_replace({% endfor %}key{% for _ in range(3) %}, '/[^/]+/\.\./', '/'){% endfor %}
+
+            else key
+        end as resolved,
     from _tries
 ),
 
-_hits as (
-    select
-        _written.path,
-        0 as step,
-        _written.unformed,
-        _written.clean,
-        _known.image_id,
-        _known.uri,
-    from _written
-    inner join _known on _written.path = _known.uri
-    union all
+_steps as (
     select
         _keys.path,
         _keys.step,
-        _keys.unformed,
-        _keys.clean,
-        _known.image_id,
-        _known.uri,
+        any_value(_keys.unformed) as unformed,
+        any_value(_keys.clean) as clean,
+        count(distinct _known.image_id) as n,
+        min(_known.image_id) as image_id,
+        min(_known.uri) as uri,
+        max(_known.uri) as other_uri,
     from _keys
     inner join _known on _keys.resolved = _known.clean
+    group by _keys.path, _keys.step
 ),
 
 _best as (
     select *
-    from _hits
+    from _steps
     qualify step = min(step) over (partition by path)
 )
 
 select
     path,
-    count(distinct image_id) as n,
-    min(image_id) as image_id,
-    min(uri) as uri,
+    1 as n,
+    image_id,
+    uri,
+    'as written' as step,
+    null::varchar as problem,
+from _exact
+union all
+select
+    path,
+    n,
+    image_id,
+    uri,
     case
-        when min(step) = 0 then 'as written'
         when contains(path, '\') then 'back slashes'
-        when any_value(clean) <> any_value(unformed) or min(uri) <> nfc_normalize(min(uri)) then 'Unicode form'
-        when min(step) = 1 then 'as written'
+        when clean <> unformed or uri <> nfc_normalize(uri) then 'Unicode form'
+        when step = 1 then 'as written'
         else 'relative'
     end as step,
-    case
-        when count(distinct image_id) > 1 then count(distinct image_id) || ' images fit ' || path || ': '
-            || min(uri) || ', ' || max(uri)
-    end as problem,
-from _best
-group by path;
+    case when n > 1 then n || ' images fit ' || path || ': ' || uri || ', ' || other_uri end as problem,
+from _best;
+
+
+-- name: insert_found_elsewhere
+-- Paths that are exactly an image of another data set: they mean that one, and not an image whose path ends like it.
+insert into _found
+select
+    _written.path,
+    0 as n,
+    null as image_id,
+    null as uri,
+    null as step,
+    'no image ' || _written.path || '; it is an image of data set ' || min(_others.dataset) as problem,
+from _written
+inner join (
+    select
+        dataset,
+        regexp_replace(nfc_normalize(replace(uri, '\', '/')), '(?i)(\.(?:zip|tar|tgz|tar\.gz))#', '\1/') as clean,
+    from images
+    where dataset <> $dataset
+) as _others
+    on _written.clean = _others.clean
+where _written.path not in (select path from _found)
+group by _written.path;
 
 
 -- name: count_unfound

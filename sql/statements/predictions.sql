@@ -237,6 +237,8 @@ select
     _given_classes.class,
     source_rows.given_pred,
     case
+        when source_rows.given_dataset <> $dataset and source_rows.given_dataset in (select dataset from datasets)
+            then 'the row is of data set ' || source_rows.given_dataset
         when _rows.problem is not null then _rows.problem
         when source_rows.given_pred is not null and _given_classes.class is null
             then 'no class ' || source_rows.given_pred
@@ -252,16 +254,39 @@ left join _given_classes on source_rows.given_pred = _given_classes.key;
 
 
 -- name: count_shifted
--- Of the rows with a class and a label: how many say 0, agree with the label, agree when counted from 1.
+-- Rows with a class: how many, how many of them class 0. Of those with a label and of those with probabilities: how
+-- many, how many agree as they are, how many counted from 1. Logits, logs and percents have the same largest value.
 select
     count(*) as n,
     count(*) filter (where _imported.class = 0) as n_zero,
+    count(images.label) as n_labeled,
     count(*) filter (where _imported.class = images.label) as n_same,
     count(*) filter (where _imported.class = images.label + 1) as n_shifted,
+    count(_tops.top) as n_probs,
+    count(*) filter (where _tops.p_pred = _tops.p_top) as n_top,
+    count(*) filter (where _imported.class = _tops.top + 1 and _tops.p_pred < _tops.p_top) as n_top_shifted,
 from _imported
-inner join images on _imported.image_id = images.image_id
-where _imported.class is not null
-    and images.label is not null;
+left join images on _imported.image_id = images.image_id
+left join (
+    select
+        _imported.position,
+        argmax(source_rows.probs) as top,
+        list_max(source_rows.probs) as p_top,
+        _p_of(source_rows.probs, _imported.class) as p_pred,
+    from _imported
+    inner join source_rows on _imported.position = source_rows.position
+) as _tops on _imported.position = _tops.position
+where _imported.class >= 0;
+
+
+-- name: count_given_datasets
+-- Rows whose column names a data set of this file, and rows that name something else; the first of these names.
+select
+    count(*) filter (where given_dataset in (select dataset from datasets)) as n_known,
+    count(*) filter (where given_dataset not in (select dataset from datasets)) as n_other,
+    arg_min(given_dataset, position) filter (where given_dataset not in (select dataset from datasets)) as other,
+from source_rows
+where given_dataset is not null;
 
 
 -- name: read_conflict
@@ -354,6 +379,8 @@ select
     ) as n_percent,
     count(*) filter (where abs(e_sum - 1) <= {{ sum_tolerance }}) as n_log,
     count(confidence) as n_confidence,
+    count(*) filter (where confidence > 1 + {{ range_tolerance }}) as n_above,
+    count(*) filter (where confidence < -{{ range_tolerance }}) as n_below,
     min(confidence)::double as least,
     max(confidence)::double as most,
 from _rows;
@@ -399,7 +426,7 @@ limit 1;
 
 
 -- name: create_converted
--- Outputs as probabilities: softmax and shares in double. pred without one is the class of the largest probability.
+-- Outputs and confidence, each from what it was, as probabilities: softmax and shares in double. pred without one is the class of the largest probability.
 create or replace temp view _converted as
 with _probabilities as (
     select
@@ -416,8 +443,9 @@ with _probabilities as (
         probs as weights,
 {% endif %}
 {% if outputs == 'percent' %}
-        list_transform(weights, lambda w: w::double / 100) as probs,
-        probs as unscaled,
+        list_transform(weights, lambda w: w::double / 100) as shares,
+        shares as probs,
+        shares as unscaled,
 {% elif outputs in ('logits', 'sigmoid', 'log_probs') %}
         list_sum(weights)::double as total,
         list_transform(weights, lambda w: w::double / total) as probs,
@@ -433,10 +461,10 @@ select
     position,
     row_name,
     coalesce(given_pred, argmax(probs)) as pred,
-{% if outputs == 'percent' %}
+{% if confidence == 'percent' %}
     confidence / 100 as confidence,
-{% elif outputs == 'log_probs' %}
-    case when confidence <= 0 then exp(confidence) else confidence end as confidence,
+{% elif confidence == 'log_probs' %}
+    exp(confidence) as confidence,
 {% else %}
     confidence,
 {% endif %}
@@ -468,6 +496,21 @@ select
     arg_min(pred, position) filter (where differs) as pred,
     count(*) filter (where is_other) as n_other,
 from _rows;
+
+
+-- name: read_low_confidence
+-- Rows without probs whose confidence is below what the most probable class has at least: how many of how many, the
+-- first, and of which class all of them are, if it is one.
+select
+    count(*) filter (where confidence < {{ least }}) as n,
+    count(confidence) as n_confidence,
+    arg_min(row_name, position) filter (where confidence < {{ least }}) as row_name,
+    arg_min(confidence, position) filter (where confidence < {{ least }})::double as confidence,
+    arg_min(pred, position) filter (where confidence < {{ least }}) as pred,
+    count(distinct pred) filter (where confidence < {{ least }}) as n_preds,
+from {{ ident(relation) }}
+where probs is null
+    and pred >= 0;
 
 
 -- name: count_imported

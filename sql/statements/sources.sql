@@ -3,6 +3,7 @@
 
 -- name: read_csv_source
 -- Every column as text; delimiter, quotes and line ends are found by DuckDB, the first line names the columns.
+-- Its parallel reader takes no line breaks in quotes beside null_padding.
 select columns(*)
 from read_csv(
     [{% for file in files %}{{ literal(file) }}{{ ', ' if not loop.last }}{% endfor %}],
@@ -11,6 +12,7 @@ from read_csv(
     encoding = {{ literal(encoding) }},
     union_by_name = true,
     null_padding = true,
+    parallel = false,
     max_line_size = {{ max_line }}
 );
 
@@ -26,10 +28,10 @@ from read_json_objects(
 
 
 -- name: read_parquet_source
--- Some columns of Parquet files, or all of them.
+-- Some columns of Parquet files, or all of them; of pictures only their path.
 select
 {% for name in names %}
-    {{ ident(name) }},
+    {{ ident(name) }}{% if name in pictures %}.path as {{ ident(name) }}{% endif %},
 {% else %}
     columns(*)
 {% endfor %}
@@ -53,6 +55,9 @@ select
         {% endfor %}
         {% for name in nested %}
         + coalesce(strlen({{ ident(name) }}::varchar), 0)
+        {% endfor %}
+        {% for name in pictures %}
+        + coalesce(strlen({{ ident(name) }}.path), 0)
         {% endfor %}
         {% for name in lists %}
         + 8 * coalesce(len({{ ident(name) }}), 0)

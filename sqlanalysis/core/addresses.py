@@ -7,6 +7,7 @@ stored or printed: what is kept is the address without them, and this process re
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -24,6 +25,12 @@ CACHE_BYTES = 64 * 1024 * 1024
 _CHUNK = 1 << 20
 # Signatures change with every listing of the same files: they are no part of an image's identity.
 _SIGNATURE = ("x-amz-", "x-goog-", "x-ms-", "signature", "sig", "expires", "token", "key", "policy", "awsaccesskeyid")
+# In other text, only what is a secret by its whole name is taken out.
+_SIGNS = (
+    r"x-amz-(?:signature|credential|security-token)|x-goog-(?:signature|credential)|signature|sig|awsaccesskeyid"
+    r"|googleaccessid|key-pair-id|token|access_token|api_key|apikey|password"
+)
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://[^\s\\\"'<>]+", re.IGNORECASE)
 _FINAL = (FileNotFoundError, PermissionError, IsADirectoryError, NotImplementedError, SQLAnalysisError)
 
 Found = TypeVar("Found")
@@ -73,6 +80,19 @@ def without_secrets(address: str) -> str:
         with _lock:
             _full[plain] = address
     return plain
+
+
+def redacted(text: str) -> str:
+    """Text whose addresses lost user and password, and the values of parameters that sign or permit."""
+    return _ADDRESS.sub(lambda found: _redact(found[0]), text) if "://" in text else text
+
+
+def _redact(address: str) -> str:
+    scheme, _, rest = address.partition("://")
+    host, slash, path = rest.partition("/")
+    user, at, name = host.rpartition("@")
+    host = name if at and ":" in user else host
+    return re.sub(rf"(?i)([?&;](?:{_SIGNS})=)[^&;#]*", r"\1…", f"{scheme}://{host}{slash}{path}")
 
 
 def has_secrets(address: str) -> bool:

@@ -118,10 +118,10 @@ def _from_folder(folder: Path) -> Classes:
         raise SchemaError(f"{folder} has no sub-folders; one for each class is needed")
     if all(name.lower() in _SPLITS for name in names):
         raise SchemaError(f"{folder} has the splits {', '.join(names)}; give one of them, such as {folder / names[0]}")
-    counted = sorted(names, key=lambda name: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", name)])
-    if counted != names:
+    if is_sorted_as_text(names):
+        counted = some(sorted(names, key=_by_number))
         raise SchemaError(
-            f"{folder}: sorted as text its classes are {_some(names)}, by number {_some(counted)}; give classes= a "
+            f"{folder}: sorted as text its classes are {some(names)}, by number {counted}; give classes= a "
             "list in the order of the outputs"
         )
     return from_keys(names)
@@ -205,9 +205,13 @@ def misleading(names: Sequence[str]) -> str | None:
 class Space:
     """The label space of one data set while images come in: label of a source → class, growing as needed."""
 
-    def __init__(self, name: str, known: Classes, used_by: str | None = None) -> None:
-        """`used_by` names a run whose outputs are in this space: it can no longer change."""
-        self.name, self.used_by, self.n_saved = name, used_by, len(known)
+    def __init__(self, name: str, known: Classes, used_by: str | None = None, n_indexed: int = 0) -> None:
+        """`used_by` names a run whose outputs are in this space: it can no longer change.
+
+        `n_indexed`: of how many classes, from the first on, somebody said the index; the others stand in the order of
+        their text, or of arrival, which says nothing about numbers.
+        """
+        self.name, self.used_by, self.n_saved, self.n_indexed = name, used_by, len(known), n_indexed
         self._order: list[int] | None = None  # for each class of the source, its class here
         self._take(known)
 
@@ -225,7 +229,7 @@ class Space:
             classes: in the order of the source. Those not known yet are added, by name or WordNet id; when the space
                 has only numbers so far, they become its names.
             keys: text labels of the source, one per class, when they are not the names themselves.
-            ordered: False when the order only comes from sorting keys, and so says nothing about earlier numbers.
+            ordered: False when the order only comes from sorting keys, and so says nothing about numbers.
 
         Raises:
             SchemaError: the classes do not fit those there are.
@@ -233,31 +237,15 @@ class Space:
         if self.numbered and self.names:
             self._name_numbers(classes, ordered)
         self._order = [self._add(name, wnid) for name, wnid in zip(classes.names, classes.wnids, strict=True)]
-        unknown = [key for key in keys if key not in self._index]
-        if not unknown:
-            return
-        whole = [key for key in unknown if key.isdecimal()]
-        if whole and len(whole) < len(unknown):
-            other = next(key for key in unknown if not key.isdecimal())
-            raise SchemaError(
-                f"labels are names and numbers (such as {other!r} and {whole[0]!r}): a number could be an index or a "
-                "name; write all as names, or all as indices, and leave what is unknown empty"
-            )
-        if len(unknown) < len(keys):
-            known = next(key for key in keys if key in self._index)
-            raise SchemaError(
-                f"label {known!r} is among the classes, and {_some(unknown)} {'is' if len(unknown) == 1 else 'are'} "
-                f"not: {_some(classes.names)}; give classes= a name for each label, or correct the labels"
-            )
-        if all(key.isdecimal() for key in keys) and [int(key) for key in keys] != sorted(int(key) for key in keys):
-            raise SchemaError(
-                f"the names could be in the order of the numbers, or of the text of the labels, which is "
-                f"{', '.join(keys[:3])}, …; call the labels so that both are the same, such as 01, 02, 10"
-            )
-        if len(keys) != len(classes):
-            raise SchemaError(f"{len(classes)} classes for {len(keys)} labels: {', '.join(keys[:5])}, …; give one each")
-        for key, number in zip(keys, self._order, strict=True):
-            self._index.setdefault(key, number)
+        if ordered and self._order == list(range(len(classes))) and len(classes) > self.n_indexed:
+            self.n_indexed, self.n_saved = len(classes), 0  # all are written again
+        for key, number in zip(keys, self._order if keys else (), strict=True):
+            if self._index.setdefault(key, number) != number:
+                raise SchemaError(
+                    f"label {key!r} is a class of {self.name!r} already, and this source names it "
+                    f"{self.names[number]!r}: the same class, or another? write the same names as before, or add these "
+                    "images under another dataset="
+                )
 
     def _name_numbers(self, classes: Classes, ordered: bool) -> None:
         """Give the numbers names; nothing to do when the source knows them as numbers, too."""
@@ -267,7 +255,7 @@ class Space:
         if not ordered or len(classes) != n:
             raise SchemaError(
                 f"the {n} classes of {self.name!r} are only numbered, and this source names {len(classes)}: "
-                f"{_some(names)}; give classes= {n} names in the order of the numbers, or another dataset="
+                f"{some(names)}; give classes= {n} names in the order of the numbers, or another dataset="
             )
         if self.used_by:
             raise SchemaError(
@@ -326,8 +314,14 @@ class Space:
                 )
             if label >= n:
                 raise SchemaError(
-                    f"label {label}, but {self.name!r} has {n} classes: {_some(self.names)}; labels are 0-based, "
+                    f"label {label}, but {self.name!r} has {n} classes: {some(self.names)}; labels are 0-based, "
                     "give classes= the names in the order of the numbers"
+                )
+            if label >= self.n_indexed:
+                raise SchemaError(
+                    f"label {label} is a number without a name, and class {label} of {self.name!r} is "
+                    f"{self.names[label]!r} only because names came in that order ({some(self.names)}): the same "
+                    "order, or another? give classes= (--classes) the names in the order of the numbers"
                 )
         if label >= MAX_NUMBERED and label >= n:
             raise SchemaError(
@@ -340,11 +334,11 @@ class Space:
 
 def is_sorted_as_text(names: Sequence[str]) -> bool:
     """Whether names with numbers are in the order of their text, such as 1, 10, 2, which is not that of the numbers."""
+    return list(names) == sorted(names) != sorted(names, key=_by_number)
 
-    def by_number(name: str) -> list[tuple[bool, int, str]]:
-        return [(part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in re.split(r"(\d+)", name)]
 
-    return list(names) == sorted(names) != sorted(names, key=by_number)
+def _by_number(name: str) -> list[int | str]:
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
 
 
 def near_twins(names: Iterable[str]) -> list[list[str]]:
@@ -355,7 +349,8 @@ def near_twins(names: Iterable[str]) -> list[list[str]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _some(names: Sequence[str]) -> str:
+def some(names: Sequence[str]) -> str:
+    """The first few names, for a message."""
     return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
 
 
@@ -379,7 +374,7 @@ def map_classes(model: Classes, target: Classes, policy: str = "open", path: str
     if missing:
         raise SchemaError(
             f"the model's {len(model)} classes do not cover the data set's {len(target)}: no output for "
-            f"{_some(missing)}; name the model's classes "
+            f"{some(missing)}; name the model's classes "
             "(classes= a list, a file or 'imagenet1k'), "
             "or give class_map= a CSV with columns from_class,to_class"
         )

@@ -25,6 +25,7 @@ ROLES: dict[str, tuple[str, ...]] = {
     ),
     "label_name": ("label_name", "class_name", "category_name", "label_text", "label_names", "name"),
     "split": ("split", "subset", "partition", "phase", "set", "data_set_split"),
+    "dataset": ("dataset", "data_set", "dataset_name"),
     "image_id": ("image_id", "imageid", "img_id", "id"),
     "pred": (
         *("pred", "preds", "prediction", "predictions", "predicted", "predicted_label", "pred_label", "y_pred"),

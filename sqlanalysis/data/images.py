@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,17 +14,20 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from ..core import decode, progress, reading, talk
-from ..core.classes import MAX_NUMBERED, Classes, Space, load_classes, near_twins
+from ..core import addresses, decode, progress, talk
+from ..core import reading as files
+from ..core.classes import Space, load_classes, near_twins
 from ..core.results import Result
 from ..core.text import decodable
-from ..db.statements import execute, fetch, registered, transaction
-from ..errors import ImageError, SchemaError
+from ..db.statements import execute, fetch, folder_of, is_read_only, registered, transaction
+from ..errors import ImageError, QueryError
 from . import columns as column_names
+from . import labels
 from .label_spaces import open_space, read_classes, save_space, space_name
 from .sources import Entry, Source
 from .sources.manifest import ROLES
 from .sources.open import open_source
+from .staging import staged
 
 BLOCK_IMAGES = 2048
 BLOCK_BYTES = 64 * 1024 * 1024
@@ -96,14 +98,22 @@ def add_images(
             right for an image; where it is empty none is. Other columns are kept in `meta`. Relative paths start at the
             table's folder, or at the working directory.
         classes: class names in the order of this source's integer labels: a list, a file, or `"imagenet1k"`. Each
-            source may have its own order: classes are identified by name. Names given later replace mere numbers.
+            source may have its own order: classes are identified by name. Names given later replace mere numbers. Text
+            labels are matched by name, or, where they are numbers or end in one, by their order.
         scale_16bit: store 16-bit gray pictures as 8-bit ones (value >> 8). By default they stay as they are, and models
             see what torchvision's loader gives: everything above 255 is white. Pictures of 12 bits in 16 become dark.
         show_progress: draw a progress bar on a terminal.
 
     Labels are text, or whole numbers from 0; NULL, NaN, empty text and, where the source names its classes, -1 mean
-    unlabeled. Whole numbers among which 0 does not occur are names, unless the classes are known: then numbers from 1
-    are refused, since they could be indices counted from 1.
+    unlabeled, and erase no label from before. Whole numbers are indices into classes whose order was said, by
+    `classes=` or by the source that brought them; names that were only sorted, as those of folders, say none. Where 0
+    does not occur they are names, unless the classes are known: then numbers from 1 are refused where the last one
+    would be no index, else taken from 0 with a note. An object of an id and a name is both. A source that shows its
+    labels only while it is read (a stream, a data set of one's own) and names no classes must have a 0.
+
+    What is refused leaves the file as it was: the source is read to its end before anything is written. Meanwhile rows
+    and stored bytes lie in a temporary file beside the evaluation file. An interrupt while they are written leaves the
+    blocks before it; adding the source again adds the rest.
 
     Returns:
         Counts, the columns taken, images by split, and notes; the notes are also logged. Adding a source again adds
@@ -117,89 +127,41 @@ def add_images(
         SchemaError: a table without the named column, a label or class that does not fit the data set, or labels that
             can be read in two ways; the message gives both.
         ImageError: a picture from Python of the wrong type or shape.
+        QueryError: the connection only reads, has a transaction open, or the disk is full.
     """
     chosen = column_names.check_choice(columns, ROLES)
     chosen |= {role: name for role, name in (("path", path), ("label", label)) if name is not None}
     found = open_source(source, chosen)
-    if classes is not None:
-        found.classes = load_classes(classes)
     name = dataset or found.name
     split = split or (found.split if dataset is None else None)
-    _settle_numbers(found, read_classes(con, space_name(con, name)))
-    space = open_space(con, name, found, ordered=classes is not None or not found.keys)
-    counts: Counter[str] = Counter()
-    last_id = fetch(con, "read_last_image")[0][0]
-    first_error: str | None = None
+    if is_read_only(con):
+        raise QueryError("this connection only reads; open the file for writing: connect(path)")
+    with transaction(con):  # refused now, rather than after everything was read
+        known = read_classes(con, space_name(con, name))
+        labels.settle(found, known, None if classes is None else load_classes(classes))
+        spellings = labels.Spellings(where for where, _ in fetch(con, "count_splits", [name]) if where)
+        found.entries, split = spellings.fold(found.entries), spellings.of(split)
+        space = open_space(con, name, found, ordered=found.indexed or not found.keys)
+        last_id = fetch(con, "read_last_image")[0][0]
+    reading = _Reading(space, split, late_labels=found.classes is None and not found.numbers and not known.names)
     inspect = partial(_inspect, store_bytes=store_bytes, scale_16bit=scale_16bit)
-    with ThreadPoolExecutor() as pool, progress.track(f"adding {name}", found.total, enabled=show_progress) as advance:
-        for block, n_repeated in _blocks(found.entries, inspect, pool):
-            table = _table(block, space, split)
-            with transaction(con):
-                if not fetch(con, "read_dataset", [name]):
-                    execute(con, "insert_dataset", [name, None, found.origin])
-                save_space(con, space)
-                if space.names:
-                    execute(con, "update_dataset_space", [space.name, name])
-                counts += _write(con, name, table, last_id)
-            first_error = first_error or next(
-                (f"{one.uri}: {e}" for one, e in block if isinstance(e, ImageError)), None
-            )
-            counts["n_deep"] += sum(isinstance(one, decode.Facts) and one.bits > 8 for _, one in block)
-            counts["n_unchanged"] += n_repeated
-            advance(len(block) + n_repeated)
+    with (
+        ThreadPoolExecutor() as pool,
+        progress.track(f"adding {name}", found.total, enabled=show_progress) as advance,
+        staged(reading.tables(_blocks(found.entries, inspect, pool), found, advance), folder_of(con)) as tables,
+    ):
+        counts = reading.counts + _write_all(con, name, space, found.origin, tables, last_id)
     if counts["n_errors"] and not any(counts[done] for done in ("n_added", "n_changed", "n_unchanged", "n_moved")):
-        found.notes.insert(0, f"no image could be read; the first is {first_error}")
+        found.notes.insert(0, f"no image could be read; the first is {reading.first_error}")
     splits = {where or "none": n for where, n in fetch(con, "count_splits", [name])}
     notes = _notes(found, space, counts, scaled=scale_16bit)
+    notes += _contradictions(*fetch(con, "count_contradictions", [name, name, last_id])[0])
+    notes += spellings.notes(splits)
     talk.say(notes)
-    counts.pop("n_deep", None)
+    done = {key: n for key, n in counts.items() if key in AddedImages.__dataclass_fields__}
     return AddedImages(
-        name, **counts, n_classes=len(space.names), columns=found.columns, splits=splits, notes=tuple(notes)
+        name, **done, n_classes=len(space.names), columns=found.columns, splits=splits, notes=tuple(notes)
     )
-
-
-def _settle_numbers(source: Source, known: Classes) -> None:
-    """Whether the whole numbers of a source are indices or names, before anything is written.
-
-    Raises:
-        SchemaError: they could be indices counted from 1; the message gives both readings.
-    """
-    numbers = [number for number in source.numbers if number >= 0]
-    if not numbers or numbers[0] == 0:
-        return
-    names = source.classes or (known if known.names else None)
-    # Numbers beyond the limit stay indices, which `Space` refuses: they are ids of images rather than names of classes.
-    if names is None or (source.classes is None and _are_numbers(known)):
-        if numbers[-1] < MAX_NUMBERED:
-            _take_as_names(source, numbers)
-    elif names.named and numbers[-1] == len(names):
-        raise SchemaError(
-            f"the labels are {_span(numbers)}, without 0, and there are {len(names)} classes: counted from 1 (then "
-            f"{numbers[-1]} is {names.names[-1]!r}), or 0-based indices (then {numbers[-1]} is no class)? subtract 1 "
-            "from them, or write the names of the classes"
-        )
-
-
-def _are_numbers(known: Classes) -> bool:
-    """Whether the names are whole numbers in order, as `_take_as_names` leaves them; text puts 10 before 2."""
-    if not known.named or not all(re.fullmatch("0|[1-9][0-9]*", name) for name in known.names):
-        return False
-    numbers = [int(name) for name in known.names]
-    return bool(numbers) and numbers == sorted(numbers)
-
-
-def _take_as_names(source: Source, numbers: Sequence[int]) -> None:
-    source.keys = tuple(map(str, numbers))
-    source.classes, source.numbers = Classes(source.keys), ()
-    n = f"{len(numbers)} class{'es' * (len(numbers) > 1)}"
-    source.notes.append(
-        f"labels are {_span(numbers)}, without 0: taken as the name{'s' * (len(numbers) > 1)} of {n}; if they are "
-        "indices, give classes= (--classes) the names from index 0 on"
-    )
-
-
-def _span(numbers: Sequence[int]) -> str:
-    return f"{numbers[0]} to {numbers[-1]}" if len(numbers) > 1 else str(numbers[0])
 
 
 def _notes(source: Source, space: Space, counts: Mapping[str, int], *, scaled: bool) -> list[str]:
@@ -221,13 +183,75 @@ def _notes(source: Source, space: Space, counts: Mapping[str, int], *, scaled: b
             else "clipped to white as torchvision's loader does; scale_16bit=True (--scale-16bit) scales them"
         )
         notes.append(f"{counts['n_deep']:,} images are 16-bit gray: {done}")
+    if counts["n_redacted"]:
+        notes.append(f"{counts['n_redacted']:,} rows have addresses with a password or a signature: kept without them")
     if counts.get("n_moved"):
-        notes.append(f"moved: {counts['n_moved']:,} images lie elsewhere now; their rows point there")
+        within = f", {counts['n_within']:,} of them in another folder: the labels are those of now"
+        elsewhere = f"moved: {counts['n_moved']:,} images lie elsewhere now; their rows point there"
+        notes.append(elsewhere + within * (counts["n_within"] > 0))
+    # A source without labels erases none, which is usual; in one with labels, empty could be meant as erased.
+    for what, given in (("label", counts["n_labeled"]), ("split", counts["n_split"])):
+        kept = counts[f"n_keep_{what}"]
+        if kept and (given or what in source.columns):
+            notes.append(
+                f"{kept:,} image{'s' * (kept > 1)} without a {what} in this source keep{'s' * (kept == 1)} the "
+                f"{what} from before; if it is to go, set images.{what} to NULL"
+            )
     return notes
+
+
+def _contradictions(n: int, uri: str | None, other: str | None) -> list[str]:
+    """Images whose bytes are there with another label, too: a file moved or copied from one class to another."""
+    if not n:
+        return []
+    return [
+        f"{n:,} image{'s' * (n > 1)} added with the bytes of one that has another label, such as {uri} and {other}; "
+        "both are kept"
+    ]
 
 
 _Inspected = tuple[Entry, decode.Facts | ImageError]
 _Claim = tuple[str | int | None, str | None, tuple[str | int, ...] | None, int]  # label … and the hash of meta
+
+
+@dataclass
+class _Reading:
+    """What is learned of a source while it is read.
+
+    Attributes:
+        late_labels: whether it shows its labels only now, and neither it nor the data set names classes.
+    """
+
+    space: Space
+    split: str | None
+    late_labels: bool
+    counts: Counter[str] = field(default_factory=Counter)
+    first_error: str | None = None
+
+    def tables(
+        self, blocks: Iterable[tuple[list[_Inspected], int]], source: Source, advance: Callable[[int], None]
+    ) -> Iterator[pa.Table]:
+        """Each block as a table of rows.
+
+        Raises:
+            SchemaError: a label that fits no class, or labels that can be read in two ways.
+        """
+        seen: set[str | int] = set()
+        for block, n_repeated in blocks:
+            for number, (entry, facts) in enumerate(block):
+                if entry.meta is not None and (meta := addresses.redacted(entry.meta)) != entry.meta:
+                    block[number] = replace(entry, meta=meta), facts
+                    self.counts["n_redacted"] += 1
+            yield _table(block, self.space, self.split)
+            errors = (f"{one.uri}: {error}" for one, error in block if isinstance(error, ImageError))
+            self.first_error = self.first_error or next(errors, None)
+            self.counts["n_deep"] += sum(isinstance(one, decode.Facts) and one.bits > 8 for _, one in block)
+            self.counts["n_unchanged"] += n_repeated
+            self.counts["n_split"] += sum(one.split is not None for one, _ in block)
+            if self.late_labels:
+                seen.update(entry.label for entry, _ in block if entry.label is not None)
+            advance(len(block) + n_repeated)
+        labels.check_seen(source, seen)
 
 
 def _blocks(
@@ -238,6 +262,7 @@ def _blocks(
     Of one uri the first entry counts; one with other values is an error.
     """
     seen: dict[str, _Claim] = {}
+    shared: dict[_Claim, _Claim] = {}
     block: list[_Inspected] = []
     held = n_repeated = 0
     stream = iter(entries)
@@ -245,6 +270,8 @@ def _blocks(
         fresh = []
         for entry in batch:
             claim = (entry.label, entry.split, entry.accepted, hash(entry.meta))
+            if entry.meta is None:  # then many entries share one
+                claim = shared.setdefault(claim, claim)
             if entry.uri not in seen:
                 seen[entry.uri] = claim
                 fresh.append(entry)
@@ -322,10 +349,26 @@ def _resolve_all(accepted: tuple[str | int, ...] | None, space: Space) -> list[i
     return sorted(label for label in found if label is not None)
 
 
+def _write_all(
+    con: duckdb.DuckDBPyConnection, name: str, space: Space, origin: str, tables: Iterable[pa.Table], last_id: int
+) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for table in tables:
+        with transaction(con):
+            if not fetch(con, "read_dataset", [name]):
+                execute(con, "insert_dataset", [name, None, origin])
+            save_space(con, space)
+            if space.names:
+                execute(con, "update_dataset_space", [space.name, name])
+            counts += _write(con, name, table, last_id)
+    return counts
+
+
 def _write(con: duckdb.DuckDBPyConnection, dataset: str, table: pa.Table, last_id: int) -> Counter[str]:
     with registered(con, "scanned", table):
-        n_moved = _follow_moved(con, dataset, last_id)
-        added, changed, unchanged, unreadable, labeled = fetch(con, "count_scanned", [dataset])[0]
+        n_moved = _follow_moved(con, dataset, last_id, "list_moved")
+        n_within = _follow_moved(con, dataset, last_id, "list_moved_within")
+        added, changed, unchanged, unreadable, labeled, *kept = fetch(con, "count_scanned", [dataset])[0]
         # Bytes of an older version go before its hash does.
         for name in ("delete_read_errors", "insert_read_errors", "delete_stale_bytes", "update_images"):
             execute(con, name, [dataset])
@@ -337,14 +380,17 @@ def _write(con: duckdb.DuckDBPyConnection, dataset: str, table: pa.Table, last_i
         n_unchanged=unchanged,
         n_errors=unreadable,
         n_labeled=labeled,
-        n_moved=n_moved,
+        n_moved=n_moved + n_within,
+        n_within=n_within,
+        n_keep_label=kept[0],
+        n_keep_split=kept[1],
     )
 
 
-def _follow_moved(con: duckdb.DuckDBPyConnection, dataset: str, last_id: int) -> int:
-    """Point images known before to where they lie now: same bytes and relative path, and no file at the old place."""
-    candidates = fetch(con, "list_moved", [dataset, dataset, last_id])
-    gone = [(image_id, uri) for image_id, old, uri in candidates if not reading.exists(old)]
+def _follow_moved(con: duckdb.DuckDBPyConnection, dataset: str, last_id: int, statement: str) -> int:
+    """Point images known before to where they lie now: same bytes and path or name, and no file at the old place."""
+    candidates = fetch(con, statement, [dataset, dataset, last_id])
+    gone = [(image_id, uri) for image_id, old, uri in candidates if not files.exists(old)]
     if gone:
         ids, uris = zip(*gone, strict=True)
         with registered(con, "moved", pa.table({"image_id": pa.array(ids, pa.int64()), "uri": pa.array(uris)})):

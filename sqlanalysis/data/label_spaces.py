@@ -37,9 +37,18 @@ def read_classes(con: duckdb.DuckDBPyConnection, label_space: str) -> Classes:
     return Classes(names, tuple(row[2] for row in rows), named=names != tuple(map(str, range(len(names)))))
 
 
-def save_classes(con: duckdb.DuckDBPyConnection, label_space: str, classes: Classes, start: int = 0) -> None:
-    """Write the classes from index `start` on into `classes`, and their number into `label_spaces`."""
-    extra = [json.dumps({"wnid": wnid}) if wnid else None for wnid in classes.wnids]
+def save_classes(
+    con: duckdb.DuckDBPyConnection, label_space: str, classes: Classes, start: int = 0, n_indexed: int = 0
+) -> None:
+    """Write the classes from index `start` on into `classes`, and their number into `label_spaces`.
+
+    `n_indexed`: of how many, from the first on, somebody said the index (`Space`).
+    """
+    known = [
+        ({"wnid": wnid} if wnid else {}) | ({"indexed": True} if number < n_indexed else {})
+        for number, wnid in enumerate(classes.wnids)
+    ]
+    extra = [json.dumps(one) if one else None for one in known]
     table = pa.table(
         {
             "class": pa.array(range(start, len(classes)), pa.int32()),
@@ -63,7 +72,8 @@ def open_space(con: duckdb.DuckDBPyConnection, dataset: str, source: Source, *, 
     """The label space of a data set with the classes of a source taken up; nothing is written yet."""
     name = space_name(con, dataset)
     used_by = fetch(con, "read_label_space_user", [name])
-    space = Space(name, read_classes(con, name), used_by[0][0] if used_by else None)
+    n_indexed = fetch(con, "count_indexed_classes", [name])[0][0]
+    space = Space(name, read_classes(con, name), used_by[0][0] if used_by else None, n_indexed)
     if source.classes is not None:
         space.use(source.classes, source.keys, ordered=ordered)
     for number in source.numbers:
@@ -77,5 +87,6 @@ def save_space(con: duckdb.DuckDBPyConnection, space: Space) -> None:
         return
     if space.n_saved == 0:
         execute(con, "delete_classes", [space.name])
-    save_classes(con, space.name, Classes(tuple(space.names), tuple(space.wnids)), start=space.n_saved)
+    classes = Classes(tuple(space.names), tuple(space.wnids))
+    save_classes(con, space.name, classes, start=space.n_saved, n_indexed=space.n_indexed)
     space.n_saved = len(space.names)

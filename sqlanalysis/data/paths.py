@@ -2,7 +2,7 @@
 
 A path is looked up as written, relative to the folder of its table or to the source of the data set, and by the longest
 common end, in whole names: with back slashes, in another Unicode form, without its ending, under the root of another
-machine. What fits two images fits none.
+machine. What fits two images fits none; what is exactly an image of another data set means that one.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def match_paths(con: duckdb.DuckDBPyConnection, relation: str, dataset: str, roo
     execute(con, "create_known", [dataset])
     execute(con, "create_found", folders=_folders(con, dataset, root))
     if fetch(con, "count_unfound")[0][0]:
+        execute(con, "insert_found_elsewhere", {"dataset": dataset})
         _match_by_end(con)
     for table in _TABLES:
         execute(con, "drop_path_table", table=table)

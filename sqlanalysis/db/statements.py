@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -32,6 +33,12 @@ def configure(con: duckdb.DuckDBPyConnection) -> None:
     # In Jupyter without ipywidgets DuckDB draws no bar and refuses every change of this setting.
     with suppress(duckdb.InvalidInputException):
         con.execute(templates.render("settings"))
+
+
+def folder_of(con: duckdb.DuckDBPyConnection) -> Path | None:
+    """The folder that the current database lies in; None for one in memory."""
+    path = fetch(con, "read_path")[0][0]
+    return Path(path).parent if path else None
 
 
 @contextlib.contextmanager

@@ -236,9 +236,9 @@ def check_first(con: duckdb.DuckDBPyConnection, meaning: Meaning, given: Mapping
     )
     with registered(con, "_checked", table):
         asked = "auto" if meaning.kind == "probs" else meaning.kind
-        taken = gate.check_outputs(con, "_checked", asked, origin=meaning.origin)
+        taken, own = gate.check_outputs(con, "_checked", asked, origin=meaning.origin)
         try:
-            execute(con, "create_converted", outputs=taken)
+            execute(con, "create_converted", outputs=taken, confidence=own)
             n_other = gate.check_confidence(con, "_converted", origin=meaning.origin)
         finally:
             execute(con, "drop_import_table", kind="view", name="_converted")

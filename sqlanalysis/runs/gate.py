@@ -6,6 +6,7 @@ log-probabilities, percents and independent probabilities are recognized and ref
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -16,6 +17,8 @@ from ..errors import ArgumentError, SchemaError, near_matches
 OUTPUTS = ("auto", "probs", "logits", "log_probs", "percent", "sigmoid")
 TOLERANCE = 1e-2  # of sums and of confidence: 2-byte floats drift
 RANGE_TOLERANCE = 1e-6  # of [0, 1]: no softmax goes beyond
+_WITHIN = TOLERANCE + RANGE_TOLERANCE  # 0.99 and 1.01 are within, whatever 4-byte floats make of them
+OPTIONS = {kind: f'outputs="{kind}" takes them (--outputs {kind})' for kind in OUTPUTS}
 WORDS = {
     "logits": "logits",
     "log_probs": "log-probabilities",
@@ -35,6 +38,8 @@ class _Facts:
     n_percent: int
     n_log: int
     n_confidence: int
+    n_above: int
+    n_below: int
     least: float | None
     most: float | None
 
@@ -46,12 +51,15 @@ class _Facts:
 
     @property
     def confidence_kind(self) -> str:
-        """What a confidence out of [0, 1] looks like."""
-        if self.least is None or self.most is None:
+        """What a confidence out of [0, 1] looks like; `wrong`: most are within."""
+        n_out = self.n_above + self.n_below
+        if not n_out or self.least is None or self.most is None:
             return "probs"
-        if self.least >= -RANGE_TOLERANCE:
-            return "probs" if self.most <= 1 + RANGE_TOLERANCE else "percent" if self.most <= 100.01 else "logits"
-        return "log_probs" if self.most <= RANGE_TOLERANCE else "logits"
+        if self.most <= RANGE_TOLERANCE:
+            return "log_probs"
+        if 2 * n_out <= self.n_confidence:
+            return "wrong"
+        return "percent" if self.least >= -RANGE_TOLERANCE and self.most <= 100.01 else "logits"
 
 
 def check_choice(outputs: str) -> str:
@@ -67,7 +75,13 @@ def check_choice(outputs: str) -> str:
     return outputs
 
 
-def check_outputs(con: duckdb.DuckDBPyConnection, relation: str, outputs: str = "auto", *, origin: str) -> str:
+def check_outputs(
+    con: duckdb.DuckDBPyConnection,
+    relation: str,
+    outputs: str = "auto",
+    *,
+    origin: str,
+) -> tuple[str, str]:
     """Refuse outputs that are not what they are called; reads, writes nothing.
 
     Args:
@@ -78,18 +92,18 @@ def check_outputs(con: duckdb.DuckDBPyConnection, relation: str, outputs: str = 
         origin: what to call the relation.
 
     Returns:
-        What the values are, a value of `outputs` beside `auto`: convert them accordingly (query `create_converted`),
-        then call `check_confidence`.
+        What the values are, and what the confidence is, values of `outputs` beside `auto`: convert them accordingly
+        (query `create_converted`), then call `check_confidence`.
 
     Raises:
         SchemaError: the values are something else; the message names a row, and the option that takes them.
     """
     facts = _Facts(
-        *fetch(con, "read_output_facts", relation=relation, sum_tolerance=TOLERANCE, range_tolerance=RANGE_TOLERANCE)[0]
+        *fetch(con, "read_output_facts", relation=relation, sum_tolerance=_WITHIN, range_tolerance=RANGE_TOLERANCE)[0]
     )
     _check_probs(con, relation, facts, outputs, origin)
-    _check_confidences(con, relation, facts, outputs, origin)
-    return "probs" if outputs == "auto" else outputs
+    kind = _check_confidences(con, relation, facts, outputs, origin)
+    return "probs" if outputs == "auto" else outputs, kind
 
 
 def _check_probs(con: duckdb.DuckDBPyConnection, relation: str, facts: _Facts, outputs: str, origin: str) -> None:
@@ -115,32 +129,37 @@ def _not_probabilities(con: duckdb.DuckDBPyConnection, relation: str, facts: _Fa
     if outputs == "probs" or facts.n_probs > wrong:
         return f"{start}; so in {wrong:,} of {facts.n:,} rows; correct them"
     kind = facts.kind
-    return f'{start}; these look like {WORDS[kind]}: outputs="{kind}" takes them (--outputs {kind})'
+    return f"{start}; these look like {WORDS[kind]}: {OPTIONS[kind]}"
 
 
 def _example(con: duckdb.DuckDBPyConnection, relation: str, expected: str) -> str:
     """The first row that is not what was expected, in words."""
-    names = {"relation": relation, "sum_tolerance": TOLERANCE, "range_tolerance": RANGE_TOLERANCE, "expected": expected}
+    names = {"relation": relation, "sum_tolerance": _WITHIN, "range_tolerance": RANGE_TOLERANCE, "expected": expected}
     row, values, total = fetch(con, "read_output_example", **names)[0]
     shown = ", ".join(f"{value:.4g}" for value in values[:4]) + (", …" if len(values) > 4 else "")
     return f"{row} has [{shown}], sum {total:.4g}"
 
 
-def _check_confidences(con: duckdb.DuckDBPyConnection, relation: str, facts: _Facts, outputs: str, origin: str) -> None:
+def _check_confidences(con: duckdb.DuckDBPyConnection, relation: str, facts: _Facts, outputs: str, origin: str) -> str:
+    """What the confidence is: probs, or what `outputs` says."""
     kind = facts.confidence_kind
-    if not facts.n_confidence or facts.least is None or facts.most is None:
-        return
-    if kind == "probs":
-        # A percent that is nowhere above 1 is none. Beside percents in probs, `check_confidence` sees it.
-        if outputs == "percent" and not facts.n and 0 < facts.most <= 1:
-            raise SchemaError(
-                f'{origin}: outputs="percent", but the largest confidence is {facts.most:.4g}: leave outputs= out'
-            )
-        return
-    if outputs in ("percent", "log_probs") and kind == outputs:
-        return
+    # Of many classes the best may have less than one percent; beside probs, `check_confidence` sees what is wrong.
+    if kind == "wrong" and outputs == "percent" and facts.n and not facts.n_below and (facts.most or 0) <= 100.01:
+        kind = "percent"
+    if kind == "probs" and outputs == "percent" and not facts.n and 0 < (facts.most or 0) <= 1:
+        raise SchemaError(
+            f'{origin}: outputs="percent", but the largest confidence is {facts.most:.4g}: leave outputs= out'
+        )
+    if kind == "probs" or (kind == outputs and outputs in ("percent", "log_probs")):
+        return kind
     row, value = fetch(con, "read_confidence_example", relation=relation, range_tolerance=RANGE_TOLERANCE)[0]
     start = f"{origin}: a confidence lies in [0, 1], but {row} has {value:.4g}"
+    if kind == "wrong":
+        n = facts.n_above + facts.n_below
+        hint = ", which is no table of percents: leave outputs= out" * (outputs == "percent")
+        raise SchemaError(
+            f"{start}; so in {n:,} of {facts.n_confidence:,} rows{hint}; correct them, or leave the column out"
+        )
     if kind == "logits":
         raise SchemaError(
             f"{start}; a logit alone gives no probability: leave the column out, or give all logits of an image, "
@@ -148,7 +167,51 @@ def _check_confidences(con: duckdb.DuckDBPyConnection, relation: str, facts: _Fa
         )
     if outputs != "auto":
         raise SchemaError(f'{start} and outputs="{outputs}"; give it as a probability, or leave the column out')
-    raise SchemaError(f'{start}; these look like {WORDS[kind]}: outputs="{kind}" takes them (--outputs {kind})')
+    raise SchemaError(f"{start}; these look like {WORDS[kind]}: {OPTIONS[kind]}")
+
+
+def check_lone_confidence(
+    con: duckdb.DuckDBPyConnection, relation: str, names: Sequence[str], column: str, *, origin: str
+) -> list[str]:
+    """Whether a confidence without probabilities beside it is at least what the most probable class has.
+
+    Args:
+        con: from `connect`.
+        relation: as for `check_confidence`.
+        names: of the classes.
+        column: what the confidence is called.
+        origin: what to call the relation.
+
+    Returns:
+        A note where one is below 1 / number of classes, which a model with more classes can give.
+
+    Raises:
+        SchemaError: of two classes, one is below 0.5: it may be the probability of the other.
+    """
+    least = (1 - _WITHIN) / max(len(names), 1)
+    rows = fetch(con, "read_low_confidence", relation=relation, least=least)
+    n, n_confidence, row, confidence, pred, n_preds = rows[0]
+    if not n:
+        return []
+    start = f"{row} has {column} {confidence:.4g} for its prediction, class {pred} ({names[pred]!r})"
+    share = f"in {n:,} of {n_confidence:,} rows"
+    as_it_is = f'columns={{"confidence": "{column}"}} (--columns confidence={column})'
+    if len(names) != 2:
+        return [
+            f"{start}, but the most probable of {len(names)} classes has at least {1 / len(names):.4g} (so {share}): "
+            f"is it the probability of the prediction, by a model with more classes? {as_it_is} says so"
+        ]
+    other = names[1 - pred]
+    cure = (
+        f'columns={{"positive": "{column}"}} (--columns positive={column}) takes that'
+        if n_preds == 1 and pred == 0
+        else f"then write one column per class, called {names[0]} and {names[1]}"
+    )
+    raise SchemaError(
+        f"{origin}: {start}, but the more probable of two classes has at least 0.5 (so {share}): {column} may be the "
+        f"probability of class {1 - pred} ({other!r}) in every row: {cure}; or that of the prediction, made with "
+        f"another threshold than 0.5: {as_it_is} takes that"
+    )
 
 
 def check_confidence(con: duckdb.DuckDBPyConnection, relation: str, *, origin: str) -> int:
@@ -167,7 +230,7 @@ def check_confidence(con: duckdb.DuckDBPyConnection, relation: str, *, origin: s
         SchemaError: they differ; the message names the first row.
     """
     n, row, confidence, probability, pred, n_other = fetch(
-        con, "read_confidence_facts", relation=relation, tolerance=TOLERANCE
+        con, "read_confidence_facts", relation=relation, tolerance=_WITHIN
     )[0]
     if n:
         raise SchemaError(

@@ -23,9 +23,9 @@ from ..db.statements import fetch
 from ..db.templates import render
 from ..errors import ArgumentError, NotFoundError, SchemaError, near_matches
 
-ROLES = ("path", "image_id", "pred_index", "pred", "pred_name", "probs", "logits", "confidence")
+ROLES = ("path", "image_id", "pred_index", "pred", "pred_name", "probs", "logits", "confidence", "dataset")
 PREDS = ("pred_from_1", "pred_index", "pred", "pred_name")  # only the caller says pred_from_1
-CHOICES = (*ROLES, "pred_from_1")
+CHOICES = (*ROLES, "pred_from_1", "positive")  # … and positive, the probability of class 1 of two
 _AROUND = ("", "prob_", "probs_", "p_", "proba_", "probability_", "score_")  # before the name of a class in a column
 _WRAPPED = re.compile(
     r"(?:tensor|array|np\.array)?[\[(\s]*(.*?)[\])\s,]*(?:(?:dtype|device|grad_fn)=[^)]*\)?[\])\s]*)?", re.S
@@ -38,8 +38,8 @@ class Given:
     """Predictions as values.
 
     Attributes:
-        rows: position (from 1), path, given_id, given_pred, other_pred (where two columns hold it): text;
-            confidence: double; probs: a list of numbers.
+        rows: position (from 1), path, given_id, given_dataset, given_pred, other_pred (where two columns hold it):
+            text; confidence: double; probs: a list of numbers.
         origin: what to call the source in messages.
         root: where relative paths start.
         columns: what was taken as what, role → column.
@@ -78,16 +78,37 @@ def read_given(
         SchemaError: it cannot be read, a column is missing, or a value is not what its column should hold.
     """
     named = naming.check_choice(chosen, CHOICES)
-    table = _read(con, source)
+    table = _read(con, source, _wanted(known, named))
     names = [name for name in table.rows.column_names if not re.fullmatch(r"__index_level_\d+__", name)]
     if len(set(names)) < len(names):
         raise SchemaError(f"{table.origin} has columns of the same name: {', '.join(names)}")
-    by_class = {} if {"probs", "logits"} & named.keys() else _class_columns(names, known, named, table.origin)
-    found = _find(names, named, by_class, table)
+    picture = next((column for column in named.values() if column in table.left_out), None)
+    if picture is not None:
+        raise SchemaError(f"{table.origin}: {picture} holds the bytes of pictures; name a column of text or numbers")
+    is_whole = {"probs", "logits", "positive"} & named.keys()
+    by_class = {} if is_whole else _class_columns(names, known, named, table.origin)
+    found = _find(names, named, by_class, table, known)
     _refuse_rivals(table, found, named)
-    _refuse_one_hot(table, found, by_class, outputs == "percent")
-    given = _as_values(table, found, by_class, frozenset(named), outputs)
-    return replace(given, by_name=bool(by_class) and not all(re.search(r"\d+$", one) for one in by_class.values()))
+    columns = [_numbers(table.rows[column], column, outputs == "percent") for column in by_class.values()]
+    if "positive" in named:
+        columns = _both(table, found["positive"] or "", known, outputs)
+    _refuse_one_hot(table, found, by_class, columns)
+    given = _as_values(table, found, by_class, columns, frozenset(named), outputs)
+    is_named = "positive" in named or not all(re.search(r"\d+$", one) for one in by_class.values())
+    return replace(given, by_name=bool(columns) and is_named)
+
+
+def _both(table: Table, column: str, known: Classes, outputs: str) -> list[pa.ChunkedArray]:
+    """The probabilities of both of two classes, from that of the second."""
+    if len(known) != 2:
+        raise SchemaError(
+            f"{table.origin}: positive is the probability of class 1 of two, and there are {len(known)} classes; write "
+            "one column per class, with its name"
+        )
+    if outputs not in ("auto", "probs", "percent"):
+        raise ArgumentError(f'positive is a probability, or with outputs="percent" a percent, not {outputs}')
+    second = _numbers(table.rows[column], column, outputs == "percent")
+    return [pc.subtract(100.0 if outputs == "percent" else 1.0, second), second]
 
 
 def _refuse_rivals(table: Table, found: Mapping[str, str | None], chosen: Mapping[str, str]) -> None:
@@ -107,9 +128,11 @@ def _refuse_rivals(table: Table, found: Mapping[str, str | None], chosen: Mappin
 
 
 def _refuse_one_hot(
-    table: Table, found: Mapping[str, str | None], by_class: Mapping[int, str], is_percent: bool
+    table: Table, found: Mapping[str, str | None], by_class: Mapping[int, str], columns: Sequence[pa.ChunkedArray]
 ) -> None:
     """One column per class with nothing but 0 and 1 may be labels, where something else could be the prediction."""
+    if not by_class or not all(np.isin(column.to_numpy(), (0, 1)).all() for column in columns):
+        return
     names = table.rows.column_names
     others = [found.get(role) for role in (*PREDS, "confidence")]
     others += [name for name in names if plain(name) in (*naming.ROLES["probs"], *naming.ROLES["logits"])]
@@ -119,30 +142,38 @@ def _refuse_one_hot(
         if any(plain(name) == plain(around + one) for around in _AROUND if around for one in by_class.values())
     ]
     other = next((name for name in others if name and name not in by_class.values()), None)
-    if not by_class or other is None:
-        return
-    values = np.column_stack([_numbers(table.rows[name], name, is_percent).to_numpy() for name in by_class.values()])
-    if np.isin(values, (0, 1)).all() and (values.sum(axis=1) == 1).all():
+    if other is not None and (np.sum([column.to_numpy() for column in columns], axis=0) == 1).all():
         raise SchemaError(
             f"{table.origin}: {_some(list(by_class.values()))} hold only 0 and 1, which may be the true labels, and "
             f"{other} may be the prediction; leave the columns out that are not the prediction"
         )
 
 
-def _read(con: duckdb.DuckDBPyConnection, source: Any) -> Table:
+def _wanted(known: Classes, chosen: Mapping[str, str]) -> Callable[[str], bool]:
+    """Which columns predictions can need: those with a usual name, the caller's, and one of a class."""
+    roles = (*ROLES, "label", "label_name", "dataset")
+    usual = {name for role in roles for name in naming.ROLES[role]} | {plain(name) for name in chosen.values()}
+    usual |= {plain(around + key) for key in (*known.names, *filter(None, known.wnids)) for around in _AROUND}
+    exact = {*chosen.values(), *(around + name for name in known.names for around in _AROUND)}
+    numbered = re.compile(rf"(?:{'|'.join(_AROUND)})\d+")
+    return lambda name: name in exact or plain(name) in usual or numbered.fullmatch(name) is not None
+
+
+def _read(con: duckdb.DuckDBPyConnection, source: Any, is_wanted: Callable[[str], bool]) -> Table:
     try:
         if is_table(source):
-            return read_table(source)
+            return read_table(source, is_wanted=is_wanted)
         if isinstance(source, str | Path):
             files = table_files(source)
             if files:
-                return read_table(files)
+                return read_table(files, is_wanted=is_wanted)
             text = str(source)
             if Path(text).suffix.lower() in FORMATS or any(sign in text for sign in "*?["):
                 raise NotFoundError(f"no file {text}")
-            return _read_relation(con, text)
+            return _read_relation(con, text, is_wanted)
         if isinstance(source, list | tuple) and source and all(isinstance(one, str | Path) for one in source):
-            return read_table([file for one in source for file in table_files(one) or [Path(one)]])
+            files = [file for one in source for file in table_files(one) or [Path(one)]]
+            return read_table(files, is_wanted=is_wanted)
     except duckdb.Error as error:
         raise SchemaError(f"{type(source).__name__} cannot be read as a table: {one_line(error, 200)}") from error
     except (OverflowError, KeyError) as error:
@@ -157,16 +188,16 @@ def _call(source: Any) -> str:
     return str(source) if isinstance(source, str | Path) else type(source).__name__
 
 
-def _read_relation(con: duckdb.DuckDBPyConnection, name: str) -> Table:
+def _read_relation(con: duckdb.DuckDBPyConnection, name: str, is_wanted: Callable[[str], bool]) -> Table:
     """A table or view of this connection."""
     known = [row[0] for row in fetch(con, "list_sources")]
     if name not in known:
         raise NotFoundError(f"no file, table or view {name!r}{near_matches(name, known)}")
     try:
-        rows = con.sql(render("read_source", source=name)).to_arrow_table()
+        table = read_table(con.sql(render("read_source", source=name)), is_wanted=is_wanted)
     except duckdb.Error as error:
         raise SchemaError(f"{name} cannot be read: {one_line(error, 200)}") from error
-    return Table(rows, name, Path.cwd(), name, {})
+    return replace(table, origin=name, name=name)
 
 
 def _class_columns(names: Sequence[str], known: Classes, chosen: Mapping[str, str], origin: str) -> dict[int, str]:
@@ -213,23 +244,26 @@ def _numbered_columns(free: Sequence[str], known: Classes, origin: str) -> dict[
     return {}
 
 
-def _find(names: list[str], named: dict[str, str], by_class: dict[int, str], table: Table) -> dict[str, str | None]:
+def _find(
+    names: list[str], named: dict[str, str], by_class: dict[int, str], table: Table, known: Classes
+) -> dict[str, str | None]:
     """The column of each role. Where the caller named a role, no other of its kind is looked for."""
     roles = [role for role in ROLES if not (by_class and role in ("probs", "logits"))]
-    for kin in (PREDS, ("path", "image_id"), ("probs", "logits")):
+    for kin in (PREDS, ("path", "image_id"), ("probs", "logits", "positive")):
         if set(kin) & named.keys():
             roles = [role for role in roles if role not in kin or role in named]
     free = [name for name in names if name not in by_class.values()]
+    listed = ", ".join([*names, *table.left_out]) or "none"
     found = naming.find(free, roles, named, table.origin)
     _swap_lists(table, found, named)
     if found.get("path") is None and found.get("image_id") is None:
         raise SchemaError(
             f'{table.origin} has no column path and no image_id; name it: columns={{"path": "…"}} '
-            f"(--columns path=…); there are: {', '.join(names) or 'none'}"
+            f"(--columns path=…); there are: {listed}"
         )
-    if by_class or any(found.get(role) for role in (*PREDS, "probs", "logits")):
+    if by_class or any(found.get(role) for role in (*PREDS, "probs", "logits", "positive")):
         return found
-    return found | _labels_as_predictions(free, found, table.origin)
+    return found | _labels_as_predictions(free, found, table, known, listed)
 
 
 def _swap_lists(table: Table, found: dict[str, str | None], named: Mapping[str, str]) -> None:
@@ -247,35 +281,64 @@ def _holds_lists(column: pa.ChunkedArray) -> bool:
     return _is_list(column.type) or pa.types.is_struct(column.type)
 
 
-def _labels_as_predictions(names: list[str], found: dict[str, str | None], origin: str) -> dict[str, str | None]:
+def _labels_as_predictions(
+    names: list[str], found: dict[str, str | None], table: Table, known: Classes, listed: str
+) -> dict[str, str | None]:
     """`label` beside a score is a prediction (timm, Hugging Face, COCO results); alone it may be the true label."""
+    origin = table.origin
     labels = naming.find(names, ("label_name", "label"), {}, origin)
     label = labels["label_name"] or labels["label"]
     if label is not None and plain(label) == "category_id":
-        raise SchemaError(
-            f'{origin}: category_id {_COUNTED}: columns={{"pred_index": "{label}"}} counts them from 0, '
-            f'columns={{"pred_from_1": "{label}"}} from 1; or write the names of the classes into a column pred_name'
-        )
+        raise SchemaError(_categories(table, label, known))
     if label is not None and found.get("confidence") and plain(label) not in _TRUE:
         return {"pred": label}
-    listed = ", ".join(names) or "none"
     if label is not None:
         raise SchemaError(
             f"{origin} has no column pred, pred_name, pred_index or probs; {label} may be the true label or the "
             f'prediction: columns={{"pred": "{label}"}} (--columns pred={label}) takes it; there are: {listed}'
         )
+    score = found.get("confidence")
+    alone = f'{score} as the probability of class 1 of two is columns={{"positive": "{score}"}}; ' if score else ""
     raise SchemaError(
         f"{origin} has no column pred, pred_name, pred_index or probs, and not one column per class; name it: "
-        f'columns={{"pred": "…"}} (--columns pred=…); there are: {listed}'
+        f'columns={{"pred": "…"}} (--columns pred=…); {alone}there are: {listed}'
+    )
+
+
+def _categories(table: Table, column: str, known: Classes) -> str:
+    """What is wrong with COCO's category_id: the ids of its annotations, which need not be 0, 1, 2, … or 1, 2, 3, …"""
+    texts = pc.unique(_texts(table.rows[column], column).combine_chunks()).drop_null().to_pylist()
+    odd = next((text for text in texts if text not in set(map(str, range(len(known) + 1)))), None)
+    names = (
+        "write the names of the classes into a column pred_name, such as "
+        'frame["category_id"].map({one["id"]: one["name"] for one in annotations["categories"]})'
+    )
+    if odd is None and "0" in texts and str(len(known)) in texts:
+        odd = f"0 to {len(known)}"
+    if odd is not None:
+        return (
+            f"{table.origin}: {column} holds {odd}, and there are {len(known)} classes: these are ids of their own, "
+            f"which only their annotations name; {names}"
+        )
+    from_0 = f'columns={{"pred_index": "{column}"}} counts them from 0' if str(len(known)) not in texts else ""
+    from_1 = f'columns={{"pred_from_1": "{column}"}} counts them from 1' if "0" not in texts else ""
+    fitting = ", ".join(filter(None, (from_0, from_1)))
+    return (
+        f"{table.origin}: {column} may be counted from 0, from 1, or be ids of their own, as the categories of COCO "
+        f"are: {fitting}; or {names}"
     )
 
 
 _TRUE = ("y_true", "true_label", "ground_truth", "groundtruth", "gt", "target", "targets")
-_COUNTED = "may be counted from 0, from 1, or be ids of their own"
 
 
 def _as_values(
-    table: Table, found: dict[str, str | None], by_class: dict[int, str], chosen: frozenset[str], outputs: str
+    table: Table,
+    found: dict[str, str | None],
+    by_class: dict[int, str],
+    columns: list[pa.ChunkedArray],
+    chosen: frozenset[str],
+    outputs: str,
 ) -> Given:
     rows, n = table.rows, table.rows.num_rows
     is_percent = outputs == "percent"
@@ -283,21 +346,23 @@ def _as_values(
     pred, other = found.get(role or ""), found.get(other_role or "")
     taken = {name: column for name, column in found.items() if column and name not in PREDS}
     taken |= {name: column for name, column in ((role, pred), (other_role, other)) if name and column}
-    probs_role = next((name for name in ("probs", "logits") if found.get(name)), "probs" if by_class else None)
+    probs_role = next((name for name in ("probs", "logits") if found.get(name)), "probs" if columns else None)
     if by_class:
-        probs = _stack([_numbers(rows[column], column, is_percent) for column in by_class.values()])
         taken["probs"] = (
             ", ".join(by_class.values()) if len(by_class) <= 6 else f"{len(by_class)} columns, one per class"
         )
+    if columns:
+        probs: pa.Array | pa.ChunkedArray = _stack(columns)
     elif probs_role:
         probs = _lists(rows[found[probs_role]], str(found[probs_role]), is_percent)
     else:
         probs = pa.nulls(n, pa.list_(pa.float32()))
-    path, confidence = found.get("path"), found.get("confidence")
+    path, confidence, of = found.get("path"), found.get("confidence"), found.get("dataset")
     values = {
         "position": pa.array(np.arange(1, n + 1)),
         "path": _paths(rows[path], path) if path else pa.nulls(n, pa.string()),
         "given_id": _texts(rows[found["image_id"]], "image_id") if found.get("image_id") else pa.nulls(n, pa.string()),
+        "given_dataset": _texts(rows[of], of) if of else pa.nulls(n, pa.string()),
         "given_pred": _names(table, pred) if pred else pa.nulls(n, pa.string()),
         "other_pred": _names(table, other) if other else pa.nulls(n, pa.string()),
         "confidence": _numbers(rows[confidence], confidence, is_percent) if confidence else pa.nulls(n, pa.float64()),
@@ -317,7 +382,7 @@ def _as_values(
         pred_is_number=is_number,
         is_text=table.is_text,
         probs_role=probs_role,
-        by_class=bool(by_class),
+        by_class=bool(columns),
         notes=notes,
     )
 
@@ -367,7 +432,9 @@ def _numbers(column: pa.ChunkedArray, name: str, is_percent: bool = False) -> pa
     if _is_number(column.type):
         column = column.cast(pa.float32() if pa.types.is_float16(column.type) else pa.float64())
     elif _is_text(column.type):
-        texts = pc.replace_substring_regex(pc.utf8_trim_whitespace(column.cast(pa.string())), _COMMA, r"\1.\2")
+        texts = pc.utf8_trim_whitespace(column.cast(pa.string()))
+        if pc.any(pc.match_substring(texts, ",")).as_py():
+            texts = pc.replace_substring_regex(texts, _COMMA, r"\1.\2")
         if is_percent:
             texts = pc.utf8_rtrim(texts, "% ")
         texts = pc.if_else(pc.equal(texts, ""), None, texts)
@@ -402,7 +469,10 @@ def _lists(column: pa.ChunkedArray, name: str, is_percent: bool) -> pa.Array | p
     if _is_text(column.type):
         return _parsed(column, name)
     if not _is_list(column.type):
-        raise SchemaError(f"{name} holds {column.type}; one list of numbers per row is needed, or one column per class")
+        raise SchemaError(
+            f"{name} holds {column.type}; one list of numbers per row is needed, or one column per class; the "
+            f'probability of class 1 of two is columns={{"positive": "{name}"}} (--columns positive={name})'
+        )
     inner = column.type.value_type
     if _is_text(inner):
         return _parsed(pa.chunked_array([pa.array([_joined(row) for row in column.to_pylist()], pa.string())]), name)
@@ -421,6 +491,9 @@ def _joined(row: list[str | None] | None) -> str | None:
 
 def _parsed(column: pa.ChunkedArray, name: str) -> pa.Array:
     """Text as lists: JSON, numpy, torch, or numbers between blanks, commas or semicolons."""
+    plain_lists = _plain_lists(column)
+    if plain_lists is not None:
+        return plain_lists
     parsed: list[Any] = []
     for row, text in enumerate(column.to_pylist(), 1):
         values = _parse(text) if text and text.strip() else None
@@ -432,6 +505,19 @@ def _parsed(column: pa.ChunkedArray, name: str) -> pa.Array:
             )
         parsed.append(values)
     return pa.array(parsed, pa.list_(pa.float64()))
+
+
+def _plain_lists(column: pa.ChunkedArray) -> pa.Array | None:
+    """Lists that all are numbers with commas between brackets, ten times as fast as one by one; None for others."""
+    texts = pc.utf8_trim_whitespace(_decoded(column).cast(pa.string())).combine_chunks()
+    if not pc.all(pc.match_substring_regex(texts, r"^\[[-+.0-9eE, ]+\]$")).as_py():
+        return None
+    parts = pc.split_pattern(pc.utf8_slice_codeunits(texts, 1, -1), ",")
+    try:
+        numbers = pc.utf8_trim_whitespace(parts.flatten()).cast(pa.float64())
+    except pa.ArrowException:
+        return None
+    return pa.ListArray.from_arrays(parts.offsets, numbers, mask=parts.is_null())
 
 
 def _parse(text: str) -> list[float] | None:

@@ -41,7 +41,8 @@ class AddedPredictions(Result):
         n_repeated: rows that say the same about an image as an earlier row.
         columns: what was taken as what, role → column.
         matched: how rows found their image, step → number of rows (`sqlanalysis.data.paths.STEPS`).
-        outputs: what the values were taken as: `probs`, `logits`, `log_probs`, `percent` or `sigmoid`.
+        outputs: what the values of each class were taken as: `probs`, `logits`, `log_probs`, `percent` or `sigmoid`;
+            None where only predictions came.
         notes: what differs from the common case, one line each.
     """
 
@@ -51,7 +52,7 @@ class AddedPredictions(Result):
     n_repeated: int = 0
     columns: dict[str, str] = field(default_factory=dict)
     matched: dict[str, int] = field(default_factory=dict)
-    outputs: str = "probs"
+    outputs: str | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -80,7 +81,7 @@ def add_predictions(
         dataset: which data set; default the only one.
         columns: which column is what, where the names do not say it, such as `{"pred": "guess", "path": "picture"}`;
             roles are path, image_id, pred, pred_name, pred_index, pred_from_1 (indices counted from 1), confidence,
-            probs and logits.
+            probs, logits, positive (the probability of class 1 of two) and dataset.
         outputs: what the values are: `auto` takes probabilities, and logits from a column of that name; `probs`;
             `logits` (softmax makes probabilities of them), `log_probs`, `percent`, or `sigmoid`: independent
             probabilities, which are divided by their sum.
@@ -125,11 +126,12 @@ def _import(
     run, dataset, size = wanted.run, wanted.dataset, len(known)
     notes = list(given.notes)
     _match_images(con, given, dataset)
-    keys = _class_keys(con, given, known, dataset, notes)
+    keys, is_index = _class_keys(con, given, known, dataset, notes)
     table = pa.table({"key": pa.array(keys, pa.string()), "class": pa.array(keys.values(), pa.int32())})
     with registered(con, "_given_classes", table):
         execute(con, "create_imported", {"dataset": dataset, "size": size})
-    _refuse_shifted(con, given)
+    if is_index:
+        _check_start(con, given, known, notes)
     _refuse_other_order(con, given, known)
     matched = dict(fetch(con, "count_steps"))
     _refuse_conflicts(con, given)
@@ -155,9 +157,10 @@ def _import(
     )
     execute(con, "insert_import_errors", {"run": run, "dataset": dataset})
     notes[:0] = _row_notes(con, n_ok, n_errors, n_repeated, matched)
-    notes += _unanswered(con, dataset)
+    notes += _unanswered(con, dataset) + _other_datasets(con, given)
     runs.close_run(con, run, "finished", {})
-    return AddedPredictions(run, n_ok, n_errors, n_repeated, given.columns, matched, taken, tuple(notes))
+    came_as = taken if given.probs_role is not None else None
+    return AddedPredictions(run, n_ok, n_errors, n_repeated, given.columns, matched, came_as, tuple(notes))
 
 
 def _refuse_other_order(con: duckdb.DuckDBPyConnection, given: Given, known: Classes) -> None:
@@ -219,6 +222,15 @@ def _unanswered(con: duckdb.DuckDBPyConnection, dataset: str) -> list[str]:
     if n_without_pred:
         notes.append(f"{n_without_pred:,} rows have no prediction: metrics leave them out")
     return notes
+
+
+def _other_datasets(con: duckdb.DuckDBPyConnection, given: Given) -> list[str]:
+    """What a column `dataset` says that is no data set of this file."""
+    n_known, n_other, other = fetch(con, "count_given_datasets")[0]
+    if not n_other:
+        return []
+    rows = f"{n_other:,} rows say {other!r}, which is no data set of this file" if n_known else f"it says {other!r}"
+    return [f"{given.columns['dataset']} was not used to tell the data set: {rows}"]
 
 
 # Rows to images
@@ -318,8 +330,8 @@ def _refuse_conflicts(con: duckdb.DuckDBPyConnection, given: Given) -> None:
 
 def _class_keys(
     con: duckdb.DuckDBPyConnection, given: Given, known: Classes, dataset: str, notes: list[str]
-) -> dict[str, int]:
-    """The class of every prediction as it was given.
+) -> tuple[dict[str, int], bool]:
+    """The class of every prediction as it was given, and whether these are indices.
 
     Raises:
         SchemaError: numbers may be names, be counted from 1, or belong to another list of classes; names and numbers
@@ -331,13 +343,13 @@ def _class_keys(
         if text is not None:
             counts[text] = counts.get(text, 0) + n
     if given.pred_role is None or not rows:
-        return {}
+        return {}, False
     column = given.columns[given.pred_role]
     is_index = bool(counts) and _by_index(given, counts, known, dataset, column)
     keys = _index_keys(given, counts, known, column) if is_index else _name_keys(counts, known, notes)
     if given.other_role is not None:
         _refuse_contradictions(given, rows, keys, known)
-    return keys
+    return keys, is_index
 
 
 def _refuse_contradictions(
@@ -409,19 +421,39 @@ def _index_keys(given: Given, counts: Mapping[str, int], known: Classes, column:
     return keys
 
 
-def _refuse_shifted(con: duckdb.DuckDBPyConnection, given: Given) -> None:
-    """Indices counted from 1 whose last class nobody predicted: one less agrees with the labels, they do not."""
-    if given.pred_role not in ("pred", "pred_index") or given.pred_role in given.chosen:
-        return
-    n, n_zero, n_same, n_shifted = fetch(con, "count_shifted")[0]
-    if n_zero or n_shifted < 2 * n_same or n_shifted - n_same <= 3 * math.sqrt(n_shifted + n_same):
+def _check_start(con: duckdb.DuckDBPyConnection, given: Given, known: Classes, notes: list[str]) -> None:
+    """Whether indices without a 0 are counted from 0: the probabilities beside them say it, else the labels.
+
+    Raises:
+        SchemaError: they agree once 1 is subtracted.
+    """
+    n, n_zero, n_labeled, n_same, n_shifted, n_probs, n_top, n_top_shifted = fetch(con, "count_shifted")[0]
+    if not n or n_zero or given.pred_role not in ("pred", "pred_index") or given.pred_role in given.chosen:
         return
     column = given.columns[given.pred_role]
-    raise SchemaError(
-        f"{given.origin}: {column} holds no 0; counted from 0 (0-based), {n_same:,} of {n:,} agree with their labels, "
-        f'counted from 1 {n_shifted:,}; columns={{"pred_index": "{column}"}} takes the former, '
-        f'columns={{"pred_from_1": "{column}"}} the latter'
-    )
+    from_0 = f'columns={{"pred_index": "{column}"}} (--columns pred_index={column})'
+    from_1 = f'columns={{"pred_from_1": "{column}"}} (--columns pred_from_1={column})'
+    if 2 * n_top_shifted > n_probs:
+        raise SchemaError(
+            f"{given.origin}: {column} holds no 0 and is one more than the class of the largest probability (arg max) "
+            f"in {n_top_shifted:,} of {n_probs:,} rows: counted from 1, {from_1} takes it; counted from 0 (0-based), "
+            f"{from_0} takes it, and the probabilities are in another order"
+        )
+    if 2 * n_top > n_probs or _is_better(n_same, n_shifted, n_labeled):
+        return
+    labels = f"{n_same:,} of {n_labeled:,} agree with their labels, counted from 1 {n_shifted:,}"
+    if n_shifted - n_same > 1 and _is_better(n_shifted, n_same, n_labeled):
+        raise SchemaError(
+            f"{given.origin}: {column} holds no 0; counted from 0 (0-based), {labels}; {from_0} takes the former, "
+            f"{from_1} the latter"
+        )
+    reason = f", where {labels}" if n_labeled else f", where 1 is {known.names[1]!r}, counted from 1 {known.names[0]!r}"
+    notes.append(f"{column} holds no 0: taken as counted from 0 (0-based){reason}; {from_1} takes the latter")
+
+
+def _is_better(n: int, n_other: int, n_all: int) -> bool:
+    """Whether one way to count agrees with the labels, and the other does not: as good models do, or beyond chance."""
+    return n >= max(1, 2 * n_other) and (2 * n >= n_all or n - n_other > 3 * math.sqrt(n + n_other))
 
 
 def _name_keys(counts: Mapping[str, int], known: Classes, notes: list[str]) -> dict[str, int]:
@@ -459,9 +491,12 @@ def _convert(con: duckdb.DuckDBPyConnection, given: Given, outputs: str, known: 
     asked = outputs
     if outputs == "auto" and given.probs_role == "logits":
         asked = "logits"
-    taken = gate.check_outputs(con, "_checked", asked, origin=given.origin)
-    execute(con, "create_converted", outputs=taken)
+    taken, confidence = gate.check_outputs(con, "_checked", asked, origin=given.origin)
+    execute(con, "create_converted", outputs=taken, confidence=confidence)
     n_other = gate.check_confidence(con, "_converted", origin=given.origin)
+    column = given.columns.get("confidence")
+    if column and "confidence" not in given.chosen and taken != "sigmoid":
+        notes += gate.check_lone_confidence(con, "_converted", known.names, column, origin=given.origin)
     if n_other and given.pred_role:
         notes.append(
             f"{n_other:,} predictions are not the class of the largest probability: are the probabilities in the order "

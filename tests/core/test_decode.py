@@ -232,3 +232,43 @@ def test_pictures_in_modes_that_png_does_not_have_are_kept_as_rgb(mode: str) -> 
     picture = Image.new(mode, (4, 4), 100 if mode == "PA" else (100,) * len(Image.new(mode, (1, 1)).getbands()))
     kept = np.asarray(decode.decode(decode.encode(picture)))
     assert np.array_equal(kept, np.asarray(picture.convert("RGB")))
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("RGB", "JPEG"), ("L", "JPEG"), ("CMYK", "JPEG"), ("RGBA", "PNG"), ("RGB", "WEBP")]
+)
+@pytest.mark.parametrize("loaded", [False, True])
+def test_pictures_as_their_file_says_keep_its_bytes(tmp_path: Path, mode: str, kind: str, loaded: bool) -> None:
+    file = tmp_path / f"a.{kind.lower()}"
+    noise(mode).save(file, kind)
+    with Image.open(file) as picture:
+        if loaded:
+            picture.load()
+        assert decode.encode(picture) == file.read_bytes()
+
+
+@pytest.mark.parametrize("change", ["a pixel", "size", "file", "no file", "palette"])
+def test_pictures_that_are_not_as_their_file_says_are_written_anew(tmp_path: Path, change: str) -> None:
+    file = tmp_path / "a.png"
+    (noise("RGB").quantize(16) if change == "palette" else noise("RGB")).save(file)
+    picture = Image.open(file)
+    picture.load()
+    if change == "a pixel":
+        picture.putpixel((3, 2), (1, 2, 3))
+    elif change == "size":
+        picture.thumbnail((20, 20))
+    elif change == "file":
+        noise("RGB", seed=1).save(file)
+    elif change == "no file":
+        file.unlink()
+    else:
+        picture.putpalette(bytes(range(48)))
+    data = decode.encode(picture)
+    assert file.exists() is (change != "no file")
+    assert change == "no file" or data != file.read_bytes()
+    np.testing.assert_array_equal(np.asarray(decode.decode(data)), np.asarray(picture.convert("RGB")))
+
+
+def noise(mode: str, seed: int = 0) -> Image.Image:
+    values = np.random.default_rng(seed).integers(0, 256, (30, 40, len(Image.new(mode, (1, 1)).getbands())), np.uint8)
+    return Image.frombytes(mode, (40, 30), values.tobytes())

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
+import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -19,11 +22,13 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from sqlanalysis import add_images
+from sqlanalysis import add_images, connect
 from sqlanalysis.core.decode import encode
-from sqlanalysis.errors import ArgumentError, ImageError, NotFoundError, SchemaError
+from sqlanalysis.data import images
+from sqlanalysis.errors import ArgumentError, ImageError, NotFoundError, QueryError, SchemaError
 
 from ..support.datasets import counts, label_names, names_of
+from ..support.trees import png
 
 
 def test_folder_is_read_as_torchvision_reads_it(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
@@ -147,7 +152,7 @@ def test_files_that_are_no_tables(con: duckdb.DuckDBPyConnection, tmp_path: Path
     with pytest.raises(SchemaError, match="list.parquet cannot be read as parquet: "):
         add_images(con, tmp_path / "list.parquet")
     with pytest.raises(SchemaError, match="this DataFrame cannot be read as a table: "):
-        add_images(con, pd.DataFrame({"path": ["a", 1]}))
+        add_images(con, pd.DataFrame({"path": ["a", object()]}))
     assert con.sql("from datasets").fetchall() == []
 
 
@@ -242,6 +247,130 @@ def test_a_refused_source_leaves_no_data_set(con: duckdb.DuckDBPyConnection, pho
             add_images(con, wrong, dataset="x")
     assert counts(add_images(con, [], dataset="x")) == (0, 0, 0, 0)
     assert con.sql("from datasets").fetchall() == []
+
+
+class Drawn:
+    """A data set of one's own, without paths, whose labels are not known before they are read."""
+
+    def __init__(self, labels: list[object], **attributes: object) -> None:
+        self.labels = labels
+        vars(self).update(attributes)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, object]:
+        if isinstance(self.labels[index], BaseException):
+            raise self.labels[index]
+        return np.full((4, 4, 3), index, np.uint8), self.labels[index]
+
+
+@pytest.mark.parametrize(
+    ("last", "error"),
+    [(3, SchemaError), ("owl", SchemaError), (OSError("lost"), ImageError), (KeyboardInterrupt(), KeyboardInterrupt)],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_what_is_refused_late_leaves_the_file_as_it_was(
+    con: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch, last: object, error: type[Exception], named: bool
+) -> None:
+    if last == 3 and not named:
+        last = -3
+    monkeypatch.setattr(images, "BLOCK_IMAGES", 4)
+    monkeypatch.setattr(images, "_take", lambda stream: list(itertools.islice(stream, 4)))
+    classes = {"classes": ["cat", "dog", "owl"]} if named else {}
+    add_images(con, Drawn([0, 1, 2, 0], **classes), dataset="old")
+    tables = ("images", "image_bytes", "datasets", "classes", "label_spaces", "errors")
+    before = {table: con.sql(f"from {table} order by all").fetchall() for table in tables}
+    for dataset in ("old", "new"):
+        if last == "owl" and (named or dataset == "old"):
+            continue
+        with pytest.raises(error):
+            add_images(con, Drawn([2, *range(3), *[0, 1, 2] * 5, last], **classes), dataset=dataset)
+        assert {table: con.sql(f"from {table} order by all").fetchall() for table in tables} == before
+    assert counts(add_images(con, Drawn([2, 1, 0], **classes), dataset="old")) == (0, 2, 1, 0)
+
+
+def test_a_disk_without_room_leaves_the_file_as_it_was(con: duckdb.DuckDBPyConnection) -> None:
+    noise = list(np.random.default_rng(0).integers(0, 256, (20, 64, 64, 3), dtype=np.uint8))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(QueryError, match="has no room for what was read"):
+            add_images(con, noise, dataset="noise")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert con.sql("select (select count(*) from images), (select count(*) from datasets)").fetchall() == [(0, 0)]
+    assert add_images(con, noise, dataset="noise").n_added == 20
+
+
+def test_what_cannot_be_written_is_refused_before_it_is_read(tmp_path: Path, photos: Path) -> None:
+    file = tmp_path / "a.duckdb"
+    with connect(file) as con:
+        con.begin()
+        with pytest.raises(QueryError, match="a transaction is open"):
+            add_images(con, Drawn([KeyboardInterrupt()]), dataset="drawn")
+        con.rollback()
+    with connect(file, read_only=True) as con, pytest.raises(QueryError, match="only reads"):
+        add_images(con, Drawn([KeyboardInterrupt()]), dataset="drawn")
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_all_of_many_blocks_come_in(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: bool
+) -> None:
+    monkeypatch.setattr(images, "BLOCK_IMAGES", 1)
+    files = [tmp_path / f"{number}.png" for number in range(300)]
+    for number, file in enumerate(files):
+        file.write_bytes(encode(np.full((2, 2), number % 256, np.uint8)) + str(number).encode())
+    assert counts(add_images(con, files, dataset="many", store_bytes=stored)) == (300, 0, 0, 0)
+    digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+    assert con.sql("select image_id, uri, sha256 from images order by image_id").fetchall() == [
+        (number, str(file), digest) for number, (file, digest) in enumerate(zip(files, digests, strict=True), 1)
+    ]
+    assert con.sql("select count(*), count(distinct image_id) from image_bytes").fetchall() == [(300 * stored,) * 2]
+    assert counts(add_images(con, files, dataset="many", store_bytes=stored)) == (0, 0, 300, 0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([1, 2, 3, 2], "1 to 3, without 0: the names of 3 classes"),
+        ([None, np.int64(7), 5], "5 to 7, without 0"),
+        ([0, 1, "cat"], "names and numbers (such as 'cat' and 0)"),
+        (["cat", 1], "number"),
+    ],
+)
+def test_numbers_that_show_only_while_they_are_read(
+    con: duckdb.DuckDBPyConnection, labels: list[object], message: str
+) -> None:
+    with pytest.raises(SchemaError, match=re.escape(message)):
+        add_images(con, Drawn(labels), dataset="drawn")
+    assert con.sql("select (select count(*) from images), (select count(*) from classes)").fetchall() == [(0, 0)]
+
+
+def test_such_numbers_come_in_with_names_or_with_a_zero(con: duckdb.DuckDBPyConnection) -> None:
+    add_images(con, Drawn([1, 2, 1]), dataset="named", classes=["cat", "dog", "owl"])
+    assert names_of(con, "named") == ["cat", "dog", "owl"]
+    add_images(con, Drawn([1, 0, None]), dataset="whole")
+    add_images(con, Drawn([1, 1, 1, 1]), dataset="whole")  # of classes that are known to be indices
+    add_images(con, Drawn(["1", "2"]), dataset="text")
+    assert names_of(con, "whole") == ["0", "1"]
+    assert names_of(con, "text") == ["1", "2"]
+    rows = con.sql("select dataset, label from images order by image_id").fetchall()
+    assert [label for dataset, label in rows if dataset == "named"] == [1, 2, 1]
+
+
+def test_numbers_of_a_stream_of_hugging_face(con: duckdb.DuckDBPyConnection) -> None:
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed")
+
+    def stream(labels: list[int]) -> object:
+        rows = {"image": [{"bytes": png(number), "path": None} for number in range(len(labels))], "label": labels}
+        features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+        return datasets.Dataset.from_dict(rows, features=features).to_iterable_dataset()
+
+    with pytest.raises(SchemaError, match="1 to 2, without 0"):
+        add_images(con, stream([1, 2, 1]), dataset="flowers")
+    assert add_images(con, stream([1, 2, 0]), dataset="flowers").n_classes == 3
 
 
 def test_hugging_face_parquet(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
@@ -339,10 +468,52 @@ def test_moved_images_are_found_again_and_twins_are_not(
     assert (counts(done), done.n_moved) == ((19, 0, 0, 0), 0)
 
 
+def test_moved_images_with_the_same_bytes_and_names(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    data = encode(np.zeros((3, 3), np.uint8))
+    for number in range(2500):  # more than a block
+        file = (
+            tmp_path / "old" / ("cat", "dog")[number % 2] / f"{number:04}" / ("deep" * (number % 5 == 0)) / "image.png"
+        )
+        file.parent.mkdir(parents=True)
+        file.write_bytes(data)
+    add_images(con, tmp_path / "old", dataset="same")
+    con.execute("update images set uri = replace(uri, '/', '\\') where image_id % 7 = 0")  # as another system wrote it
+    moved = "replace(replace(uri, '\\', '/'), '/old/', '/new/')"
+    expected = con.sql(f"select image_id, {moved}, label from images order by image_id").fetchall()
+    (tmp_path / "old").rename(tmp_path / "new")
+    (tmp_path / "new" / "cat" / "image.png").write_bytes(data)  # the end of many paths, but no place of one before
+    done = add_images(con, tmp_path / "new", dataset="same")
+    assert (counts(done), done.n_moved) == ((1, 0, 2500, 0), 2500)
+    assert con.sql("select image_id, uri, label from images where image_id <= 2500 order by all").fetchall() == expected
+
+
 def test_secrets_in_addresses_are_not_stored(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path\nhttps://user:hunter2@host/x.jpg?X-Amz-Signature=hunter2\n")
     assert counts(add_images(con, tmp_path / "list.csv")) == (0, 0, 0, 1)
     assert "hunter2" not in str(con.sql("from errors").fetchall())
+
+
+def test_secrets_in_other_columns_are_not_stored(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
+    signed = "https://bucket.s3.amazonaws.com/a.jpg?id=7&X-Amz-Signature=hunter2&X-Amz-Expires=60&keyword=cat"
+    texts = [
+        signed,
+        "see s3://user:hunter2@host/b.jpg, and http://x/?a=1;token=hunter2",
+        "https://me@host/c?sig=",
+        'a "http://x?sig=hunter2"\nb@c',
+    ]
+    kept = [
+        "https://bucket.s3.amazonaws.com/a.jpg?id=7&X-Amz-Signature=…&X-Amz-Expires=60&keyword=cat",
+        "see s3://host/b.jpg, and http://x/?a=1;token=…",
+        "https://me@host/c?sig=…",
+        'a "http://x?sig=…"\nb@c',
+    ]
+    frame = pd.DataFrame({"path": [str(photos / "cat" / f"{n}.jpg") for n in range(4)], "url": texts})
+    done = add_images(con, frame, dataset="cats")
+    assert "4 rows have addresses with a password or a signature: kept without them" in done.notes
+    rows = con.sql("select meta ->> 'url', meta from images order by image_id").fetchall()
+    assert [row[0] for row in rows] == kept
+    assert "hunter2" not in str(rows)
+    assert counts(add_images(con, frame, dataset="cats")) == (0, 0, 4, 0)
 
 
 @pytest.mark.parametrize("name", ["o'brien.jpg", '"><img src=x>.jpg', "new\nline.jpg", "--help.jpg", "*.jpg", "é‮.jpg"])

@@ -41,7 +41,10 @@ class Source:
         origin: what the source is, for messages and `datasets.source`.
         entries: read once.
         keys: text labels in the order of their indices.
-        classes: their names, when the source has better ones than the keys.
+        classes: their names, one per key, when the source has better ones than the keys; without keys, those that the
+            whole numbers are indices of.
+        indexed: whether the source itself says the index of each class, beside keys, too; False where keys were sorted.
+        mixed: a name and a whole number among the keys, where the source does not say what is text (CSV).
         numbers: the whole numbers that the labels are, ascending, when known before the entries are read.
         split: of all entries, when the name of the folder says so.
         total: number of entries, when known.
@@ -57,6 +60,8 @@ class Source:
     entries: Iterable[Entry]
     keys: tuple[str, ...] = ()
     classes: Classes | None = None
+    indexed: bool = False
+    mixed: tuple[str, str] | None = None
     numbers: tuple[int, ...] = ()
     split: str | None = None
     total: int | None = None

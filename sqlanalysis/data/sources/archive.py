@@ -22,7 +22,7 @@ from . import Entry, Source, layout
 from .folder import METADATA, is_split
 from .parquet import shard_splits
 from .pictured import Picture, joined, with_paths
-from .table import FORMATS, Table, json_column
+from .table import FORMATS, Table, is_mixed, json_column
 from .values import as_indices
 
 SIDE_FILES = (".cls", ".json", ".txt")  # of a WebDataset sample, beside its picture
@@ -169,6 +169,7 @@ def _labeled_by_folders(
             source.left_out["images beside the splits"] += n_beside
 
     source.entries = stream()
+    source.notes += arranged.notes
     if arranged.prefix:
         source.notes.append(f"everything lies in {'/'.join(arranged.prefix)}/: read from there on")
     return source
@@ -217,7 +218,10 @@ def _from_samples(found: Sequence[_Archive], chosen: dict[str, str], origin: str
     stand_in = next(name for name in ("image", "picture", "picture of the sample") if name not in names)
     beside = with_paths(table, stand_in, [None] * len(rows))
     file = found[0].file
-    source = joined(Table(beside, origin, file.parent, file.parent.name, {}), stand_in, chosen, pictures, ())
+    # Side files are text, as in a CSV.
+    mixed = frozenset(name for name in names if name == "cls" or is_mixed(values[name]))
+    given = Table(beside, origin, file.parent, file.parent.name, {}, mixed=mixed)
+    source = joined(given, stand_in, chosen, pictures, ())
     if "txt" in names and source.columns.get("label") != "txt":
         source.notes = [note for note in source.notes if not note.startswith("no label column")]
     source.notes += [f"{n:,} side files {why}: not read" for why, n in unread.items()]

@@ -78,6 +78,7 @@ def from_coco(file: Path, chosen: Mapping[str, str] | None = None) -> Source:
             )
 
     source = Source(_name(file), str(file), entries(), keys, Classes(keys) if keys else None, total=len(images))
+    source.indexed = list(names) == list(range(len(names)))
     source.columns = {"path": "images.file_name"}
     if found:
         source.columns["accepted" if several else "label"] = "annotations.category_id"

@@ -105,6 +105,7 @@ class _Tree:
         self.left_out: Counter[str] = Counter()
         self.notes: list[str] = []
         self.not_classes: list[str] = []
+        self.shared = False  # whether the same folders lie in several of the upper ones, and that is said
         self.inner_splits: set[str] = set()
         self._listings: dict[str, Listing] = {}  # while it is settled what is what
         self._contents: dict[str, str] = {}
@@ -133,7 +134,10 @@ class _Tree:
             left_out=self.left_out,
             notes=self.notes,
         )
-        source.keys, source.classes, source.numbers = _merge(self.root, keys, [one.source for one in self.tables])
+        inside = [one.source for one in self.tables]
+        source.keys, source.classes, source.numbers = _merge(self.root, keys, inside)
+        source.indexed = not keys and len(inside) == 1 and inside[0].indexed
+        source.mixed = next((one.mixed for one in inside if one.mixed), None)
         for table in self.tables:
             source.columns |= table.source.columns
             self.notes += [note for note in table.source.notes if not keys]
@@ -207,6 +211,7 @@ class _Tree:
             return ()
         found = tuple(name for name in full if SPLIT_WORDS & set(columns.plain(name).split("_")))
         holders = [name for name in full if inside[name] & set(shared)]
+        self.shared = True
         if len(found) > 1 and set(holders) <= set(found):
             self.notes.append(f"taken as splits: {_some(f'{name}/' for name in found)}")
             return found
@@ -296,11 +301,22 @@ class _Tree:
         keys = {
             _key(name) for name in folders if not _is_transparent(name, split) and contents[name] in (IMAGES, EMPTY)
         }
+        if not self.shared and len(beside) > 1:
+            self.notes += upper_level(self._classes_below(parts, beside))
         self.not_classes += [f"{'/'.join((*parts, name))}/" for name in folders if contents[name] == OTHER]
         for name in within:
             if (*parts, name) not in labeled:
                 keys |= self._classes_at((*parts, name), split, labeled)
         return keys
+
+    def _classes_below(self, parts: _Parts, names: list[str]) -> dict[str, set[str]]:
+        """The folders below each class that could be classes themselves; none where images lie beside them."""
+        found: dict[str, set[str]] = {}
+        for name in names:
+            if list_folder(os.path.join(self.top, *parts, name)).images:  # not kept: there may be a million
+                return {}
+            found[name] = {key for key in self._class_folders((*parts, name), None) if not is_split(key)}
+        return found
 
     def _label_and_split(self, parts: _Parts) -> tuple[str | None, str | None]:
         """What the folders say about the images in one of them."""
@@ -407,6 +423,17 @@ class _Tree:
         counted = ", ".join(f"{n} {what}" for what, n in self.left_out.most_common(5))
         there = f"; there are: {counted}" if counted else ""
         raise NotFoundError(f"no image below {self.root}{there}; looked for {', '.join(decode.SUFFIXES)}")
+
+
+def upper_level(below: Mapping[str, set[str]]) -> list[str]:
+    """A note where every class folder holds nothing but further folders: either level could be the classes."""
+    if not below or not all(below.values()):
+        return []
+    inside = sorted(set().union(*below.values()))
+    return [
+        f"the labels are the upper folders ({_some(sorted(below))}), not those inside ({_some(inside)}); if those are "
+        "the classes, add the upper folders one by one to one dataset="
+    ]
 
 
 def _is_transparent(name: str, split: str | None = None) -> bool:

@@ -284,7 +284,7 @@ def _from_stream(parts: Mapping[str | None, Any], chosen: Mapping[str, str]) -> 
     taken = {"path": column, "label": label, "split": where["split"]}
     source = Source(_dataset_name(first), origin, entries(), columns=columns.describe(taken), notes=notes)
     if names:
-        source.keys, source.classes = tuple(names), from_keys(names)
+        source.keys, source.classes, source.indexed = tuple(names), from_keys(names), True
     if dropped:
         source.notes.append(f"columns of bytes left out: {', '.join(dropped)}")
     return source

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ...core import decode
 from ...core.text import decodable
-from .folder import TRANSPARENT, is_split
+from .folder import TRANSPARENT, is_split, upper_level
 from .listing import counted_as
 from .listing import junk_of as junk_of
 from .values import name as normal
@@ -26,11 +26,13 @@ class Layout:
         prefix: folders that everything lies in.
         splits: the folders that are splits.
         keys: the class folders, sorted.
+        notes: levels that could be the classes as well.
     """
 
     prefix: _Parts
     splits: frozenset[str]
     keys: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def place(self, name: str) -> tuple[str | None, str | None] | None:
         """Label and split of a name; None for one that lies beside the splits."""
@@ -64,7 +66,16 @@ def arrange(names: Iterable[str]) -> Layout:
     placed = [(parts[1:], parts[0]) if parts and parts[0] in splits else (parts, None) for parts in folders]
     inside = [(parts, split) for parts, split in placed if split or not splits]
     keys = sorted({key for key in (_label(parts, split) for parts, split in inside) if key is not None})
-    return Layout(prefix, splits, tuple(keys))
+    below: dict[str, set[str]] = {key: set() for key in keys}
+    direct = set()
+    for parts, split in inside:
+        key, rest = _label(parts, split), _said(parts, split)[1:]
+        if key is not None and not rest:
+            direct.add(key)
+        elif key is not None:
+            below[key] |= {name for name in rest[:1] if not is_split(name)}
+    notes = upper_level(below) if len(keys) > 1 and not direct else []
+    return Layout(prefix, splits, tuple(keys), tuple(notes))
 
 
 def _folders(name: str) -> _Parts:
@@ -72,8 +83,12 @@ def _folders(name: str) -> _Parts:
 
 
 def _label(parts: _Parts, split: str | None) -> str | None:
-    said = (part for part in parts if part.lower() not in TRANSPARENT and part != split)
-    return next((normal(decodable(part)) for part in said), None)
+    return next(iter(_said(parts, split)), None)
+
+
+def _said(parts: _Parts, split: str | None) -> list[str]:
+    """The folders that say something about an image, from the top down."""
+    return [normal(decodable(part)) for part in parts if part.lower() not in TRANSPARENT and part != split]
 
 
 def _is_wrapped(folders: set[_Parts]) -> bool:

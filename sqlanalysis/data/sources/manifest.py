@@ -15,11 +15,13 @@ import pyarrow.compute as pc
 
 from ...core.addresses import without_secrets
 from ...core.classes import MAX_NUMBERED, OUTSIDE, WNID, Classes, from_keys
+from ...core.text import one_line
 from ...errors import SchemaError
 from .. import columns
 from . import Entry, Source, pictured
+from .naming import find_names, objects_apart
 from .table import Table
-from .values import as_indices, to_accepted, to_label, to_meta, to_text
+from .values import as_indices, is_index, is_missing, to_accepted, to_label, to_meta, to_text
 
 ROLES = ("path", "label", "label_name", "split", "accepted")
 # A pandas frame brings its index along when that is more than row numbers.
@@ -47,12 +49,18 @@ def from_table(table: Table, chosen: Mapping[str, str]) -> Source:
             f"(--columns path=…); there are: {', '.join(names) or 'none'}"
         )
     found["accepted"] = _accepted_column(table.rows, found["accepted"])
-    labels = _labels(table, found["label"])
+    is_names = found["label"] is None and "label_name" in chosen
+    if is_names:  # the caller says that the labels are names
+        found["label"], found["label_name"] = found["label_name"], None
+    table = objects_apart(table, found)
+    names = [name for name in table.rows.column_names if name in names or name in found.values()]
+    labels = _labels(table, found["label"], is_names)
     if "label" not in chosen:
         _refuse_split_labels(table, found["label"])
     accepted = [to_accepted(value) for value in _values(table, found["accepted"])]
-    keys, classes, numbers, naming, notes = _keys(table, found, labels, accepted)
-    found["label_name"] = naming
+    naming = find_names(table, found, chosen, labels)
+    keys, classes, numbers = _keys(table, found["label"], naming.names, labels, accepted)
+    found["label_name"] = naming.column if classes is not None else None
     rest = [name for name in names if name not in set(found.values())]
     source = Source(
         name=table.name,
@@ -60,10 +68,12 @@ def from_table(table: Table, chosen: Mapping[str, str]) -> Source:
         entries=(),
         keys=keys,
         classes=classes,
+        indexed=found["label"] in table.features or (classes is not None and bool(numbers)),
+        mixed=None if is_names or naming.column else _mixed(table, found["label"], labels),
         numbers=numbers,
         total=table.rows.num_rows,
         columns=columns.describe(found),
-        notes=notes + _unlabeled(found, rest),
+        notes=naming.notes + _words_for_nothing(found["label"], keys) + _unlabeled(found, rest),
     )
     source.entries = _entries(table, found, labels, accepted, rest, source)
     return source
@@ -100,18 +110,31 @@ def _values(table: Table, column: str | None) -> list[Any]:
     return table.rows[column].to_pylist() if column is not None else [None] * table.rows.num_rows
 
 
-def _labels(table: Table, column: str | None) -> list[str | int | None]:
+def _labels(table: Table, column: str | None, is_names: bool) -> list[str | int | None]:
     """The labels, as text or as indices; text of a CSV is an index only where all of it is whole numbers."""
     names = table.features.get(column or "")
-    labels = [to_label(value) for value in _values(table, column)]
+    labels = [to_label(value, numbers=not is_names) for value in _values(table, column)]
+    _refuse_lines(table, column, labels)
+    if is_names:
+        return labels
     if names is not None:
         return [_feature(label, names, column or "") for label in labels]
-    if table.is_text:
+    if table.is_text or column in table.mixed:
         indices = as_indices([label if isinstance(label, str) else None for label in labels])
         if indices is not None:
             return list(indices)
     # Beside names, too, -1 is what tools write for no label.
     return [None if label == "-1" else label for label in labels]
+
+
+def _refuse_lines(table: Table, column: str | None, labels: Sequence[str | int | None]) -> None:
+    """A quote that opens in one line of a CSV and closes in another one makes one label of both."""
+    for row, label in enumerate(labels, 1):
+        if isinstance(label, str) and ("\n" in label or "\r" in label):
+            raise SchemaError(
+                f"{table.origin}: {column} of row {row} goes over several lines ({one_line(label, 40)}): a quote "
+                "before it is not closed, or a label has a line break; correct it"
+            )
 
 
 def _feature(label: str | int | None, names: Sequence[str], column: str) -> str | None:
@@ -134,17 +157,32 @@ def _accepted_column(rows: pa.Table, column: str | None) -> str | None:
     return column if isinstance(first, str) and first.lstrip().startswith("[") else None
 
 
-_Keys = tuple[tuple[str, ...], Classes | None, tuple[int, ...], str | None, list[str]]
+def _mixed(table: Table, column: str | None, labels: Sequence[str | int | None]) -> tuple[str, str] | None:
+    """A name and a number of a column that does not say what is text, where it has both."""
+    if not table.is_text and column not in table.mixed:
+        return None
+    texts = {label for label in labels if isinstance(label, str) and not is_missing(label)}
+    numbers = {text for text in texts if is_index(text)}
+    return (min(texts - numbers), min(numbers)) if numbers and texts - numbers else None
+
+
+def _words_for_nothing(column: str | None, keys: Sequence[str]) -> list[str]:
+    """Beside names, too, these words may mean that there is no label; as a class, they would be one more."""
+    found = [key for key in keys if is_missing(key)] if column else []
+    return [f"{one!r} in {column} is taken as a class; where it means no label, leave it empty" for one in found]
+
+
+_Keys = tuple[tuple[str, ...], Classes | None, tuple[int, ...]]
 
 
 def _keys(
     table: Table,
-    found: Mapping[str, str | None],
+    label: str | None,
+    names: Mapping[str | int, str],
     labels: Sequence[str | int | None],
     accepted: Sequence[tuple[str | int, ...] | None],
 ) -> _Keys:
-    """Text labels, their classes, the whole numbers that are labels, the column that names each label, and notes."""
-    label = found["label"]
+    """Text labels, their classes, and the whole numbers that are labels."""
     first = {key for key in labels if key is not None}
     also = {key for several in accepted if several for key in several}
     numbers = {key for key in first | also if isinstance(key, int)}
@@ -157,45 +195,30 @@ def _keys(
         )
     if texts:
         numbers = set()
-    names = _names(table, found, labels)
-    naming = found["label_name"] if names else None
     if numbers:
-        return _numbered(table, numbers, names, naming, label or "accepted")
+        return _numbered(table, numbers, names, label or "accepted")
     known = sorted(texts)
     features = table.features.get(label or "")
     if features is not None:
-        return tuple(features), from_keys(features), (), None, []
+        return tuple(features), from_keys(features), ()
     if names:
         wnids = tuple(key if WNID.fullmatch(key) else None for key in known)
-        return tuple(known), Classes(tuple(str(names.get(key, key)) for key in known), wnids), (), naming, []
-    return tuple(known), (from_keys(known) if known else None), (), None, []
+        return tuple(known), Classes(tuple(names.get(key, key) for key in known), wnids), ()
+    return tuple(known), (from_keys(known) if known else None), ()
 
 
-def _names(table: Table, found: Mapping[str, str | None], labels: Sequence[str | int | None]) -> dict[str | int, str]:
-    """The name of each label, where a column gives every label one name of its own."""
-    if found["label"] is None or found["label_name"] is None:
-        return {}
-    named = _values(table, found["label_name"])
-    pairs = {(key, to_label(name, numbers=False)) for key, name in zip(labels, named, strict=True) if key is not None}
-    names = dict(pairs)
-    one_to_one = len(pairs) == len(names) == len(set(names.values())) and None not in names.values()
-    return {key: str(name) for key, name in names.items()} if one_to_one else {}
-
-
-def _numbered(
-    table: Table, numbers: set[int], names: Mapping[str | int, str], naming: str | None, column: str
-) -> _Keys:
+def _numbered(table: Table, numbers: set[int], names: Mapping[str | int, str], column: str) -> _Keys:
     """Whole numbers: indices into the classes; with a name for each, the names say which."""
     used = sorted(number for number in numbers if number >= 0)
     if min(numbers) < -1:
         raise SchemaError(f"{table.origin}: {column} holds {min(numbers)}; labels are indices from 0, empty if unknown")
     if not names or not used or used[-1] >= MAX_NUMBERED:
-        return (), None, tuple(sorted(numbers)), None, []
+        return (), None, tuple(sorted(numbers))
     if used[0] == 0:
         full = tuple(names.get(number, str(number)) for number in range(used[-1] + 1))
-        return (), Classes(full), tuple(sorted(numbers)), naming, []
+        return (), from_keys(full), tuple(sorted(numbers))
     # Numbers that start at 1 need no guess where each has a name.
-    return tuple(map(str, used)), Classes(tuple(names[number] for number in used)), (), naming, []
+    return tuple(map(str, used)), from_keys([names[number] for number in used]), ()
 
 
 def _entries(

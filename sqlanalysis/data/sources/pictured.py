@@ -255,7 +255,7 @@ def by_content(
 
 
 def encoded(frame: Any) -> Any:
-    """A pandas or polars frame whose columns of PIL images or uint8 arrays became PNG bytes; everything else as it is.
+    """A pandas or polars frame whose columns of PIL images or uint8 arrays became encoded bytes; the rest as it is.
 
     Raises:
         ImageError: an array of the wrong type or shape.

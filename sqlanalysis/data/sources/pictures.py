@@ -28,7 +28,7 @@ def from_pictures(given: Any) -> Source:
     """A list, an array (N, H, W[, 3 or 4]), or a data set like torchvision's, perhaps in `Subset` or `ConcatDataset`.
 
     Data sets that know the paths of their images are read by path; their transform is not applied, and nothing is
-    decoded. Of others the pictures are stored as PNG, without loss.
+    decoded. Of others the pictures are stored without loss: as the bytes of their file, or as PNG.
 
     Raises:
         SchemaError: one array or tensor in place of a list, a data loader, labels that can be read in two ways, or an
@@ -196,7 +196,7 @@ def _settle_classes(source: Source, leaves: Sequence[_Leaf]) -> None:
     """One list of names: labels are its indices. Several: labels go by name. None beside some: refused."""
     lists = list(dict.fromkeys(leaf.names for leaf in leaves))
     if len(lists) == 1 and lists[0]:
-        source.classes = from_keys(lists[0])
+        source.classes, source.indexed = from_keys(lists[0]), True
     if len(lists) == 1 and not lists[0]:
         labels = {to_label(pair[1]) for leaf in leaves if leaf.paths is not None for pair in leaf.items()}
         source.numbers = tuple(sorted(label for label in labels if isinstance(label, int)))

@@ -167,6 +167,7 @@ def _from_listing(text: str, plain: str) -> Source:
         raise NotFoundError(f"no image at {plain}; there are: {_counted(source.left_out)}")
     arranged = layout.arrange(relative[name] for name in images)
     if not is_glob:
+        source.notes += arranged.notes
         source.keys = arranged.keys
         source.classes = from_keys(arranged.keys) if arranged.keys else None
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 import codecs
 import glob
 import json
+import math
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +24,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ...core.text import one_line
 from ...db import templates
@@ -45,6 +49,7 @@ MAX_BYTES = 4 * 1024**3  # of a JSON or CSV file
 # A table that grows more than this, and to more than this, is made to fill memory.
 MAX_RATIO, MAX_GROWN = 200, 256 * 1024**2
 _MEMORY_LIMIT = "2GB"
+_PICTURE = re.compile(r"STRUCT\((?=.*\bbytes\"? BLOB)(?=.*\bpath\"? VARCHAR).*\)")  # as Hugging Face keeps them
 # Bytes of a line of CSV. Where DuckDB converts the encoding it takes buffers of 16 times this at once.
 _MAX_LINE = {"utf-8": 64 * 1024**2, "latin-1": 4 * 1024**2}
 
@@ -61,6 +66,8 @@ class Table:
         name: default name of the data set.
         features: class names that Hugging Face's metadata gives, by column.
         is_text: whether numbers, too, came in as text (CSV).
+        mixed: columns that hold text and numbers (JSON, frames), written as text.
+        left_out: columns of the source that the caller did not want.
     """
 
     rows: pa.Table
@@ -69,6 +76,8 @@ class Table:
     name: str
     features: dict[str, list[str]]
     is_text: bool = False
+    mixed: frozenset[str] = frozenset()
+    left_out: tuple[str, ...] = ()
 
 
 def is_table(source: Any) -> bool:
@@ -87,12 +96,16 @@ def table_files(source: str | Path) -> list[Path]:
     return []
 
 
-def read_table(source: Any, columns: Sequence[str] | None = None) -> Table:
+def read_table(
+    source: Any, columns: Sequence[str] | None = None, *, is_wanted: Callable[[str], bool] | None = None
+) -> Table:
     """Read a table file, several of one format, a frame or a relation.
 
     Args:
         source: a path, a list of paths (`table_files`), a data frame, Arrow table or DuckDB relation.
         columns: of Parquet files, only these; default all.
+        is_wanted: which columns the caller can use, for who needs no pictures: the others, and the bytes of pictures,
+            are not read where the source can leave them out (Parquet, DuckDB, pandas).
 
     Raises:
         NotFoundError: no such file.
@@ -101,23 +114,69 @@ def read_table(source: Any, columns: Sequence[str] | None = None) -> Table:
     if is_table(source):
         from .pictured import encoded
 
+        origin = type(source).__name__
+        source, unread = _selected(_with_text_names(source), is_wanted)
+        source, mixed = _one_type_each(source)
         rows = _as_arrow(encoded(source))
-        return Table(rows, type(source).__name__, Path.cwd(), "images", _feature_names(rows.schema.metadata))
+        _refuse_repeated(rows.column_names, origin)
+        features = _feature_names(rows.schema.metadata)
+        return Table(rows, origin, Path.cwd(), "images", features, mixed=mixed, left_out=unread)
     files = [Path(one) for one in ([source] if isinstance(source, str | Path) else source)]
     missing = next((file for file in files if not file.is_file()), None)
     if missing is not None:
         raise NotFoundError(f"no file {missing}")
     reader = FORMATS[files[0].suffix.lower()]
     origin = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+    mixed = frozenset()
+    left_out: tuple[str, ...] = ()
     with _reading(origin, reader) as con:
         if reader == "csv":
             rows = _read_csv(con, files)
         elif reader == "json":
-            rows = _read_json(con, files)
+            rows, mixed = _read_json(con, files)
         else:
-            rows = _read_parquet(con, files, columns)
+            rows, left_out = _read_parquet(con, files, columns, is_wanted)
     features = feature_names(files[0]) if reader == "parquet" else {}
-    return Table(rows, origin, files[0].parent, _name(files), features, is_text=reader == "csv")
+    return Table(rows, origin, files[0].parent, _name(files), features, reader == "csv", mixed, left_out)
+
+
+def _refuse_repeated(names: Sequence[Any], origin: str) -> None:
+    """Two columns of one name: which is meant?"""
+    twice = next((name for name, n in Counter(names).items() if n > 1), None)
+    if twice is not None:
+        raise SchemaError(f"{origin} has two columns named {one_line(twice, 40)}: which one is meant? rename one")
+
+
+def _one_type_each(frame: Any) -> tuple[Any, frozenset[str]]:
+    """A pandas or polars frame whose columns of text and numbers became text, as in JSON, and the names of these."""
+    if type(frame).__module__.partition(".")[0] not in ("pandas", "polars"):
+        return frame, frozenset()
+    _refuse_repeated(list(frame.columns), type(frame).__name__)
+    mixed = frozenset[str]()
+    for name in frame.columns:
+        if str(frame[name].dtype).lower() != "object":
+            continue
+        values = [_plain(value) for value in list(frame[name])]
+        is_polars = hasattr(frame, "with_columns")
+        if is_mixed(values):
+            mixed |= {str(name)}
+        # Of objects, polars hands out their addresses.
+        elif not is_polars or not all(value is None or isinstance(value, str | int | float) for value in values):
+            continue
+        simple = json_column(values).to_pylist()
+        if is_polars:
+            frame = frame.with_columns(type(frame[name])(name, simple))
+        else:
+            frame = frame.copy(deep=False)
+            frame[name] = simple
+    return frame, mixed
+
+
+def _plain(value: Any) -> Any:
+    """A cell of a frame as JSON has it: numpy's numbers as Python's, no value as None."""
+    value = value.item() if isinstance(value, np.generic) else value
+    is_none = type(value).__name__ == "NAType" or (isinstance(value, float) and value != value)
+    return None if is_none else value
 
 
 def _name(files: Sequence[Path]) -> str:
@@ -149,7 +208,42 @@ def _reading(origin: str, reader: str) -> Iterator[duckdb.DuckDBPyConnection]:
 def _reason(error: duckdb.Error) -> str:
     """The first line of what DuckDB says, without its own name for the error."""
     first = next((line for line in str(error).splitlines() if line.strip()), "")
+    if "sniffing" in first or "state machine" in first:
+        return "no delimiter and quotes fit all of its lines; write it again with commas, and quotes around text"
     return one_line(first.partition("Error: ")[2] or first, 200)
+
+
+def _with_text_names(source: Any) -> Any:
+    """A pandas frame whose columns are called by numbers, in whole or in part: Arrow warns of those, and takes text."""
+    if type(source).__module__.partition(".")[0] != "pandas" or all(isinstance(name, str) for name in source.columns):
+        return source
+    return source.set_axis([str(name) for name in source.columns], axis=1)
+
+
+def _is_picture(name: str, dtype: str) -> bool:
+    """Whether a column of this DuckDB type holds the bytes of pictures; text may come as bytes, too."""
+    from .pictured import USUAL
+
+    return dtype == "BLOB" and name.lower() in USUAL
+
+
+def _selected(source: Any, is_wanted: Callable[[str], bool] | None) -> tuple[Any, tuple[str, ...]]:
+    """A relation or a pandas frame without the columns that are not wanted, and the names of these."""
+    is_relation, is_frame = hasattr(source, "to_arrow_table"), type(source).__module__.partition(".")[0] == "pandas"
+    if is_wanted is None or not (is_relation or is_frame):
+        return source, ()
+    names = list(source.columns)
+    types = dict(zip(names, map(str, source.types), strict=True)) if is_relation else dict.fromkeys(names, "")
+    wanted = [name for name, dtype in types.items() if is_wanted(name) and not _is_picture(name, dtype)]
+    if len(wanted) in (0, len(names)):
+        return source, ()
+    left_out = tuple(name for name in names if name not in wanted)
+    if is_frame:
+        return source[wanted], left_out
+    try:
+        return source.select(*(duckdb.ColumnExpression(name) for name in wanted)), left_out
+    except duckdb.Error as error:
+        raise SchemaError(f"this relation cannot be read as a table: {_reason(error)}") from error
 
 
 def _as_arrow(source: Any) -> pa.Table:
@@ -171,12 +265,70 @@ def _read_csv(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> pa.Table
         try:
             rows = _csv_rows(con, names, "utf-8")
         except duckdb.Error:
-            rows = _csv_rows(con, names, "latin-1")
+            # It takes lines that end in one way only, and says no more than that it cannot sniff.
+            names = [
+                _with_one_line_end(name, Path(folder) / f"{n}-lines.csv") if _ends_lines_differently(name) else name
+                for n, name in enumerate(names)
+            ]
+            try:
+                rows = _csv_rows(con, names, "utf-8")
+            except duckdb.Error:
+                rows = _csv_rows(con, names, "latin-1")
         _refuse_long_rows(rows, files[0], names[0])
+        _refuse_repeated_header(rows, files[0], names[0])
     columns = {name.strip().removeprefix("\ufeff"): _stripped(rows[name]) for name in rows.column_names}
     if len(columns) < rows.num_columns:
         raise SchemaError(f"{files[0]} has columns of the same name: {', '.join(rows.column_names)}")
-    return pa.table(columns)
+    table = pa.table(columns)
+    _refuse_open_quotes(table, files[0])
+    return table
+
+
+def _refuse_repeated_header(rows: pa.Table, file: Path, copy: Path) -> None:
+    """DuckDB calls the second of two columns named label label_1."""
+    head = _first_line(copy)
+    for name in rows.column_names:
+        base = re.sub(r"_\d+$", "", name)
+        if base != name and base in rows.column_names and name not in head:
+            _refuse_repeated([base, base], str(file))
+
+
+def _refuse_open_quotes(rows: pa.Table, file: Path) -> None:
+    """With a quote that never closes, DuckDB reads the file as one without quotes: they would stand in the values."""
+    for name in rows.column_names:
+        column = rows[name]
+        is_open = pc.and_(pc.starts_with(column, '"'), pc.invert(pc.match_substring_regex(column, '^"(?s:.*)"$')))
+        row = pc.index(is_open, True).as_py()
+        if row >= 0:
+            raise SchemaError(
+                f"{file}: the quote before {one_line(column[row].as_py()[1:], 40)} (row {row + 1}, {name}) is not "
+                "closed; close it, or write a quote that belongs to the text twice, in quotes"
+            )
+
+
+def _ends_lines_differently(file: Path) -> bool:
+    """Whether some lines end in CRLF and others in LF or CR."""
+    n_crlf = n_lf = n_cr = 0
+    last = b""
+    with file.open("rb") as stream:
+        while chunk := stream.read(1 << 22):
+            n_crlf += chunk.count(b"\r\n") + (last == b"\r" and chunk.startswith(b"\n"))
+            n_lf, n_cr, last = n_lf + chunk.count(b"\n"), n_cr + chunk.count(b"\r"), chunk[-1:]
+    return sum(n > 0 for n in (n_crlf, n_lf - n_crlf, n_cr - n_crlf)) > 1
+
+
+def _with_one_line_end(file: Path, copy: Path) -> Path:
+    with (
+        file.open(encoding="latin-1", newline=None) as source,
+        copy.open("w", encoding="latin-1", newline="") as target,
+    ):
+        shutil.copyfileobj(source, target)
+    return copy
+
+
+def _first_line(file: Path) -> str:
+    with file.open(encoding="utf-8", errors="replace") as stream:
+        return stream.readline(1024**2)
 
 
 def _refuse_long_rows(rows: pa.Table, file: Path, copy: Path) -> None:
@@ -185,8 +337,7 @@ def _refuse_long_rows(rows: pa.Table, file: Path, copy: Path) -> None:
     Raises:
         SchemaError: such a column holds something.
     """
-    with copy.open(encoding="utf-8", errors="replace") as stream:
-        head = stream.readline(1024**2)
+    head = _first_line(copy)
     for number, name in enumerate(rows.column_names):
         column = rows[name]
         if number and name == f"column{number}" and name not in head and column.null_count < len(column):
@@ -214,22 +365,67 @@ def _as_utf8(file: Path, copy: Path) -> Path:
 
 
 def _stripped(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    import pyarrow.compute as pc
-
     return pc.utf8_trim_whitespace(column.cast(pa.string()))
 
 
-def _read_json(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> pa.Table:
+def _read_json(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> tuple[pa.Table, frozenset[str]]:
+    """The rows, and which columns hold text and numbers."""
     _check_size(files)
     for file in files:
         _check_depth(file)
     sql = templates.render("read_json_source", files=[str(file) for file in files])
-    rows = [json.loads(text) for (text,) in con.sql(sql).fetchall()]
+    rows = [json.loads(text, object_pairs_hook=_object) for (text,) in con.sql(sql).fetchall()]
     wrong = next((row for row in rows if not isinstance(row, dict)), None)
     if wrong is not None:
         raise SchemaError(f"{files[0]} holds {one_line(wrong, 40)}; write one object for each image")
+    rows = _rows_of_frame(rows[0], files[0]) if len(rows) == 1 else rows
     names = list(dict.fromkeys(name for row in rows for name in row))
-    return pa.table({name: json_column([row.get(name) for row in rows]) for name in names})
+    values = {name: [row.get(name) for row in rows] for name in names}
+    mixed = frozenset(name for name in names if is_mixed(values[name]))
+    return pa.table({name: json_column(values[name]) for name in names}), mixed
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        _refuse_repeated([name for name, _ in pairs], "an object of the JSON")
+    return found
+
+
+def _rows_of_frame(row: dict[str, Any], file: Path) -> list[dict[str, Any]]:
+    """The rows of a frame that pandas wrote as one object: columns by row number (its default), rows by number, split.
+
+    Raises:
+        SchemaError: such an object whose rows have names, which may be the paths.
+    """
+    values = list(row.values())
+    if set(row) >= {"columns", "data"} and all(isinstance(row[name], list) for name in ("columns", "data")):
+        return [_object(list(zip(row["columns"], one, strict=False))) for one in row["data"]]
+    if set(row) == {"schema", "data"} and isinstance(row["data"], list):
+        return row["data"]
+    if len(row) > 1 and all(isinstance(value, list) for value in values) and len(set(map(len, values))) == 1:
+        return [dict(zip(row, one, strict=True)) for one in zip(*values, strict=True)]
+    if not values or not all(isinstance(value, dict) and value for value in values):
+        return [row]
+    if len({tuple(value) for value in values}) > 1:
+        return [row]
+    inside = list(values[0])
+    if all(map(str.isdecimal, inside)):
+        return [{name: row[name][number] for name in row} for number in inside]
+    if all(map(str.isdecimal, row)):
+        return values
+    raise SchemaError(
+        f"{file} is one object of {one_line(', '.join(row), 40)}, each with {one_line(', '.join(inside), 40)}: "
+        'columns, or rows? write a list of rows, in pandas df.reset_index().to_json(path, orient="records")'
+    )
+
+
+def is_mixed(values: Sequence[Any]) -> bool:
+    """Whether text stands beside numbers, so that a number could be one, or a name."""
+    is_number = {
+        isinstance(value, int | float) and not isinstance(value, bool) for value in values if value is not None
+    }
+    return len(is_number) > 1 and any(isinstance(value, str | bool) for value in values)
 
 
 def json_column(values: list[Any]) -> pa.Array:
@@ -240,7 +436,9 @@ def json_column(values: list[Any]) -> pa.Array:
             return column
     except (pa.ArrowException, OverflowError):
         pass
-    texts = [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
+    # NaN, which no JSON has but Python writes, is no value beside text.
+    given = [None if isinstance(value, float) and math.isnan(value) else value for value in values]
+    texts = [value if value is None or isinstance(value, str) else json.dumps(value) for value in given]
     return pa.array(texts, pa.string())
 
 
@@ -271,29 +469,49 @@ def _check_depth(file: Path) -> None:
             depth, inside = int(depths[-1]) if len(depths) else depth, (inside + chunk.count(b'"')) % 2
 
 
-def _read_parquet(con: duckdb.DuckDBPyConnection, files: Sequence[Path], columns: Sequence[str] | None) -> pa.Table:
-    sql = templates.render("read_parquet_source", files=[str(file) for file in files], names=list(columns or ()))
+def _read_parquet(
+    con: duckdb.DuckDBPyConnection,
+    files: Sequence[Path],
+    columns: Sequence[str] | None,
+    is_wanted: Callable[[str], bool] | None,
+) -> tuple[pa.Table, tuple[str, ...]]:
+    """The columns, and the names of those that are not wanted."""
+    names = {"files": [str(file) for file in files]}
+    pictures, left_out, chosen = [], [], list(columns or ())
+    if is_wanted is not None:
+        whole = con.sql(templates.render("read_parquet_source", **names, names=chosen, pictures=[]))
+        types = {name: str(dtype) for name, dtype in zip(whole.columns, whole.types, strict=True)}
+        left_out = [name for name, dtype in types.items() if not is_wanted(name) or _is_picture(name, dtype)]
+        left_out = left_out if len(left_out) < len(types) else []  # so that the caller can say what there is
+        chosen = [name for name in types if name not in left_out]
+        pictures = [name for name in chosen if _PICTURE.fullmatch(types[name])]
+    sql = templates.render("read_parquet_source", **names, names=chosen, pictures=pictures)
     n_rows = con.sql(templates.render("count_parquet_rows", files=[str(file) for file in files])).fetchall()[0][0]
     if n_rows > MAX_ROWS:
         raise SchemaError(f"{files[0]} has {n_rows:,} rows, more than {MAX_ROWS:,}; add it in parts")
     rows = con.sql(sql)
-    _check_growth(con, files, {name: str(dtype) for name, dtype in zip(rows.columns, rows.types, strict=True)})
-    return rows.to_arrow_table()
+    types = {name: str(dtype) for name, dtype in zip(rows.columns, rows.types, strict=True)}
+    _check_growth(con, files, types, pictures)
+    return rows.to_arrow_table(), tuple(left_out)
 
 
-def _check_growth(con: duckdb.DuckDBPyConnection, files: Sequence[Path], types: Mapping[str, str]) -> None:
+def _check_growth(
+    con: duckdb.DuckDBPyConnection, files: Sequence[Path], types: Mapping[str, str], pictures: Sequence[str]
+) -> None:
     """Refuse files of a few kB that repeat one value until it fills the memory.
 
     Raises:
         SchemaError: text or lists are far larger than the files.
     """
-    texts = [name for name, dtype in types.items() if dtype == "VARCHAR"]
+    texts = [name for name, dtype in types.items() if dtype == "VARCHAR" and name not in pictures]
     blobs = [name for name, dtype in types.items() if dtype == "BLOB"]
     nested = [
-        name for name, dtype in types.items() if ("VARCHAR" in dtype or "BLOB" in dtype) and name not in texts + blobs
+        name
+        for name, dtype in types.items()
+        if ("VARCHAR" in dtype or "BLOB" in dtype) and name not in (*texts, *blobs, *pictures)
     ]
     lists = [name for name, dtype in types.items() if dtype.endswith("[]") and name not in nested]
-    names = {"texts": texts, "blobs": blobs, "nested": nested, "lists": lists}
+    names = {"texts": texts, "blobs": blobs, "nested": nested, "lists": lists, "pictures": list(pictures)}
     sql = templates.render("measure_parquet_source", files=[str(file) for file in files], **names)
     n_bytes = con.sql(sql).fetchall()[0][0]
     size = sum(file.stat().st_size for file in files)

@@ -51,13 +51,23 @@ def name(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def is_index(text: str) -> bool:
+    """Whether text is a whole number as people write indices; `01` is a name."""
+    return _INDEX.fullmatch(text) is not None
+
+
+def is_missing(text: str) -> bool:
+    """Whether text is a word that tools write for no value."""
+    return text.casefold() in _MISSING
+
+
 def as_indices(values: list[str | None]) -> list[int | None] | None:
     """A column of text as indices when every value is a whole number as people write them; else None.
 
     Beside whole numbers, and only there, nan, NA, None and null are no label: no program calls a class so.
     """
-    given = [value if value and value.casefold() not in _MISSING else None for value in values]
-    if not any(given) or not all(_INDEX.fullmatch(value) for value in given if value):
+    given = [value if value and not is_missing(value) else None for value in values]
+    if not any(given) or not all(is_index(value) for value in given if value):
         return None
     return [int(float(value)) if value else None for value in given]
 
