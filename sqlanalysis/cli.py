@@ -267,6 +267,7 @@ def predict(
     classes: ModelClasses = None,
     policy: Annotated[Policy, typer.Option(help="How outputs become classes of the data set.")] = Policy.auto,
     class_map: Annotated[Path | None, typer.Option(help="CSV with columns from_class,to_class.")] = None,
+    outputs: Annotated[Outputs, typer.Option(help="What the outputs of the model are.")] = Outputs.auto,
     dataset: Annotated[str | None, typer.Option(help="Data set; default the only one.")] = None,
     where: Annotated[str | None, typer.Option(help="SQL condition over `images`.")] = None,
     split: Annotated[str | None, typer.Option(help="Only images of this split.")] = None,
@@ -277,16 +278,19 @@ def predict(
     retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Try images again that failed.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first block with an error.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would be done, and how long.")] = False,
+    version: Annotated[str | None, typer.Option(help="Your name for a model that cannot be identified.")] = None,
+    allow_random: Annotated[bool, typer.Option("--allow-random", help="Take answers that differ each time.")] = False,
     trust_pickle: Annotated[bool, typer.Option("--trust-pickle", help="Let the weights file run code.")] = False,
 ) -> None:
     """Run a model over the images, in committed blocks; after an interrupt the same command resumes."""
     what: dict[str, Any] = {"dataset": dataset, "where": where, "split": split}
     what |= {"policy": policy.value, "class_map": class_map}
     how: dict[str, Any] = {"batch_size": batch_size, "device": device, "dtype": dtype.value, "overwrite": overwrite}
+    how |= {"version": version, "allow_random": allow_random}
     _say(f"predicting with {model}")
     with _open(db, create=False) as con:
         _check_before_torch(con, run, dataset, where, split, class_map, model, weights)
-        loaded = _load_model(model, weights, layer, _model_classes(con, classes), trust_pickle)
+        loaded = _load_model(model, weights, layer, _model_classes(con, classes), trust_pickle, outputs)
         from .runs.predict import predict
 
         if dry_run:
@@ -359,7 +363,12 @@ def _model_classes(con: duckdb.DuckDBPyConnection, classes: str | None) -> str |
 
 
 def _load_model(
-    name: str, weights: str, layer: str | None, classes: str | Classes | None, trust_pickle: bool = False
+    name: str,
+    weights: str,
+    layer: str | None,
+    classes: str | Classes | None,
+    trust_pickle: bool = False,
+    outputs: Outputs = Outputs.auto,
 ) -> Model:
     from .models.model import load_model
 
@@ -370,7 +379,9 @@ def _load_model(
             if network.name == name:
                 return network
     weights_file = None if weights == "random" else weights
-    return load_model(name, weights_file, layer=layer, classes=classes, trust_pickle=trust_pickle)
+    return load_model(
+        name, weights_file, layer=layer, classes=classes, outputs=outputs.value, trust_pickle=trust_pickle
+    )
 
 
 @app.command()
