@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .content import UnidentifiedError, fingerprint, tensor_bytes
+from ..errors import InferenceError
+from .content import fingerprint, tensor_bytes
 
 Transform = Callable[[Any], Tensor]
 
@@ -81,7 +82,7 @@ def _known(function: Callable[..., Any]) -> dict[str, Any] | None:
 def _content(function: Transform) -> dict[str, str]:
     try:
         return {"sha256": fingerprint(function)}
-    except UnidentifiedError as error:
+    except InferenceError as error:
         return {"unidentified": str(error)}
 
 
