@@ -26,6 +26,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..errors import InferenceError
+
 Part = tuple[str, Any]  # name, value
 _PLAIN: tuple[type, ...] = (
     *(type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented), range, slice, enum.Enum),
@@ -54,10 +56,6 @@ _MODULE_NOISE = (
     *("_load_state", "_version", "_is_hf_initialized", "_compiled_call_impl"),
 )
 MAX_PARTS = 200_000  # objects of one walk
-
-
-class UnidentifiedError(Exception):
-    """Something in the object cannot be identified by its content; the message says what and where."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -178,7 +176,7 @@ def fingerprint(value: Any, skip: Callable[[str], bool] = lambda _path: False) -
         skip: paths such as `.low` of attributes that do not count.
 
     Raises:
-        UnidentifiedError: a part is opaque, such as a session of a compiled library; the message names it.
+        InferenceError: a part is opaque, such as a session of a compiled library; the message names it.
     """
     return _Hasher(skip).digest(value, "").hex()
 
@@ -202,7 +200,7 @@ class _Hasher:
         self._order[id(value)] = len(self._order)
         self._kept.append(value)
         if len(self._order) > MAX_PARTS:
-            raise UnidentifiedError(f"it holds more than {MAX_PARTS:,} objects")
+            raise InferenceError(f"it holds more than {MAX_PARTS:,} objects")
         return self._compound(value, path)
 
     def _compound(self, value: Any, path: str) -> bytes:
@@ -258,7 +256,7 @@ class _Hasher:
         try:
             taken = value.__reduce_ex__(4)
         except Exception as error:
-            raise UnidentifiedError(f"{_where(path)} is a {_name(type(value))}, which is no data: {error}") from error
+            raise InferenceError(f"{_where(path)} is a {_name(type(value))}, which is no data: {error}") from error
         if isinstance(taken, str):
             return _hash("global", _name(type(value)), taken)
         maker, arguments, *rest = taken

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ..core.text import one_line
 from ..errors import InferenceError, near_matches
 from . import hooks, isolation, outputs
-from .content import UnidentifiedError, fingerprint, module_settings
+from .content import fingerprint, module_settings
 from .transforms import Transform, to_tensor
 
 MAX_NUMBERS = 16  # of one vector in the record
@@ -190,7 +190,7 @@ def settings(module: nn.Module) -> dict[str, str]:
         for key, value in (*module_settings(part), *unsaved):
             try:
                 found[f"{prefix}{key}"] = fingerprint(value)
-            except UnidentifiedError:  # the answers to noise must do
+            except InferenceError:  # the answers to noise must do
                 found[f"{prefix}{key}"] = "unidentified"
     return found
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ImageError
-from .content import UnidentifiedError, fingerprint, tensor_bytes
+from ..errors import ImageError, InferenceError
+from .content import fingerprint, tensor_bytes
 
 Transform = Callable[[Any], Tensor]
 
@@ -109,7 +109,7 @@ def _known(function: Callable[..., Any]) -> dict[str, Any] | None:
 def _content(function: Transform) -> dict[str, str]:
     try:
         return {"sha256": fingerprint(function)}
-    except UnidentifiedError as error:
+    except InferenceError as error:
         return {"unidentified": str(error)}
 
 

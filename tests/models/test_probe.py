@@ -18,7 +18,7 @@ from torch.nn import functional
 from sqlanalysis import load_model
 from sqlanalysis.errors import InferenceError
 from sqlanalysis.models import probe as probes
-from sqlanalysis.models.content import UnidentifiedError, fingerprint
+from sqlanalysis.models.content import fingerprint
 from sqlanalysis.models.engine import Engine
 from sqlanalysis.models.model import Model
 from sqlanalysis.models.transforms import called, describe_function, describe_transform
@@ -409,7 +409,7 @@ def test_content_is_the_same_in_another_process(tmp_path: Path) -> None:
 
 def test_what_has_no_content_is_named() -> None:
     stream = (number for number in range(3))
-    with pytest.raises(UnidentifiedError, match=r"stream is a builtins.generator, which is no data"):
+    with pytest.raises(InferenceError, match=r"stream is a builtins.generator, which is no data"):
         fingerprint(lambda: stream)
     looped: list[object] = []
     looped.append(looped)

@@ -239,8 +239,10 @@ def test_a_shape_that_gray_images_do_not_show(pets: duckdb.DuckDBPyConnection) -
         )
     column = defer(pets, "colors", colors, shape=(None,))
     assert {len(value) for value in column} <= {1, 2, 3}
-    with pytest.raises(ImageError, match="the transform gives dict, where a tensor or an array of numbers is needed"):
-        defer(pets, "whole", lambda image: {"image": image}, shape=(3,))[0]
+    with pytest.raises(ImageError, match="the transform gives str, where a tensor or an array of numbers is needed"):
+        defer(pets, "whole", lambda image: "image", shape=(3,))[0]
+    with pytest.raises(ImageError, match="the transform gives a Image"):
+        defer(pets, "wrapped", lambda image: {"image": image}, shape=(3,))[0]
     with pytest.raises(InferenceError, match="different rank"):
         defer(pets, "odd", lambda image: torch.zeros((2,) * (1 + (image.size[0] > 256))))
 

@@ -234,13 +234,13 @@ def test_the_same_object_resumes_an_unfinished_run(pets: duckdb.DuckDBPyConnecti
         return answer
 
     one = streaming_until(ones())
-    outputs = {"output": "BIGINT"}
+    types = {"output": "BIGINT"}
     with pytest.raises(InferenceError, match="not yet"):
-        map_batches(pets, one, "s", ["input", "image_id"], outputs=outputs, strict=True)
+        map_batches(pets, one, "s", ["input", "image_id"], types=types, strict=True)
     stop[0] = False
     with pytest.raises(SchemaError, match="run 's' exists and differs"):
-        map_batches(pets, streaming_until(ones()), "s", ["input", "image_id"], outputs=outputs)
-    done = map_batches(pets, one, "s", ["input", "image_id"], outputs=outputs)
+        map_batches(pets, streaming_until(ones()), "s", ["input", "image_id"], types=types)
+    done = map_batches(pets, one, "s", ["input", "image_id"], types=types)
     assert (done.n_ok, 0 < done.n_computed < 18) == (18, True)
 
 
