@@ -195,24 +195,33 @@ def describe(kind: str, where: str, *, is_binary: bool) -> tuple[str, ...]:
     return tuple(said)
 
 
+def fits(outputs: Tensor, kind: str) -> Tensor:
+    """Whether each row of outputs (B, n) is finite and of that kind, a boolean tensor (B,)."""
+    values = outputs.double()
+    scaled = values.exp() if kind == "log_probs" else values / 100 if kind == "percent" else values
+    good = scaled.isfinite().all(1)
+    if kind == "logits":
+        return good
+    good &= ((scaled >= -RANGE_TOLERANCE) & (scaled <= 1 + SUM_TOLERANCE)).all(1)
+    if scaled.shape[1] > 1:
+        sums = scaled.sum(1)
+        good &= sums > 0 if kind == "sigmoid" else (sums - 1).abs() <= SUM_TOLERANCE + RANGE_TOLERANCE
+    return good
+
+
 def check(outputs: Tensor, kind: str) -> None:
-    """Refuse outputs (B, n) that are NaN, infinite, or not of that kind.
+    """Refuse outputs (B, n) of which a row is NaN, infinite, or not of that kind.
 
     Raises:
         InferenceError: the message has the first such row.
     """
-    values = outputs.double()
-    scaled = values.exp() if kind == "log_probs" else values / 100 if kind == "percent" else values
-    if not scaled.isfinite().all():
-        raise InferenceError("the output is NaN or infinite")
-    if kind == "logits":
+    good = fits(outputs, kind)
+    if good.all():
         return
-    good = ((scaled >= -RANGE_TOLERANCE) & (scaled <= 1 + SUM_TOLERANCE)).all(1)
-    if scaled.shape[1] > 1:
-        sums = scaled.sum(1)
-        good &= sums > 0 if kind == "sigmoid" else (sums - 1).abs() <= SUM_TOLERANCE
-    if not good.all():
-        raise InferenceError(f"the outputs are not {kind}: {_row(values[int((~good).nonzero()[0, 0])])}")
+    row = outputs[int((~good).nonzero()[0, 0])].double()
+    if row.isnan().any() or row.eq(torch.inf).any() or (kind != "log_probs" and not row.isfinite().all()):
+        raise InferenceError("the output is NaN or infinite")
+    raise InferenceError(f"the outputs are not {kind}: {_row(row)}")
 
 
 def to_logits(outputs: Tensor, kind: str) -> Tensor:

@@ -16,10 +16,10 @@ from ..core.classes import OUTSIDE, Classes, ClassMap, load_classes, numbered
 from ..data.label_spaces import read_classes
 from ..db.statements import execute, registered
 from ..errors import ArgumentError, SchemaError
+from ..models import outputs as meanings
 from ..models.mapper import SINGLE
-from ..models.outputs import score
 from . import gate
-from .predict import _class_map, _with_model_classes
+from .policies import choose_map, note_order, with_model_classes
 from .run import Run, Spec
 
 ClassNames = Classes | Sequence[str] | str | Path | int
@@ -85,12 +85,12 @@ class Meaning:
         problems: list[str | None] = [None] * n
         if self.column is not None:
             values = given[self.column].astype(np.float64)
-            _report(problems, ~self._is_fitting(values), f"{self.column} of this image are not {gate.WORDS[self.kind]}")
-            with np.errstate(divide="ignore", invalid="ignore"):
-                # softmax(ln v) is v / sum(v), so that one function scores every kind.
-                logits = values if self.kind in ("logits", "log_probs") else np.log(values.clip(min=0))
-            found = {name: part.numpy() for name, part in score(torch.from_numpy(logits), self.class_map).items()}
-            probs = score(torch.from_numpy(logits), None)["probs"].numpy() if self.class_map else found["probs"]
+            scores = torch.from_numpy(values)
+            fitting = meanings.fits(scores, self.kind).numpy()
+            _report(problems, ~fitting, f"{self.column} of this image are not {gate.WORDS[self.kind]}")
+            found = {name: part.numpy() for name, part in meanings.score(scores, self.class_map, self.kind).items()}
+            own_classes = found if self.class_map is None else meanings.score(scores, None, self.kind)
+            probs = np.asarray(own_classes["probs"])
         pred = given["pred"].astype(np.int64) if "pred" in given else found["raw_pred" if self.class_map else "pred"]
         pred = np.asarray(pred, np.int64)
         beyond = (pred < OUTSIDE) | (pred >= self.size if self.size is not None else False)
@@ -143,21 +143,6 @@ class Meaning:
         differs: np.ndarray = (np.abs(confidence - own) > gate.TOLERANCE) & (pred != OUTSIDE) & ("confidence" in given)
         return differs
 
-    def _is_fitting(self, values: np.ndarray) -> np.ndarray:
-        """Whether the scores of each image are of the kind."""
-        low, high, total = values.min(1), values.max(1), values.sum(1)
-        fitting = np.ones(len(values), bool)
-        if self.kind in ("probs", "sigmoid"):
-            fitting &= (low >= -gate.RANGE_TOLERANCE) & (high <= 1 + gate.RANGE_TOLERANCE) & (total > 0)
-        if self.kind == "probs":
-            fitting &= np.abs(total - 1) <= gate.TOLERANCE
-        elif self.kind == "percent":
-            fitting &= (low >= -gate.RANGE_TOLERANCE) & (np.abs(total - 100) <= 100 * gate.TOLERANCE)
-        elif self.kind == "log_probs":
-            with np.errstate(over="ignore"):
-                fitting &= (high <= gate.TOLERANCE) & (np.abs(np.exp(values).sum(1) - 1) <= gate.TOLERANCE)
-        return fitting
-
 
 def _report(problems: list[str | None], rows: np.ndarray, text: str) -> None:
     """Write a problem at the rows that have none yet."""
@@ -200,11 +185,12 @@ def read_meaning(
         meaning = Meaning(origin, types, column, kind, size, None)
         return meaning, Spec(replace(wanted, model_label_space=space, class_policy="identity"))
     named = _Named(wanted.run, classes)
-    class_map, policy = _class_map(con, named, space, choice.policy, choice.class_map)
+    class_map, policy = choose_map(con, named, space, choice.policy, choice.class_map)
     if class_map is not None and column is None and policy != "open":
         raise SchemaError(f'policy "{policy}" needs probabilities, and {origin} gives only pred; give policy="open"')
-    spec = _with_model_classes(con, replace(wanted, class_policy=policy), named, class_map)
-    return Meaning(origin, types, column, kind, len(classes), class_map), spec
+    spec = with_model_classes(con, replace(wanted, class_policy=policy), named, class_map)
+    notes = note_order(con, named, space, class_map) if column else []
+    return Meaning(origin, types, column, kind, len(classes), class_map, notes), spec
 
 
 def check_first(con: duckdb.DuckDBPyConnection, meaning: Meaning, given: Mapping[str, np.ndarray]) -> None:
@@ -277,4 +263,8 @@ def _check_types(types: Mapping[str, pa.DataType], column: str | None, origin: s
     dtype = types[column]
     if not pa.types.is_fixed_size_list(dtype) or not pa.types.is_floating(dtype.value_type):
         raise SchemaError(f"{origin}: {column} holds {dtype}; give floats of shape (B, n), one for each class")
+    if dtype.list_size == 1:
+        raise SchemaError(
+            f"{origin}: {column} has one value for each image; give one for each class, such as 1 - p and p"
+        )
     return int(dtype.list_size)

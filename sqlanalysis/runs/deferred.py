@@ -27,11 +27,10 @@ from ..errors import ArgumentError, ImageError, InferenceError, NotFoundError, S
 from ..models import stages
 from ..models.mapper import ColumnFunction, Mapper, Shape, as_tensor, type_of
 from ..models.transforms import called, describe_function
-from . import answers, gate, job
+from . import answers, gate, job, policies
 from . import run as runs
 from .answers import Choice, ClassNames
 from .job import Done, Work
-from .predict import POLICIES
 from .run import Run, Spec
 
 IMAGE = "image"
@@ -324,8 +323,7 @@ def map_batches(
         InferenceError: the function has no answer for any image, or outputs and errors do not add up to the images.
     """
     gate.check_choice(outputs)
-    if policy not in POLICIES:
-        raise ArgumentError(f"no policy {policy!r}; give one of {', '.join(POLICIES)}")
+    policies.check_policy(policy)
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ArgumentError(f"batch_size must be 1 or more, not {batch_size!r}")
     choice = Choice(classes, outputs, policy, class_map)

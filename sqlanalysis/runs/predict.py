@@ -7,30 +7,29 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, overload
+from typing import Literal, overload
 
 import duckdb
 import pyarrow as pa
 from duckdb.func import ARROW
 
 from ..core import arrow, progress, talk
-from ..core.classes import OUTSIDE, Classes, ClassMap, imagenet1k, is_sorted_as_text, map_classes
+from ..core.classes import ClassMap
 from ..core.results import Result
-from ..data.label_spaces import read_classes, resolve_dataset
+from ..data.label_spaces import resolve_dataset
 from ..db import functions
 from ..db.statements import execute, fetch
-from ..errors import ArgumentError, SchemaError
+from ..errors import ArgumentError
 from ..models import device as devices
 from ..models import outputs as meanings
 from ..models.engine import Engine
 from ..models.model import Model
 from ..models.transforms import describe_transform
-from . import job
+from . import job, policies
 from . import run as runs
 from .job import Done, Work
 from .run import Run, Spec
 
-POLICIES = ("auto", "restricted", "open", "identity")
 SAMPLE = 64  # images that a dry run computes
 AGREEMENT_SAMPLE = 32  # images on which another dtype is compared with fp32
 
@@ -236,13 +235,13 @@ def predict(
     """
     _check(model, batch_size)
     model.check_unchanged()
-    if policy not in POLICIES:
-        raise ArgumentError(f"no policy {policy!r}; give one of {', '.join(POLICIES)}")
+    policies.check_policy(policy)
     model = dataclasses.replace(model, outputs=meanings.override(model.outputs, meanings.check_kind(outputs)))
     dataset, space = resolve_dataset(con, dataset)
     n_selected = job.select(con, dataset, where, split)
     notes = [*model.notes, *job.pooled_splits(con)]
-    mapping, used_policy = _class_map(con, model, space, policy, class_map)
+    mapping, used_policy = policies.choose_map(con, model, space, policy, class_map)
+    notes += policies.note_order(con, model, space, mapping)
     wanted = Run(
         run=run or model.name,
         dataset=dataset,
@@ -264,7 +263,7 @@ def predict(
         classes_source=model.classes_source,
     )
     # Everything that can be refused is checked before the engine starts and before anything is written.
-    spec = _with_model_classes(con, wanted, model, mapping)
+    spec = policies.with_model_classes(con, wanted, model, mapping)
     spec = dataclasses.replace(spec, call=f"predict(con, model, {wanted.run!r}")
     runs.check_spec(con, spec, overwrite=overwrite)
     if dry_run:
@@ -293,7 +292,7 @@ def predict(
             done = job.perform(con, work, engine)
         finally:
             engine.close()
-    n_outside, said = _outside(con, wanted.run, mapping)
+    n_outside, said = policies.count_outside(con, wanted.run, mapping)
     notes += [*engine.notes, *said]
     if engine.workers != wanted.workers:  # seen at the first block
         execute(con, "update_run_workers", [engine.workers, wanted.run])
@@ -301,22 +300,6 @@ def predict(
         model.check_unchanged()  # what ran is the caller's own
     talk.say(notes)
     return Predicted(**vars(done), class_policy=used_policy, n_outside=n_outside)
-
-
-def _outside(con: duckdb.DuckDBPyConnection, run: str, mapping: ClassMap | None) -> tuple[int, list[str]]:
-    """How many answers are outside the classes of the data set, and a note with both accuracies if any is."""
-    if mapping is None:
-        return 0, []
-    n_outside, n, accuracy_open, accuracy_restricted = fetch(con, "policy_accuracies", run=run)[0]
-    if not n_outside:
-        return 0, []
-    note = f"{n_outside:,} of {n:,} answers are outside the classes of the data set"
-    if accuracy_open is not None:
-        note += (
-            f": accuracy {accuracy_open:.3f} counts them as wrong (policy open), {accuracy_restricted:.3f} leaves "
-            f"these outputs out (policy restricted); this run is {mapping.policy}"
-        )
-    return n_outside, [note]
 
 
 def _probe(con: duckdb.DuckDBPyConnection, engine: Engine, spec: Spec, *, allow_random: bool, overwrite: bool) -> Spec:
@@ -392,70 +375,3 @@ def _check(model: Model, batch_size: int | None) -> None:
         raise ArgumentError(f"model must come from load_model(…), not {type(model).__name__} {model!r}")
     if batch_size is not None and batch_size < 1:
         raise ArgumentError(f"batch_size must be 1 or more, or None, not {batch_size}")
-
-
-class Classified(Protocol):
-    """What class maps need of a model or of a function."""
-
-    @property
-    def name(self) -> str:
-        """What a label space of its own is called."""
-
-    @property
-    def classes(self) -> Classes:
-        """Names of its outputs."""
-
-
-def _class_map(
-    con: duckdb.DuckDBPyConnection, model: Classified, space: str | None, policy: str, path: str | Path | None
-) -> tuple[ClassMap | None, str]:
-    """The map from the model's outputs to the data set's classes, and the policy that was chosen."""
-    if space is None:
-        if policy not in ("auto", "identity") or path is not None:
-            raise SchemaError(f"policy {policy!r} needs a labeled data set; this one has no classes")
-        return None, "identity"
-    target = read_classes(con, space)
-    # Numbered classes have no names to compare, so an equal number of classes must do.
-    by_number = not model.classes.named and len(model.classes) == len(target)
-    equal = model.classes.names == target.names or by_number
-    if policy == "auto" and path is None and by_number and is_sorted_as_text(target.names):
-        raise SchemaError(
-            f"the outputs of {model.name} have no names, and the classes of {space!r} are in the order of their text "
-            f"({', '.join(target.names[:3])}, …), not of their numbers: give load_model(…, classes=[…]) (--classes) "
-            'the names in the order of the outputs, or policy="identity" if the order is the same'
-        )
-    if policy == "identity" and len(model.classes) != len(target):
-        raise SchemaError(f"policy identity needs as many outputs as classes: {len(model.classes)} and {len(target)}")
-    if policy == "identity" or (policy == "auto" and equal and path is None):
-        return None, "identity"
-    chosen = "open" if policy == "auto" else policy
-    return map_classes(model.classes, target, chosen, path), chosen
-
-
-def _with_model_classes(
-    con: duckdb.DuckDBPyConnection, wanted: Run, model: Classified, mapping: ClassMap | None
-) -> Spec:
-    """The spec of the run, with the label space of the model's own classes if these differ from the data set's."""
-    if mapping is None and wanted.label_space is not None:
-        return Spec(dataclasses.replace(wanted, model_label_space=wanted.label_space))
-    name, new_classes = _model_label_space(con, model, wanted.run)
-    pairs = [pair for pair in enumerate(mapping.to_class) if pair[1] != OUTSIDE] if mapping else []
-    wanted = dataclasses.replace(wanted, model_label_space=name, label_space=wanted.label_space or name)
-    return Spec(wanted, pairs, new_classes)
-
-
-def _model_label_space(con: duckdb.DuckDBPyConnection, model: Classified, run: str) -> tuple[str, Classes | None]:
-    """Name of the label space of the model's own classes, and the classes if it must still be written.
-
-    Raises:
-        SchemaError: all candidate names are taken by other classes.
-    """
-    base = "imagenet1k" if model.classes == imagenet1k() else model.name
-    # Another model or data set may already use a name for other classes.
-    for name in (base, f"{base}_classes", f"{run}_classes"):
-        stored = read_classes(con, name)
-        if stored.names == model.classes.names:
-            return name, None
-        if not stored.names:
-            return name, model.classes
-    raise SchemaError(f"label space {run}_classes exists with other classes; give another run=")
