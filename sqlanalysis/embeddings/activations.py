@@ -52,7 +52,10 @@ def read_points(con: duckdb.DuckDBPyConnection, run: str) -> Points:
     model = runs.require(con, run).model
     columns = {row[0] for row in fetch(con, "list_columns", ["main", run])}
     if "activation" not in columns:
-        hint = "predict again with a layer (load_model(…, layer='layer4'), --layer layer4) under another run name"
+        hint = (
+            "predict again with a layer (load_model(…, layer='layer4'), --layer layer4), or with embedding=True "
+            "(--embedding), under another run name"
+        )
         raise SchemaError(f"run {run!r} of model {model} has no activations; {hint}")
     table = con.sql(render("read_activations", run=run)).to_arrow_table()
     given = table.filter(table["activation"].is_valid())
