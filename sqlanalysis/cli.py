@@ -432,6 +432,25 @@ def find_neighbors(
 
 
 @app.command()
+def find_images(
+    db: Database,
+    run: Annotated[str, typer.Argument(help="A run with activations.")],
+    text: Annotated[str | None, typer.Option(help="What to look for; the run is of a CLIP or SigLIP.")] = None,
+    image: Annotated[str | None, typer.Option(help="Or like which image: a file, or an image_id of the run.")] = None,
+    max_rows: Annotated[int, typer.Option(min=1, help="How many images at most.")] = 10,
+    model: Annotated[str | None, typer.Option(help="Its model, if it is no longer where the run says.")] = None,
+    output: OutputFormat = Format.table,
+) -> None:
+    """List the images of a run that are most similar to a text or to an image."""
+    from .embeddings.search import find_images
+
+    known = image is not None and image.isdecimal() and not Path(image).exists()
+    with _open(db, read_only=True) as con:
+        asked: Any = int(image) if known and image is not None else image
+        _show(find_images(con, run, text=text, image=asked, max_rows=max_rows, model=model), output)
+
+
+@app.command()
 def project(
     db: Database,
     run: Annotated[str, typer.Argument(help="A run with activations.")],

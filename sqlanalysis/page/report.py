@@ -126,6 +126,7 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, r
     predicting = {row["run"] for row in listed if row["has_predictions"]}
     draft.predicted = draft.run in predicting
     if not draft.predicted:
+        draft.baseline = None
         counts["n_no_prediction"] = 0  # of none is one expected
     counts["n_left_out"] = 0
     if lineage["class_policy"] == "restricted" and lineage["members"] is None and "raw_pred" in columns:
@@ -157,7 +158,7 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, r
         "run": draft.run,
         "baseline": draft.baseline,
         "title": title or f"{draft.run} on {lineage['dataset']}",
-        "subtitle": words.subtitle(lineage, counts, len(runs), rank),
+        "subtitle": words.subtitle(lineage, counts, len(runs) if draft.predicted else 1, rank),
         "facts": words.facts(lineage, counts, folder),
         "warnings": words.warnings(lineage, counts, errors, class_rows, folder) + words.differing(accuracies, listed),
         "cards": words.cards(counts, key, class_rows, figures["top"], figures["error"], compared)

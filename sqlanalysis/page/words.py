@@ -141,7 +141,8 @@ def derived_from(members: str | None) -> str:
 def pairs(text: str | None) -> str:
     """The names and values of a JSON object as text; empty for anything else."""
     values = json.loads(text) if text else None
-    return ", ".join(f"{name} {value}" for name, value in values.items()) if isinstance(values, dict) else ""
+    known = values.items() if isinstance(values, dict) else ()
+    return ", ".join(f"{name} {value}" for name, value in known if value is not None)
 
 
 def moment(when: datetime.datetime | None) -> str:

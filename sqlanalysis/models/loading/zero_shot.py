@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ...core.classes import Classes
 from ...core.text import first_line, one_line
 from ...errors import ArgumentError, InferenceError
+from ..transforms import Transform
 from . import checkpoint, transformers
 from .found import Found
 from .names import sql_name
@@ -82,13 +83,14 @@ class Towers:
     def __init__(self, name: str, weights: str | Path | None = "DEFAULT", trust_pickle: bool = False) -> None:
         from transformers import AutoModelForZeroShotImageClassification, AutoTokenizer
 
+        self._name = name
         self.address = name if Path(name).is_dir() else f"hf/{name}"
         self.notes: tuple[str, ...] = ()
         self.weights_key: str | None = None
         with transformers.quiet():
             self.config = transformers.read_settings(name, self.address)
             if not has_text_tower(self.config):
-                raise ArgumentError(f"{describe(self.address, self.config)} has no text tower, so it reads no text")
+                raise ArgumentError(f"{describe(self.address, self.config)} has no text tower, so it reads no text; a model such as {EXAMPLE} has one")
             try:
                 self._tokenizer = AutoTokenizer.from_pretrained(name)
                 if str(weights) == "DEFAULT":
@@ -146,6 +148,13 @@ class Towers:
         except Exception as error:
             raise InferenceError(f"the text tower of {self.address} fails: {first_line(error)}") from error
         return torch.cat(rows).clone()
+
+    def transform(self) -> Transform:
+        """How pictures are prepared: the model's processor, or what is assumed without one."""
+        found = transformers.with_processor(Found(self.model, "", self.address), self._name, self.address, self.config)
+        if found.transform is None:
+            raise InferenceError(f"{self.address} does not say how pictures are prepared")
+        return found.transform
 
     def image_tower(self) -> ImageEmbedding:
         """The image tower alone; afterwards this object has no text tower."""
