@@ -182,7 +182,7 @@ def _check_same(spec: Run, address: str, now: dict[str, Any]) -> None:
         )
     then = json.loads(spec.probe)
     if then.get("random") or now["random"]:
-        raise SchemaError(f"the answers of the model of run {spec.run!r} are random; give image= an image_id of the run")
+        raise SchemaError(f"the model of run {spec.run!r} gives random answers; give image= an image_id of the run")
     tolerance = max(then.get("tolerance", 0.0), now["tolerance"])
     if not identity.alike(then.get("activations"), now.get("activations"), tolerance):
         raise SchemaError(
@@ -223,6 +223,6 @@ def _address(spec: Run) -> str:
     if weights.startswith(("timm/", "hf/")) or (Path(weights) / "config.json").is_file():
         return weights
     raise NotFoundError(
-        f"the model of run {spec.run!r} cannot be loaded again by what the run records (weights {spec.weights}); give it: "
+        f"the model of run {spec.run!r} cannot be loaded again by what the run records (weights {spec.weights}); give "
         "model="
     )

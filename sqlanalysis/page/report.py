@@ -24,8 +24,18 @@ from ..errors import NotFoundError, SchemaError, near_matches
 from . import data, words
 from .draft import Draft
 from .notebook import Page
-from .sections import calibration, checks, classes, comparison, confusion, gallery, key_figures, mistakes
-from .sections import predictions, slices
+from .sections import (
+    calibration,
+    checks,
+    classes,
+    comparison,
+    confusion,
+    gallery,
+    key_figures,
+    mistakes,
+    predictions,
+    slices,
+)
 from .sections import map as map_section
 
 MAX_POINTS = 5000
@@ -69,7 +79,8 @@ def report(
 
     Raises:
         NotFoundError: no such run (the message suggests similar names), no finished run, or no folder to write to.
-        SchemaError: the run has neither predictions nor activations, `path` is not a page, or the rows need more than `max_mb`.
+        SchemaError: the run has neither predictions nor activations, `path` is not a page, or the rows need more than
+            `max_mb`.
         QueryError: DuckDB refused a query of the page.
     """
     file = _check_path(Path(path).expanduser())

@@ -69,7 +69,7 @@ def from_timm(
         module.reset_classifier(0)
     elif getattr(module, "num_classes", None) == 0:
         raise InferenceError(
-            f"{address} is an encoder without a classifier (num_classes = 0); give embedding=True for a run of embeddings"
+            f"{address} is an encoder without a classifier (num_classes = 0); give embedding=True to keep embeddings"
         )
     data = timm.data.resolve_model_data_config(module)
     transform = timm.data.create_transform(**data, is_training=False)

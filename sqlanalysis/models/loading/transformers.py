@@ -98,9 +98,7 @@ def from_transformers(
     return found if transform_given else with_processor(found, name, address, config)
 
 
-def from_encoder(
-    name: str, weights: str | Path | None, transform_given: bool, trust_pickle: bool
-) -> Found:
+def from_encoder(name: str, weights: str | Path | None, transform_given: bool, trust_pickle: bool) -> Found:
     """A vision encoder (`AutoModel`), whose answer is an embedding; a classifier is loaded without its head.
 
     Of a model of images and texts it is the embedding in their common space, of others the pooled output; the class

@@ -1,4 +1,4 @@
-"""Models with an image tower and a text tower (CLIP, SigLIP): classes from prompts, and texts in the space of images."""
+"""Models with a tower for images and one for texts (CLIP, SigLIP): classes from prompts, texts among images."""
 
 from __future__ import annotations
 
@@ -44,6 +44,10 @@ class ZeroShot(nn.Module):
     buffer, so that they count as weights: other classes or prompts are another model.
     """
 
+    texts: Tensor
+    scale: Tensor
+    bias: Tensor | None
+
     def __init__(self, tower: ImageEmbedding, texts: Tensor, scale: Tensor, bias: Tensor | None) -> None:
         super().__init__()
         self.embedding = tower
@@ -53,7 +57,7 @@ class ZeroShot(nn.Module):
 
     def logits(self, pixels: Tensor) -> Tensor:
         """Scaled cosine similarities of images and classes, (B, n)."""
-        scores = self.embedding(pixels) @ self.texts.T * self.scale
+        scores: Tensor = self.embedding(pixels) @ self.texts.T * self.scale
         return scores if self.bias is None else scores + self.bias
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -90,7 +94,10 @@ class Towers:
         with transformers.quiet():
             self.config = transformers.read_settings(name, self.address)
             if not has_text_tower(self.config):
-                raise ArgumentError(f"{describe(self.address, self.config)} has no text tower, so it reads no text; a model such as {EXAMPLE} has one")
+                raise ArgumentError(
+                    f"{describe(self.address, self.config)} has no text tower, so it reads no text; a model such as "
+                    f"{EXAMPLE} has one"
+                )
             try:
                 self._tokenizer = AutoTokenizer.from_pretrained(name)
                 if str(weights) == "DEFAULT":
@@ -130,7 +137,9 @@ class Towers:
                 raise ArgumentError(
                     f"the text {one_line(text, 60)!r} has {length} tokens, and {self.address} reads {limit}; shorten it"
                 )
-        padding: dict[str, Any] = {"padding": "max_length", "max_length": limit} if self._is_siglip else {"padding": True}
+        padding: dict[str, Any] = {"padding": True}
+        if self._is_siglip:
+            padding = {"padding": "max_length", "max_length": limit}
         return dict(self._tokenizer(list(texts), return_tensors="pt", **padding))
 
     def embed(self, texts: Sequence[str]) -> Tensor:
@@ -264,4 +273,5 @@ def _tensor(result: Any) -> Tensor:
 
 
 def _normalized(rows: Tensor) -> Tensor:
-    return rows / rows.norm(dim=-1, keepdim=True)
+    lengths: Tensor = rows.norm(dim=-1, keepdim=True)
+    return rows / lengths
