@@ -76,7 +76,9 @@ def test_the_activation_is_the_embedding_of_the_image(
     assert (encoder.is_encoder, encoder.layer, len(encoder.classes)) == (True, None, 0)
     sq.predict(con, encoder, "e", show_progress=False)
     whole, processor = AutoModel.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
-    inputs = processor(images=pictures(con, "n"), text=["a cat"], return_tensors="pt", padding="max_length", max_length=16)
+    inputs = processor(
+        images=pictures(con, "n"), text=["a cat"], return_tensors="pt", padding="max_length", max_length=16
+    )
     with torch.inference_mode():
         own = whole(**inputs).image_embeds.numpy()
     for run in ("n", "e"):
@@ -250,7 +252,9 @@ def test_an_encoder_in_another_dtype_records_its_smallest_cosine(
     con: duckdb.DuckDBPyConnection, photos: Path, tmp_path: Path
 ) -> None:
     sq.add_images(con, photos, dataset="pets")
-    sq.predict(con, sq.load_model(f"hf/{towers.vit(tmp_path / 'v')}", embedding=True), dtype="bf16", show_progress=False)
+    sq.predict(
+        con, sq.load_model(f"hf/{towers.vit(tmp_path / 'v')}", embedding=True), dtype="bf16", show_progress=False
+    )
     agreement = json.loads(con.sql("select dtype_agreement from runs").fetchall()[0][0])
     assert agreement["n"] == 18
     assert 0.99 < agreement["min_cosine"] < 1
@@ -266,7 +270,9 @@ def test_the_command_line_takes_prompts_and_the_classes_of_the_data_set(photos: 
     def cli(*words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, "-m", "sqlanalysis", *words], capture_output=True, text=True)
 
-    done = cli("predict", file, f"hf/{clip}", "--run", "n", "--prompt", "a photo of a {}", "--prompt", "a drawing of a {}")
+    done = cli(
+        "predict", file, f"hf/{clip}", "--run", "n", "--prompt", "a photo of a {}", "--prompt", "a drawing of a {}"
+    )
     assert "18 images = 18 ok" in done.stderr, done.stderr
     done = cli("predict", file, f"hf/{clip}", "--run", "e", "--embedding")
     assert "embeddings of 24 numbers" in done.stderr, done.stderr
