@@ -1,7 +1,7 @@
 -- The run is finished and its rows are consistent; otherwise every metric of it would be wrong.
 -- Grain: one row per kind of problem, each a violation.
 -- Parameters: $run
--- Edges: problems are columns of check_run; a run of embeddings predicts nothing; with class policy open, probabilities sum to the share inside the classes.
+-- Edges: columns of check_run; embeddings predict nothing; policy open: probabilities sum to the share inside.
 -- Source: macro check_run, table runs
 with _run as (
     select

@@ -25,7 +25,8 @@ function byClass(rows, column, name) {
   if (known.length > HUES) {
     for (const code of known.slice(HUES)) indices.set(code, groups.length);
     const sql = `${column} not in (${kept.join(", ")})`;
-    groups.push({ name: `other (${known.length - HUES} ${column === "cluster" ? "clusters" : "classes"})`, mark: "", sql });
+    const n = known.length - HUES;
+    groups.push({ name: column === "cluster" ? `other (${n} clusters)` : `other (${n} classes)`, mark: "", sql });
   }
   indices.set(NONE, groups.length);
   groups.push({ name: name(NONE, column), mark: "", sql: `${column} is null` });
