@@ -13,6 +13,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..core import talk
 from ..core.files import write_whole
 from ..core.results import Result
 from ..core.text import one_line
@@ -82,7 +83,7 @@ def check(
     Raises:
         ArgumentError: a bound is not a number or out of range, or the run is its own baseline.
         NotFoundError: no such file, folder, run or baseline (the message suggests similar names), or nothing to check.
-        SchemaError: `junit` exists and is not XML.
+        SchemaError: `junit` exists and is not XML, or accuracy of a run without predictions is asked for.
         QueryError: a transaction is open on this connection.
     """
     bounds = {"min_accuracy": min_accuracy, "allow_drop": allow_drop, "max_errors": max_errors, "max_ece": max_ece}
@@ -95,6 +96,14 @@ def check(
         run = _choose(con, run, baseline)
     if run is None and (asked or not files):
         raise NotFoundError("no finished run with predictions to check; name one (run=), or predict first")
+    if run in runs.known(con) and runs.require(con, str(run)).outputs == "embedding":
+        asked_in_vain = [name for name in asked if name != "max_errors"]
+        if asked_in_vain:
+            raise SchemaError(
+                f"run {run!r} has embeddings and no predictions, so {', '.join(asked_in_vain)} cannot be checked; "
+                "max_errors= and queries of your own can"
+            )
+        talk.say([f"run {run!r} has embeddings and no predictions: its images are checked, and no accuracy"])
     ready = [*(_ALWAYS if run is not None else _ALWAYS[-1:]), *asked]
     given = {key: value for key, value in {"run": run, "baseline": baseline, **bounds}.items() if value is not None}
     results = [_evaluate(con, name, templates.render(name), given) for name in ready]

@@ -81,8 +81,12 @@ def _bytes(name: str, count: int) -> np.ndarray:
     return np.frombuffer(hashlib.shake_256(name.encode()).digest(count), np.uint8)
 
 
-def examine(module: nn.Module, transform: Transform, layer: str | None, *, can_copy: bool = True) -> Facts:
+def examine(
+    module: nn.Module, transform: Transform, layer: str | None, *, can_copy: bool = True, embedding: bool = False
+) -> Facts:
     """Measure what a module takes and gives, with two images of noise; the module is left as it was.
+
+    With `embedding` the outputs are the activation: of the layer, or else what the forward pass gives, pooled.
 
     Raises:
         InferenceError: the transform or the module fails, its outputs are no logits (B, n), or the layer is not usable.
@@ -105,7 +109,13 @@ def examine(module: nn.Module, transform: Transform, layer: str | None, *, can_c
         activation, notes = _activation(runner, layer, forward, len(batch))
         with outputs.Origin() as origin:
             result = forward()
-        rows, where = outputs.take(result)
+        if embedding:
+            if activation is None:
+                activation, said = _embedding(module, result)
+                notes = (*notes, *said)
+            rows, where = activation, ""
+        else:
+            rows, where = outputs.take(result)
         if len(rows) != len(batch):
             raise InferenceError(f"outputs have shape (B, n), these are {tuple(rows.shape)} for B = {len(batch)}")
         if size is not None:
@@ -117,7 +127,7 @@ def examine(module: nn.Module, transform: Transform, layer: str | None, *, can_c
         size,
         rows[:2].cpu(),
         where,
-        origin.of(rows),
+        None if embedding else origin.of(rows),
         None if activation is None else activation.shape[1],
         # What a pass writes is no setting: a skip connection on self, a counter.
         {key: value for key, value in before.items() if after.get(key) == value},
@@ -177,6 +187,19 @@ def _activation(
         raise InferenceError(f"layer {layer!r} cannot be kept: {problem}{near_matches(layer, usable)}")
     many = f"layer {layer!r} runs {len(kept)} times in a pass; the activation is that of its last call"
     return kept[-1], (many,) if len(kept) > 1 else ()
+
+
+def _embedding(module: nn.Module, result: Any) -> tuple[Tensor, tuple[str, ...]]:
+    """The embedding in what an encoder gives, pooled, and a note where that was a choice."""
+    value, where = outputs.take_embedding(result)
+    has_token = hooks.has_class_token(module)
+    embedding = hooks.pool(value, has_token, hooks.channel_widths(module))
+    if not where and value.ndim == 2:
+        return embedding, ()
+    shape = ", ".join(map(str, value.shape[1:]))
+    how = {3: ", its class token" if has_token else ", its mean over places", 4: ", its mean over places"}
+    said = f"the embedding is {where or 'the output'} (B, {shape}) of the forward pass{how.get(value.ndim, '')}"
+    return embedding, (said,)
 
 
 def settings(module: nn.Module) -> dict[str, str]:

@@ -113,7 +113,11 @@ def facts(lineage: Row, counts: Row, folder: str) -> list[tuple[str, str]]:
         "Images": f"{counts['n_outputs']:,} of {lineage['n_images']:,} have an output",
         "Labeled": f"{counts['n_labeled']:,}",
         "Errors": f"{lineage['n_errors']:,}",
-        "Class policy": " ".join(filter(None, [lineage["class_policy"], f"({spaces})" if spaces else ""])),
+        "Outputs": "embedding" if lineage["outputs"] == "embedding" else "",
+        "Prompts": ", ".join(json.loads(lineage["prompts"])) if lineage["prompts"] else "",
+        "Class policy": ""
+        if lineage["outputs"] == "embedding"
+        else " ".join(filter(None, [lineage["class_policy"], f"({spaces})" if spaces else ""])),
         "Layer": lineage["layer"],
         "Projection": ", ".join(filter(None, projection)) or "none",
         "Dtype": lineage["dtype"],
@@ -137,7 +141,8 @@ def derived_from(members: str | None) -> str:
 def pairs(text: str | None) -> str:
     """The names and values of a JSON object as text; empty for anything else."""
     values = json.loads(text) if text else None
-    return ", ".join(f"{name} {value}" for name, value in values.items()) if isinstance(values, dict) else ""
+    known = values.items() if isinstance(values, dict) else ()
+    return ", ".join(f"{name} {value}" for name, value in known if value is not None)
 
 
 def moment(when: datetime.datetime | None) -> str:
@@ -241,6 +246,25 @@ def cards(counts: Row, key: Row, classes: list[Row], top: Row, error: Row, compa
         difference = (comparison or {}).get("metrics", {}).get(card.get("key"))
         card["delta"] = f"{points(difference['diff'])} points ({points_interval(difference)})" if difference else ""
     return cards
+
+
+def embedding_cards(counts: Row, gallery: Row, checks: Row) -> list[Row]:
+    """The key figures of a run of embeddings."""
+    found = checks["pairs"]["n"] if checks["pairs"] else 0
+    return [
+        {"name": "Images", "figure": count(counts["n_outputs"]), "sub": f"{count(counts['n_labeled'])} with a label"},
+        {"name": "Embedding", "figure": count(gallery["size"]), "sub": "numbers of each image"},
+        {
+            "name": "Clusters",
+            "figure": count(gallery["n_clusters"]) if gallery["n_clusters"] else "–",
+            "sub": "of similar images" if gallery["n_clusters"] else "not computed",
+        },
+        {
+            "name": "Near duplicates",
+            "figure": count(found) if checks["neighbors"] else "–",
+            "sub": "pairs of images" if checks["neighbors"] else "not searched for",
+        },
+    ]
 
 
 def _spread(row: Row) -> bool:
