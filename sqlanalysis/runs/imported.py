@@ -275,13 +275,6 @@ def _id_reading(con: duckdb.DuckDBPyConnection, given: Given, dataset: str) -> s
     if "image_id" in given.chosen:
         return "image_id"
     column = given.columns["image_id"]
-    if has_zero and n_ours >= max(n_source, n_named):
-        raise SchemaError(
-            f"{given.origin}: {column} holds 0, and the image_id of `images` count from 1: it may number the rows or "
-            "images of another list, and every row would be about another image; a column path says which file is "
-            f'meant, columns={{"image_id": "{column}"}} (--columns image_id={column}) takes it as it is, with 0 as an '
-            "error"
-        )
     # A reading that fits fewer rows than ours is chance: files are often called 0.jpg, 1.jpg, …
     for n_other, position in ((n_source, source_position), (n_named, named_position)):
         if not n_ours or n_other < n_ours or position is None:
@@ -300,6 +293,13 @@ def _id_reading(con: duckdb.DuckDBPyConnection, given: Given, dataset: str) -> s
             f"`images`, {conflict['ours']}, or {conflict['named']}, whose zeros a reader of numbers drops; "
             f'columns={{"image_id": "{column}"}} takes the former; write the names as text, with their zeros, for the '
             "latter"
+        )
+    if has_zero and n_ours >= max(n_source, n_named):
+        raise SchemaError(
+            f"{given.origin}: {column} holds 0, and the image_id of `images` count from 1: it may number the rows or "
+            "images of another list, and every row would be about another image; a column path says which file is "
+            f'meant, columns={{"image_id": "{column}"}} (--columns image_id={column}) takes it as it is, with 0 as an '
+            "error"
         )
     if n_ours >= max(n_source, n_named):
         return "image_id"
