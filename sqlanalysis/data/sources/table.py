@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import duckdb
@@ -115,6 +115,7 @@ def read_table(
         from .pictured import encoded
 
         origin = type(source).__name__
+        _refuse_series(source)
         source, unread = _selected(_with_text_names(source), is_wanted)
         source, mixed = _one_type_each(source)
         rows = _as_arrow(encoded(source))
@@ -147,6 +148,14 @@ def _refuse_repeated(names: Sequence[Any], origin: str) -> None:
         raise SchemaError(f"{origin} has two columns named {one_line(twice, 40)}: which one is meant? rename one")
 
 
+def _refuse_series(source: Any) -> None:
+    if type(source).__module__.partition(".")[0] in ("pandas", "polars") and not hasattr(source, "columns"):
+        raise SchemaError(
+            f"a {type(source).__name__} is one column: give a frame, with a column path (series.reset_index() makes a "
+            "column of its index)"
+        )
+
+
 def _one_type_each(frame: Any) -> tuple[Any, frozenset[str]]:
     """A pandas or polars frame whose columns of text and numbers became text, as in JSON, and the names of these."""
     if type(frame).__module__.partition(".")[0] not in ("pandas", "polars"):
@@ -156,12 +165,16 @@ def _one_type_each(frame: Any) -> tuple[Any, frozenset[str]]:
     for name in frame.columns:
         if str(frame[name].dtype).lower() != "object":
             continue
-        values = [_plain(value) for value in list(frame[name])]
+        cells = list(frame[name])
+        values = [_plain(value) for value in cells]
+        is_foreign = any(isinstance(cell, PurePath) or _is_tensor(cell) for cell in cells)  # Arrow knows neither
         is_polars = hasattr(frame, "with_columns")
         if is_mixed(values):
             mixed |= {str(name)}
         # Of objects, polars hands out their addresses.
-        elif not is_polars or not all(value is None or isinstance(value, str | int | float) for value in values):
+        elif not is_foreign and not (
+            is_polars and all(value is None or isinstance(value, str | int | float) for value in values)
+        ):
             continue
         simple = json_column(values).to_pylist()
         if is_polars:
@@ -172,9 +185,18 @@ def _one_type_each(frame: Any) -> tuple[Any, frozenset[str]]:
     return frame, mixed
 
 
+def _is_tensor(value: Any) -> bool:
+    """A number or a list of numbers of torch; a picture of it has more dimensions."""
+    return type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "tolist") and value.ndim <= 1
+
+
 def _plain(value: Any) -> Any:
-    """A cell of a frame as JSON has it: numpy's numbers as Python's, no value as None."""
+    """A cell of a frame as JSON has it: numpy's and torch's numbers as Python's, paths as text, no value as None."""
     value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, PurePath):
+        return str(value)
+    if _is_tensor(value):
+        return value.tolist()
     is_none = type(value).__name__ == "NAType" or (isinstance(value, float) and value != value)
     return None if is_none else value
 
