@@ -461,7 +461,7 @@ def test_hostile_names_and_values(con: duckdb.DuckDBPyConnection, tmp_path: Path
     shown = [each.name + each.message + "".join(junit.describe_rows(each)) for each in checked.results]
     assert not any(set(text) & set("\x00\x01\x1b\n\u202e\udcff") for text in shown)
     suite = ElementTree.parse(report).getroot()[0]
-    assert suite.attrib["name"] == 'check a <b> & "c" \\u001b[31m'
+    assert suite.attrib["name"] == 'check a <b> & "c"'
     assert [case.attrib["name"] for case in suite] == [each.name for each in checked.results]
 
 

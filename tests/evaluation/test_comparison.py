@@ -228,7 +228,7 @@ def test_force_on_the_command_line(file: Path, tmp_path: Path) -> None:
     with sqlanalysis.connect(copy) as con:
         con.execute("update runs set class_policy = 'open' where run = 'weak'")
     refused = command(copy, "strong", "weak", code=1)
-    assert "different class policies: identity and open (force=True, --force compares the 600 images" in refused.stderr
+    assert "different class policies: identity and open (--force compares the 600 images" in refused.stderr
     assert refused.stdout == ""
     assert "n = 600" in command(copy, "strong", "weak", "--force").stdout
 
