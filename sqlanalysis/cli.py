@@ -147,12 +147,15 @@ def _in_options(text: str, arguments: list[str]) -> str:
 
     def option(match: re.Match[str]) -> str:
         name, value = match["name"], match["value"]
-        return match[0] if name not in options else options[name] + (f"={value}" if value not in ("", "True") else "")
+        plain = value.strip("'\"")
+        return match[0] if name not in options else options[name] + (f" {plain}" if plain not in ("", "True") else "")
 
     for name, written in options.items():  # where both forms are said, one is enough
         python = rf'(?<![\w.-]){name}=(?:\{{[^}}]*\}}|\[[^\]]*\]|"[^"]*"|[^\s,;()]*)'
         text = re.sub(rf"{python} \(({written}\b[^)]*)\)", r"\1", text)
         text = re.sub(rf"{python}, (?={written}\b)", "", text)
+        text = re.sub(rf"{python}([^()]*?) \(({written}\b[^)]*)\)", r"\2\1", text)
+    text = re.sub(r'(?<![\w.-])columns=\{"(\w+)": "([^"]*)"\}', r"--columns \1=\2", text)
     return re.sub(r"(?<![\w.-])(?P<name>[a-z_]+)=(?!=)(?P<value>[^\s,;)]*)", option, text)
 
 
