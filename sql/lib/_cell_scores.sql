@@ -16,9 +16,9 @@ _classes as (
     select
         slice,
         class,
-        sum(support)::hugeint as support,
-        sum(predicted)::hugeint as predicted,
-        sum(tp)::hugeint as tp,
+        sum(support)::bigint as support,
+        sum(predicted)::bigint as predicted,
+        sum(tp)::bigint as tp,
     from _margins
     group by slice, class
 ),

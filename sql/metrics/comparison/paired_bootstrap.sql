@@ -5,24 +5,21 @@
 -- Source: Efron & Tibshirani (1993), An Introduction to the Bootstrap; p by Davison & Hinkley (1997), ch. 4.
 create or replace macro paired_bootstrap(rel, baseline, n_resamples := 1000, level := 0.95, seed := 0) as table
 with _cells as materialized (
-    select label, pred_baseline, pred_run, count(*) as n, _poisson_steps(count(*)) as steps
+    select
+        label,
+        pred_baseline,
+        pred_run,
+        count(*) as n,
+        concat_ws(':', label, pred_baseline, pred_run) as cell,
     from paired(rel, baseline)
     group by label, pred_baseline, pred_run
 ),
 
 -- Replicate -1 is the data itself, so that its scores come from the same query.
-_numbers as (select unnest(range(-1, n_resamples)) as replicate),
-
-_seeded as (
-    select *, md5_number_lower(concat_ws(':', seed, replicate, label, pred_baseline, pred_run)) as bits
-    from _cells
-    cross join _numbers
-),
-
 _draws as materialized (
-    select replicate, label, pred_baseline, pred_run,
-        case when replicate < 0 then n else _poisson_draw(n, steps, bits) end as n,
-    from _seeded
+    select -1 as replicate, label, pred_baseline, pred_run, n from _cells
+    union all
+    select replicate, label, pred_baseline, pred_run, n from _resampled('_cells', n_resamples, seed)
 ),
 
 _margins as (
