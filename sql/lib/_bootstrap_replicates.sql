@@ -11,7 +11,7 @@ with _cells as (
     from confusion_matrix(rel)
 ),
 
-_draws as materialized ( -- noqa: ST03
+_draws as ( -- noqa: ST03
     select
         replicate as slice,
         label,
