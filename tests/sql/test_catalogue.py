@@ -33,9 +33,12 @@ TABLES = {
     "bootstrap_ci": ("rel, n_resamples := 1000, level := 0.95, seed := 0", "metric estimate std_error ci_low ci_high"),
     "calibration_curve": (
         "rel, n_bins := 15, strategy := 'uniform'",
-        "bin n conf_min conf_max confidence accuracy gap ci_low ci_high",
+        "bin n conf_min conf_max confidence accuracy gap ci_low ci_high gap_sd",
     ),
-    "calibration_error": ("rel, n_bins := 15, strategy := 'uniform'", "n ece mce rmsce mean_gap"),
+    "calibration_error": (
+        "rel, n_bins := 15, strategy := 'uniform'",
+        "n ece mce rmsce mean_gap ece_chance ece_chance_high mean_gap_chance",
+    ),
     "calibration_error_per_class": ("rel, n_bins := 15", "class n ece mce base_rate"),
     "check_run": (
         "rel, tolerance := 1e-3",

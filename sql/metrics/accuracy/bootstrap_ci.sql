@@ -2,7 +2,7 @@
 -- Grain: one row per metric.
 -- Parameters: rel, n_resamples := 1000, level := 0.95, seed := 0
 -- Edges: as scores; undefined resamples are left out; the interval holds the estimate; NULL if all resamples agree.
--- Source: percentiles, of macro F1 less once and twice the bootstrap bias; Efron & Tibshirani (1993), An Introduction to the Bootstrap, ch. 13.
+-- Source: percentiles, macro F1 less its bootstrap bias; Efron & Tibshirani (1993), An Introduction to the Bootstrap
 create or replace macro bootstrap_ci(rel, n_resamples := 1000, level := 0.95, seed := 0) as table
 with _estimates as (
     select
