@@ -51,6 +51,22 @@ for classes, each in ((10, 20), (10, 100), (100, 10), (1000, 10), (1000, 50)):
             )
 
 
+def column(hits: Callable[..., Iterator[list[bool]]], index: int, *given: float) -> Check:
+    return lambda con, sets: (each[index] for each in hits(con, sets, *given))
+
+
+for n, share, shift in ((200, 0.1, 1.5), (200, 0.5, 1.0), (1000, 0.1, 2.5)):
+    for index, name in enumerate(("roc_auc", "average_precision")):
+        CHECKS[f"{name} n {n} share {share} shift {shift}"] = column(sim.area_hits, index, n, share, shift)
+for n, power in ((200, 1.0), (200, 0.5), (1000, 1.0), (1000, 0.7), (5000, 0.9)):
+    CHECKS[f"ece n {n} power {power}"] = lambda con, sets, a=(n, power): sim.ece_hits(con, sets, *a)  # type: ignore[misc]
+for n in (100, 1000):
+    CHECKS[f"log_loss n {n}"] = lambda con, sets, n=n: sim.loss_hits(con, sets, n)  # type: ignore[misc]
+for classes, each in ((10, 10), (10, 50), (100, 20)):
+    for index, name in enumerate(("precision", "recall", "f1")):
+        CHECKS[f"{name} of a class, {classes} x {each}"] = column(sim.class_hits, index, classes, each)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--sets", type=int, default=100)

@@ -73,6 +73,22 @@ def test_what_chance_gives(shared: duckdb.DuckDBPyConnection, n: int, a: float, 
     assert actual["mean_gap_chance"] == pytest.approx(np.quantile(gaps, 0.95), rel=0.06)
 
 
+@pytest.mark.parametrize("name", ["binary", "ten", "noise", "digits"])
+def test_interval_of_ece(shared: duckdb.DuckDBPyConnection, digits: Case, name: str) -> None:
+    """From below by the largest bias that noise can have, from both sides by noise."""
+    example = digits if name == "digits" else CASES[name]
+    (actual,) = rows(shared, f"from calibration_error('{load(shared, example)}', level := 0.9)")
+    c, right = example.c.astype(np.float64), example.y == example.p
+    bins, variances = numpy_bins(example.c, 15, "uniform"), []
+    for each in np.unique(bins):
+        inside = bins == each
+        variances.append(max((c * (1 - c))[inside].sum(), right[inside].var() * inside.sum()))
+    bias = sum(min(math.sqrt(2 / math.pi * each), 2 * each) for each in variances) / len(c)
+    margin = stats.norm.ppf(0.95) * math.sqrt(sum(variances)) / len(c)
+    same(actual["ece_low"], max(0.0, actual["ece"] - bias - margin), 1e-9)
+    same(actual["ece_high"], actual["ece"] + margin, 1e-9)
+
+
 @pytest.mark.parametrize("name", ["binary", "ten", "hundred", "digits"])
 def test_calibration_of_libraries(shared: duckdb.DuckDBPyConnection, digits: Case, name: str) -> None:
     from sklearn.calibration import calibration_curve
