@@ -74,12 +74,17 @@ def test_per_class(shared: duckdb.DuckDBPyConnection, example: Case, sql: str, z
     actual = rows(shared, f"from per_class('{load(shared, example)}', zero_division := {sql})")
     check_per_class(actual, example.y, example.p, zero)
     for row in actual:
-        if row["support"] == 0:
-            assert (row["recall_low"], row["recall_high"]) == (None, None)
-            continue
-        interval = stats.binomtest(row["tp"], row["support"]).proportion_ci(0.95, method="wilson")
-        same(row["recall_low"], interval.low)
-        same(row["recall_high"], interval.high)
+        union = row["support"] + row["predicted"] - row["tp"]
+        for name, n in (("recall", row["support"]), ("precision", row["predicted"]), ("f1", union)):
+            if n == 0:
+                assert (row[f"{name}_low"], row[f"{name}_high"]) == (None, None)
+                continue
+            ends = stats.binomtest(row["tp"], n).proportion_ci(0.95, method="wilson")
+            low, high = (2 * end / (1 + end) if name == "f1" else end for end in ends)
+            same(row[f"{name}_low"], low)
+            same(row[f"{name}_high"], high)
+            if row[name] is not None and not np.isnan(row[name]):
+                assert low - 1e-12 <= row[name] <= high + 1e-12
 
 
 def sk_scores(y: np.ndarray, p: np.ndarray, zero: float = 0.0) -> dict[str, float]:

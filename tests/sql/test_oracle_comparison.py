@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
 from typing import Any
@@ -127,16 +128,30 @@ def test_bootstrap(shared: duckdb.DuckDBPyConnection, digits: Case, name: str) -
     assert (same_run["diff"], same_run["ci_low"], same_run["p_two_sided"]) == (0, 0, 1)
 
 
+def lowbias32(x: int) -> int:
+    """The 32-bit hash function of C. Wellons, hash-prospector."""
+    x = ((x ^ x >> 16) * 0x7FEB352D) & 0xFFFFFFFF
+    x = ((x ^ x >> 15) * 0x846CA68B) & 0xFFFFFFFF
+    return x ^ x >> 16
+
+
+def resample_bits(seed: str, cell: str, replicate: str) -> int:
+    """MD5 of the cell and of the replicate, mixed; the last eight bytes of MD5, lowest first."""
+    keys = (hashlib.md5(f"{seed}:{each}".encode()).digest()[8:] for each in (cell, replicate))
+    first, second = (int.from_bytes(key, "little") for key in keys)
+    high = lowbias32((first ^ second) >> 32)
+    return high << 32 | lowbias32((first ^ second) & 0xFFFFFFFF ^ high)
+
+
 def test_bootstrap_of_replicates(shared: duckdb.DuckDBPyConnection) -> None:
     """A replicate is the scores of the drawn cells; the seed decides, the threads do not."""
     name = load(shared, CASES["outside"])
     actual = rows(shared, f"from _bootstrap_replicates('{name}', n_resamples := 30, seed := 3)")
-    cells = rows(
-        shared,
-        "select replicate, label, pred, _poisson_draw(n, _poisson_steps(n), "
-        "md5_number_lower(concat_ws(':', 3, replicate, label, pred))) as n "
-        f"from confusion_matrix('{name}'), range(30) t(replicate)",
-    )
+    cells = rows(shared, f"from confusion_matrix('{name}'), range(30) t(replicate)")
+    for cell in cells:
+        bits = resample_bits("3", f"{cell['label']}:{cell['pred']}", str(cell["replicate"]))
+        draw = f"_poisson_draw({cell['n']}, _poisson_steps({cell['n']}), {bits})"
+        cell["n"] = shared.execute(f"select {draw}").fetchall()[0][0]
     for row in actual:
         drawn = [each for each in cells if each["replicate"] == row["replicate"]]
         y = np.repeat([each["label"] for each in drawn], [each["n"] for each in drawn])

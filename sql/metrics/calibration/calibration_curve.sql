@@ -2,7 +2,7 @@
 -- Grain: one row per bin that holds images, in order of bin.
 -- Parameters: rel, n_bins := 15, strategy := 'uniform' (equally wide) or 'quantile' (equally full; ties never split)
 -- Edges: bins are [low, high), 1 in the last; NULL label, pred or confidence is left out; NaN: one row, bin NULL.
--- Source: Guo et al. (2017), On Calibration of Modern Neural Networks, ICML; gap = confidence - accuracy
+-- Source: Guo et al. (2017), ICML; gap = confidence - accuracy; gap_sd is its standard deviation if calibrated
 create or replace macro calibration_curve(rel, n_bins := 15, strategy := 'uniform') as table
 with _answers as (
     select
@@ -48,6 +48,7 @@ _counts as (
         max(confidence) as conf_max,
         avg(confidence) as confidence,
         count(*) filter (where is_right) as correct,
+        sqrt(greatest(0, sum(confidence * (1 - confidence)))) as spread,
     from _binned
     group by bin
 )
@@ -62,5 +63,6 @@ select
     confidence - correct / nullif(n, 0) as gap,
     wilson_low(correct, n, 0.95) as ci_low,
     wilson_high(correct, n, 0.95) as ci_high,
+    spread / nullif(n, 0) as gap_sd,
 from _counts
 order by bin;

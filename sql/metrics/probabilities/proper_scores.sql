@@ -1,9 +1,9 @@
--- Log loss and Brier score of the stored probabilities.
+-- Log loss and Brier score of the stored probabilities, with the intervals of the means.
 -- Grain: one row.
--- Parameters: rel, eps := 1.1920929e-07 (probabilities are kept within eps and 1 - eps for the logarithm: float32's)
+-- Parameters: rel, eps := 1.1920929e-07 (float32's: probabilities within eps and 1 - eps for ln), level := 0.95
 -- Edges: NULL label, pred or probs is left out; NaN makes its scores NaN; a label outside probs has probability 0.
 -- Source: Brier (1950), Monthly Weather Review 78:1-3, summed over classes; scikit-learn's log_loss
-create or replace macro proper_scores(rel, eps := 1.1920929e-07) as table
+create or replace macro proper_scores(rel, eps := 1.1920929e-07, level := 0.95) as table
 with _answers as (
     select
         label,
@@ -16,13 +16,45 @@ with _answers as (
     where label is not null
         and pred is not null
         and probs is not null
+),
+
+_losses as (
+    select
+        label,
+        pred,
+        confidence,
+        p_label,
+        case when isnan(p_label) then p_label else -ln(least(greatest(p_label, eps), 1 - eps)) end as loss,
+        p_squared - 2 * p_label + 1 as brier,
+    from _answers
+),
+
+_means as (
+    select
+        count(*) as n,
+        avg(loss) as log_loss,
+        avg(brier) as brier,
+        avg(p_label) as mean_p_label,
+        avg(confidence) as mean_confidence,
+        count(*) filter (where _correct(label, pred)) / nullif(count(*), 0) as accuracy,
+        case
+            when not isnan(sum(loss)) then _norm_ppf((1 + _level(level)) / 2) * stddev_samp(loss) / sqrt(count(*))
+        end as loss_margin,
+        case
+            when not isnan(sum(brier)) then _norm_ppf((1 + _level(level)) / 2) * stddev_samp(brier) / sqrt(count(*))
+        end as brier_margin,
+    from _losses
 )
 
 select
-    count(*) as n,
-    avg(case when isnan(p_label) then p_label else -ln(least(greatest(p_label, eps), 1 - eps)) end) as log_loss,
-    avg(p_squared - 2 * p_label + 1) as brier,
-    avg(p_label) as mean_p_label,
-    avg(confidence) as mean_confidence,
-    count(*) filter (where _correct(label, pred)) / nullif(count(*), 0) as accuracy,
-from _answers;
+    n,
+    log_loss,
+    brier,
+    mean_p_label,
+    mean_confidence,
+    accuracy,
+    case when loss_margin is not null then greatest(0, log_loss - loss_margin) end as log_loss_low,
+    log_loss + loss_margin as log_loss_high,
+    case when brier_margin is not null then greatest(0, brier - brier_margin) end as brier_low,
+    brier + brier_margin as brier_high,
+from _means;
