@@ -415,7 +415,7 @@ def changed(sizes: list[int], won: list[int], lost: list[int]) -> tuple[np.ndarr
         ([900, 100], [30, 0], [0, 30], r"new against old: difference not established at this n \(1,000 images; 0\.0 points .*; about 5,000 images would settle a difference of one point; but balanced accuracy, which counts every class alike, differs by −13\.3 points \(95 % interval −.* to −.*\)"),
         # Agreement, or classes of one size: not a word.
         ([500, 500], [40, 10], [0, 0], r"new is better than old by 5\.0 points of accuracy \([^;]*\)"),
-        ([20, 20], [2, 2], [0, 0], r"new against old: difference not established [^;]*still possible; about 130 images would settle a difference of this size"),
+        ([20, 20], [2, 2], [0, 0], r"new against old: difference not established .*still possible; about 130 images would settle a difference of this size"),
     ],
 )  # fmt: skip
 def test_the_sentence_names_balanced_accuracy_where_it_disagrees(
