@@ -663,7 +663,7 @@ def check(
 ) -> None:
     """Check a run against expectations, for CI: exit 1 when one fails."""
     from .evaluation.checks import check
-    from .evaluation.github import annotations, summary
+    from .evaluation.github import annotate, summary
     from .evaluation.junit import describe_rows
 
     for given, option in ((allow_drop, "--allow-drop"), (max_drop is not None, "--max-drop")):
@@ -677,7 +677,7 @@ def check(
         )  # fmt: skip
     if github:
         # GitHub reads commands from the lines of the output.
-        _out("\n".join(annotations(checked.results)))
+        _out("\n".join(annotate(checked.results)))
     _say(f"run {checked.run!r}{'' if run else ', the newest finished one'}" if checked.run else "no run yet")
     wide = max(len(one.name) for one in checked.results)
     _out(f"{'expectation':{wide}}  status  violations  message")

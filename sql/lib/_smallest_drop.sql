@@ -8,7 +8,7 @@ case
     when n > 0 then list_transform(
         [(differing + 2) / (n + 4e0)],
         lambda _share: list_reduce( -- noqa: LT01
-            list_transform(range(1, 41), lambda _i: 0.5e0 ** _i),
+            list_transform(range(1, 41), lambda _i: 0.5e0 ** _i), -- noqa
             lambda _gap, _step: case
                 when _images_to_establish(_gap - _step, _share, 0.8e0, level) <= n then _gap - _step
                 else _gap

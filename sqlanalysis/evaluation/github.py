@@ -11,7 +11,7 @@ from .junit import Expectation
 _COMMANDS = {"warn": "warning", "fail": "error", "error": "error"}
 
 
-def annotations(results: Sequence[Expectation]) -> list[str]:
+def annotate(results: Sequence[Expectation]) -> list[str]:
     """One workflow command per expectation that does not pass, which GitHub shows beside the job."""
     return [
         f"::{_COMMANDS[result.status]} title={_property(result.name)}::{_data(result.message or result.meaning)}"

@@ -383,11 +383,12 @@ def test_the_target_accuracy_is_that_of_threshold_for(
     ).fetchall()[0]
     if threshold is None:
         assert share == 0.5
-        assert f"No confidence threshold reaches an accuracy of {words.percent(target)}" in text
+        assert f"For no confidence threshold is an accuracy of {words.percent(target)} established" in text
     else:
         assert share == 1.0
-        reached = f"For an accuracy of {words.percent(target)} at the lower end of the interval"
-        assert f"{reached}, answer {words.percent(coverage)} of the images" in text
+        assert (
+            f"An accuracy of {words.percent(target)} is established for {words.percent(coverage)} of the images" in text
+        )
         assert f"a confidence of at least {threshold:.3f}" in text
 
 

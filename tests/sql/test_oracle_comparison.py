@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -389,7 +390,9 @@ def balanced(label: np.ndarray, run: np.ndarray, baseline: np.ndarray) -> tuple[
     """The difference of balanced accuracy (scikit-learn) and its interval, class by class."""
     fallback = label.max() + 1
     values = [
-        quietly(lambda: sk.recall_score(label, np.where(right, label, fallback), average=None, labels=np.unique(label)))
+        quietly(
+            partial(sk.recall_score, label, np.where(right, label, fallback), average=None, labels=np.unique(label))
+        )
         for right in (run, baseline)
     ]
     diff = float((values[0] - values[1]).mean())
@@ -401,8 +404,10 @@ def balanced(label: np.ndarray, run: np.ndarray, baseline: np.ndarray) -> tuple[
 def changed(sizes: list[int], won: list[int], lost: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images of classes of these sizes, of which the run wins and loses so many against the baseline."""
     label, number = np.repeat(range(len(sizes)), sizes), np.concatenate([np.arange(size) for size in sizes])
-    return label, number >= np.repeat(lost, sizes), (number < np.repeat(lost, sizes)) | (
-        number >= np.repeat(lost, sizes) + np.repeat(won, sizes)
+    return (
+        label,
+        number >= np.repeat(lost, sizes),
+        (number < np.repeat(lost, sizes)) | (number >= np.repeat(lost, sizes) + np.repeat(won, sizes)),
     )
 
 

@@ -143,7 +143,10 @@ def test_a_model_that_is_good_enough_answers_most_images(con: duckdb.DuckDBPyCon
     """99.75 % right at a target of 99 %: every image; half of them sure and the others guessed: nearly that half."""
     rng = np.random.default_rng(5)
     confidence = np.sort(rng.random(5000))[::-1].copy()
-    for shares, least, most in [(np.full(5000, 0.9975), 1, 1), (np.where(np.arange(5000) < 2500, 0.998, 0.5), 0.4, 0.51)]:
+    for shares, least, most in [
+        (np.full(5000, 0.9975), 1, 1),
+        (np.where(np.arange(5000) < 2500, 0.998, 0.5), 0.4, 0.51),
+    ]:
         answered(con, confidence, rng.random(5000) < shares)
         (actual,) = rows(con, "from threshold_for('_drawn')")
         assert least <= actual["coverage"] <= most
@@ -157,7 +160,9 @@ MUTANTS = [
     Mutant("at_threshold", "and not isnan(confidence::double)", "", on_cases(test_at_threshold, 0.5)),
     Mutant("at_threshold", ">= threshold", "> threshold", on_cases(test_at_threshold, 0.5)),
     Mutant("threshold_for", "where target_accuracy < 1", "where true", on_cases(test_threshold_for, 1.0, 0.9)),
-    Mutant("threshold_for", "where is_established", "where true", partial(test_thresholds_of_long_sequences, target=0.8)),
+    Mutant(
+        "threshold_for", "where is_established", "where true", partial(test_thresholds_of_long_sequences, target=0.8)
+    ),
     Mutant("threshold_for", "/ 2 / sequences", "/ 2", partial(test_thresholds_of_long_sequences, target=0.8)),
 ]
 

@@ -1,7 +1,7 @@
--- Suspected labels: images that the model confidently assigns to another class, with the probability that they are wrong.
+-- Suspected labels: images that confidently belong to another class, with the probability that the label is wrong.
 -- Grain: one row per suspect image, least fitting first.
 -- Parameters: rel
--- Edges: left out as in label_quality; a label within 1e-6 of the most probable class is not suspected; sum p_wrong.
+-- Edges: left out as in label_quality; a label within 1e-6 of the most probable class is not one; sum p_wrong.
 -- Source: Northcutt, Jiang & Chuang (2021), Confident Learning; margin = p_label - largest other; p_wrong: _label_noise
 create or replace macro label_issues(rel) as table
 with _guesses as materialized (

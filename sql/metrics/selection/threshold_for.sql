@@ -1,6 +1,6 @@
 -- The lowest confidence threshold above which a target accuracy is established, tested in a fixed order from the top.
 -- Grain: one row.
--- Parameters: rel, target_accuracy := 0.99, level := 0.95 (the target is missed with probability (1 - level) / 2 at most)
+-- Parameters: rel, target_accuracy := 0.99, level := 0.95 (missed with probability (1 - level) / 2 at most)
 -- Edges: as at_threshold; not established: threshold NULL, 0 answered; ci_low reaches the target, with a margin.
 -- Source: Angelopoulos et al. (2021), Learn then Test, fixed sequences with several starts; Wilson (1927) score test
 create or replace macro threshold_for(rel, target_accuracy := 0.99, level := 0.95) as table

@@ -1,7 +1,7 @@
 -- How many labeled images are needed to establish that a run is better than its baseline by a gain of accuracy.
 -- Grain: scalar.
--- Parameters: baseline_accuracy, gain (0.01: one point; below 0 a drop), power := 0.8, level := 0.95, differing := null
--- Edges: differing: share of images that only one has right (NULL: errors are independent, which needs the most images).
+-- Parameters: baseline_accuracy, gain (0.01: a point; negative: a drop), power := 0.8, level := 0.95, differing := null
+-- Edges: differing: share of images that only one has right; NULL takes independent errors, which needs the most.
 -- Source: Connor (1987), Biometrics 43:207-211, for McNemar's exact test: the power is reached or exceeded
 create or replace macro needed_n(baseline_accuracy, gain, power := 0.8, level := 0.95, differing := null) as
 case
