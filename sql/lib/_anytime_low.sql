@@ -5,7 +5,7 @@
 -- Source: Robbins (1970), Ann. Math. Stat. 41:1397-1409; Waudby-Smith & Ramdas (2020), NeurIPS: uniform prior
 create or replace macro _anytime_low(k, n, level) as
 case
-    when n = 0 or _level(level) is null then null
+    when _level(level) is null or n = 0 then null
     when k = 0 then 0e0
     -- The p below k / n at which the posterior density of p is 1 - level times the prior's, by bisection in 60 steps.
     else list_transform(

@@ -13,6 +13,7 @@ with _steps as (
     from _coverage_steps(rel)
     where target_accuracy < 1
         and threshold is not null
+        and _level(level) > 0
 ),
 
 -- Fewer images than `least` cannot establish the target even if all are right. The order of the tests must not depend

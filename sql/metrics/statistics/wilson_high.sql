@@ -5,7 +5,7 @@
 -- Source: Wilson (1927), J. Am. Stat. Assoc. 22:209-212.
 create or replace macro wilson_high(k, n, level) as
 case
-    when n = 0 or _level(level) is null then null
+    when _level(level) is null or n = 0 then null
     when k = n then 1e0
     else list_transform(
         [_norm_ppf((1 + level) / 2)],

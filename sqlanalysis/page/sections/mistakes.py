@@ -40,8 +40,8 @@ def _estimate(first: Row) -> str:
         return ""
     return (
         f"An estimated {count(round(first['n_wrong']))} of the {count(first['n_found'])} labels are wrong, the others "
-        "are mistakes of the model. The estimate takes contradictions that fade with confidence for mistakes, and those "
-        "that do not for wrong labels."
+        "are mistakes of the model. The estimate takes contradictions that fade with confidence for mistakes, and "
+        "those that do not for wrong labels."
     )
 
 
