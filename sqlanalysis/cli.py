@@ -710,23 +710,35 @@ def check(
     ] = None,
     baseline: Annotated[str | None, typer.Option(help="A run that this one must not be worse than.")] = None,
     allow_drop: Annotated[float, typer.Option(min=0, max=1, help="Accuracy that may be lost against it.")] = 0.0,
+    max_drop: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Drop that must be excluded: the interval stays above it.")
+    ] = None,
     max_errors: Annotated[
         float | None, typer.Option(min=0, help="Images that may have failed: a share below 1, or a count.")
     ] = None,
     max_ece: Annotated[float | None, typer.Option(min=0, max=1, help="Largest calibration error.")] = None,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the results as JUnit XML.")] = None,
+    github: Annotated[
+        bool, typer.Option("--github", help="Annotate the job, and append to the summary of $GITHUB_STEP_SUMMARY.")
+    ] = False,
 ) -> None:
     """Check a run against expectations, for CI: exit 1 when one fails."""
     from .evaluation.checks import check
+    from .evaluation.github import annotate, summary
     from .evaluation.junit import describe_rows
 
-    if allow_drop and baseline is None:
-        raise typer.BadParameter("needs --baseline", param_hint="--allow-drop")
+    for given, option in ((allow_drop, "--allow-drop"), (max_drop is not None, "--max-drop")):
+        if given and baseline is None:
+            raise typer.BadParameter("needs --baseline", param_hint=option)
     with _open(db, read_only=True) as con:
         checked = check(
             con, files or (), run=run, min_accuracy=min_accuracy, baseline=baseline, allow_drop=allow_drop,
-            max_errors=max_errors, max_ece=max_ece, junit=junit,
+            max_drop=max_drop, max_errors=max_errors, max_ece=max_ece, junit=junit,
+            github=(os.environ.get("GITHUB_STEP_SUMMARY") or None) if github else None,
         )  # fmt: skip
+    if github:
+        # GitHub reads commands from the lines of the output.
+        _out("\n".join(annotate(checked.results)))
     _say(f"run {checked.run!r}{'' if run else ', the newest finished one'}" if checked.run else "no run yet")
     wide = max(len(one.name) for one in checked.results)
     _out(f"{'expectation':{wide}}  status  violations  message")
@@ -737,6 +749,8 @@ def check(
         lines = describe_rows(one)
         if lines:
             _out("\n  ".join([f"\n{one.name}: {one.meaning}", *lines]))
+    if github and not os.environ.get("GITHUB_STEP_SUMMARY"):
+        _out("\n" + summary(checked.run, checked.results))
     statuses = [one.status for one in checked.results]
     bad, warned = len([s for s in statuses if s in ("fail", "error")]), statuses.count("warn")
     _say(f"{bad} of {len(statuses)} expectations failed, {warned} warned")

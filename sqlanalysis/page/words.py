@@ -285,7 +285,10 @@ def advice(key: Row, comparison: Row | None) -> str:
             "wrong images under Comparison before you ship."
         )
     if test:
-        return "to distinguish these runs, label more images; until then choose by cost or speed, not by accuracy."
+        return (
+            "not established does not mean equal: if a difference as large as the interval allows matters, label more "
+            "images before you choose."
+        )
     width = (key["ci_high"] - key["ci_low"]) / 2
     return (
         f"decide whether the lower end, {percent(key['ci_low'])}, is good enough. If not, look at the mistakes below; "

@@ -17,6 +17,7 @@ from ..support.edge_cases import CALLS, EDGES, SCALAR_CALLS, load
 SCALARS = {
     "argmax": "xs",
     "bucket": "x, width",
+    "needed_n": "baseline_accuracy, gain, power := 0.8, level := 0.95, differing := null",
     "wilson_high": "k, n, level",
     "wilson_low": "k, n, level",
 }
@@ -71,7 +72,7 @@ TABLES = {
     "knn_graph": ("rel, k := 10", "image_id neighbor_id rank distance"),
     "knn_outliers": ("neighbors, k := 10", "image_id mean_distance kth_distance percentile"),
     "ks_test": ("rel_ref, rel_cur, expr", "d n_ref n_cur p_value"),
-    "label_issues": ("rel", "image_id label pred suggested self_confidence confidence margin"),
+    "label_issues": ("rel", "image_id label pred suggested self_confidence confidence margin p_wrong"),
     "label_quality": ("rel", "image_id label pred self_confidence normalized_margin"),
     "leaks": (
         "rel, neighbors, max_distance := null",
@@ -131,7 +132,10 @@ TABLES = {
     ),
     "top_confusions": ("rel, max_rows := 20", "label pred n share_of_label"),
     "topk_accuracy": ("rel, ks := [1, 3, 5], level := 0.95", "k n correct accuracy ci_low ci_high"),
-    "verdict": ("rel, baseline, level := 0.95", "sentence n diff ci_low ci_high p_exact established"),
+    "verdict": (
+        "rel, baseline, level := 0.95",
+        "sentence n diff ci_low ci_high p_exact established balanced_diff balanced_low balanced_high needed_n",
+    ),
     "weighted_accuracy": ("rel, weight, level := 0.95", "n sum_weights effective_n accuracy ci_low ci_high"),
     # The columns of the relation itself, here those of support/edge_cases.py.
     "with_temperature": (

@@ -202,6 +202,25 @@ def test_check_run(shared: duckdb.DuckDBPyConnection) -> None:
     assert set(empty.values()) == {0}
 
 
+@pytest.mark.parametrize("column", ["FLOAT[]", "FLOAT[4]"])
+def test_ties_are_no_fault(shared: duckdb.DuckDBPyConnection, column: str) -> None:
+    """numpy: probs[pred] against the largest, by more than the tolerance; a prediction beyond the classes is outside."""
+    rng = np.random.default_rng(6)
+    probs = rng.choice([0.1, 0.2, 0.4], (400, 4))
+    probs = (probs / probs.sum(axis=1, keepdims=True)).round(3)  # rounded as what an archive holds
+    pred = rng.integers(0, 4, 400)
+    largest = probs.max(axis=1)
+    name = load(shared, Case([0] * 400, pred.tolist(), probs.tolist(), largest.tolist()), column=column)
+    for tolerance in (1e-3, 0.15, 1.0):
+        (actual,) = rows(shared, f"from check_run('{name}', tolerance := {tolerance})")
+        assert actual["pred_not_argmax"] == (largest - probs[range(400), pred] > tolerance).sum()
+        assert actual["outside_classes"] == 0
+    beyond = load(shared, Case([0] * 3, [4, 99, 3], [[0.25] * 4] * 3, [0.25] * 3), column=column)
+    (actual,) = rows(shared, f"from check_run('{beyond}')")
+    assert actual["outside_classes"] == 2
+    assert actual["pred_not_argmax"] == 2
+
+
 def test_check_run_of_answers_without_probabilities(shared: duckdb.DuckDBPyConnection) -> None:
     name = load(shared, CASES["ten"])
     shared.execute(f"create or replace view bare as select image_id, label, pred from {name}").fetchall()

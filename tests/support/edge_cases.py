@@ -178,6 +178,7 @@ CALLS = {
 SCALAR_CALLS = {
     "argmax": "argmax([0.25, 0.5, 0.5])",
     "bucket": "bucket(37, 10)",
+    "needed_n": "needed_n(0.76, 0.01)",
     "wilson_high": "wilson_high(7, 9, 0.95)",
     "wilson_low": "wilson_low(7, 9, 0.95)",
 }
