@@ -43,9 +43,9 @@ select
             end,
             case
                 when is_open and not is_worse and smallest > $max_drop then format(
-                    'label more images, this n notices drops of {:.2g} points or more', 100 * smallest
+                    'label more images, this n notices 80 % of drops of {:.2g} points', 100 * smallest
                 )
-                else format('this n notices drops of {:.2g} points or more', 100 * smallest)
+                else format('this n notices 80 % of drops of {:.2g} points', 100 * smallest)
             end
         )
     end as message,

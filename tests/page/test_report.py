@@ -253,7 +253,9 @@ def test_page_stands_alone(digits: tuple[duckdb.DuckDBPyConnection, Page]) -> No
     assert "http" not in text.replace("http-equiv", "").replace('xmlns="http://www.w3.org/2000/svg"', "")
     namespaces = set(re.findall(r"https?:[^\"'`]*", page.texts["script"][0]))
     assert {address.partition("://")[2].partition("/")[0] for address in namespaces} == {"www.w3.org"}
-    suspects = len(con.sql("from label_issues('digits_logreg')").fetchall())
+    sql = "select count(*), round(sum(p_wrong))::integer from label_issues('digits_logreg')"
+    ((suspects, wrong),) = con.sql(sql).fetchall()
+    assert f"An estimated {wrong} of the {suspects} labels are wrong" in page.texts["main"][0]
     assert (
         f"{len(page.table('Suspected label errors'))} of {suspects} images that the model confidently"
         in page.texts["main"][0]

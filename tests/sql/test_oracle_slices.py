@@ -127,7 +127,7 @@ def test_no_alarm_where_nothing_is(con: duckdb.DuckDBPyConnection) -> None:
     """
     rng = np.random.default_rng(9)
     alarms = {"slices": 0, "slice_pairs": 0}
-    for _number in range(100):
+    for _ in range(100):
         for macro, share, columns in [
             ("slices", 0.01, {"camera": np.arange(1200) % 60}),
             ("slice_pairs", 0.2, {"camera": rng.integers(0, 6, 1200), "light": rng.integers(0, 5, 1200)}),
