@@ -4,7 +4,7 @@
 -- Edges: as scores and _resampled; a resample without images has no row.
 -- Source: Hanley & MacGibbon (2006), Comput. Methods Programs Biomed. 83:57-62, drawn per cell of the confusion matrix
 create or replace macro _bootstrap_replicates(rel, n_resamples := 1000, seed := 0) as table
-with _cells as (
+with _cells as ( -- noqa: ST03
     select
         *,
         concat_ws(':', label, pred) as cell,

@@ -1,6 +1,6 @@
 -- Bootstrap resamples of counted cells: each count of each replicate is a Poisson number whose mean is the cell's n.
--- Grain: one row per replicate and cell (those drawn zero times may be missing); the columns of rel, n replaced, and replicate.
--- Parameters: rel (n, cell: a text that names it, and any others), n_resamples, seed
+-- Grain: one row per replicate and cell, of zeros not all; the columns of rel, n replaced, and replicate.
+-- Parameters: rel (n, cell: a text that names it, and others), n_resamples, seed
 -- Edges: the size of a resample is itself Poisson; the same numbers on every version and thread count.
 -- Source: Hanley & MacGibbon (2006), Comput. Methods Programs Biomed. 83:57-62; mixing: lowbias32 by C. Wellons
 create or replace macro _resampled(rel, n_resamples, seed) as table

@@ -12,8 +12,6 @@ import math
 from collections.abc import Callable, Iterator
 
 import duckdb
-import numpy as np
-import pyarrow as pa
 import shared  # noqa: F401  finds the package tests
 from scipy import stats
 
@@ -34,9 +32,8 @@ def f1_by_numpy(con: duckdb.DuckDBPyConnection, sets: int, classes: int, each: i
 def f1_by_sql(con: duckdb.DuckDBPyConnection, sets: int, classes: int, each: int, fixed: bool) -> Iterator[bool]:
     for seed in range(sets):
         y, p, truth = sim.labels_and_answers(classes, each, seed, fixed)
-        con.register("made", pa.table({"label": y.astype(np.int32), "pred": p.astype(np.int32)}))
         sql = "select ci_low, ci_high from bootstrap_ci('made', n_resamples := 200) where metric = 'f1_macro'"
-        ((low, high),) = con.execute(sql).fetchall()
+        low, high = sim.answer(con, {"label": y, "pred": p}, sql)
         yield low <= truth <= high
 
 

@@ -192,7 +192,12 @@ MUTANTS = [
     Mutant(
         "auc_per_class", "called - here / 2", "called", lambda con: test_intervals_of_auc(con, EDGES["ties"], "rounded")
     ),
-    Mutant("proper_scores", "stddev_samp(loss)", "stddev_pop(loss)", lambda con: test_intervals_of_proper_scores(con, EDGES["ties"], "ten")),
+    Mutant(
+        "proper_scores",
+        "stddev_samp(loss)",
+        "stddev_pop(loss)",
+        lambda con: test_intervals_of_proper_scores(con, EDGES["ties"], "ten"),
+    ),
 ]
 
 

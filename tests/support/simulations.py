@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -60,11 +61,11 @@ def sharpness(c: np.ndarray, power: float) -> np.ndarray:
     return odds / (1 + odds)
 
 
-def interval(con: duckdb.DuckDBPyConnection, columns: dict[str, np.ndarray], select: str) -> tuple[float, float]:
-    """The two ends that a query gives for a relation `made` of these columns."""
+def answer(con: duckdb.DuckDBPyConnection, columns: dict[str, np.ndarray], select: str) -> tuple[Any, ...]:
+    """The one row that a query gives for a relation `made` of these columns."""
     con.register("made", pa.table({name: values.tolist() for name, values in columns.items()}))
-    ((low, high),) = con.execute(select).fetchall()
-    return low, high
+    (row,) = con.execute(select).fetchall()
+    return tuple(row)
 
 
 def area_hits(con: duckdb.DuckDBPyConnection, sets: int, n: int, share: float, shift: float) -> Iterator[list[bool]]:
@@ -77,13 +78,10 @@ def area_hits(con: duckdb.DuckDBPyConnection, sets: int, n: int, share: float, s
     for seed in range(sets):
         y, score = binormal(n, share, shift, seed)
         p = 1 / (1 + np.exp(-score))
-        hits = []
+        select = "select [roc_auc_low, roc_auc_high], [average_precision_low, average_precision_high]"
         columns = {"label": y, "pred": y, "probs": np.stack([1 - p, p], axis=1)}
-        for name, truth in (("roc_auc", area), ("average_precision", precision)):
-            select = f"select {name}_low, {name}_high from auc_per_class('made') where class = 1"
-            low, high = interval(con, columns, select)
-            hits.append(bool(low <= truth <= high))
-        yield hits
+        found = answer(con, columns, f"{select} from auc_per_class('made') where class = 1")
+        yield [bool(low <= truth <= high) for (low, high), truth in zip(found, (area, precision), strict=True)]
 
 
 def ece_hits(con: duckdb.DuckDBPyConnection, sets: int, n: int, power: float) -> Iterator[bool]:
@@ -95,7 +93,7 @@ def ece_hits(con: duckdb.DuckDBPyConnection, sets: int, n: int, power: float) ->
         c = rng.beta(5, 2, n)
         label = (rng.random(n) >= sharpness(c, power)).astype(int)
         columns = {"label": label, "pred": np.zeros(n, int), "confidence": c}
-        low, high = interval(con, columns, "select ece_low, ece_high from calibration_error('made')")
+        low, high = answer(con, columns, "select ece_low, ece_high from calibration_error('made')")
         yield low <= truth <= high
 
 
@@ -108,7 +106,7 @@ def loss_hits(con: duckdb.DuckDBPyConnection, sets: int, n: int) -> Iterator[boo
         c = rng.beta(5, 2, n)
         label = (rng.random(n) >= c).astype(int)
         columns = {"label": label, "pred": label, "confidence": c, "probs": np.stack([c, 1 - c], axis=1)}
-        low, high = interval(con, columns, "select log_loss_low, log_loss_high from proper_scores('made')")
+        low, high = answer(con, columns, "select log_loss_low, log_loss_high from proper_scores('made')")
         yield low <= truth <= high
 
 
@@ -119,9 +117,6 @@ def class_hits(con: duckdb.DuckDBPyConnection, sets: int, classes: int, each: in
     truths = {"precision": recall[0] / guessed, "recall": recall[0], "f1": 2 * recall[0] / (1 + guessed)}
     for seed in range(sets):
         y, p, _ = labels_and_answers(classes, each, seed, False)
-        hits = []
-        for name, truth in truths.items():
-            select = f"select {name}_low, {name}_high from per_class('made') where class = 0"
-            low, high = interval(con, {"label": y, "pred": p}, select)
-            hits.append(bool(low <= truth <= high))
-        yield hits
+        ends = ", ".join(f"[{name}_low, {name}_high]" for name in truths)
+        found = answer(con, {"label": y, "pred": p}, f"select {ends} from per_class('made') where class = 0")
+        yield [bool(low <= truth <= high) for (low, high), truth in zip(found, truths.values(), strict=True)]

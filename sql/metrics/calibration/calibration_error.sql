@@ -1,13 +1,13 @@
 -- Calibration error: how far confidence is from accuracy, on average, at most, squared, and signed; and what is chance.
 -- Grain: one row.
 -- Parameters: rel, n_bins := 15, strategy := 'uniform' (equally wide) or 'quantile' (equally full), level := 0.95
--- Edges: NULL label, pred, confidence left out; NaN gives NaN; mean_gap > 0: overconfident; chance: see below.
+-- Edges: NULL label, pred or confidence is left out; NaN gives NaN; mean_gap > 0: more confident than right.
 -- Source: Naeini et al. (2015), AAAI; Guo et al. (2017), ICML; chance: Bröcker & Smith (2007), Weather Forecast. 22:651
 create or replace macro calibration_error(rel, n_bins := 15, strategy := 'uniform', level := 0.95) as table
 -- A perfectly calibrated model with these confidences has an ece of ece_chance on average and below ece_chance_high
 -- in 95 of 100 samples, and a mean_gap within ± mean_gap_chance in 95 of 100. The mean deviation of a bin's count is
--- that of a normal variable, and at most that of images taken one by one. Of the ece of these bins over all images
--- that could have been drawn, the ece of these is too large by nothing to the mean deviation: the interval has both.
+-- that of a normal variable, and at most that of images taken one by one. Noise makes an ece too large, by at most
+-- that mean deviation: the interval of ece reaches down by all of it, and so holds at least at its level.
 with _bins as (
     select
         n,
