@@ -180,6 +180,9 @@ def _read(con: duckdb.DuckDBPyConnection, source: Any, is_wanted: Callable[[str]
             text = str(source)
             if Path(text).suffix.lower() in FORMATS or any(sign in text for sign in "*?["):
                 raise NotFoundError(f"no file {text}")
+            if Path(text).expanduser().exists():
+                what = "a folder" if Path(text).expanduser().is_dir() else "no table"
+                raise SchemaError(f"{text} is {what}; predictions come from files that end in {', '.join(FORMATS)}")
             return _read_relation(con, text, is_wanted)
         if isinstance(source, list | tuple) and source and all(isinstance(one, str | Path) for one in source):
             files = [file for one in source for file in table_files(one) or [Path(one)]]

@@ -536,6 +536,11 @@ def _explained(problem: str, known: Classes) -> str:
 def _convert(con: duckdb.DuckDBPyConnection, given: Given, outputs: str, known: Classes, notes: list[str]) -> str:
     """Check the values and make `_converted`: probabilities; what the values were."""
     execute(con, "create_checked")
+    if outputs in ("logits", "sigmoid") and given.probs_role is None:
+        raise SchemaError(
+            f'{given.origin}: outputs="{outputs}" (--outputs {outputs}) says what the values of each class are, and '
+            "there are none; give them, or leave outputs= out"
+        )
     asked = outputs
     if outputs == "auto" and given.probs_role == "logits":
         asked = "logits"

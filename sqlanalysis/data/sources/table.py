@@ -82,7 +82,12 @@ class Table:
 
 def is_table(source: Any) -> bool:
     """Whether a source is a data frame, an Arrow table or a relation."""
-    return any(hasattr(source, name) for name in TABULAR)
+    return any(hasattr(source, name) for name in TABULAR) or _is_lazy(source)
+
+
+def _is_lazy(source: Any) -> bool:
+    """Whether a source is a query of polars, which is computed when its rows are read."""
+    return type(source).__name__ == "LazyFrame" and type(source).__module__.partition(".")[0] == "polars"
 
 
 def table_files(source: str | Path) -> list[Path]:
@@ -115,6 +120,7 @@ def read_table(
         from .pictured import encoded
 
         origin = type(source).__name__
+        source = source.collect() if _is_lazy(source) else source
         _refuse_series(source)
         source, unread = _selected(_with_text_names(source), is_wanted)
         source, mixed = _one_type_each(source)
@@ -281,6 +287,9 @@ def _as_arrow(source: Any) -> pa.Table:
 
 def _read_csv(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> pa.Table:
     _check_size(files)
+    empty = next((file for file in files if not file.stat().st_size), None)
+    if empty is not None:
+        raise SchemaError(f"{empty} is empty; a table has a first line that names its columns")
     with tempfile.TemporaryDirectory() as folder:
         # DuckDB reads a big-endian UTF-16 file as an empty one, without an error.
         names = [_as_utf8(file, Path(folder) / f"{n}.csv") if _is_utf16(file) else file for n, file in enumerate(files)]
