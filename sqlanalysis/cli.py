@@ -155,6 +155,7 @@ def _in_options(text: str, arguments: list[str]) -> str:
         text = re.sub(rf"{python} \(({written}\b[^)]*)\)", r"\1", text)
         text = re.sub(rf"{python}, (?={written}\b)", "", text)
         text = re.sub(rf"{python}([^()]*?) \(({written}\b[^)]*)\)", r"\2\1", text)
+    text = re.sub(r'(?<![\w.-])prompts=\["([^"]*)"\]', r'--prompt "\1"', text)
     text = re.sub(r'(?<![\w.-])columns=\{"(\w+)": "([^"]*)"\}', r"--columns \1=\2", text)
     return re.sub(r"(?<![\w.-])(?P<name>[a-z_]+)=(?!=)(?P<value>[^\s,;)]*)", option, text)
 
@@ -711,7 +712,7 @@ def check(
     baseline: Annotated[str | None, typer.Option(help="A run that this one must not be worse than.")] = None,
     allow_drop: Annotated[float, typer.Option(min=0, max=1, help="Accuracy that may be lost against it.")] = 0.0,
     max_drop: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Drop that must be excluded: the interval stays above it.")
+        float | None, typer.Option(min=0, max=1, help="Largest loss still allowed: the interval must stay above it.")
     ] = None,
     max_errors: Annotated[
         float | None, typer.Option(min=0, help="Images that may have failed: a share below 1, or a count.")

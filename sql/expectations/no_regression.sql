@@ -41,7 +41,8 @@ select
     case
         when obstacle is not null then format('not comparable with {}: {}', $baseline::varchar, obstacle)
         else format(
-            '{:+.2f} points of accuracy against {}, 95 % interval {:+.2f} to {:+.2f}, exact p = {:.2g}, n = {:,}{}: {}{}',
+            '{:+.2f} points of accuracy against {}, 95 % interval {:+.2f} to {:+.2f}, '
+            || 'exact p = {:.2g}, n = {:,}{}: {}{}',
             100 * diff, $baseline::varchar, 100 * ci_low, 100 * ci_high, p_exact, n,
             case when n < n_run then format(' of {:,}', n_run) else '' end,
             case

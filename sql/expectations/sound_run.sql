@@ -18,8 +18,8 @@ _problems as (
             'outside_0_1', 'sum_not_1'
         ]) as problem,
         unnest([
-            _run.not_done, (checked.n = checked.no_prediction and not _run.is_encoder)::bigint, checked.duplicate_images,
-            checked.other_length,
+            _run.not_done, (checked.n = checked.no_prediction and not _run.is_encoder)::bigint,
+            checked.duplicate_images, checked.other_length,
             checked.label_out_of_range, checked.nan_probs, checked.outside_0_1, checked.sum_not_1
         ]) as n,
     from check_run($run) as checked

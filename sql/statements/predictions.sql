@@ -99,7 +99,8 @@ select
         where _ids.image_id <> _found.image_id
         and _found.problem is null
     ) as named_position,
-    coalesce(bool_or(source_rows.given_id = '0'), false) as has_zero,
+    coalesce(bool_or(source_rows.given_id = '0'), false)
+    and not exists (from images where image_id = 0) as has_zero,
 from source_rows
 inner join _ids on source_rows.given_id = _ids.given_id
 left join _found on source_rows.given_id = _found.path;

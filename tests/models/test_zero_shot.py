@@ -278,7 +278,7 @@ def test_the_command_line_takes_prompts_and_the_classes_of_the_data_set(photos: 
     assert "embeddings of 24 numbers" in done.stderr, done.stderr
     wrong = cli("predict", file, f"hf/{clip}", "--run", "w", "--prompt", "a photo")
     assert wrong.returncode == 1
-    assert "--prompt=" in wrong.stderr
+    assert '--prompt "a photo of a {}"' in wrong.stderr
     found = cli("find-images", file, "n", "--text", "a black cat", "--max-rows", "3", "--format", "csv")
     assert len(found.stdout.splitlines()) == 4, found.stderr
     con = sq.connect(file)
