@@ -271,7 +271,10 @@ class Engine(Interruptible):
     def _to_tensor(self, picture: Any) -> Tensor:
         tensor = torch.as_tensor(self._pixels.load(picture))
         if tuple(tensor.shape) != self.model.input_shape:
-            raise ImageError(f"shape {tuple(tensor.shape)}, expected {self.model.input_shape}")
+            raise ImageError(
+                f"shape {tuple(tensor.shape)}, expected {self.model.input_shape}: a transform gives one shape for all "
+                "images, so let it resize"
+            )
         return tensor
 
     def _forward(self, items: list[Item]) -> None:

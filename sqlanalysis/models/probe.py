@@ -137,6 +137,8 @@ def examine(
 
 def _advice(tensors: Tensor | None) -> str:
     """What may be wrong with the tensors of a transform, if the module fails on them."""
+    if tensors is not None and tensors.is_floating_point() and tuple(tensors.shape[2:]) == (SIDE, SIDE):
+        return "; the transform keeps the size of a picture: let it resize to what the module takes"
     if tensors is None or (tensors.is_floating_point() and tensors.ndim == 4):
         return ""
     shape = tuple(tensors.shape[1:])
@@ -154,10 +156,20 @@ def _first_pass(module: nn.Module, tensors: Tensor) -> tuple[Tensor, torch.dtype
             try:
                 with torch.inference_mode():
                     module(batch)
-                return batch, dtype, None if size == SIZES[0] else size
+                return batch, dtype, None if size == SIZES[0] and _takes_one(module, batch) else size
             except Exception as error:
                 failure = failure or error
     raise failure or InferenceError("there is no batch size to try")
+
+
+def _takes_one(module: nn.Module, batch: Tensor) -> bool:
+    """Whether a module that takes a batch of the first size takes another, too."""
+    try:
+        with torch.inference_mode():
+            module(batch[:1])
+    except Exception:
+        return False
+    return True
 
 
 def _device(module: nn.Module) -> torch.device:
@@ -285,6 +297,11 @@ def _random_transform(name: str, load: Callable[[Image.Image], Tensor]) -> str |
 
     def differs() -> bool:
         again = load(picture)
+        if again.data_ptr() == first.data_ptr() and first.numel():
+            raise InferenceError(
+                f"the transform of {name} gives the same tensor again, with other values: images would overwrite each "
+                "other; return a copy, such as tensor.clone()"
+            )
         return first.shape != again.shape or not torch.equal(first.nan_to_num(), again.nan_to_num())
 
     before = _random_states()
