@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -180,8 +181,9 @@ def _read(con: duckdb.DuckDBPyConnection, source: Any, is_wanted: Callable[[str]
             text = str(source)
             if Path(text).suffix.lower() in FORMATS or any(sign in text for sign in "*?["):
                 raise NotFoundError(f"no file {text}")
-            if Path(text).expanduser().exists():
-                what = "a folder" if Path(text).expanduser().is_dir() else "no table"
+            path = os.path.expanduser(text)
+            if os.path.exists(path):  # also for text that is no possible name of a file
+                what = "a folder" if os.path.isdir(path) else "no table"
                 raise SchemaError(f"{text} is {what}; predictions come from files that end in {', '.join(FORMATS)}")
             return _read_relation(con, text, is_wanted)
         if isinstance(source, list | tuple) and source and all(isinstance(one, str | Path) for one in source):
