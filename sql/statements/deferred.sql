@@ -43,4 +43,4 @@ select
     {{ 'null as ' if name in deferred }}{{ ident(name) }},
 {% endfor %}
 from _shown
-limit {{ n }};
+limit {{ n }}; -- noqa: AM09
