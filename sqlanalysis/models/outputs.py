@@ -31,14 +31,16 @@ def take(result: Any) -> tuple[Tensor, str]:
     """The outputs (B, n) in what a forward pass gives, and where they were, such as `["logits"]`; "" if it is a tensor.
 
     `.logits` and `["logits"]` of a dict, a dataclass or a named tuple, the first element of a tuple or list, and the
-    only value of a dict are taken; trailing axes of length 1 are left out, and (B,) is one output.
+    only value of a dict are taken; trailing axes of length 1 are left out, and (B,) is one output, as is a number for B = 1.
 
     Raises:
         InferenceError: there are none; the message names what is there.
     """
     if isinstance(result, Tensor):
         shape = tuple(result.shape)
-        flat = result[:, None] if result.ndim == 1 else result.flatten(1) if result.shape[2:].numel() == 1 else result
+        flat = (
+            result.reshape(-1, 1) if result.ndim < 2 else result.flatten(1) if result.shape[2:].numel() == 1 else result
+        )
         if flat.ndim != 2 or not flat.is_floating_point() or flat.shape[1] == 0:
             raise InferenceError(f"outputs have shape (B, n) and are floats, these are {result.dtype} {shape}; {_WRAP}")
         return flat, ""
@@ -227,8 +229,10 @@ def fits(outputs: Tensor, kind: str) -> Tensor:
     """Whether each row of outputs (B, n) is finite and of that kind, a boolean tensor (B,)."""
     values = outputs.double()
     scaled = values.exp() if kind == "log_probs" else values / 100 if kind == "percent" else values
+    if kind == "logits":  # -inf is the logit of a class that is ruled out
+        return ~values.isnan().any(1) & (values < torch.inf).all(1) & values.isfinite().any(1)
     good = scaled.isfinite().all(1)
-    if kind in ("logits", EMBEDDING):
+    if kind == EMBEDDING:
         return good
     good &= ((scaled >= -RANGE_TOLERANCE) & (scaled <= 1 + SUM_TOLERANCE)).all(1)
     if scaled.shape[1] > 1:
@@ -247,7 +251,7 @@ def check(outputs: Tensor, kind: str) -> None:
     if good.all():
         return
     row = outputs[int((~good).nonzero()[0, 0])].double()
-    if row.isnan().any() or row.eq(torch.inf).any() or (kind != "log_probs" and not row.isfinite().all()):
+    if row.isnan().any() or row.eq(torch.inf).any() or not row.isfinite().any():
         raise InferenceError("the output is NaN or infinite")
     raise InferenceError(f"the outputs are not {kind}: {_row(row)}")
 
