@@ -174,6 +174,24 @@ def reach(value: Any) -> dict[int, Any]:
     return seen
 
 
+def reads_outside(function: Any) -> str | None:
+    """What a function of one's own and those it calls read each time, as far as their code shows it, or None."""
+    seen: set[int] = set()
+    waiting = [function if isinstance(function, CODE) else vars(type(function)).get("__call__")]
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen or isinstance(value, type) or not isinstance(value, CODE):
+            continue
+        seen.add(id(value))
+        if isinstance(value, types.FunctionType) and is_own(value):
+            if {"environ", "getenv"} & set(value.__code__.co_names):
+                return "the environment"
+            if "open" in _globals_of(value.__code__):
+                return "a file"
+        waiting += [part for _, part in parts(value)]
+    return None
+
+
 def fingerprint(value: Any, skip: Callable[[str], bool] = lambda _path: False, *, modes: bool = False) -> str:
     """SHA-256 of the content of an object; equal in another process for equal content.
 

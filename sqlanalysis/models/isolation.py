@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import threading
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,7 +60,9 @@ def freeze(module: nn.Module, *, owned: bool = False) -> Frozen:
     memo: dict[int, Any] = {id(tensor): tensor for tensor in _tensors(module)} if owned else {}
     given = set(memo)
     try:
-        copied = _copy(module, memo)
+        with warnings.catch_warnings():  # that an exported program holds shapes without values, once in a process
+            warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
+            copied = _copy(module, memo)
     except Exception as error:  # a module can hold anything
         reason = str(error).strip().partition("\n")[0][:120] or type(error).__name__
         return Frozen(module, False, (f"{name} cannot be copied ({reason}), so one worker runs it",))
@@ -82,10 +85,8 @@ def _refuse_empty(module: nn.Module) -> None:
                 "such as with module.to_empty(device='cpu') and load_state_dict"
             )
         if tensor.layout != torch.strided:
-            raise InferenceError(
-                f"{name} of {type(module).__name__} is {str(tensor.layout).removeprefix('torch.')}; give dense weights: "
-                "tensor.to_dense()"
-            )
+            layout = str(tensor.layout).removeprefix("torch.")
+            raise InferenceError(f"{name} of {type(module).__name__} is {layout}; give it dense, tensor.to_dense()")
         if nn.parameter.is_lazy(tensor):
             raise InferenceError(
                 f"{name} of {type(module).__name__} is an uninitialized parameter of a lazy module: it would get "

@@ -17,6 +17,7 @@ from ..errors import ArgumentError, InferenceError, near_matches
 EMBEDDING = "embedding"  # what an encoder gives: one vector per image, and no predictions
 KINDS = ("logits", "probs", "log_probs", "percent", "sigmoid")
 SUM_TOLERANCE, RANGE_TOLERANCE = 1e-2, 1e-6  # of probabilities: 2-byte floats drift
+_KEYS = ("logits", "probabilities", "probs")  # of a dict, best first
 LARGEST = 1_000_000  # values of a result that is remembered
 _BOUNDED = {
     "sigmoid": ("aten::sigmoid", "aten::sigmoid_", "aten::special_expit", "aten::hardsigmoid"),
@@ -30,17 +31,17 @@ _WRAP = "wrap the module in one whose forward gives a tensor (B, n) of logits"
 def take(result: Any) -> tuple[Tensor, str]:
     """The outputs (B, n) in what a forward pass gives, and where they were, such as `["logits"]`; "" if it is a tensor.
 
-    `.logits` and `["logits"]` of a dict, a dataclass or a named tuple, the first element of a tuple or list, and the
-    only value of a dict are taken; trailing axes of length 1 are left out, and (B,) is one output, as is a number for B = 1.
+    `.logits` and `["logits"]` of a dict, a dataclass or a named tuple, `["probabilities"]` of a dict, the first element
+    of a tuple or list, and the only value of a dict are taken; trailing axes of length 1 are left out, and (B,) is one
+    output, as is one number.
 
     Raises:
         InferenceError: there are none; the message names what is there.
     """
     if isinstance(result, Tensor):
         shape = tuple(result.shape)
-        flat = (
-            result.reshape(-1, 1) if result.ndim < 2 else result.flatten(1) if result.shape[2:].numel() == 1 else result
-        )
+        flat = result.reshape(-1, 1) if result.ndim < 2 else result
+        flat = flat.flatten(1) if flat.shape[2:].numel() == 1 else flat
         if flat.ndim != 2 or not flat.is_floating_point() or flat.shape[1] == 0:
             raise InferenceError(f"outputs have shape (B, n) and are floats, these are {result.dtype} {shape}; {_WRAP}")
         return flat, ""
@@ -51,8 +52,9 @@ def take(result: Any) -> tuple[Tensor, str]:
 
 def _inside(result: Any) -> tuple[Any, str]:
     if isinstance(result, Mapping):
-        if "logits" in result:
-            return result["logits"], '["logits"]'
+        known = next((key for key in _KEYS if key in result), None)
+        if known is not None:
+            return result[known], f'["{known}"]'
         if len(result) == 1:
             key, value = next(iter(result.items()))
             return value, f'["{key}"]'

@@ -31,7 +31,7 @@ MAX_NUMBERS = 16  # of one vector in the record
 SQUARES = 8  # of one color, along a side of a noise image
 # Pixels of the sides of noise images. The first is tried first; the others for a transform that keeps the size of a
 # picture, or takes no other.
-SIDES = (256, 224, 32, 28, 64, 96, 128, 299, 384, 512)
+SIDES = (256, 224, 32, 28, 64, 96, 128, 299, 384, 512, 48, 84, 112, 160, 192, 320, 448)
 # Batches that a module of a fixed size may want; the first is tried first.
 SIZES = (2, 1, 4, 8, 16, 32, 64, 128, 3, 5, 6, 10, 12, 24)
 # Two computations of one answer may differ by this share of its largest number: by the order of sums, and by place.

@@ -139,7 +139,8 @@ def select(con: duckdb.DuckDBPyConnection, dataset: str, where: str | None, spli
     try:
         execute(con, "create_selected", {"dataset": dataset}, where=condition(where, split)).fetchall()
     except QueryError as error:
-        raise QueryError(f"where={where!r} is not a condition over `images`: {error.__cause__ or error}") from error
+        reason = str(error.__cause__ or error).partition("\nLINE")[0]  # of a statement that is not the caller's
+        raise QueryError(f"where={where!r} is not a condition over `images`: {reason.strip()}") from error
     n: int = fetch(con, "count_selected")[0][0]
     if not n:
         raise NotFoundError(_nothing_selected(con, dataset, condition(where, split)))

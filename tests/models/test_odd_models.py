@@ -229,7 +229,7 @@ def test_sparse_weights_are_refused() -> None:
 def test_code_without_a_module_counts() -> None:
     def made(body: str) -> type:
         names: dict[str, Any] = {}
-        exec(f"class Scale:\n    def __call__(self, x):\n        return {body}\n", names)  # noqa: S102
+        exec(f"class Scale:\n    def __call__(self, x):\n        return {body}\n", names)
         return names["Scale"]
 
     assert fingerprint(made("x * 2")()) == fingerprint(made("x * 2")())
@@ -289,3 +289,27 @@ def test_nan_among_probabilities_is_an_error_of_its_image(small: duckdb.DuckDBPy
     assert small.sql("select distinct message from errors").fetchall() == [("the output is NaN or infinite",)]
     with pytest.raises(SchemaError, match="probs of all 20 first images hold NaN"):
         mapped(small, lambda x: {"probs": torch.full((len(x), 2), torch.nan)}, classes=["a", "b"], overwrite=True)
+
+
+def test_a_loss_beside_the_logits_of_a_fixed_batch(small: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    class WithLoss(Linear):
+        def forward(self, images: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+            logits = super().forward(images)
+            return {"logits": logits, "loss": logits.mean()}
+
+    exported = torch.export.export(WithLoss().eval(), (torch.zeros(4, 3, SIZE, SIZE),))
+    torch.export.save(exported, tmp_path / "four.pt2")
+    resize = transforms.Compose([transforms.Resize((SIZE, SIZE)), to_tensor])
+    model = load_model(tmp_path / "four.pt2", transform=resize, classes=["a", "b"])
+    predict(small, model, "four", show_progress=False)
+    actual = np.array([row[0] for row in small.sql("select probs from four order by image_id").fetchall()])
+    np.testing.assert_allclose(actual, Linear()(pixels(small)).softmax(1).detach().numpy(), atol=1e-6)
+
+
+def test_probabilities_are_found_in_a_dict_of_label_and_probabilities(small: duckdb.DuckDBPyConnection) -> None:
+    class Pipeline(Linear):
+        def forward(self, images: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
+            probabilities = super().forward(images).softmax(1)
+            return {"label": probabilities.argmax(1), "probabilities": probabilities}
+
+    np.testing.assert_allclose(of(small, Pipeline()), of(small, Linear(), overwrite=True), atol=1e-6)
