@@ -179,7 +179,7 @@ def _first_pass(module: nn.Module, transform: Transform) -> _First:
             # What fails for its size may be large: it is not tried with large batches, too.
             batch, size = _take_batch(module, tensors, SIZES if side == SIDES[0] else SIZES[:2])
         except (Exception, SystemExit) as error:
-            failure = failure or _failed(f"the model fails on a {what}", error, _advice(tensors, side))
+            failure = failure or _failed(f"the model fails on a {what}", error, _advice(tensors[0], (side, side)))
             if tuple(tensors.shape[2:]) != (side, side):
                 raise failure from error
             continue
@@ -193,14 +193,13 @@ def _failed(what: str, error: BaseException, advice: str) -> InferenceError:
     return failure
 
 
-def _advice(tensors: Tensor, side: int) -> str:
-    """What may be wrong with the tensors of a transform, if the module fails on them."""
-    if tensors.is_floating_point() and tuple(tensors.shape[2:]) == (side, side):
+def _advice(tensor: Tensor, size: tuple[int, int]) -> str:
+    """What may be wrong with the tensor that a transform gives for a picture of a size, if the module fails on it."""
+    if tensor.is_floating_point() and tuple(tensor.shape[1:]) == size[::-1]:
         return "; the transform keeps the size of a picture: let it resize to what the module takes"
-    if tensors.is_floating_point() and tensors.ndim == 4:
+    if tensor.is_floating_point() and tensor.ndim == 3:
         return ""
-    shape = tuple(tensors.shape[1:])
-    return f"; the transform gives {tensors.dtype} {shape}, a transform gives floats of shape (C, H, W)"
+    return f"; the transform gives {tensor.dtype} {tuple(tensor.shape)}, a transform gives floats of shape (C, H, W)"
 
 
 def _keeps_size(transform: Transform, side: int) -> bool:
@@ -363,6 +362,7 @@ def probe(
         InferenceError: the transform or module is random, an answer depends on the other images of its batch, or
             nothing can be computed.
     """
+    tensors: list[Tensor] = []
     with torch.random.fork_rng():
         try:
             random_reason = _random_transform(name, load, pictures[0])
@@ -376,7 +376,9 @@ def probe(
         except InferenceError:
             raise
         except (Exception, SystemExit) as error:
-            raise InferenceError(f"{name} fails on images of noise: {type(error).__name__}: {error}") from error
+            advice = _advice(tensors[0], pictures[0].size) if tensors else ""
+            what = "{} fails on {} x {} images of noise".format(name, *pictures[0].size)
+            raise _failed(what, error, advice) from error
     if random_reason is not None and not allow_random:
         raise InferenceError(f"{random_reason}, or allow random answers with allow_random=True")
     if random_reason is None:
