@@ -45,6 +45,7 @@ app = typer.Typer(
 
 DEMO_MODELS = ("digits_cnn", "digits_mlp")
 _patience = {"seconds": 0.0}  # of --wait
+_trust = {"file": False}  # of --trust
 _talk = {"quiet": False}  # of --quiet
 SHOWN_ROWS = 20  # of each table of a comparison on a screen
 
@@ -186,17 +187,29 @@ def _root(
     ] = False,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for a file that another process holds.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")] = False,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="Let the SQL of your own file read other files."),
+    ] = False,
 ) -> None:
     _patience["seconds"] = wait
+    _trust["file"] = trust
     _talk["quiet"] = quiet
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: _say(_in_options(record.getMessage(), sys.argv[1:]))  # type: ignore[method-assign]
     talk.logger.handlers, talk.logger.propagate = [handler], False
 
 
-def _open(db: Path, **how: bool) -> duckdb.DuckDBPyConnection:
+def _open(db: Path, **how: Any) -> duckdb.DuckDBPyConnection:
     """The evaluation file, as soon as it is free or the time to wait is over."""
     return connection.connect(db, wait=_patience["seconds"], **how)
+
+
+def _open_to_read(db: Path) -> duckdb.DuckDBPyConnection:
+    """The file for a verb that reads: its SQL reaches no other file than those that the command line names."""
+    named = [argument.rpartition("=")[2] for argument in sys.argv[1:]]
+    files = [name for name in named if Path(name).is_file() and Path(name) != db]
+    return _open(db, read_only=True, safe=not _trust["file"], **({} if _trust["file"] else {"allowed": files}))
 
 
 @app.command()
@@ -628,7 +641,7 @@ def metric(
     """Compute one metric over one relation."""
     from .evaluation.metrics import metric, of_split
 
-    with _open(db, read_only=True) as con:
+    with _open_to_read(db) as con:
         rows = relation if split is None else of_split(con, relation, split)
         _show(metric(con, name, rows, **dict(map(_key_value, values or []))), output)
 
@@ -668,7 +681,7 @@ def list_metrics(
     if db is None:
         _show(list_metrics(), output)
         return
-    with _open(db, read_only=True) as con:
+    with _open_to_read(db) as con:
         _show(list_metrics(con), output)
 
 
@@ -684,7 +697,7 @@ def compare(
     """Say in one sentence whether a run is better than another, then by what and where."""
     from .evaluation.comparison import compare
 
-    with _open(db, read_only=True) as con:
+    with _open_to_read(db) as con:
         _show_comparison(compare(con, run, baseline, level=level, force=force), output)
 
 
@@ -733,7 +746,7 @@ def check(
     for given, option in ((allow_drop, "--allow-drop"), (max_drop is not None, "--max-drop")):
         if given and baseline is None:
             raise typer.BadParameter("needs --baseline", param_hint=option)
-    with _open(db, read_only=True) as con:
+    with _open_to_read(db) as con:
         checked = check(
             con, files or (), run=run, min_accuracy=min_accuracy, baseline=baseline, allow_drop=allow_drop,
             max_drop=max_drop, max_errors=max_errors, max_ece=max_ece, junit=junit,
@@ -773,7 +786,7 @@ def report(
     """Write one self-contained HTML page."""
     from .page.report import report
 
-    with _open(db, read_only=True) as con:
+    with _open_to_read(db) as con:
         page = report(con, out, runs=run, max_mb=max_mb, redact_paths=redact_paths, open=open_)
     _say(f"{page} is written")
 
@@ -846,7 +859,7 @@ def verify(db: Database) -> None:
     """Compare every image with its stored hash, and the tables with each other; exit 1 when something differs."""
     from .db.recovery import verify
 
-    with _open(db, read_only=True) as con:
+    with _open_to_read(db) as con:
         done = verify(con)
     for image_id, uri, problem in done.images:
         _out(f"image {image_id}, {uri}: {problem}")

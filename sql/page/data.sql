@@ -141,6 +141,7 @@ with _images as (
     select
         image_id,
         uri,
+        sha256,
     from images
     where image_id between $low and $high
         and image_id in (select unnest($ids))
@@ -157,7 +158,7 @@ _bytes as (
 
 select
     _images.image_id,
-    struct_pack(bytes := _bytes.bytes, path := _images.uri) as image,
+    struct_pack(bytes := _bytes.bytes, path := _images.uri, sha256 := _images.sha256) as image,
 from _images
 left join _bytes on _images.image_id = _bytes.image_id;
 

@@ -88,7 +88,8 @@ limit $max_images;
 -- name: shown_images
 -- Bytes or path of the images that the page shows; bytes is NULL for images by reference.
 select
-    image_id,
-    image,
-from image_files
-where image_id in (select unnest($ids));
+    images.image_id,
+    struct_pack(bytes := image_bytes.bytes, path := images.uri, sha256 := images.sha256) as image,
+from images
+left join image_bytes on images.image_id = image_bytes.image_id
+where images.image_id in (select unnest($ids));

@@ -9,6 +9,7 @@ set enable_progress_bar = false;
 -- Settings of a safe connection: no other file, no network, no extension, and no way back.
 -- Several statements (the only query that has them), sent last: nothing can be set afterwards. See "Securing DuckDB" in DuckDB's documentation.
 set allowed_directories = [];
+set allowed_paths = [{% for path in allowed %}{{ literal(path) }}{{ ', ' if not loop.last }}{% endfor %}];
 set allow_community_extensions = false;
 set allow_persistent_secrets = false;
 set enable_external_access = false;
@@ -30,6 +31,11 @@ select current_database() as name;
 -- DuckDB 1.4 can read it, and several threads can scan its tables: hence version and row group size.
 attach or replace {{ literal(path) }} as {{ ident(alias) }}
 ({% if read_only %}read_only{% else %}{% if new %}storage_version 'v1.4.0', {% endif %}row_group_size 16384{% endif %});
+
+
+-- name: use
+-- Make an attached database the current one.
+use {{ ident(alias) }};
 
 
 -- name: begin_read_only
@@ -89,6 +95,54 @@ set catalogue = ?;
 -- name: comment
 -- The comment of an object, which the view help reads: topic, summary, signature and example.
 comment on {{ kind }} {{ ident(name) }} is {{ literal(text) }};
+
+
+-- name: checkpoint
+-- Write what the log beside the file holds into the file.
+checkpoint;
+
+
+-- name: list_objects
+-- Macros, views and tables of the current database with their kind and definition, as this DuckDB prints it.
+select
+    function_name as name,
+    function_type as kind,
+    concat_ws(' ', parameters, macro_definition) as definition,
+from duckdb_functions()
+where database_name = current_database()
+    and schema_name = 'main'
+    and function_type in ('macro', 'table_macro')
+union all
+select
+    view_name as name,
+    'view' as kind,
+    sql as definition,
+from duckdb_views()
+where database_name = current_database()
+    and schema_name = 'main'
+    and not internal
+union all
+select
+    table_name as name,
+    'table' as kind,
+    string_agg(column_name || ' ' || data_type, ', ' order by column_index) as definition,
+from duckdb_columns()
+where database_name = current_database()
+    and schema_name = 'main'
+    and table_name in (select table_name from duckdb_tables() where database_name = current_database())
+group by table_name;
+
+
+-- name: list_shadowing
+-- Macros of the current database that take the place of a function or operator of DuckDB.
+select distinct function_name
+from duckdb_functions()
+where database_name = current_database()
+    and function_type in ('macro', 'table_macro')
+    and lower(function_name) in (
+        select lower(builtin.function_name) from duckdb_functions() as builtin where builtin.internal
+    )
+order by function_name;
 
 
 -- name: list_macros
@@ -169,6 +223,37 @@ select
 {% for name, type in columns %}
     null::{{ type }} as {{ ident(name) }},
 {% endfor %};
+
+
+-- name: list_output_problems
+-- Rows in the table of a run that no verb of this package writes, one row per kind of problem.
+with _outputs as (
+    select
+        done.image_id,
+{% for name in ('pred', 'confidence') %}
+        {{ 'done.' ~ name if name in names else 'null::double' }} as {{ name }},
+{% endfor %}
+        runs.label_space,
+    from outputs.{{ ident(run) }} as done
+    cross join runs
+    where runs.run = {{ literal(run) }}
+)
+
+select
+    unnest([
+        struct_pack(problem := 'image with several outputs', n := count(*) - count(distinct image_id)),
+        struct_pack(
+            problem := 'prediction that is no class',
+            n := count(*) filter (
+                where pred < -1 or pred >= (select count(*) from classes where classes.label_space = _outputs.label_space)
+            )
+        ),
+        struct_pack(
+            problem := 'confidence that is no probability',
+            n := count(*) filter (where isnan(confidence) or confidence < -1e-6 or confidence > 1 + 1e-6)
+        )
+    ], recursive := true),
+from _outputs;
 
 
 -- name: list_problems

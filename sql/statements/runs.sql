@@ -51,6 +51,15 @@ from runs
 order by started_at, run;
 
 
+-- name: list_runs_with_members
+-- All runs, and the members of derived ones, whose outputs are a view.
+select
+    run,
+    members,
+from runs
+order by run;
+
+
 -- name: list_incomplete_runs
 -- Runs that lack images or did not finish; an image that failed is accounted for.
 select run
@@ -212,7 +221,7 @@ create table outputs.{{ ident(run) }} (
 
 -- name: drop_outputs
 -- Drop the output table of a run.
-drop table outputs.{{ ident(run) }};
+drop table if exists outputs.{{ ident(run) }};
 
 
 -- name: list_output_types
@@ -503,7 +512,7 @@ from _means;
 
 -- name: drop_derived
 -- Drop the outputs of a derived run.
-drop view outputs.{{ ident(run) }};
+drop view if exists outputs.{{ ident(run) }};
 
 
 -- name: insert_member_errors

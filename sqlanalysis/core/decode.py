@@ -19,6 +19,7 @@ from .faults import point
 from .reading import MAX_BYTES as MAX_BYTES
 from .reading import cap
 from .reading import read as read
+from .reading import recorded as recorded
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
+from collections.abc import Mapping
+from typing import Any
 
 from ..errors import ImageError, SchemaError
 from .faults import point
@@ -47,6 +50,26 @@ def read(data: bytes | None, path: str | None) -> bytes:
         raise ImageError(f"{path}: {error.strerror}") from error
     except (OSError, ValueError) as error:
         raise ImageError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+
+
+def recorded(image: Mapping[str, Any] | None) -> bytes:
+    """The bytes of an image for a page: stored ones, or those of a file whose SHA-256 is still that of its row.
+
+    An evaluation file of somebody else may name any file of the reader, who then shares the page: a file is shown only
+    if whoever made the row had its bytes.
+
+    Args:
+        image: bytes, path and sha256; None if there is no such image.
+
+    Raises:
+        ImageError: as `read`, or the file has another content.
+    """
+    if image is None:
+        raise ImageError("no such image")
+    data = read(image["bytes"], image["path"])
+    if image["bytes"] is None and hashlib.sha256(data).hexdigest() != image["sha256"]:
+        raise ImageError(f"{image['path']} has another content than its row in `images`")
+    return data
 
 
 def exists(path: str) -> bool:

@@ -19,7 +19,7 @@ from ..core import reading as files
 from ..core.classes import Space, load_classes, near_twins
 from ..core.results import Result
 from ..core.text import decodable
-from ..db.statements import execute, fetch, folder_of, is_read_only, registered, transaction
+from ..db.statements import checkpoint, execute, fetch, folder_of, is_read_only, registered, transaction
 from ..errors import ImageError, QueryError
 from . import columns as column_names
 from . import labels
@@ -151,6 +151,7 @@ def add_images(
         staged(reading.tables(_blocks(found.entries, inspect, pool), found, advance), folder_of(con)) as tables,
     ):
         counts = reading.counts + _write_all(con, name, space, found.origin, tables, last_id)
+    checkpoint(con)
     if counts["n_errors"] and not any(counts[done] for done in ("n_added", "n_changed", "n_unchanged", "n_moved")):
         found.notes.insert(0, f"no image could be read; the first is {reading.first_error}")
     splits = {where or "none": n for where, n in fetch(con, "count_splits", [name])}

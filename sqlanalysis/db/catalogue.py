@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
+import re
+import tempfile
 from pathlib import Path
 
 import duckdb
 
+from ..core import talk
 from ..core.faults import point
 from ..errors import SchemaError
 from . import templates
 from .statements import execute, fetch, transaction
 
 SCHEMA_VERSION = 3
+Objects = dict[str, tuple[str, str]]  # kind and definition by name
 # Templates of views whose text depends on the runs of a file.
 _GENERATED = ("recreate_run_view", "recreate_predictions")
 
@@ -54,10 +59,82 @@ def install(con: duckdb.DuckDBPyConnection) -> None:
         execute(con, "insert_version", values)
 
 
-def refresh(con: duckdb.DuckDBPyConnection) -> None:
+@functools.cache
+def _fresh() -> Objects:
+    """A new installation, read from a file: DuckDB prints what it has just parsed in another way."""
+    with tempfile.TemporaryDirectory(prefix="sqlanalysis-") as folder:
+        file = str(Path(folder) / "fresh.duckdb")
+
+        def opened(*, new: bool) -> duckdb.DuckDBPyConnection:
+            con = duckdb.connect()
+            # Of the storage version of the user's file, which decides how a definition is kept.
+            con.execute(templates.render("attach", path=file, alias="fresh", read_only=False, new=new))
+            return con.execute(templates.render("use", alias="fresh"))
+
+        with opened(new=True) as con:
+            install(con)
+        with opened(new=False) as con:
+            return _objects(con)
+
+
+def _objects(con: duckdb.DuckDBPyConnection) -> Objects:
+    return {name: (kind, definition) for name, kind, definition in fetch(con, "list_objects")}
+
+
+def check_functions(con: duckdb.DuckDBPyConnection, where: Path) -> None:
+    """Refuse macros that take the place of functions and operators of DuckDB; asked first, as all SQL uses those.
+
+    Raises:
+        SchemaError: the message names them.
+    """
+    ours = {macro.name for macro in templates.installed(*templates.MACROS)}
+    shadowing = [row[0] for row in fetch(con, "list_shadowing") if row[0] not in ours]
+    if shadowing:
+        raise SchemaError(
+            f"{where} has macros that take the place of DuckDB's own functions: {', '.join(shadowing)}; every number "
+            f"would depend on them: rename or drop them in a DuckDB shell, such as `drop macro {shadowing[0]}`"
+        )
+
+
+def check_objects(con: duckdb.DuckDBPyConnection, where: Path) -> list[str]:
+    """The package's objects that are missing in the file, or are views and macros of another definition.
+
+    Raises:
+        SchemaError: a table of the package is none, or has other columns.
+    """
+    there, fresh = _objects(con), _fresh()
+    for name, (kind, definition) in fresh.items():
+        if kind == "table" and there.get(name, (kind, definition)) != (kind, definition):
+            held = there[name][0]
+            what = "has other columns than" if held == "table" else f"is a {held}, not"
+            raise SchemaError(f"{where}: {name} {what} the table that sqlanalysis made; restore a copy of the file")
+    generated = {"predictions"}  # its text depends on the runs
+    return [name for name, known in fresh.items() if name not in generated and there.get(name) != known]
+
+
+def shield(con: duckdb.DuckDBPyConnection, where: Path, changed: list[str]) -> None:
+    """Put the package's own objects before those of a file that is only read, for this connection, and say so.
+
+    Raises:
+        SchemaError: a table is missing.
+    """
+    for template in templates.installed("tables", *templates.MACROS, "views"):
+        if template.name in changed and template.kind == "tables":
+            raise SchemaError(f"{where} was made by an older sqlanalysis; run `sqlanalysis init {where}` once")
+        if template.name in changed:
+            con.execute(re.sub(r"create or replace (macro|view)", r"create or replace temp \1", template.text, count=1))
+    if changed:
+        named = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+        talk.say([f"{where} has other views or macros than this package ({named}); those of the package are used"])
+
+
+def refresh(con: duckdb.DuckDBPyConnection, where: Path) -> None:
     """Replace the package's views and macros if their text has changed; the user's own objects stay."""
-    if fetch(con, "read_version")[0][1] == fingerprint():
+    changed, known = check_objects(con, where), fetch(con, "read_version")[0][1] == fingerprint()
+    if known and not changed:
         return
+    if known:
+        talk.say([f"{where}: {', '.join(changed)} had been changed or dropped; restored"])
     ours = {macro.name for macro in templates.installed(*templates.MACROS)}
     with transaction(con):
         # Replacing a macro that others use breaks IMPORT DATABASE (duckdb issue 20041): drop all, then create.

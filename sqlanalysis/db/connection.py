@@ -13,9 +13,11 @@ import atexit
 import functools
 import re
 import tempfile
+import threading
 import time
 import warnings
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -40,6 +42,9 @@ _NETWORK = ("nfs", "cifs", "smb", "fuse.sshfs", "afs", "ceph", "9p", "lustre", "
 # instance, and DuckDB 2.0 crashes when they are called after the first connection was collected.
 _open: weakref.WeakValueDictionary[object, duckdb.DuckDBPyConnection] = weakref.WeakValueDictionary()
 _inodes: dict[Path, tuple[int, int] | None] = {}  # (device, inode) when it was opened, to notice a replaced file
+_threads: dict[Path, int] = {}  # in which it was opened
+# A cursor of another thread keeps the connection whose functions it uses.
+_owners: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection] = weakref.WeakKeyDictionary()
 _safe: set[Path] = set()
 
 
@@ -56,6 +61,7 @@ def connect(
     read_only: bool = False,
     create: bool = True,
     safe: bool = False,
+    allowed: Sequence[str | Path] = (),
     wait: float = 0.0,
 ) -> duckdb.DuckDBPyConnection:
     """Open or create an evaluation file, with all tables, views, macros and functions installed.
@@ -65,12 +71,14 @@ def connect(
         read_only: open for reading; several processes can read at the same time.
         create: create the file if it does not exist.
         safe: for a file or SQL from someone else: statements cannot access other files, the network or extensions,
-            image functions read only bytes that are stored in the file, and settings cannot be changed.
+            image functions read only bytes that are stored in the file, and settings cannot be changed. A page shows
+            pictures by reference only if they have the SHA-256 of their row.
+        allowed: files that statements of a safe connection may read all the same.
         wait: seconds to wait for another process to release the file.
 
     Returns:
-        A plain DuckDB connection whose current database is the file. While it is open, further calls in this process
-        return the same connection.
+        A plain DuckDB connection whose current database is the file. While it is open, further calls of this thread
+        return the same connection; other threads, and this one while another thread runs a query on it, get a cursor.
 
     Raises:
         NotFoundError: no file at `path`, or no folder to put it in.
@@ -86,38 +94,42 @@ def connect(
     file = Path(path).expanduser().resolve()
     known = _known(file)
     if known is not None:
-        open_as, wanted = (is_read_only(known), file in _safe), (read_only, safe)
+        beside = _beside(known)
+        open_as, wanted = (is_read_only(beside), file in _safe), (read_only, safe)
         if open_as != wanted:
             mode = ("reading only" if open_as[0] else "writing") + (", safe" if open_as[1] else ", not safe") * safe
             raise QueryError(f"{file} is open for {mode} in this process; close that connection first")
-        return known
+        return known if _threads.get(file) == threading.get_ident() and _is_idle(known) else beside
     _check_path(file, create=create and not read_only)
     con = _open_in_time(file, read_only, wait)
     try:
         _configure(con)
+        catalogue.check_functions(con, file)
         if is_new(con):
             if read_only:
                 raise SchemaError(f"{file} is empty; run `sqlanalysis init {file}` first")
             catalogue.install(con)
         else:
             catalogue.check_version(con, file)
-            if not read_only:
-                catalogue.refresh(con)
+            if read_only:
+                catalogue.shield(con, file, catalogue.check_objects(con, file))
+            else:
+                catalogue.refresh(con, file)
         _register_missing(con, file)
         if safe:
-            _lock_down(con)
+            _lock_down(con, allowed)
     except BaseException:
         con.close()
         raise
-    _open[file], _inodes[file] = con, _inode(file)
+    _open[file], _inodes[file], _threads[file] = con, _inode(file), threading.get_ident()
     (_safe.add if safe else _safe.discard)(file)
     return con
 
 
-def _lock_down(con: duckdb.DuckDBPyConnection) -> None:
+def _lock_down(con: duckdb.DuckDBPyConnection, allowed: Sequence[str | Path]) -> None:
     # Replaces the functions of `_configure`, which read the files that images refer to.
     functions.register_image_functions(con, follow_paths=False)
-    for statement in con.extract_statements(templates.render("lock_down")):
+    for statement in con.extract_statements(templates.render("lock_down", allowed=[str(path) for path in allowed])):
         con.execute(statement)
 
 
@@ -174,13 +186,30 @@ def _known(file: Path) -> duckdb.DuckDBPyConnection | None:
     if con is None:
         return None
     try:
-        fetch(con, "count_objects")
-    except QueryError:
+        con.cursor().close()  # also while a query of another thread runs on it
+    except duckdb.Error:  # it was closed
         return None
     if _inodes.get(file) == _inode(file):
         return con
     con.close()
     return None
+
+
+def _beside(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """A cursor for another thread than the one that opened the file: a connection runs one query at a time."""
+    cursor = con.cursor()
+    configure(cursor)
+    _owners[cursor] = con
+    return cursor
+
+
+def _is_idle(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether no other thread runs a query on it."""
+    try:
+        fetch(con, "count_objects")
+    except QueryError:
+        return False
+    return True
 
 
 def _inode(file: Path) -> tuple[int, int] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 IMAGE_TYPE = "STRUCT(bytes BLOB, path VARCHAR)"
+_held: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, dict[str, list[Any]]] = weakref.WeakKeyDictionary()
 STATISTICS = tuple(field.name for field in fields(decode.Statistics))
 
 
@@ -48,9 +50,13 @@ def register(
         takes: SQL types of the arguments.
     """
     unregister(con, name)
+    # DuckDB keeps what it was given, also after the function was removed; so it gets a holder, which can be emptied.
+    held = [function]
+    _held.setdefault(con, {})[name] = held
+    one, two = (lambda image: held[0](image)), (lambda image, given: held[0](image, given))
     con.create_function(
         name,
-        function,
+        one if len(takes) == 1 else two,
         [duckdb.dtype(sql_type) for sql_type in takes],
         duckdb.dtype(returns),
         type=udf_type,
@@ -59,7 +65,10 @@ def register(
 
 
 def unregister(con: duckdb.DuckDBPyConnection, name: str) -> None:
-    """Remove the registered function of that name, if there is one."""
+    """Remove the registered function of that name, if there is one, and close it if it can be closed."""
+    held = _held.get(con, {}).pop(name, [])
+    while held:
+        getattr(held.pop(), "close", lambda: None)()
     try:
         con.remove_function(name)
     except duckdb.InvalidInputException:

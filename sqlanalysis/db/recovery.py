@@ -15,6 +15,7 @@ import duckdb
 
 from ..core import decode, progress
 from ..core.results import Result
+from ..core.text import one_line
 from ..errors import ImageError, NotFoundError, QueryError, SchemaError
 from . import connection, statements, torn
 
@@ -30,7 +31,7 @@ class Verified(Result):
     Attributes:
         n_images: images compared with their stored hash.
         images: (image_id, uri, problem) of those that differ; problem is "changed", or why the image cannot be read.
-        tables: (problem, object, n) rows of `check_database`.
+        tables: (problem, object, n) rows of `check_database`, and of the outputs of each run.
     """
 
     n_images: int
@@ -82,8 +83,26 @@ def verify(con: duckdb.DuckDBPyConnection, *, show_progress: bool = True) -> Ver
             images += [(row[0], row[1], text) for row, text in zip(block, problems, strict=True) if text]
             advance(len(block))
     _read_every_table(con)
-    tables = statements.fetch(con, "list_problems")
-    return Verified(total, images, [(problem, name, n) for problem, name, n in tables])
+    return Verified(total, images, list(dict.fromkeys([*_table_problems(con), *_output_problems(con)])))
+
+
+def _table_problems(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str, int]]:
+    try:
+        return [(problem, name, n) for problem, name, n in statements.fetch(con, "list_problems")]
+    except QueryError as error:  # a view over a table that is gone
+        return [(f"cannot be read: {one_line(error, 200)}", "check_database", 1)]
+
+
+def _output_problems(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str, int]]:
+    found = []
+    for run, members in statements.fetch(con, "list_runs_with_members"):
+        names = [row[0] for row in statements.fetch(con, "list_columns", ["outputs", run])]
+        if members is None and not names:
+            found.append(("run without its table", run, 1))
+        elif members is None:
+            rows = statements.fetch(con, "list_output_problems", run=run, names=names)
+            found += [(problem, run, n) for problem, n in rows if n]
+    return found
 
 
 def _read_every_table(con: duckdb.DuckDBPyConnection) -> None:

@@ -97,6 +97,12 @@ def fetch(
     return rows
 
 
+def checkpoint(con: duckdb.DuckDBPyConnection) -> None:
+    """Write the log into the file, so that a copy of the file alone is whole; not while another transaction writes."""
+    with suppress(duckdb.TransactionException):
+        con.execute(templates.render("checkpoint"))
+
+
 @contextlib.contextmanager
 def interrupts() -> Iterator[None]:
     """Turn the two errors by which DuckDB reports Ctrl-C into KeyboardInterrupt, as everywhere in Python."""

@@ -193,7 +193,7 @@ def _made(
 
 def _small(image: dict[str, Any] | None) -> bytes | None:
     try:
-        return decode.thumbnail(image or {"bytes": None, "path": None})
+        return decode.thumbnail({"bytes": decode.recorded(image), "path": None})
     except ImageError:
         return None
 

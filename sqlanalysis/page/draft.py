@@ -117,7 +117,7 @@ class Draft:
 
 def _source(image: Row | None) -> str | None:
     try:
-        small = decode.thumbnail(image or {"bytes": None, "path": None}, THUMBNAIL_PX, 70)
+        small = decode.thumbnail({"bytes": decode.recorded(image), "path": None}, THUMBNAIL_PX, 70)
     except ImageError:
         return None
     return "data:image/webp;base64," + base64.b64encode(small).decode()

@@ -32,7 +32,7 @@ from ..core.results import Result
 from ..core.text import one_line
 from ..data.label_spaces import save_classes
 from ..db import functions
-from ..db.statements import execute, fetch, registered, transaction
+from ..db.statements import checkpoint, execute, fetch, registered, transaction
 from ..db.templates import literal
 from ..errors import ArgumentError, InferenceError, NotFoundError, QueryError, near_matches
 from . import run as runs
@@ -238,6 +238,7 @@ def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
         seconds = {**engine.seconds, "total": time.perf_counter() - start}
         with transaction(con):
             runs.close_run(con, run.run, status, seconds)
+        checkpoint(con)
     return Done(run.run, n_images, n_ok, n_errors, n_computed, seconds)
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
 import pytest
+from statsmodels.stats.proportion import proportion_confint
 
 import sqlanalysis
 from sqlanalysis.db import catalogue, statements, templates
@@ -248,3 +252,95 @@ def test_image_functions(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
 def test_duckdb_draws_no_progress_bar_of_its_own(con: duckdb.DuckDBPyConnection) -> None:
     actual = con.sql("select name, value from duckdb_settings() where name = 'enable_progress_bar'").fetchall()
     assert actual == [("enable_progress_bar", "false")]
+
+
+def test_what_was_changed_in_the_file_is_restored_or_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "x.duckdb"
+    sqlanalysis.connect(file).close()
+    forged = "create or replace macro wilson_low(k, n, level) as 0.99"
+    for spoil in (forged, "drop view check_database", "drop macro table accuracy_by"):
+        with duckdb.connect(file) as con:
+            con.execute(spoil)
+        caplog.clear()
+        with sqlanalysis.connect(file, read_only=True) as con:
+            low = con.sql("select wilson_low(3, 10, 0.95)").fetchall()[0][0]
+            assert low == pytest.approx(proportion_confint(3, 10, method="wilson")[0])
+            con.sql("from check_database").fetchall()
+        assert "those of the package are used" in caplog.text
+        caplog.clear()
+        sqlanalysis.connect(file).close()
+        assert "had been changed or dropped; restored" in caplog.text
+        caplog.clear()
+        sqlanalysis.connect(file).close()
+        sqlanalysis.connect(file, read_only=True).close()
+        assert caplog.text == ""
+
+
+def test_a_table_that_became_a_view_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "x.duckdb"
+    sqlanalysis.connect(file).close()
+    with duckdb.connect(file) as con:
+        con.execute("drop table classes")
+        con.execute("create view classes as select 'x' as label_space, 0 as class, 'y' as name, null as wnid")
+    for read_only in (True, False):
+        with pytest.raises(SchemaError, match="classes is a view, not the table"):
+            sqlanalysis.connect(file, read_only=read_only)
+
+
+@pytest.mark.parametrize("name", ["sqrt", '"+"', "list_value"])
+def test_a_macro_in_the_place_of_a_function_of_duckdb_is_refused(name: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.duckdb"
+    sqlanalysis.connect(file).close()
+    with duckdb.connect(file) as con:
+        con.execute(f"create macro {name}(a, b := 1) as 0")
+        con.execute("create macro my_own(a) as a")
+    with pytest.raises(SchemaError, match=f"own functions: {re.escape(name.strip(chr(34)))};"):
+        sqlanalysis.connect(file)
+
+
+def test_other_threads_get_a_cursor(tmp_path: Path) -> None:
+    file = tmp_path / "x.duckdb"
+    con = sqlanalysis.connect(file)
+    assert sqlanalysis.connect(file) is con
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(sqlanalysis.connect, file).result()
+        assert other is not con
+        other.execute("create table seen(i integer)")
+        assert con.sql("select count(*) from seen").fetchall() == [(0,)]
+        slow = pool.submit(
+            lambda: con.execute("select count(*) from range(300000000) t(i) where hash(i) % 7 = 0").fetchall()
+        )
+        time.sleep(0.2)
+        beside = sqlanalysis.connect(file)  # while the other thread uses the connection
+        assert beside.sql("select count(*) from seen").fetchall() == [(0,)]
+        assert slow.result()[0][0] > 0
+
+
+def test_a_copy_of_the_file_alone_is_whole(tmp_path: Path, photos: Path) -> None:
+    con = sqlanalysis.connect(tmp_path / "x.duckdb")
+    sqlanalysis.add_images(con, photos)
+    shutil.copy(tmp_path / "x.duckdb", tmp_path / "copy.duckdb")
+    with sqlanalysis.connect(tmp_path / "copy.duckdb", read_only=True) as copied:
+        n = con.sql("select count(*) from images").fetchall()
+        assert copied.sql("select count(*) from images").fetchall() == n
+        assert n[0][0] > 0
+
+
+def test_verify_names_what_no_verb_writes(tmp_path: Path, photos: Path) -> None:
+    con = sqlanalysis.connect(tmp_path / "x.duckdb")
+    sqlanalysis.add_images(con, photos)
+    rows = con.sql("select uri as path, label as pred, 0.5 as confidence from images").to_arrow_table()
+    for run in ("doubled", "beyond", "gone"):
+        sqlanalysis.add_predictions(con, rows, run)
+    con.execute("insert into outputs.doubled from outputs.doubled limit 2")
+    con.execute("update outputs.beyond set pred = 77, confidence = 2.5 where image_id = 1")
+    con.execute("drop view predictions")
+    con.execute("drop table outputs.gone cascade")
+    found = {(problem, run): n for problem, run, n in sqlanalysis.verify(con, show_progress=False).tables}
+    assert found["image with several outputs", "doubled"] == 2
+    assert found["prediction that is no class", "beyond"] == 1
+    assert found["confidence that is no probability", "beyond"] == 1
+    assert found["run without its table", "gone"] == 1
+    for run in ("gone", "doubled", "beyond"):
+        sqlanalysis.drop_run(con, run)
+    assert sqlanalysis.verify(con, show_progress=False).ok
