@@ -53,11 +53,11 @@ order by started_at, run;
 
 
 -- name: list_incomplete_runs
--- Runs that lack images or did not finish; an image that failed is accounted for.
+-- Runs that lack images or did not finish; an image that failed is accounted for, and a sample is meant to be one.
 select run
 from runs
-where status <> 'finished'
-    or n_images <> n_ok + n_errors
+where status <> 'sampled'
+    and (status <> 'finished' or n_images <> n_ok + n_errors)
 order by started_at, run;
 
 

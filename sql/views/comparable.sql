@@ -1,7 +1,7 @@
 -- Which runs are comparable, and why others are not: same images, label space and class policy, none unfinished.
 -- Grain: one row per run and other run, as its baseline.
 -- Parameters: none
--- Edges: counts labeled images with a prediction; n_both is 0, too, for other data sets; a random sample may lack images.
+-- Edges: counts labeled images with a prediction; n_both is 0, too, for other data sets; a sample may lack images.
 -- Source: this project
 create or replace view comparable as
 -- Nothing is materialized, so that a filter on run and baseline reads only those two runs.

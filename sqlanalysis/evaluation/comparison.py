@@ -11,6 +11,11 @@ from ..db import statements, templates
 from ..errors import ArgumentError, SchemaError
 from ..runs import run as runs
 
+_SAMPLED = (
+    "the images that both have answered are compared, and the interval does not allow for a stop after looking at them "
+    "(runs.sample has one that does)"
+)
+
 
 @dataclass(frozen=True, repr=False)
 class Comparison(Result):
@@ -87,7 +92,7 @@ def compare(
             run,
             baseline,
             n,
-            sentence if sample is None else f"{sentence}; {sample}: the images that both have answered are compared",
+            sentence if sample is None else f"{sentence}; {sample}: {_SAMPLED}",
             established,
             scores=rows("paired_bootstrap", "compare_scores", level=level, seed=seed),
             mcnemar=rows("mcnemar", level=level),

@@ -85,7 +85,8 @@ def _is_private(text: str) -> bool:
 
 def subtitle(lineage: Row, counts: Row, n_runs: int, rank: str) -> str:
     """Numbers of images, classes and runs, for the line below the title."""
-    parts = [f"{counts['n_outputs']:,} images"]
+    drawn = f"a sample, {counts['n_outputs']:,} of {lineage['n_images']:,} images"
+    parts = [drawn if lineage["status"] == "sampled" else f"{counts['n_outputs']:,} images"]
     if lineage["n_classes"]:
         parts.append(f"{lineage['n_classes']:,} classes")
     if n_runs > 1:

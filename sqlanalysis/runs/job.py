@@ -6,8 +6,9 @@ The state of a job is in three temporary tables of the connection, which the que
     _pending   image_id, sha256, n_bytes, rank            those without an output or error for their present bytes
     _answers   image_id, dataset, uri, sha256, answer     the current block; answer has the fields sha256 and error
 
-`select` creates the first, and `sample.draw` ranks it; `perform` recreates the others until nothing is pending. Outputs, errors and counts of a
-block are committed together. A crash costs at most the current block, and the same call resumes the run.
+`select` creates the first, and `sample.draw` ranks it; `perform` recreates the others until nothing is pending.
+Outputs, errors and counts of a block are committed together. A crash costs at most the current block, and the same call
+resumes the run.
 """
 
 from __future__ import annotations

@@ -55,7 +55,8 @@ class Sample(Result):
         drawn = f"{self.n_drawn:,} of {self.n_images:,} {what}, drawn at random (seed {self.seed})"
         if self.estimate is None or self.ci_low is None or self.ci_high is None:
             return f"{drawn}, none with an answer yet"
-        return f"{drawn}, {self._verdict(self.estimate, self.ci_low, self.ci_high)} ({self.level:.0%} any-time interval)"
+        verdict = self._verdict(self.estimate, self.ci_low, self.ci_high)
+        return f"{drawn}, {verdict} ({self.level:.0%} any-time interval)"
 
     def _verdict(self, estimate: float, low: float, high: float) -> str:
         if self.baseline is None:
@@ -82,8 +83,8 @@ def wanted(until_width: float | None, until_better_than: str | None, seed: int) 
         return None
     if not 0 < until_width < 1:
         raise ArgumentError(
-            f"until_width={until_width!r} is not a share between 0 and 1; it is the width of the interval of the accuracy, "
-            "such as until_width=0.02 for 2 points"
+            f"until_width={until_width!r} is not a share between 0 and 1; it is the width of the interval of the "
+            "accuracy, such as until_width=0.02 for 2 points"
         )
     return Sample("until_width", seed, width=float(until_width))
 
@@ -143,8 +144,8 @@ def _check_resume(con: duckdb.DuckDBPyConnection, sample: Sample, run: Run) -> N
         if n_ok + n_errors in (0, n_images):
             return
         raise SchemaError(
-            f"run {run.run!r} has answers for {n_ok + n_errors:,} of {n_images:,} images that were not drawn at random; "
-            f"resume it without {sample.rule}=, or start from scratch: overwrite=True"
+            f"run {run.run!r} has answers for {n_ok + n_errors:,} of {n_images:,} images that were not drawn at random"
+            f"; resume it without {sample.rule}=, or start from scratch: overwrite=True"
         )
     if drawn.seed != sample.seed:
         raise SchemaError(f"run {run.run!r} was drawn with seed {drawn.seed}; resume it with seed={drawn.seed}")

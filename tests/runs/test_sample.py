@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 import sqlanalysis
-from sqlanalysis import Model, add_images, check, compare, ensemble, load_model, metric, predict, report
+from sqlanalysis import Model, add_images, check, compare, ensemble, export, load_model, metric, predict, report
 from sqlanalysis.core.anytime import accuracy_interval, difference_interval
+from sqlanalysis.db import statements
 from sqlanalysis.errors import ArgumentError, NotFoundError, SchemaError
 
 from ..support import anytime as exact
@@ -133,7 +134,9 @@ def test_the_accuracy_is_known_to_a_width(con: duckdb.DuckDBPyConnection, red: M
     assert sample is not None
     assert (sample.n_drawn, sample.n_images, sample.n, sample.settled, sample.seed) == (n, 3000, n, True, seed)
     assert (sample.ci_low, sample.ci_high) == (low, high)
-    assert sample.estimate == sum(by_id.values()) / n == con.sql("select accuracy from accuracy('red')").fetchall()[0][0]
+    assert (
+        sample.estimate == sum(by_id.values()) / n == con.sql("select accuracy from accuracy('red')").fetchall()[0][0]
+    )
     assert kept == vars(sample)
     assert con.sql("from check_database").fetchall() == []
 
@@ -231,7 +234,7 @@ def test_an_interrupted_sample_resumes_in_its_order(tmp_path: Path, stub: Path, 
     process.communicate()
     assert process.returncode != 0
     with sqlanalysis.connect(file) as con:
-        status, _, n_ok, sample = state(con, "stub")
+        status, *_, sample = state(con, "stub")
         ids = answered(con, "stub")
         assert status == ("interrupted" if number == signal.SIGINT else "running")
         assert 0 < len(ids) < 400
@@ -292,10 +295,18 @@ def test_only_labeled_images_count_and_failed_ones_are_said(
         ({"until_better_than": "part"}, SchemaError, "'part' is interrupted, not finished"),
         ({"until_better_than": "mapped"}, SchemaError, "class_policy restricted and identity"),
         ({"until_width": 0.1, "where": "label is null"}, NotFoundError, "no image is selected"),
-        ({"until_width": 0.1, "where": "image_id % 2 = 0"}, NotFoundError, "until_width= needs images with a label; of the selected"),
+        (
+            {"until_width": 0.1, "where": "image_id % 2 = 0"},
+            NotFoundError,
+            "until_width= needs images with a label; of the selected",
+        ),
         ({"until_width": 0.1, "run": "part"}, SchemaError, "50 of 100 images that were not drawn at random"),
         ({"until_width": 0.1, "run": "drawn", "seed": 1}, SchemaError, "drawn with seed 0; resume it with seed=0"),
-        ({"until_width": 0.1, "run": "drawn", "where": "label > 0"}, SchemaError, "drawn from all images, not from label"),
+        (
+            {"until_width": 0.1, "run": "drawn", "where": "label > 0"},
+            SchemaError,
+            "drawn from all images, not from label",
+        ),
     ],
 )
 def test_what_is_refused(
@@ -333,7 +344,7 @@ def test_others_say_that_it_is_a_sample(
     for first, second in (("bit", "base"), ("base", "bit")):
         result = compare(con, first, second)
         assert result.n == n
-        assert str(result).endswith(f"; {sample}: the images that both have answered are compared")
+        assert f"; {sample}: the images that both have answered are compared, and the interval does" in str(result)
         assert metric(con, "mcnemar", first, baseline=second).fetchall()[0][0] == n
     # A gate takes no sample: neither as the run, nor as its baseline.
     assert [one.name for one in check(con, run="bit").results if one.status == "fail"] == ["sound_run"]
@@ -348,9 +359,13 @@ def test_others_say_that_it_is_a_sample(
     assert f"This run is a sample: {n} of 1,500 labeled images, drawn at random (seed 0), stopped when the" in page
     assert f"{low:.2%} to {high:.2%} (95% any-time interval). The other intervals of this page are for a" in page
     assert f"Images that were not drawn: {1500 - n:,}; predict without the rule adds them." in page
+    assert f"a sample, {n} of 1,500 images · 4 classes" in page
     assert "not finished" not in page
     report(con, tmp_path / "page.html", ["base", "bit"])
     both = (tmp_path / "page.html").read_text()
+    export(con, "bit", tmp_path / "card.yaml", to="model-index")
+    assert f"({n} images, a random sample, 95 % interval" in (tmp_path / "card.yaml").read_text()
+    assert statements.fetch(con, "list_incomplete_runs") == []
     assert f"{sample}: the images that both have answered are compared." in both
 
 

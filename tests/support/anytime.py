@@ -72,9 +72,7 @@ def ever_wrong_of(n_right: int, n_images: int, width: float) -> float:
 def p_anytime(run_only: int, baseline_only: int) -> float:
     """Robbins's mixture of sign tests with a uniform prior."""
     n = run_only + baseline_only
-    return math.exp(
-        math.lgamma(n + 2) - math.lgamma(run_only + 1) - math.lgamma(baseline_only + 1) - n * math.log(2)
-    )
+    return math.exp(math.lgamma(n + 2) - math.lgamma(run_only + 1) - math.lgamma(baseline_only + 1) - n * math.log(2))
 
 
 def ever_better(n_differing: int, alpha: float = 0.05) -> float:
