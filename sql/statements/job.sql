@@ -29,16 +29,10 @@ from _selected;
 -- Give the images that count in a comparison or an accuracy their rank in a random order; the others have none.
 -- It depends on the seed and image_id alone, so another process draws in the same order: $seed.
 create or replace temp table _selected as
-select
-    _selected.image_id,
-    _selected.sha256,
-    _selected.n_bytes,
-    counted.rank,
-from _selected
-left join (
+with _counted as (
     select
         images.image_id,
-        row_number() over (order by md5(concat_ws(' ', $seed, images.image_id)), images.image_id) as rank,
+        md5($seed || ' ' || images.image_id) as draw,
     from images
     where images.label is not null
         and images.image_id in (select asked.image_id from _selected as asked)
@@ -47,7 +41,20 @@ left join (
             select answered.image_id from {{ ident(baseline) }} as answered where answered.pred is not null
         )
 {% endif %}
-) as counted on _selected.image_id = counted.image_id;
+)
+
+select
+    _selected.image_id,
+    _selected.sha256,
+    _selected.n_bytes,
+    _ranked.rank,
+from _selected
+left join (
+    select
+        _counted.image_id,
+        row_number() over (order by _counted.draw, _counted.image_id) as rank,
+    from _counted
+) as _ranked on _selected.image_id = _ranked.image_id;
 
 
 -- name: count_ranked
