@@ -37,6 +37,7 @@ _HOME = {
     "Recovered": "db.recovery",
     "Rows": "page.notebook",
     "SQLAnalysisError": "errors",
+    "Sample": "runs.sample",
     "SchemaError": "errors",
     "Verified": "db.recovery",
     "add_column": "runs.columns",
@@ -145,3 +146,4 @@ if TYPE_CHECKING:
     from .runs.predict import predict as predict
     from .runs.predict import register_model as register_model
     from .runs.run import drop_run as drop_run
+    from .runs.sample import Sample as Sample

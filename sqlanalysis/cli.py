@@ -307,6 +307,13 @@ def predict(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start the run from scratch.")] = False,
     retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Try images again that failed.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first block with an error.")] = False,
+    until_width: Annotated[
+        float | None, typer.Option(help="Draw images until the accuracy is known to this width, such as 0.02.")
+    ] = None,
+    until_better_than: Annotated[
+        str | None, typer.Option(help="Draw images until the run is better or worse than this one.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the order in which images are drawn.")] = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would be done, and how long.")] = False,
     version: Annotated[str | None, typer.Option(help="Your name for a model that cannot be identified.")] = None,
     allow_random: Annotated[bool, typer.Option("--allow-random", help="Take answers that differ each time.")] = False,
@@ -317,6 +324,7 @@ def predict(
     what |= {"policy": policy.value, "class_map": class_map}
     how: dict[str, Any] = {"batch_size": batch_size, "device": device, "dtype": dtype.value, "overwrite": overwrite}
     how |= {"version": version, "allow_random": allow_random}
+    how |= {"until_width": until_width, "until_better_than": until_better_than, "seed": seed}
     _say(f"predicting with {model}")
     with _open(db, create=False) as con:
         _check_before_torch(con, run, dataset, where, split, class_map, model, weights)

@@ -29,7 +29,7 @@ VERBS = [
 RESULTS = [
     "AddedColumn", "AddedImages", "AddedPredictions", "Checked", "Clustered", "Comparison", "Demo", "Derived", "DryRun",
     "Expectation", "Exported", "FoundNeighbors", "Mapped", "Measured", "Page", "Predicted", "Projected", "Recovered",
-    "Rows", "Verified",
+    "Rows", "Sample", "Verified",
 ]  # fmt: skip
 ERRORS = sorted(name for name in vars(errors) if name.endswith("Error"))
 

@@ -11,7 +11,8 @@ with _tests as (
         verdict.ci_high,
         mcnemar.run_only + mcnemar.baseline_only as differing,
         coalesce(
-            comparable.reason, case when verdict.n = 0 then 'no labeled image that both have answered' end
+            comparable.reason, comparable.sample,
+            case when verdict.n = 0 then 'no labeled image that both have answered' end
         ) as obstacle,
         coalesce(
             not _drop_excluded(mcnemar.run_only, mcnemar.baseline_only, verdict.n, $max_drop::double, 0.95), true

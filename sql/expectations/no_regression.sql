@@ -19,7 +19,8 @@ with _tests as (
         _smallest_drop(verdict.n, mcnemar.run_only + mcnemar.baseline_only, 0.95) as smallest,
         accuracy.n as n_run,
         coalesce(
-            comparable.reason, case when verdict.n = 0 then 'no labeled image that both have answered' end
+            comparable.reason, comparable.sample,
+            case when verdict.n = 0 then 'no labeled image that both have answered' end
         ) as obstacle,
         coalesce(verdict.established and verdict.ci_high < -$allow_drop::double, false) as is_worse,
     from verdict($run, $baseline) as verdict

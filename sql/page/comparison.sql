@@ -9,6 +9,7 @@ select
     comparable,
     reason,
     n_both,
+    sample,
     (select count(correct) from {{ ident(run) }}) as n,
     (select count(correct) from {{ ident(baseline) }}) as baseline_n,
     (

@@ -81,6 +81,7 @@ select
     runs.batch_size,
     runs.packages,
     runs.members,
+    runs.sample,
     runs.n_images,
     runs.n_errors,
     runs.started_at,

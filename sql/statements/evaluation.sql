@@ -90,6 +90,7 @@ where name not in (select function_name from duckdb_functions())
 select
     reason,
     n_both,
+    sample,
 from comparable
 where run = ?
     and baseline = ?;

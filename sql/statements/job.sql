@@ -3,11 +3,13 @@
 
 -- name: create_selected
 -- The images that a condition selects, evaluated once per run: a condition may change from call to call.
+-- Their rank is that of rank_selected.
 create or replace temp table _selected as
 select
     images.image_id,
     images.sha256,
     images.n_bytes,
+    null::bigint as rank,
 from images
 where images.dataset = $dataset
 {% if where %}
@@ -23,6 +25,77 @@ select count(*) as n
 from _selected;
 
 
+-- name: rank_selected
+-- Give the images that count in a comparison or an accuracy their rank in a random order; the others have none.
+-- It depends on the seed and image_id alone, so another process draws in the same order: $seed.
+create or replace temp table _selected as
+with _counted as (
+    select
+        images.image_id,
+        md5($seed || ' ' || images.image_id) as draw,
+    from images
+    where images.label is not null
+        and images.image_id in (select asked.image_id from _selected as asked)
+{% if baseline %}
+        and images.image_id in (
+            select answered.image_id from {{ ident(baseline) }} as answered where answered.pred is not null
+        )
+{% endif %}
+)
+
+select
+    _selected.image_id,
+    _selected.sha256,
+    _selected.n_bytes,
+    _ranked.rank,
+from _selected
+left join (
+    select
+        _counted.image_id,
+        row_number() over (order by _counted.draw, _counted.image_id) as rank,
+    from _counted
+) as _ranked on _selected.image_id = _ranked.image_id;
+
+
+-- name: count_ranked
+-- How many selected images have a rank.
+select count(rank) as n
+from _selected;
+
+
+-- name: count_drawn
+-- How many selected images have a rank, and the largest rank that a run has answered.
+select
+    count(_selected.rank) as n,
+    coalesce(max(_selected.rank) filter (
+        where _selected.image_id in (select done.image_id from outputs.{{ ident(run) }} as done)
+            or _selected.image_id in (select errors.image_id from errors where errors.run = {{ literal(run) }})
+    ), 0) as n_answered,
+from _selected;
+
+
+-- name: read_drawn_answers
+-- Of the first $n_drawn images in the random order: how many a run has answered, and how many of them right.
+select
+    count(*) as n,
+    count(*) filter (where answered.correct) as n_right,
+from {{ ident(run) }} as answered
+inner join _selected on answered.image_id = _selected.image_id
+where answered.correct is not null
+    and _selected.rank <= $n_drawn;
+
+
+-- name: read_drawn_pairs
+-- Of the first $n_drawn images in the random order: how many both runs have answered, and which only one has right.
+select
+    count(*) as n,
+    count(*) filter (where pairs.correct_run and not pairs.correct_baseline) as run_only,
+    count(*) filter (where pairs.correct_baseline and not pairs.correct_run) as baseline_only,
+from paired({{ literal(run) }}, {{ literal(baseline) }}) as pairs
+inner join _selected on pairs.image_id = _selected.image_id
+where _selected.rank <= $n_drawn;
+
+
 -- name: count_selected_splits
 -- Selected images by split.
 select
@@ -36,16 +109,21 @@ order by images.split nulls last;
 
 -- name: create_pending
 -- Selected images without an output or error of the run; an image whose bytes changed since is pending again.
+-- With is_sample, only the first $n_drawn in the random order.
 create or replace temp table _pending as
 select
     _selected.image_id,
     _selected.sha256,
     _selected.n_bytes,
+    _selected.rank,
 from _selected
 anti join outputs.{{ ident(run) }} as done
     on _selected.image_id = done.image_id and _selected.sha256 = done.sha256
 anti join (select errors.image_id, errors.sha256 from errors where errors.run = {{ literal(run) }}) as failed
-    on _selected.image_id = failed.image_id and _selected.sha256 = failed.sha256;
+    on _selected.image_id = failed.image_id and _selected.sha256 = failed.sha256
+{% if is_sample %}
+where _selected.rank <= $n_drawn
+{% endif %};
 
 
 -- name: preflight
@@ -109,7 +187,7 @@ limit ?;
 
 
 -- name: list_representatives
--- Pending images to compute, in order: one per distinct content without an output (shared), or all of them.
+-- Pending images to compute, by rank where they have one: one per content without an output (shared), or all of them.
 select
     min(_pending.image_id) as image_id,
     any_value(n_bytes) as n_bytes,
@@ -120,7 +198,7 @@ group by sha256
 {% else %}
 group by _pending.image_id
 {% endif %}
-order by image_id;
+order by min(_pending.rank), image_id;
 
 
 -- name: delete_stale_outputs
@@ -287,16 +365,26 @@ limit 1;
 
 
 -- name: count_answered
--- How many of the selected images have an output of the run, and how many an error.
+-- How many images were asked for, how many of them have an output of the run, and how many an error.
+-- Asked for are the selected images, with is_sample the first $n_drawn in the random order.
+with _asked as (
+    select _selected.image_id
+    from _selected
+{% if is_sample %}
+    where _selected.rank <= $n_drawn
+{% endif %}
+)
+
 select
+    (select count(*) from _asked) as n_images,
     (
         select count(*)
-        from _selected
-        semi join outputs.{{ ident(run) }} as done on _selected.image_id = done.image_id
+        from _asked
+        semi join outputs.{{ ident(run) }} as done on _asked.image_id = done.image_id
     ) as n_ok,
     (
         select count(*)
-        from _selected
+        from _asked
         semi join (select errors.image_id from errors where errors.run = {{ literal(run) }}) as failed
-            on _selected.image_id = failed.image_id
+            on _asked.image_id = failed.image_id
     ) as n_errors;

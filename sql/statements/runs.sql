@@ -5,10 +5,10 @@
 insert into runs (
     run, dataset, model, weights, weights_sha256, model_label_space, label_space, class_policy, layer, transform,
     dtype, device, batch_size, packages, selection, dtype_agreement, trusted_pickle, members,
-    outputs, prompts, probe, version, weights_key, transform_source, classes_source, workers,
+    outputs, prompts, probe, version, weights_key, transform_source, classes_source, workers, sample,
     status
 )
-values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running');
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running');
 
 
 -- name: read_run
@@ -40,6 +40,7 @@ select
     transform_source,
     classes_source,
     workers,
+    sample,
 from runs
 where run = ?;
 
@@ -61,11 +62,11 @@ order by run;
 
 
 -- name: list_incomplete_runs
--- Runs that lack images or did not finish; an image that failed is accounted for.
+-- Runs that lack images or did not finish; an image that failed is accounted for, and a sample is meant to be one.
 select run
 from runs
-where status <> 'finished'
-    or n_images <> n_ok + n_errors
+where status <> 'sampled'
+    and (status <> 'finished' or n_images <> n_ok + n_errors)
 order by started_at, run;
 
 
@@ -121,13 +122,14 @@ qualify row_number() over (partition by model order by started_at desc, run) = 1
 
 
 -- name: reopen_run
--- Resume a run; started_at stays that of the first call.
+-- Resume a run; started_at stays that of the first call: $1 selection, $2 sample, $3 run.
 update runs
 set
     status = 'running',
     finished_at = null,
-    selection = ?
-where run = ?;
+    selection = $1,
+    sample = $2
+where run = $3;
 
 
 -- name: read_run_status
@@ -141,6 +143,13 @@ where run = ?;
 -- How many threads ran the module: $1 workers, $2 run.
 update runs
 set workers = $1
+where run = $2;
+
+
+-- name: update_run_sample
+-- How far a rule is settled by the images drawn so far, as JSON: $1 sample, $2 run.
+update runs
+set sample = $1
 where run = $2;
 
 

@@ -1,7 +1,7 @@
 -- Every run of a model over images, with what made it.
 -- Grain: one row per run.
 -- Parameters: none
--- Edges: n_images were asked for, n_ok + n_errors are done; status: running, finished, …; members of a derived run.
+-- Edges: n_images were asked for, n_ok + n_errors are done; status: running, finished, …; sample: stopped by a rule.
 -- Source: this project
 create table if not exists runs (
     run varchar not null,
@@ -30,6 +30,7 @@ create table if not exists runs (
     trusted_pickle boolean,
     selection varchar,
     members json,
+    sample json,
     status varchar not null,
     n_images bigint not null default 0,
     n_ok bigint not null default 0,

@@ -1,7 +1,7 @@
--- Which runs are comparable, and why others are not: same images, label space and class policy, both finished.
+-- Which runs are comparable, and why others are not: same images, label space and class policy, none unfinished.
 -- Grain: one row per run and other run, as its baseline.
 -- Parameters: none
--- Edges: counts labeled images with a prediction; n_both is 0, too, for runs of different data sets or label spaces.
+-- Edges: counts labeled images with a prediction; n_both is 0, too, for other data sets; a sample may lack images.
 -- Source: this project
 create or replace view comparable as
 -- Nothing is materialized, so that a filter on run and baseline reads only those two runs.
@@ -31,10 +31,14 @@ _runs as not materialized (
         coalesce(_sizes.n, 0) as n,
         case
             when _sizes.run is null then format('{} has no predictions', runs.run)
-            when runs.status <> 'finished' then format('{} is {}, not finished', runs.run, runs.status)
+            when runs.status not in ('finished', 'sampled') then format('{} is {}, not finished', runs.run, runs.status)
             when runs.n_ok > n_shown
                 then format('outputs of {} for image bytes that have changed since: {:,}', runs.run, n_ok - n_shown)
         end as problem,
+        case
+            when runs.status = 'sampled'
+                then format('{} is a sample, {:,} of {:,} images', runs.run, runs.n_ok + runs.n_errors, runs.n_images)
+        end as sample,
     from runs
     left join _sizes on runs.run = _sizes.run
 ),
@@ -64,15 +68,22 @@ _pairs as (
                 when r.dataset <> b.dataset then format('different data sets: {} and {}', r.dataset, b.dataset)
                 when n_both = 0 then 'no labeled image that both have answered'
             end,
-            case when n_both > 0 and r.n > n_both then format('images only {} answered: {:,}', r.run, r.n - n_both) end,
-            case when n_both > 0 and b.n > n_both then format('images only {} answered: {:,}', b.run, b.n - n_both) end,
+            case
+                when n_both > 0 and r.n > n_both and b.sample is null
+                    then format('images only {} answered: {:,}', r.run, r.n - n_both)
+            end,
+            case
+                when n_both > 0 and b.n > n_both and r.sample is null
+                    then format('images only {} answered: {:,}', b.run, b.n - n_both)
+            end,
             case when r.space <> b.space then format('different label spaces: {} and {}', r.space, b.space) end,
             case when r.policy <> b.policy then format('different class policies: {} and {}', r.policy, b.policy) end
         ) as reasons,
+        nullif(concat_ws('; ', r.sample, b.sample), '') as sample,
     from _runs as r
     inner join _runs as b on r.run <> b.run
     left join _shared on r.run = _shared.run and b.run = _shared.baseline
 )
 
-select run, baseline, reasons = '' as comparable, nullif(reasons, '') as reason, n_both,
+select run, baseline, reasons = '' as comparable, nullif(reasons, '') as reason, n_both, sample,
 from _pairs;

@@ -11,6 +11,11 @@ from ..db import statements, templates
 from ..errors import ArgumentError, SchemaError
 from ..runs import run as runs
 
+_SAMPLED = (
+    "the images that both have answered are compared, and the interval does not allow for a stop after looking at them "
+    "(runs.sample has one that does)"
+)
+
 
 @dataclass(frozen=True, repr=False)
 class Comparison(Result):
@@ -71,7 +76,7 @@ def compare(
     """
     if not 0 < level < 1:
         raise ArgumentError(f"level must be between 0 and 1, such as 0.95, not {level}")
-    _check(con, runs.require(con, run).run, runs.require(con, baseline).run, force)
+    sample = _check(con, runs.require(con, run).run, runs.require(con, baseline).run, force)
     # Temporary tables, so that the views of the runs are computed once and not once per metric.
     tables = {run: "_compared_run", baseline: "_compared_baseline"}
 
@@ -87,7 +92,7 @@ def compare(
             run,
             baseline,
             n,
-            sentence,
+            sentence if sample is None else f"{sentence}; {sample}: {_SAMPLED}",
             established,
             scores=rows("paired_bootstrap", "compare_scores", level=level, seed=seed),
             mcnemar=rows("mcnemar", level=level),
@@ -100,13 +105,13 @@ def compare(
             statements.execute(con, "drop_compared", name=table)
 
 
-def _check(con: duckdb.DuckDBPyConnection, run: str, baseline: str, force: bool) -> None:
-    """Raise an error if the runs are not comparable."""
+def _check(con: duckdb.DuckDBPyConnection, run: str, baseline: str, force: bool) -> str | None:
+    """Raise an error if the runs are not comparable; gives which of them is a random sample, or None."""
     if run == baseline:
         raise ArgumentError(f"{run!r} is its own baseline; name another run")
-    reason, n_both = statements.fetch(con, "read_comparable", [run, baseline])[0]
+    reason, n_both, sample = statements.fetch(con, "read_comparable", [run, baseline])[0]
     if reason is None or (force and n_both):
-        return
+        return None if sample is None else str(sample)
     way = (
         f"force=True compares the {n_both:,} images that both have answered"
         if n_both

@@ -110,7 +110,7 @@ def _choose(draft: Draft, runs: str | Iterable[str] | None) -> list[str]:
     predicting = {row["run"] for row in rows if row["has_predictions"]}
     shown = predicting | {row["run"] for row in rows if row["has_activations"]}
     if runs is None:
-        done = [run for run, status in known.items() if status == "finished" and run in shown]
+        done = [run for run, status in known.items() if status in ("finished", "sampled") and run in shown]
         finished = [run for run in done if run in predicting] or done  # embeddings where nothing else is
         if not finished:
             other = f"; or name an unfinished run: {', '.join(known)}" if known else ""

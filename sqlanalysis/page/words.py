@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.text import name_in_sentence
+from ..runs.sample import Sample
 
 Row = dict[str, Any]
 
@@ -84,7 +85,8 @@ def _is_private(text: str) -> bool:
 
 def subtitle(lineage: Row, counts: Row, n_runs: int, rank: str) -> str:
     """Numbers of images, classes and runs, for the line below the title."""
-    parts = [f"{counts['n_outputs']:,} images"]
+    drawn = f"a sample, {counts['n_outputs']:,} of {lineage['n_images']:,} images"
+    parts = [drawn if lineage["status"] == "sampled" else f"{counts['n_outputs']:,} images"]
     if lineage["n_classes"]:
         parts.append(f"{lineage['n_classes']:,} classes")
     if n_runs > 1:
@@ -153,7 +155,12 @@ def moment(when: datetime.datetime | None) -> str:
 def warnings(lineage: Row, counts: Row, errors: list[Row], classes: list[Row], folder: str) -> list[str]:
     """What a reader must know to interpret the figures; one sentence each."""
     sentences = []
-    if lineage["status"] != "finished":
+    if lineage["status"] == "sampled":
+        sentences.append(
+            f"This run is a sample: {Sample(**json.loads(lineage['sample']))}. The other intervals of this page are "
+            "for a number of images that was fixed beforehand; after such a stop they can be too narrow."
+        )
+    elif lineage["status"] != "finished":
         sentences.append(f"This run is {lineage['status']}, not finished: the figures cover the images so far.")
     if lineage["n_errors"]:
         causes = ", ".join(f"{row['n']:,} × {row['stage']} {row['error']}" for row in errors)
@@ -175,7 +182,9 @@ def warnings(lineage: Row, counts: Row, errors: list[Row], classes: list[Row], f
             + (f" Counted as wrong, accuracy is {counts['accuracy_open']:.1%}." if n_labeled else "")
         )
     numbers = {
-        "Images with neither output nor error: {}; run predict again to add them.": lineage["n_images"]
+        "Images that were not drawn: {}; predict without the rule adds them."
+        if lineage["status"] == "sampled"
+        else "Images with neither output nor error: {}; run predict again to add them.": lineage["n_images"]
         - lineage["n_errors"]
         - n_outputs,
         "Images without a prediction: {}; not counted in any figure.": counts["n_no_prediction"],

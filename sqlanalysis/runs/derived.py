@@ -148,6 +148,11 @@ def _common_columns(con: duckdb.DuckDBPyConnection, sources: Sequence[Run]) -> l
     types = [dict(fetch(con, "list_output_types", [source.run])) for source in sources]
     first = sources[0]
     for source, own in zip(sources, types, strict=True):
+        if source.sample is not None:
+            raise SchemaError(
+                f"run {source.run!r} is a sample, and a derived run would not show it; answer all its images first: "
+                "predict without until_width= and until_better_than="
+            )
         if "probs" not in own or "pred" not in own:
             raise SchemaError(f"run {source.run!r} has no probabilities; add or predict it with probs")
         if source.class_policy == "open":

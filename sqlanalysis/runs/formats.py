@@ -28,6 +28,7 @@ from ..db.statements import execute, fetch, interrupts
 from ..db.templates import render
 from ..errors import ImageError, QueryError, SchemaError
 from . import run as runs
+from . import sample
 from .run import Run
 
 ROWS = 8192  # read and written at once
@@ -180,7 +181,10 @@ def read_subject(con: duckdb.DuckDBPyConnection, name: str, target: Path, to: st
         raise SchemaError(f"run {name!r} has no outputs to export")
     n_images, n_ok, n_errors = fetch(con, "read_run_size", [name])[0]
     notes = []
-    if n_images > n_ok + n_errors:
+    drawn = sample.read(con, name)
+    if drawn is not None:
+        notes.append(f"run {name!r} is a sample: {drawn}")
+    elif n_images > n_ok + n_errors:
         notes.append(f"run {name!r} is not complete: {n_images - n_ok - n_errors} of {n_images} images are to be done")
     if n_errors:
         notes.append(
@@ -486,7 +490,8 @@ def _write_model_index(subject: Subject, file: Path) -> int:
 
 def _result(subject: Subject, split: str | None, figures: Row) -> Row:
     run = subject.run
-    n = f"{figures['n']:,} images" + ", outputs restricted to its classes" * (run.class_policy == "restricted")
+    n = f"{figures['n']:,} images" + ", a random sample" * (run.sample is not None)
+    n += ", outputs restricted to its classes" * (run.class_policy == "restricted")
     metrics, undefined = [], []
     for kind, arguments, name, column in _FIGURES:
         if figures[column] is None:

@@ -2,12 +2,13 @@
 
 The state of a job is in three temporary tables of the connection, which the queries of `sql/statements/job.sql` read:
 
-    _selected  image_id, sha256, n_bytes                  the images that the run is asked for
-    _pending   image_id, sha256, n_bytes                  those without an output or error for their present bytes
+    _selected  image_id, sha256, n_bytes, rank            the images that the run is asked for
+    _pending   image_id, sha256, n_bytes, rank            those without an output or error for their present bytes
     _answers   image_id, dataset, uri, sha256, answer     the current block; answer has the fields sha256 and error
 
-`select` creates the first; `perform` recreates the others until nothing is pending. Outputs, errors and counts of a
-block are committed together. A crash costs at most the current block, and the same call resumes the run.
+`select` creates the first, and `sample.draw` ranks it; `perform` recreates the others until nothing is pending.
+Outputs, errors and counts of a block are committed together. A crash costs at most the current block, and the same call
+resumes the run.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from ..db.templates import literal
 from ..errors import ArgumentError, InferenceError, NotFoundError, QueryError, near_matches
 from . import run as runs
 from .run import Run, Spec
+from .sample import Drawing
 
 BLOCK_SECONDS = 5.0  # of work that a crash may cost
 BLOCK_IMAGES = (64, 16_384)  # smallest and largest block
@@ -66,6 +68,7 @@ class Work:
         overwrite: drop an earlier run of that name first.
         retry_errors: compute images with an error in this run again.
         strict: raise after the first block with an error; answers that succeeded are committed.
+        drawing: answer the images in the order of `sample.draw`, until its rule is settled.
     """
 
     spec: Spec
@@ -73,11 +76,12 @@ class Work:
     overwrite: bool = False
     retry_errors: bool = False
     strict: bool = False
+    drawing: Drawing | None = None
 
 
 @dataclass(frozen=True, repr=False)
 class Done(Result):
-    """Counts of the selected images: n_images = n_ok + n_errors.
+    """Counts of the selected images, or of those that a rule has drawn: n_images = n_ok + n_errors.
 
     `n_computed` images were computed in this call; the others were answered before, or have the same bytes as one that
     was. `seconds` are of this call: per stage summed over workers, and `total` as elapsed time.
@@ -199,6 +203,9 @@ def packages() -> str:
 def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
     """Open the run, answer the pending images of `select` in committed blocks, and check that every image is counted.
 
+    With a rule, the images are answered in a random order until it is settled; the run is then "sampled" if images are
+    left, else "finished".
+
     Raises:
         SchemaError: the run exists and has other settings.
         InferenceError: outputs and errors do not add up to the images, every image failed, or `strict` and one failed.
@@ -212,19 +219,21 @@ def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
     pace = Pace()
     try:
         with _function(con, run.run, work, engine) as function, interruptible(engine):
-            # A pass computes one image per content. The next pass copies the answer to the others, or computes one of
-            # them if the first could not be read.
-            while waiting := _pending(con, work, names):
-                while waiting:
-                    block, began = pace.cut(waiting), time.perf_counter()
-                    _answer(con, work, engine, function, names, block)
-                    pace.learn(len(block), time.perf_counter() - began)
-                    n_computed += len(block)
-                    waiting = waiting[len(block) :]
-        n_images, n_ok, n_errors = _account(con, run)
+            n_drawn: int | None = None
+            for n_drawn in work.drawing.looks(con, run.run) if work.drawing else (None,):
+                # A pass computes one image per content. The next pass copies the answer to the others, or computes one
+                # of them if the first could not be read.
+                while waiting := _pending(con, work, names, n_drawn):
+                    while waiting:
+                        block, began = pace.cut(waiting), time.perf_counter()
+                        _answer(con, work, engine, function, names, block)
+                        pace.learn(len(block), time.perf_counter() - began)
+                        n_computed += len(block)
+                        waiting = waiting[len(block) :]
+        n_images, n_ok, n_errors = _account(con, run, n_drawn)
         if not n_ok:
             raise InferenceError(_no_answer(con, run.run, n_errors))
-        status = "finished"
+        status = "finished" if n_images == fetch(con, "count_selected")[0][0] else "sampled"
     except BaseException as error:
         # What the engine raises inside DuckDB, also after Ctrl-C, comes back as an error of the query.
         if engine.refusal is not None:
@@ -238,6 +247,8 @@ def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
         seconds = {**engine.seconds, "total": time.perf_counter() - start}
         with transaction(con):
             runs.close_run(con, run.run, status, seconds)
+            if status == "finished":
+                execute(con, "update_run_sample", [None, run.run])
         checkpoint(con)
     return Done(run.run, n_images, n_ok, n_errors, n_computed, seconds)
 
@@ -254,17 +265,21 @@ def _open(con: duckdb.DuckDBPyConnection, work: Work, columns: Sequence[tuple[st
             execute(con, "delete_selected_errors", run=run.run)
 
 
-def _pending(con: duckdb.DuckDBPyConnection, work: Work, names: list[str]) -> list[tuple[int, int]]:
-    """(image_id, n_bytes) of the images to compute; with shared bytes, one image per content."""
+def _pending(
+    con: duckdb.DuckDBPyConnection, work: Work, names: list[str], n_drawn: int | None
+) -> list[tuple[int, int]]:
+    """(image_id, n_bytes) of the images to compute, of the first n_drawn ranks; with shared bytes, one per content."""
     run, shared = work.spec.run.run, not work.inputs
+    drawn, is_sample = {"n_drawn": n_drawn} if n_drawn else None, n_drawn is not None
     with transaction(con):
-        execute(con, "create_pending", run=run)
+        execute(con, "create_pending", drawn, run=run, is_sample=is_sample)
         execute(con, "delete_stale_outputs", run=run)
         execute(con, "delete_stale_errors", run=run)
         if shared:
             execute(con, "copy_outputs", run=run, names=names)
             execute(con, "copy_errors", run=run)
-            execute(con, "create_pending", run=run)  # without those that the copies have just answered
+            # without those that the copies have just answered
+            execute(con, "create_pending", drawn, run=run, is_sample=is_sample)
     return fetch(con, "list_representatives", run=run, shared=shared)
 
 
@@ -313,14 +328,14 @@ def _no_answer(con: duckdb.DuckDBPyConnection, run: str, n_errors: int) -> str:
     )
 
 
-def _account(con: duckdb.DuckDBPyConnection, run: Run) -> tuple[int, int, int]:
-    """n_images, n_ok and n_errors of the selected images.
+def _account(con: duckdb.DuckDBPyConnection, run: Run, n_drawn: int | None) -> tuple[int, int, int]:
+    """n_images, n_ok and n_errors of the selected images, or of the first n_drawn ranks.
 
     Raises:
         InferenceError: n_images is not n_ok + n_errors.
     """
-    n_images = fetch(con, "count_selected")[0][0]
-    n_ok, n_errors = fetch(con, "count_answered", run=run.run)[0]
+    drawn = {"n_drawn": n_drawn} if n_drawn else None
+    n_images, n_ok, n_errors = fetch(con, "count_answered", drawn, run=run.run, is_sample=n_drawn is not None)[0]
     if n_ok + n_errors != n_images:
         raise InferenceError(
             f"run {run.run!r}: {n_images} images selected, but {n_ok} outputs and {n_errors} errors; run it again"

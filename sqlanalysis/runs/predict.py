@@ -26,10 +26,11 @@ from ..models import outputs as meanings
 from ..models.engine import Engine, fit
 from ..models.model import Model
 from ..models.transforms import describe_transform
-from . import job, policies
+from . import job, policies, sample
 from . import run as runs
 from .job import Done, Work
 from .run import Run, Spec
+from .sample import Drawing, Sample
 
 SAMPLE = 64  # images that a dry run computes
 FITTED = 16  # images of which the first that can be read gives the size of the input, where a transform keeps it
@@ -40,11 +41,13 @@ AGREEMENT_SAMPLE = 32  # images on which another dtype is compared with fp32
 class Predicted(Done):
     """The result of `predict`, with the class policy that was used.
 
-    In `n_outside` images the most probable output is not a class of the data set.
+    In `n_outside` images the most probable output is not a class of the data set. `sample` says what a rule
+    (`until_width`, `until_better_than`) has drawn and found, and is None without one.
     """
 
     class_policy: str
     n_outside: int
+    sample: Sample | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -136,6 +139,9 @@ def predict(
     overwrite: bool = False,
     retry_errors: bool = False,
     strict: bool = False,
+    until_width: float | None = None,
+    until_better_than: str | None = None,
+    seed: int = 0,
     dry_run: Literal[False] = False,
     show_progress: bool = True,
 ) -> Predicted: ...
@@ -162,6 +168,9 @@ def predict(
     overwrite: bool = False,
     retry_errors: bool = False,
     strict: bool = False,
+    until_width: float | None = None,
+    until_better_than: str | None = None,
+    seed: int = 0,
     dry_run: Literal[True],
     show_progress: bool = True,
 ) -> DryRun: ...
@@ -187,6 +196,9 @@ def predict(
     overwrite: bool = False,
     retry_errors: bool = False,
     strict: bool = False,
+    until_width: float | None = None,
+    until_better_than: str | None = None,
+    seed: int = 0,
     dry_run: bool = False,
     show_progress: bool = True,
 ) -> Predicted | DryRun:
@@ -198,6 +210,14 @@ def predict(
     batch, are refused, and a run is resumed only by a model that answers them as the run's did (`runs.probe`).
     Answers are committed in blocks of about five seconds. Committed blocks survive a crash, and the same call resumes
     the run. Images with the same bytes are computed once. A call that raises before the first block writes nothing.
+
+    `until_width` and `until_better_than` are for less work: labeled images are drawn in a random order until an
+    interval that holds at every number of images is narrow enough, or excludes a difference of 0. The run is then a
+    sample (`runs.status` is "sampled", `runs.sample` says why it stopped); the same call without the rule answers the
+    other images, and the run is as if all had been answered at once.
+
+        predict(con, model, until_width=0.02)  # known to 2 points
+        predict(con, model, until_better_than="resnet18")  # or worse
 
     Args:
         con: from `connect`, writable.
@@ -224,6 +244,9 @@ def predict(
         overwrite: drop an earlier run of that name and start from scratch.
         retry_errors: compute images that have an error in this run again.
         strict: raise if an image fails, after committing the other images of its block.
+        until_width: stop when the 95 % interval of the accuracy, from end to end, has this width, a share.
+        until_better_than: stop when it is settled that the run is better or worse than this run, at 95 %.
+        seed: of the random order. The rule is settled after other images with another seed.
         dry_run: only report what would be done and how long it would take, based on 64 images; writes nothing.
         show_progress: draw a progress bar on a terminal.
 
@@ -231,9 +254,10 @@ def predict(
         Counts and seconds; with `dry_run` a `DryRun`.
 
     Raises:
-        ArgumentError: not a model, or an unknown policy, device or dtype.
-        NotFoundError: no such data set or split.
-        SchemaError: the name is taken, the run exists with other weights or settings, or classes cannot be mapped.
+        ArgumentError: not a model, an unknown policy, device or dtype, or a rule without sense.
+        NotFoundError: no such data set, split or baseline, or no image with a label for a rule.
+        SchemaError: the name is taken, the run exists with other weights or settings, classes cannot be mapped, the
+            baseline is not comparable, or a rule is given to a run whose answers were not drawn for one.
         QueryError: the condition is not valid SQL.
         InferenceError: the model was changed since `load_model`, it is random or mixes the images of a batch, the
             device is not available, compiling fails, `strict` and an image failed, or outputs and errors do not add up
@@ -243,6 +267,9 @@ def predict(
     model.check_unchanged()
     policies.check_policy(policy)
     meanings.check_kind(outputs)
+    rule = sample.wanted(until_width, until_better_than, seed)
+    if model.is_encoder and rule is not None:
+        raise ArgumentError(f"{model.name} gives embeddings and predicts nothing: leave {rule.rule}= out")
     if model.is_encoder and (policy != "auto" or class_map is not None or outputs != "auto"):
         raise ArgumentError(
             f"{model.name} gives embeddings and predicts nothing: leave policy=, class_map= and outputs= out"
@@ -278,11 +305,14 @@ def predict(
         weights_key=model.weights_key,
         transform_source=model.transform_source,
         classes_source=model.classes_source,
+        sample=sample.write(rule) if rule else None,
     )
     # Everything that can be refused is checked before the engine starts and before anything is written.
     spec = Spec(wanted) if model.is_encoder else policies.with_model_classes(con, wanted, model, mapping)
     spec = dataclasses.replace(spec, call=f"predict(con, model, {wanted.run!r}")
     runs.check_spec(con, spec, overwrite=overwrite)
+    if rule is not None:
+        sample.draw(con, rule, wanted, overwrite=overwrite)
     if dry_run:
         engine = Engine(model, mapping, batch_size=batch_size, device=device, dtype=dtype, compile=compile)
         _probe(con, engine, spec, allow_random=allow_random, overwrite=overwrite)
@@ -305,7 +335,8 @@ def predict(
                 workers=engine.workers,
             )
             spec = dataclasses.replace(spec, run=wanted)
-            work = Work(spec, overwrite=overwrite, retry_errors=retry_errors, strict=strict)
+            drawing = Drawing(rule, engine.batch_size) if rule else None
+            work = Work(spec, overwrite=overwrite, retry_errors=retry_errors, strict=strict, drawing=drawing)
             done = job.perform(con, work, engine)
         finally:
             engine.close()
@@ -315,8 +346,12 @@ def predict(
         execute(con, "update_run_workers", [engine.workers, wanted.run])
     if not model.can_copy:
         model.check_unchanged()  # what ran is the caller's own
+    drawn = drawing.sample if drawing else None
+    if drawn is not None:
+        left = "" if sample.read(con, wanted.run) is None else "a sample, "
+        notes.insert(0, f"{wanted.run}: {left}{drawn}")
     talk.say(notes)
-    return Predicted(**vars(done), class_policy=used_policy, n_outside=n_outside)
+    return Predicted(**vars(done), class_policy=used_policy, n_outside=n_outside, sample=drawn)
 
 
 def _probe(con: duckdb.DuckDBPyConnection, engine: Engine, spec: Spec, *, allow_random: bool, overwrite: bool) -> Spec:

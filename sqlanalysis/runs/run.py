@@ -58,6 +58,7 @@ class Run:
     transform_source: str | None = None  # given, or where it was found
     classes_source: str | None = None  # given, or where they were found
     workers: int | None = None  # threads that run the module
+    sample: str | None = None  # JSON, of a run that draws images until a rule is settled: see `sample.Sample`
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def open_run(
     if check_spec(con, spec, overwrite=overwrite):
         # The run is asked for the images of all its calls.
         selection = _either(require(con, run.run).selection, run.selection)
-        execute(con, "reopen_run", [selection, run.run])
+        execute(con, "reopen_run", [selection, run.sample, run.run])
         return True
     if run.run in known(con):
         drop(con, run.run)

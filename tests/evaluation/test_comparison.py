@@ -47,7 +47,7 @@ def two(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
 def pair(con: duckdb.DuckDBPyConnection) -> tuple[Any, ...]:
     sql = "from comparable where run = 'strong' and baseline = 'weak'"
     (row,) = con.execute(sql).fetchall()
-    return row[2:]
+    return row[2:5]
 
 
 def test_comparable_is_one_row_per_ordered_pair(con: duckdb.DuckDBPyConnection) -> None:
@@ -56,7 +56,7 @@ def test_comparable_is_one_row_per_ordered_pair(con: duckdb.DuckDBPyConnection) 
     add_runs(con, **dict.fromkeys(names, 2.0))
     actual = con.execute("from comparable").fetchall()
     assert sorted(row[:2] for row in actual) == [(b, a) for b in names for a in names if a != b]
-    assert {row[2:] for row in actual} == {(True, None, 600)}
+    assert {row[2:] for row in actual} == {(True, None, 600, None)}
     con.execute("delete from runs where run <> 'first'")
     assert con.execute("from comparable").fetchall() == []
 
@@ -112,6 +112,20 @@ def test_what_is_not_comparable(two: duckdb.DuckDBPyConnection, change: str, rea
     else:
         with pytest.raises(SchemaError, match="not even with force"):
             compare(two, "strong", "weak", force=True)
+
+
+def test_a_random_sample_is_comparable_as_far_as_it_goes(two: duckdb.DuckDBPyConnection) -> None:
+    two.execute("delete from outputs.weak where image_id % 3 > 0")
+    two.execute("update runs set status = 'sampled', n_ok = 200 where run = 'weak'")
+    said = "weak is a sample, 200 of 600 images"
+    assert two.sql("select comparable, n_both, sample from comparable").fetchall() == [(True, 200, said)] * 2
+    assert f"; {said}: the images that both have answered are compared, and the interval does" in str(
+        compare(two, "strong", "weak")
+    )
+    # It is what has no counterpart in the other run that cannot be compared.
+    two.execute("delete from outputs.strong where image_id = 3")
+    two.execute("update runs set n_ok = 599 where run = 'strong'")
+    assert pair(two) == (False, "images only weak answered: 1", 199)
 
 
 def test_other_data_sets_and_runs_without_predictions(two: duckdb.DuckDBPyConnection) -> None:

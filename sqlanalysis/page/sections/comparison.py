@@ -38,7 +38,8 @@ def compare(draft: Draft) -> Row | None:
     return {
         "reason": "",
         "baseline": draft.baseline,
-        "verdict": f"{test['sentence']}.",
+        "verdict": f"{test['sentence']}."
+        + (f" {pair['sample']}: the images that both have answered are compared." if pair["sample"] else ""),
         "n_resamples": drawn,
         "metrics": {row["metric"]: row for row in metrics},
         "chart": draw(
