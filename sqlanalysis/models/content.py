@@ -304,11 +304,16 @@ def module_settings(module: nn.Module) -> list[Part]:
     """
     own = is_own(module)
     held = [
-        (name, list(part.values()) if "_hooks" in name else part)  # the keys of hooks are numbers of the process
+        (
+            name,
+            list(part.values()) if "_hooks" in name and isinstance(part, dict) else part,
+        )  # the keys of hooks are numbers of the process
         for name, part in vars(module).items()
         if not name.startswith(_MODULE_NOISE) and (own or "_hooks" in name or _is_foreign(part))
     ]
-    return [("class", type(module)), ("shown", "" if own else module.extra_repr()), *held]
+    # A copy of a traced module is of another class of torch.
+    kind = torch.jit.ScriptModule if isinstance(module, torch.jit.ScriptModule) else type(module)
+    return [("class", kind), ("shown", "" if own else module.extra_repr()), *held]
 
 
 def _is_foreign(part: Any) -> bool:

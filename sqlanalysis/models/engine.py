@@ -9,10 +9,11 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -35,9 +36,13 @@ from .workers import Workers
 
 OWN_TYPES = {**devices.DTYPES, **{name: dtype for dtype, name in devices.OWN_DTYPES.items()}}
 CHECKED = 64  # images of the first block
+NEEDS_LAYOUT = "view size is not compatible"  # torch's words
 PROBED = 2  # images of noise in a batch
-# What was found in this process of the module of a model: answers to noise, and where workers agree with one worker.
+# What was found in this process of the module of a model: answers to noise, in which dtype and batch size they do not
+# depend on neighbors, a layout other than channels_last if it needs that, and where workers agree with one worker.
 _probed: weakref.WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Probed]] = weakref.WeakKeyDictionary()
+_unmixed: weakref.WeakKeyDictionary[nn.Module, set[tuple[str, int]]] = weakref.WeakKeyDictionary()
+_layouts: weakref.WeakKeyDictionary[nn.Module, torch.memory_format] = weakref.WeakKeyDictionary()
 _agreed: weakref.WeakKeyDictionary[nn.Module, set[str]] = weakref.WeakKeyDictionary()
 CPU_BATCH, DECODE_BATCH = 8, 8  # images
 Submit = Callable[..., Future[Any]]
@@ -93,7 +98,9 @@ class Engine(Interruptible):
         self._stream: Any = torch.cuda.Stream(self.device) if self._cuda else None  # type: ignore[no-untyped-call]
         self._threads = torch.get_num_threads()  # `use_one_thread` changes it for the process; `close` restores it
         self._pixels = split_transform(model.transform, model.input_dtype)
-        self._workers = Workers(model, self.device, self._dtype, serial=self._cuda)
+        self._layout = _layouts.get(model.module, torch.channels_last)
+        self._workers = Workers(model, self.device, self._dtype, serial=self._cuda, layout=self._layout)
+        self._is_random = False
         self._checked = False  # the first answers of workers are compared with those of one worker
         self._plan = self._staged if self._cuda else self._share_nothing
         # On a CPU every worker computes with one thread: more would compete for the same cores.
@@ -101,6 +108,7 @@ class Engine(Interruptible):
         self._pool = ThreadPoolExecutor(
             devices.count_cores(), "infer", initializer=None if alone else devices.use_one_thread
         )
+        self._compiled = compile
         if compile:
             self._compile()
         if self._cuda and batch_size is None and model.batch is None:  # after compiling, which changes the speed
@@ -134,7 +142,7 @@ class Engine(Interruptible):
         known = _probed.setdefault(model.module, {})
         if key not in known:
             # In a worker, which has the number of threads that inference will have.
-            known[key] = self._pool.submit(
+            ask = partial(
                 probe,
                 model.name,
                 self._to_tensor,
@@ -144,22 +152,42 @@ class Engine(Interruptible):
                 pictures=noise(*model.noise_size),
                 settings_sha256=model.settings_sha256,
                 allow_random=allow_random,
-            ).result()
-        self._checked = self._checked or known[key].is_random
+            )
+            try:
+                known[key] = self._pool.submit(ask).result()
+            except InferenceError as error:
+                if NEEDS_LAYOUT not in str(error) or self._layout == torch.contiguous_format:
+                    raise
+                self._use_contiguous()
+                known[key] = self._pool.submit(ask).result()
+        self._is_random = known[key].is_random
+        self._checked = self._checked or self._is_random
         self._notice_writes()
         return known[key]
+
+    def _use_contiguous(self) -> None:
+        """Run a module whose `view` needs tensors in (B, C, H, W) order."""
+        _layouts[self.model.module] = self._layout = torch.contiguous_format
+        self._workers = Workers(self.model, self.device, self._dtype, serial=self._cuda, layout=self._layout)
+        if self._compiled:
+            self._workers.compile()
 
     def __call__(self, column: pa.ChunkedArray) -> pa.Array:
         """One answer of `output_type` per image of an Arrow array of STRUCT(bytes, path); NULL for a NULL image."""
         serial, first = self._workers.serial, self._must_check(len(column))
+        mixing = not self._is_random and (self.dtype, self.batch_size) not in _unmixed.setdefault(
+            self.model.module, set()
+        )
         kept: list[list[Item]] = []
-        answers = self._compute(column, kept if first else None)
-        disturbed = not serial and (self._workers.serial or self._notice_writes() or self._differ(kept))
+        answers = self._compute(column, kept if first or mixing else None)
+        disturbed = not serial and (
+            self._workers.serial or self._notice_writes() or self._differ(kept if first else [])
+        )
         if disturbed:
             answers = self._compute(column, None)
-        if kept:
+        if mixing and kept:
+            batch = max(kept, key=lambda items: sum(item.is_answered for item in items))[: self.batch_size]
             try:
-                batch = kept[0][: self.batch_size]
                 self._refuse_mixing(self._pool.submit(self._repeat, [batch]).result() if disturbed else batch)
             except InferenceError as error:
                 self.refusal = error
@@ -194,7 +222,7 @@ class Engine(Interruptible):
         """Whether the answers of this call are to be compared with others: once for a model and dtype."""
         known = _agreed.setdefault(self.model.module, set())
         with self._lock:
-            asked = n_images > 0 and not (self._checked or self.dtype in known)
+            asked = n_images > 0 and not (self._checked or self._workers.serial or self.dtype in known)
             self._checked = self._checked or asked
         return asked
 
@@ -208,6 +236,7 @@ class Engine(Interruptible):
         differs = differs and _equal(alone, self._pool.submit(self._repeat, batches).result())
         if differs:
             self._serialize(f"workers of {self.model.name} disturb each other: their answers are not those of one")
+        _agreed.setdefault(self.model.module, set()).add(self.dtype)
         return differs
 
     def _refuse_mixing(self, batch: list[Item]) -> None:
@@ -219,13 +248,15 @@ class Engine(Interruptible):
         size = self.batch_size
         ready = [item for item in batch if item.is_answered]
         if size > PROBED and len(ready) > 1:
-            half = ready[: len(ready) // 2]  # other neighbors: the half of them, from the last place backwards
-            places = [half[(size - 1 - place) % len(half)] for place in range(size)]
-            inputs = {place: item.inputs for place, item in enumerate(places)}
-            logits, _ = self._pool.submit(self._pass, inputs, size).result()
-            before = [(item.outputs["logits"], None) for item in places]  # type: ignore[index]
-            refuse_mixing(self.model.name, OWN_TYPES[self.dtype], before, [(row, None) for row in logits])
-        _agreed.setdefault(self.model.module, set()).add(self.dtype)
+            # Other neighbors: each half of them, from the last place backwards.
+            for half in (ready[: len(ready) // 2], ready[len(ready) // 2 :]):
+                places = [half[(size - 1 - place) % len(half)] for place in range(size)]
+                inputs = {place: item.inputs for place, item in enumerate(places)}
+                logits, _ = self._pool.submit(self._pass, inputs, size).result()
+                before = [(item.outputs["logits"], None) for item in places]  # type: ignore[index]
+                refuse_mixing(self.model.name, OWN_TYPES[self.dtype], before, [(row, None) for row in logits])
+        if size <= PROBED or len(ready) > 1:  # else a later call has more
+            _unmixed.setdefault(self.model.module, set()).add((self.dtype, size))
 
     def _repeat(self, batches: list[list[Item]]) -> list[Item]:
         """The same batches by this worker alone."""
@@ -361,7 +392,7 @@ class Engine(Interruptible):
     def _pass(self, tensors: dict[int, Tensor], size: int) -> tuple[Tensor, Tensor | None]:
         """Logits and activations of a pass of `size` images: `tensors` at their indices, zeros elsewhere."""
         shape = (size, *self.model.input_shape)
-        layout = torch.channels_last if len(shape) == 4 else torch.contiguous_format
+        layout = self._layout if len(shape) == 4 else torch.contiguous_format
         # torch.zeros has no memory_format.
         batch = torch.empty(shape, dtype=self._pixels.dtype, memory_format=layout, pin_memory=self._cuda).zero_()
         for index, tensor in tensors.items():
@@ -450,14 +481,14 @@ def _equal(first: list[Item], second: list[Item]) -> bool:
     return all(torch.equal(a.outputs[key], b.outputs[key]) for a, b in pairs for key in a.outputs)  # type: ignore[index,union-attr]
 
 
-def fit(model: Model, column: pa.ChunkedArray) -> Model:
-    """The model for pictures of the size of the first that can be read, where its transform keeps their size.
+def fit(model: Model, columns: Iterable[pa.ChunkedArray]) -> Model:
+    """The model for pictures of the size of the first that can be read, where the shape of its input follows it.
 
     Args:
         model: any.
-        column: Arrow array of STRUCT(bytes, path).
+        columns: Arrow arrays of STRUCT(bytes, path).
     """
-    for row in column.to_pylist():
+    for row in (row for column in columns for row in column.to_pylist()):
         try:
             picture = decode.decode(decode.read(row["bytes"], row["path"]))
             shape = tuple(to_tensor(model.transform(picture)).shape)

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from .model import Model
 
 
-def fast_copy(model: Model, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """A copy of the model's module with batch norm folded into convolutions and weights in channels_last order.
+def fast_copy(
+    model: Model, dtype: torch.dtype = torch.float32, layout: torch.memory_format = torch.channels_last
+) -> nn.Module:
+    """A copy of the model's module with batch norm folded into convolutions and weights in a layout, channels_last.
 
     If folding would change the output by more than rounding, batch norm is kept. Names of sub-modules do not change.
     Weights of convolutions and linear layers get `dtype`, the others stay fp32, so such a copy needs autocast; a module
@@ -33,7 +35,7 @@ def fast_copy(model: Model, dtype: torch.dtype = torch.float32) -> nn.Module:
         for part in module.modules():
             if isinstance(part, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.Linear):
                 part.to(dtype)
-    return module.to(memory_format=torch.channels_last)
+    return module.to(memory_format=layout)
 
 
 def _agree(module: nn.Module, fused: nn.Module, input_shape: tuple[int, ...]) -> bool:

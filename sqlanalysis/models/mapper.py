@@ -111,6 +111,14 @@ class Trial:
     n_called: int
 
 
+class _AnswerError(InferenceError):
+    """An answer whose form is wrong for every batch, so that smaller batches are not tried."""
+
+
+def _is_wrong(error: BaseException) -> bool:
+    return isinstance(error, _AnswerError)
+
+
 class Mapper(Interruptible):
     """Call `function` on batches of images; implements the protocol `Engine` of `runs.job`.
 
@@ -169,7 +177,7 @@ class Mapper(Interruptible):
                 answers.append(given)
 
         ready = [index for index, item in enumerate(items) if item.error is None]
-        self._caller.submit(stages.bisect, items, ready, answer).result()
+        self._caller.submit(stages.bisect, items, ready, answer, _is_wrong).result()
         errors = [item.error for item in items if item.error is not None]
         return Trial(answers[0] if answers else None, errors, len(ready))
 
@@ -204,7 +212,11 @@ class Mapper(Interruptible):
             if self.interrupted:
                 raise InferenceError("interrupted")
             part = items[start : start + self.batch_size]
-            self._caller.submit(self._answer, part).result()
+            try:
+                self._caller.submit(self._answer, part).result()
+            except _AnswerError as error:
+                self.refusal = error
+                raise
             self.advance(len(part))
         return self._to_arrow(items)
 
@@ -250,17 +262,19 @@ class Mapper(Interruptible):
                     batch[index].fail("forward", InferenceError(problem))
 
         began = time.perf_counter()
-        stages.bisect(batch, [index for index, item in enumerate(batch) if item.error is None], answer)
+        stages.bisect(batch, [index for index, item in enumerate(batch) if item.error is None], answer, _is_wrong)
         self.seconds["forward"] += time.perf_counter() - began
 
     def _call(self, items: list[Item]) -> dict[str, np.ndarray]:
         arguments = [_stack([item.inputs[column] for item in items]) for column in range(len(self.inputs))]
         answer = self.function(*arguments)
         if answer is None:
-            raise InferenceError("the function returned None; return an array (B, …) or a dict of arrays")
-        is_frame = hasattr(answer, "columns") and hasattr(answer, "items")
-        outputs = answer if isinstance(answer, Mapping) or is_frame else {SINGLE: answer}
-        return {str(name): _to_numpy(values) for name, values in outputs.items()}
+            raise _AnswerError("the function returned None; return an array (B, …) or a dict of arrays")
+        outputs = answer if isinstance(answer, Mapping) or _is_frame(answer, len(items)) else {SINGLE: answer}
+        given = {str(name): _to_numpy(values) for name, values in outputs.items()}
+        if not given:
+            raise _AnswerError("the function returned no output; return an array (B, …) or a dict of arrays")
+        return given
 
     def _check(self, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if outputs.keys() != self._types.keys():
@@ -291,6 +305,24 @@ class Mapper(Interruptible):
         return pa.StructArray.from_arrays(arrays, fields=list(self.output_type))
 
 
+def _is_frame(answer: Any, n: int) -> bool:
+    """Whether the answer is a pandas DataFrame with one row for each image, in their order.
+
+    Raises:
+        InferenceError: its rows are in another order, or it is a table of another library.
+    """
+    if hasattr(answer, "to_pydict") or hasattr(answer, "to_arrow"):
+        raise _AnswerError(f"the function returned a {type(answer).__name__}; return a dict of arrays")
+    if not (hasattr(answer, "columns") and hasattr(answer, "items")):
+        return False
+    if list(answer.index) != list(range(n)) or len(set(answer.columns)) < len(answer.columns):
+        raise _AnswerError(
+            f"the rows of the DataFrame are not 0 to {n - 1} in order, the order of the images, or two of its columns "
+            "have one name; give arrays, or sort and reset its index"
+        )
+    return True
+
+
 def _stack(values: list[Any]) -> Any:
     return torch.stack(values) if isinstance(values[0], Tensor) else np.array(values)
 
@@ -315,7 +347,8 @@ def _to_numpy(values: Any) -> np.ndarray:
         # numpy has no bfloat16, and the file stores no half precision.
         values = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
     array: np.ndarray = np.asarray(values)
-    return array
+    # Text of pandas, and lists of equal length in a column.
+    return np.array(array.tolist()) if array.dtype == object and array.ndim else array
 
 
 def type_of(name: str, values: np.ndarray) -> pa.DataType:

@@ -115,7 +115,7 @@ class Origin(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = function(*args, **(kwargs or {}))
-        if isinstance(result, Tensor) and result.numel() <= LARGEST:
+        if isinstance(result, Tensor) and result.numel() <= LARGEST and not result.is_quantized:
             self._results.append((function._schema.name, result))
         return result
 

@@ -48,7 +48,7 @@ class Facts:
 
     Attributes:
         side: of the images of noise that it takes, in pixels.
-        keeps_size: whether the transform keeps the size of a picture, so that the data set decides `input_shape`.
+        shape_varies: whether the shape follows the size of a picture, so that the data set decides `input_shape`.
         input_shape: of one image of noise, (C, H, W).
         input_dtype: dtype that the module takes.
         batch: the only batch size that the module takes; None where any does.
@@ -61,7 +61,7 @@ class Facts:
     """
 
     side: int
-    keeps_size: bool
+    shape_varies: bool
     input_shape: tuple[int, ...]
     input_dtype: torch.dtype
     batch: int | None
@@ -138,7 +138,7 @@ def examine(
             )
     return Facts(
         first.side,
-        _keeps_size(transform, first.side),
+        _varies(transform, first.side, tuple(batch.shape[1:])),
         tuple(batch.shape[1:]),
         batch.dtype,
         size,
@@ -180,7 +180,7 @@ def _first_pass(module: nn.Module, transform: Transform) -> _First:
             batch, size = _take_batch(module, tensors, SIZES if side == SIDES[0] else SIZES[:2])
         except (Exception, SystemExit) as error:
             failure = failure or _told(f"the model fails on a {what}", error, _advice(tensors[0], (side, side)))
-            if tuple(tensors.shape[2:]) != (side, side):
+            if not _varies(transform, side, tuple(tensors.shape[1:])):
                 raise InferenceError(failure) from error
             continue
         return _First(side, tensors.dtype, batch, size)
@@ -200,13 +200,12 @@ def _advice(tensor: Tensor, size: tuple[int, int]) -> str:
     return f"; the transform gives {tensor.dtype} {tuple(tensor.shape)}, a transform gives floats of shape (C, H, W)"
 
 
-def _keeps_size(transform: Transform, side: int) -> bool:
-    """Whether a picture of another size gives a tensor of that size."""
+def _varies(transform: Transform, side: int, shape: tuple[int, ...]) -> bool:
+    """Whether a picture that is twice as wide gives a tensor of another shape than a square one."""
     try:
-        shape = to_tensor(transform(noise(side + 8, side)[0])).shape
+        return tuple(to_tensor(transform(noise(2 * side, side)[0])).shape) != shape
     except (Exception, SystemExit):  # it takes one size only
         return False
-    return tuple(shape[1:]) == (side, side + 8)
 
 
 def _take_batch(module: nn.Module, tensors: Tensor, sizes: Sequence[int]) -> tuple[Tensor, int | None]:
@@ -219,7 +218,10 @@ def _take_batch(module: nn.Module, tensors: Tensor, sizes: Sequence[int]) -> tup
             batch = tensors[torch.arange(size) % 2].to(dtype).to(_device(module))
             try:
                 with torch.inference_mode():
-                    module(batch)
+                    given = _numbers(module(batch))
+                # A `view(-1, …)` makes rows of what is left over.
+                if given and all(tensor.ndim and len(tensor) != size for tensor in given):
+                    raise InferenceError(f"outputs have shape (B, n), these are {tuple(given[0].shape)} for B = {size}")
                 return batch, None if size == SIZES[0] and _takes_one(module, batch) else size
             except (Exception, SystemExit) as error:
                 failure = failure or error
@@ -235,7 +237,9 @@ def _depends_on_first(used: nn.Module, fresh: nn.Module, batch: Tensor) -> bool:
 
     with torch.inference_mode():
         first, again = answer(used), answer(used)
-        fresh((batch / 2).to(batch.dtype))
+        # One picture alone, under a ramp: other extremes, and other statistics also after standardization.
+        ramp = torch.linspace(0.1, 3, batch.shape[-1], device=batch.device)
+        fresh((batch[-1:] * ramp).to(batch.dtype).expand_as(batch).contiguous())
         second = answer(fresh)
     if len({len(answers) for answers in (first, again, second)}) > 1:
         return False
@@ -381,7 +385,8 @@ def probe(
         raise InferenceError(f"{random_reason}, or allow random answers with allow_random=True")
     if random_reason is None:
         refuse_mixing(name, dtype, answers[:1], moved)
-    return Probed(_record(answers, dtype, size, settings_sha256, random_reason is not None), random_reason is not None)
+    is_random = random_reason is not None
+    return Probed(_record(answers, dtype, size, pictures[0].size, settings_sha256, is_random), is_random)
 
 
 def _random_transform(name: str, load: Callable[[Image.Image], Tensor], picture: Image.Image) -> str | None:
@@ -482,8 +487,11 @@ def _gap(first: Answers, second: Answers) -> float:
     return gap
 
 
-def _record(answers: Answers, dtype: torch.dtype, size: int, settings_sha256: str, is_random: bool) -> str:
+def _record(
+    answers: Answers, dtype: torch.dtype, size: int, noise_size: tuple[int, int], settings_sha256: str, is_random: bool
+) -> str:
     held: dict[str, Any] = {"dtype": str(dtype).removeprefix("torch."), "batch": size, "random": is_random}
+    held["noise"] = list(noise_size)
     held["logits"] = [_short(logits) for logits, _ in answers]
     if answers[0][1] is not None:
         held["activations"] = [_short(activation) for _, activation in answers if activation is not None]

@@ -58,6 +58,7 @@ class Workers:
         device: where.
         dtype: of convolutions and matrix products.
         serial: one pass at a time, so that one copy is enough.
+        layout: of the weights of convolutions.
 
     Attributes:
         serial: whether all threads run one module; then only one pass at a time is allowed. May be set to True.
@@ -68,11 +69,19 @@ class Workers:
         InferenceError: a module that cannot be copied is on another device.
     """
 
-    def __init__(self, model: Model, device: torch.device, dtype: torch.dtype, *, serial: bool) -> None:
+    def __init__(
+        self,
+        model: Model,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        serial: bool,
+        layout: torch.memory_format = torch.channels_last,
+    ) -> None:
         self._model, self._local, self._lock = model, threading.local(), threading.Lock()
         self._compiled = False
         self._only: _Worker | None = None
-        self._base = fast_copy(model, dtype).to(device) if model.can_copy else _stay(model, device)
+        self._base = fast_copy(model, dtype, layout).to(device) if model.can_copy else _stay(model, device)
         self.serial = self._starts_serial = serial or not model.can_copy
         self._watch = None if self.serial else Watch(self._base, isolation.worker_copy(self._base))
         self.share = self._watch is not None and self._watch.share

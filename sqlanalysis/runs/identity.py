@@ -61,6 +61,8 @@ def _short(value: Any) -> str:
 def _other_answers(earlier: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     if earlier.get("random") != wanted["random"]:
         return [f"random answers {earlier.get('random')} → {wanted['random']}"]
+    if earlier.get("noise") != wanted.get("noise"):
+        return [f"images of another size {earlier.get('noise')} → {wanted['noise']}"]
     # Answers that are random cannot be compared.
     for kind in () if wanted["random"] else ("logits", "activations"):
         old, new = earlier.get(kind), wanted.get(kind)

@@ -20,7 +20,7 @@ from ..core.results import Result
 from ..data.label_spaces import resolve_dataset
 from ..db import functions
 from ..db.statements import execute, fetch
-from ..errors import ArgumentError
+from ..errors import ArgumentError, InferenceError
 from ..models import device as devices
 from ..models import outputs as meanings
 from ..models.engine import Engine, fit
@@ -106,8 +106,12 @@ def register_model(
         InferenceError: the device is not available, compiling fails, or the model is not fit, as in `predict`.
     """
     _check(model, batch_size)
-    if model.keeps_size:
-        model = fit(model, job.any_images(con, FITTED))
+    if model.shape_varies:
+        loaded, model = model, fit(model, [job.any_images(con, FITTED)])
+        if model is loaded:
+            raise InferenceError(
+                f"{model.name} takes pictures of any one size, and the file has none that can be read: add images first"
+            )
     engine = Engine(model, batch_size=batch_size, device=device, dtype=dtype, compile=compile)
     try:
         engine.probe(allow_random=allow_random)
@@ -278,8 +282,8 @@ def predict(
         model = dataclasses.replace(model, outputs=meanings.override(model.outputs, outputs))
     dataset, space = resolve_dataset(con, dataset)
     n_selected = job.select(con, dataset, where, split)
-    if model.keeps_size:
-        model = fit(model, job.first_images(con, FITTED)[0])
+    if model.shape_varies:
+        model = fit(model, (job.first_images(con, FITTED, start=at)[0] for at in range(0, n_selected, FITTED)))
     notes = [*model.notes, *job.pooled_splits(con)]
     mapping, used_policy = None, "identity"
     if not model.is_encoder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import scipy.special
 import torch
@@ -313,3 +315,110 @@ def test_probabilities_are_found_in_a_dict_of_label_and_probabilities(small: duc
             return {"label": probabilities.argmax(1), "probabilities": probabilities}
 
     np.testing.assert_allclose(of(small, Pipeline()), of(small, Linear(), overwrite=True), atol=1e-6)
+
+
+@pytest.mark.parametrize("first", [{"batch_size": 1}, {"batch_size": 4}, {"where": "image_id = 1"}])
+def test_an_earlier_call_that_could_see_nothing_settles_nothing(
+    first: dict[str, Any], small: duckdb.DuckDBPyConnection
+) -> None:
+    model = load_model(Crowded(), transform=to_tensor, classes=["a", "b"], name="crowded")
+    predict(small, model, "one", show_progress=False, **first)
+    with pytest.raises(InferenceError, match="beside other images of its batch"):
+        predict(small, model, "eight", show_progress=False)
+
+
+@pytest.mark.parametrize("brightest", [0, 7])
+def test_the_largest_image_of_a_batch_may_be_in_either_half(brightest: int, tmp_path: Path) -> None:
+    class Scaled(Linear):
+        def forward(self, images: Tensor) -> Tensor:
+            outputs = super().forward(images)
+            return outputs if len(images) <= 4 else outputs / images.amax()
+
+    folder = tmp_path / "p" / "a"
+    folder.mkdir(parents=True)
+    for index in range(8):
+        Image.new("RGB", (SIZE, SIZE), (250 if index == brightest else 60 + index,) * 3).save(folder / f"{index}.png")
+    con = connect(tmp_path / "e.duckdb")
+    add_images(con, tmp_path / "p", classes=["a", "b"])
+    with pytest.raises(InferenceError, match="beside other images of its batch"):
+        of(con, Scaled())
+
+
+def test_first_batches_are_seen_behind_standardization() -> None:
+    class Standardized(FirstBatch):
+        def forward(self, images: Tensor) -> Tensor:
+            mean, std = images.mean((1, 2, 3), keepdim=True), images.std((1, 2, 3), keepdim=True)
+            return super().forward(((images - mean) / std) ** 3)
+
+    with pytest.raises(InferenceError, match="from the first batch"):
+        load_model(Standardized("buffer"), transform=to_tensor)
+
+
+def test_a_module_that_views_its_features(small: duckdb.DuckDBPyConnection) -> None:
+    class Views(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.fc = nn.Conv2d(3, 6, 5), nn.Linear(6 * 14 * 14, 2)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.fc(nn.functional.max_pool2d(self.conv(images), 2).view(-1, 6 * 14 * 14))
+
+    net, crop = Views(), transforms.Compose([transforms.CenterCrop(32), to_tensor])
+    expected = net(transforms.functional.center_crop(pixels(small), 32)).softmax(1).detach().numpy()
+    model = load_model(net, transform=crop, classes=["a", "b"], name="views")
+    for run in ("first", "second"):
+        predict(small, model, run, show_progress=False)
+        actual = np.array([row[0] for row in small.sql(f"select probs from {run} order by image_id").fetchall()])
+        np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["traced", "graph"])
+def test_traced_modules_in_memory(kind: str, small: duckdb.DuckDBPyConnection) -> None:
+    net = Linear().eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = torch.jit.trace(net, torch.zeros(2, 3, SIZE, SIZE)) if kind == "traced" else torch.fx.symbolic_trace(net)
+    np.testing.assert_allclose(of(small, made), net(pixels(small)).softmax(1).detach().numpy(), atol=1e-6)
+
+
+def test_a_transform_whose_shape_follows_the_picture_otherwise(small: duckdb.DuckDBPyConnection) -> None:
+    net, padded = resnet18(num_classes=2).eval(), transforms.Compose([transforms.Pad(3), to_tensor])
+    with torch.inference_mode():
+        expected = net(nn.functional.pad(pixels(small), (3, 3, 3, 3))).softmax(1).numpy()
+    np.testing.assert_allclose(of(small, net, padded), expected, atol=1e-5)
+
+
+def test_register_model_needs_a_picture_to_know_its_size(tmp_path: Path) -> None:
+    model = load_model(Linear(), transform=to_tensor, name="early")
+    with pytest.raises(InferenceError, match="early takes pictures of any one size.*add images first"):
+        register_model(connect(tmp_path / "e.duckdb"), model)
+
+
+def test_a_run_of_another_size_is_not_resumed(small: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    model = load_model(Linear(), transform=to_tensor, classes=["a", "b"], name="net")
+    Image.new("RGB", (20, 24)).save(tmp_path / "small" / "a" / "z.png")
+    add_images(small, tmp_path / "small")
+    predict(small, model, "r", where="width_px = 36", show_progress=False)
+    with pytest.raises(SchemaError, match=r"images of another size \[36, 36\] → \[20, 24\]"):
+        predict(small, model, "r", where="width_px = 20", show_progress=False)
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda x: pd.DataFrame({"mean": x.mean((1, 2, 3)).numpy()}).sort_values("mean"), "not 0 to 19 in order"),
+        (lambda x: {}, "the function returned no output"),
+        (lambda x: pa.table({"mean": x.mean((1, 2, 3)).numpy()}), "the function returned a Table"),
+    ],
+)
+def test_frames_that_are_not_in_the_order_of_the_images(
+    answer: Callable[[Tensor], Any], words: str, small: duckdb.DuckDBPyConnection
+) -> None:
+    with pytest.raises(InferenceError, match=words):
+        mapped(small, answer)
+
+
+def test_text_and_lists_of_a_frame(small: duckdb.DuckDBPyConnection) -> None:
+    mapped(small, lambda x: pd.DataFrame({"name": ["ä"] * len(x), "two": [[0.25, 0.75]] * len(x)}))
+    assert small.sql("select distinct name, two from r").fetchall() == [("ä", (0.25, 0.75))]
