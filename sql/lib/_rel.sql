@@ -1,5 +1,5 @@
 -- The rows of one relation or of a list, each with the run that it belongs to: what every one-relation macro reads.
--- Grain: one row per row of the relations, and one of NULLs for a relation without rows, so that its n is 0, not absent.
+-- Grain: one row per row; of a relation without rows one of NULLs, _is_empty, so that its n is 0 and not absent.
 -- Parameters: rel (as query_table; a list gives the rows of all; no name twice)
 -- Edges: run is the relation's own column run, or its name as given; columns that people read are NULL where absent.
 -- Source: definition; query_table(list) alone does not say which rows come from which relation
@@ -15,10 +15,10 @@ from query(list_transform(
             then error(format('a relation is given twice: {}; give each once', array_to_string(_names, ', ')))
         else array_to_string(list_transform(_names, lambda _name: format(
             'select ''{0}'' as _rel, * from query_table(''{0}'') union all by name '
-            || 'select ''{0}'' as _rel where not exists (from query_table(''{0}'')) union all by name ',
+            || 'select ''{0}'' as _rel, true as _is_empty where not exists (from query_table(''{0}'')) union all by name ',
             replace(_name, '''', '''''')
         )), '')
         || 'select null as run, null as _rel, null as image_id, null::varchar as label_name, '
-        || 'null::varchar as pred_name, null::varchar as uri where false'
+        || 'null::varchar as pred_name, null::varchar as uri, null::boolean as _is_empty where false'
     end
 )[1]);
