@@ -9,11 +9,11 @@ with _checks as (
         run,
         count(image_id) as n_ids,
         count(distinct image_id) as n_images,
-    from _rel(rel)
+    from query(_rel(rel))
     where label is not null
         and pred is not null
     group by run
 )
 
-from _rel(rel)
+from query(_rel(rel))
 where (select coalesce(bool_and(_once(run, n_ids, n_images)), true) from _checks);

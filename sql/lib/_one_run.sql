@@ -4,6 +4,6 @@
 -- Edges: a list of one name is one relation; a relation with a column run must hold one run.
 -- Source: definition
 create or replace macro _one_run(rel) as table
-from _rel(rel)
+from query(_rel(rel))
 where _is_empty is null
-    and (select _same_run(min(run), max(run)) from _rel(rel));
+    and (select _same_run(min(run), max(run)) from query(_rel(rel)));

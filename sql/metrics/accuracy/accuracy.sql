@@ -9,7 +9,7 @@ with _answers as (
         run,
         _correct(label, pred) as is_right,
         case when label is not null and pred is not null then image_id end as image_id,
-    from _rel(rel)
+    from query(_rel(rel))
 ),
 
 _counts as (

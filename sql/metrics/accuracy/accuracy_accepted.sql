@@ -12,7 +12,7 @@ with _rows as (
         pred,
         accepted,
         pred is not null and (label is not null or accepted is not null) as counts,
-    from _rel(rel)
+    from query(_rel(rel))
 ),
 
 _answers as (

@@ -10,7 +10,7 @@ with _answers as (
         expr as slice,
         image_id,
         _correct(label, pred) as is_right,
-    from _rel(rel)
+    from query(_rel(rel))
     where label is not null
         and pred is not null
 ),

@@ -10,7 +10,7 @@ with _answers as (
         image_id,
         label,
         pred,
-    from _rel(rel)
+    from query(_rel(rel))
     where label is not null
         and pred is not null
 ),

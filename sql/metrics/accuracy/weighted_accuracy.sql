@@ -6,7 +6,7 @@
 create or replace macro weighted_accuracy(rel, weight, level := 0.95) as table
 with _runs as (
     select distinct run
-    from _rel(rel)
+    from query(_rel(rel))
 ),
 
 -- One run after the other, so that a window in weight sees the rows of one run only.
@@ -22,7 +22,7 @@ _weights as (
             image_id,
             _correct(label, pred)::integer as is_right,
             (weight)::double as share,
-        from _rel(rel) as _given
+        from query(_rel(rel)) as _given
         where _given.run = _runs.run
             and label is not null
             and pred is not null

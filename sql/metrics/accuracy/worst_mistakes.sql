@@ -6,9 +6,16 @@
 create or replace macro worst_mistakes(rel, max_rows := 50) as table
 with _mistakes as (
     select
-        *,
+        image_id,
+        label,
+        pred,
+        confidence,
         _p_of(probs, label) as p_label,
-    from _rel(rel)
+        label_name,
+        pred_name,
+        uri,
+        run,
+    from query(_rel(rel))
     where label is not null
         and pred is not null
         and not _correct(label, pred)

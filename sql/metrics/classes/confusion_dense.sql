@@ -19,7 +19,7 @@ _sizes as (
     select
         _runs.run,
         greatest(n_classes, coalesce(max(greatest(_cells.label, _cells.pred)) + 1, 0)) as size,
-    from (select distinct run from _rel(rel)) as _runs
+    from (select distinct run from query(_rel(rel))) as _runs
     left join _cells on _runs.run = _cells.run
     group by _runs.run
 ),

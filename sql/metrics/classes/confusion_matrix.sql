@@ -11,7 +11,7 @@ select
     any_value(label_name) as label_name,
     any_value(pred_name) as pred_name,
     run,
-from _rel(rel)
+from query(_rel(rel))
 where label is not null
     and pred is not null
 group by run, label, pred

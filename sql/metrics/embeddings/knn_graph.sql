@@ -10,7 +10,7 @@ with _vectors as (
         image_id,
         activation::double[] as vector,
         sqrt(list_inner_product(activation::double[], activation::double[])) as norm,
-    from _rel(rel)
+    from query(_rel(rel))
     where activation is not null
 ),
 

@@ -10,7 +10,7 @@ with _means as (
         image_id,
         avg(distance) as mean_distance,
         max(distance) as kth_distance,
-    from _rel(neighbors)
+    from query(_rel(neighbors))
     where rank <= k
         and not isnan(distance::double)
     group by run, image_id

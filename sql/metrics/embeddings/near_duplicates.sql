@@ -8,7 +8,7 @@ with _nearest as (
     select
         run,
         min(distance) as nearest,
-    from _rel(neighbors)
+    from query(_rel(neighbors))
     where not isnan(distance::double)
         and image_id <> neighbor_id
     group by run, image_id
@@ -27,7 +27,7 @@ select
     greatest(_pairs.image_id, _pairs.neighbor_id) as image_b,
     min(_pairs.distance) as distance,
     _pairs.run,
-from _rel(neighbors) as _pairs
+from query(_rel(neighbors)) as _pairs
 inner join _threshold on _pairs.run = _threshold.run
 where _pairs.distance <= _threshold.threshold
     and _pairs.image_id <> _pairs.neighbor_id

@@ -12,7 +12,7 @@ with _query as (
                 then any_value(activation::double[]) filter (where image_id = query_id)
             else error(format('{} has no image_id {}', run, query_id))
         end as wanted,
-    from _rel(rel)
+    from query(_rel(rel))
     group by run
 ),
 
@@ -22,7 +22,7 @@ _distances as materialized (
         _images.image_id,
         _images.uri,
         round(greatest(0, list_cosine_distance(_images.activation::double[], _query.wanted)), 9) as distance,
-    from _rel(rel) as _images
+    from query(_rel(rel)) as _images
     inner join _query on _images.run = _query.run
     where _images.image_id <> query_id
         -- DuckDB 1.4 gives a distance for NaN and zero vectors too, so they are excluded by their norms.
