@@ -1,11 +1,12 @@
 -- The scores of bootstrap resamples, which vary as they would with other images.
--- Grain: one row per replicate, in order of it.
+-- Grain: one row per run and replicate, in order of both.
 -- Parameters: rel, n_resamples := 1000, seed := 0
 -- Edges: as scores; the size of a resample is itself Poisson; the same numbers on every version and thread count.
 -- Source: Hanley & MacGibbon (2006), Comput. Methods Programs Biomed. 83:57-62, drawn per cell of the confusion matrix
 create or replace macro _bootstrap_replicates(rel, n_resamples := 1000, seed := 0) as table
 with _cells as materialized (
     select
+        run,
         label,
         pred,
         n,
@@ -24,7 +25,7 @@ _seeded as (
 
 _draws as materialized ( -- noqa: ST03
     select
-        replicate as slice,
+        struct_pack(run := run, replicate := replicate) as slice,
         label,
         pred,
         _poisson_draw(n, steps, bits) as n,
@@ -32,12 +33,13 @@ _draws as materialized ( -- noqa: ST03
 )
 
 select
-    slice as replicate,
+    slice.replicate as replicate,
     n,
     accuracy,
     balanced_accuracy,
     f1_macro,
     cohen_kappa,
     mcc,
+    slice.run as run,
 from _cell_scores('_draws')
-order by slice;
+order by run, replicate;
