@@ -6,6 +6,6 @@
 create or replace macro _same_run(a, b) as
 case
     when a < b
-        then error(format('one run is meant here, not several, such as {} and {}: name one', a, b))
+        then error(format('a list of several runs, such as {} and {}, where one run is meant: name one', a, b))
     else true
 end;

@@ -21,7 +21,8 @@ with _answers as (
 
 select
     count(_answers.run) as n,
-    avg(case when isnan(p_label) then p_label else -ln(least(greatest(p_label, eps), 1 - eps)) end) as log_loss,
+    avg(case when isnan(p_label) then p_label else -ln(least(greatest(p_label, eps), 1 - eps)) end)
+        filter (where _answers.run is not null) as log_loss,
     avg(p_squared - 2 * p_label + 1) as brier,
     avg(p_label) as mean_p_label,
     avg(confidence) as mean_confidence,
