@@ -35,7 +35,7 @@ select
     run,
     case
         when class is null
-            then error(format('{} has no class {} among its labels and predictions: give its number', run, cls::varchar))
+            then error(format('{} has no class named {} in its answers: give its number', run, cls::varchar))
         when class < 0 or class >= width
             then error(format('{} has no class {}: its classes are 0 to {}', run, class, width - 1))
         else class

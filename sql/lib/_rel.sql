@@ -1,10 +1,10 @@
--- The query for the rows of one relation or of a list, each with its run: every one-relation macro reads query(_rel(rel)).
--- Grain: scalar, SQL text; one row per row, and of a relation without rows one of NULLs, so that its n is 0, not absent.
+-- The query for the rows of one relation or of a list, each with its run; macros read query(_rel(rel)).
+-- Grain: scalar, SQL text; one row per row; of a relation without rows one of NULLs, so that its n is 0.
 -- Parameters: rel (as query_table; a list gives the rows of all; no name twice)
 -- Edges: run is the relation's column run, or its name as given (without database and schema); optional columns: NULL.
 -- Source: definition; query_table(list) alone does not say which rows come from which relation
 create or replace macro _rel(rel) as
--- Text, not a table macro: a view over one metric can then be the relation of another, which DuckDB would call recursion.
+-- Text and not a table macro: with one, a metric of a view over another metric would be recursion to DuckDB.
 list_transform(
     [case when typeof(rel) = 'VARCHAR' then [rel]::varchar[] else rel::varchar[] end],
     lambda _names: case

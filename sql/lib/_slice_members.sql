@@ -1,11 +1,14 @@
 -- The slice that each image is in by each of the given columns; numbers are cut into quantiles.
--- Grain: one row per run and image with a label and a prediction; cells and their codes are lists, one entry per column.
+-- Grain: one row per run and image with a label and a prediction; cells and codes are lists, one entry per column.
 -- Parameters: rel, cols (names of columns), bins (ranges to cut a number into, at least 2)
 -- Edges: integers are cut if they span over 50; NULL, NaN, infinity and a number that fills a range are own slices.
 -- Source: definition
 create or replace macro _slice_members(rel, cols, bins) as table
 with _columns as (
-    select struct_pack(run := run, image_id := image_id, confidence := confidence, is_wrong := not _correct(label, pred)) as _image,
+    select
+        struct_pack(
+            run := run, image_id := image_id, confidence := confidence, is_wrong := not _correct(label, pred)
+        ) as _image,
         columns(cols),
     from _images(rel)
     where label is not null and pred is not null

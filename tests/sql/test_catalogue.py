@@ -70,6 +70,7 @@ TABLES = {
         "rel, neighbors, max_distance := null",
         "image_a image_b split_a split_b label_a label_b distance",
     ),
+    "leaderboard": ("rels, level := 0.95", ""),
     "mcnemar": (
         "rel, baseline, level := 0.95",
         "n both_right run_only baseline_only both_wrong accuracy_run accuracy_baseline diff ci_low ci_high p_exact "
@@ -219,7 +220,7 @@ def test_parameters_shadow_no_column(name: str) -> None:
         contract -= {"probs"}
     assert not contract & set(parameters(name))
     if signature(name)[2]:
-        assert parameters(name)[0] in ("rel", "rel_ref", "neighbors")
+        assert parameters(name)[0] in ("rel", "rels", "rel_ref", "neighbors")
         text = re.sub(r"--[^\n]*|'[^']*'", "", INDEX[name].text).partition("as table")[2]
         made = set(re.findall(r"\bas (\w+)", text)) - {"table"}
         assert not made & set(parameters(name)) - {"k", "gamma", "neighbors"}, "a column has the name of a parameter"

@@ -139,6 +139,7 @@ CALLS = {
     "knn_graph": "(from knn_graph('{0}', k := 2) where image_id < 5)",
     "knn_outliers": "knn_outliers('{0}')",
     "ks_test": "ks_test('{0}', '{0}', confidence)",
+    "leaderboard": "leaderboard('{0}')",
     "label_issues": "label_issues('{0}')",
     "label_quality": "label_quality('{0}')",
     "leaks": "leaks('{0}', '{0}', max_distance := 0.5)",

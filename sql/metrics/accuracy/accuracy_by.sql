@@ -1,6 +1,6 @@
 -- Accuracy with its Wilson score interval, for every value of an expression.
 -- Grain: one row per run and value of expr (one more for NULL), in order of both.
--- Parameters: rel (or a list), expr (any SQL over its columns; several as a row: (split, width_px > 256)), level := 0.95
+-- Parameters: rel (or a list), expr (any SQL over its columns; several: (split, width_px > 256)), level := 0.95
 -- Edges: as accuracy, within each slice; no rows give no rows; a window in expr spans all runs.
 -- Source: Wilson (1927), J. Am. Stat. Assoc. 22:209-212.
 create or replace macro accuracy_by(rel, expr, level := 0.95) as table

@@ -1,6 +1,6 @@
 -- Balanced accuracy, macro, weighted and micro averages, Cohen's kappa and Matthews correlation.
 -- Grain: one row per run.
--- Parameters: rel (or a list), zero_division := 0.0 (value of an undefined precision or recall; NULL leaves it out of the mean)
+-- Parameters: rel (or a list), zero_division := 0.0 (of an undefined precision or recall; NULL: left out of the mean)
 -- Edges: classes are those of labels and predictions; below 0 is wrong and not a class; 0 / 0: kappa NULL, mcc 0.
 -- Source: scikit-learn; Cohen (1960), Educ. Psychol. Meas. 20:37-46; Gorodkin (2004), Comput. Biol. Chem. 28:367-374.
 create or replace macro scores(rel, zero_division := 0.0) as table

@@ -1,6 +1,6 @@
 -- Reliability curve: accuracy against confidence, in bins of confidence.
 -- Grain: one row per run and bin that holds images, in order of both.
--- Parameters: rel (or a list), n_bins := 15, strategy := 'uniform' (equally wide) or 'quantile' (equally full; ties never split)
+-- Parameters: rel (or a list), n_bins := 15, strategy := 'uniform' or 'quantile' (equal counts; ties never split)
 -- Edges: bins are [low, high), 1 in the last; NULL label, pred or confidence is left out; NaN: one row, bin NULL.
 -- Source: Guo et al. (2017), On Calibration of Modern Neural Networks, ICML; gap = confidence - accuracy
 create or replace macro calibration_curve(rel, n_bins := 15, strategy := 'uniform') as table

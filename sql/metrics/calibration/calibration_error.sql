@@ -1,6 +1,6 @@
 -- Calibration error: how far confidence is from accuracy, on average, at most, squared, and signed.
 -- Grain: one row per run.
--- Parameters: rel (or a list), n_bins := 15, strategy := 'uniform' (equally wide) or 'quantile' (equally full; ties never split)
+-- Parameters: rel (or a list), n_bins := 15, strategy := 'uniform' or 'quantile' (equal counts; ties never split)
 -- Edges: NULL label, pred or confidence is left out; NaN confidence gives NaN; mean_gap > 0 is overconfident.
 -- Source: Naeini et al. (2015), AAAI; Guo et al. (2017), ICML; confidence 1 is in the last bin
 create or replace macro calibration_error(rel, n_bins := 15, strategy := 'uniform') as table

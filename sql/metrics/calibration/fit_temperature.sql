@@ -1,6 +1,6 @@
 -- The temperature that calibrates best, to be fitted on one split and used on another by with_temperature(rel, t).
 -- Grain: one row.
--- Parameters: rel (one run), eps := 1.1754944e-38 (least probability: float32's; for rounded ones half their last digit)
+-- Parameters: rel (one run), eps := 1.1754944e-38 (least probability: float32's; rounded: half the last digit)
 -- Edges: rows and scores as proper_scores and calibration_error; t as _best_temperature; no rows: n = 0, NULL.
 -- Source: Guo et al. (2017), On Calibration of Modern Neural Networks, ICML; logarithms of probabilities for logits
 create or replace macro fit_temperature(rel, eps := 1.1754944e-38) as table

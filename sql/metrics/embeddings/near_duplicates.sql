@@ -1,6 +1,6 @@
 -- Pairs of images that are nearly the same.
 -- Grain: one row per run and pair, nearest first; image_a < image_b.
--- Parameters: neighbors (image_id, neighbor_id, distance: <run>_neighbors; or a list), max_distance := null (as in Edges)
+-- Parameters: neighbors (such as <run>_neighbors, or a list), max_distance := null (as in Edges)
 -- Edges: null is a tenth of the median distance of an image to its nearest; both directions are one row; no NaN.
 -- Source: definition; distances of different models are not comparable, so no fixed threshold fits all of them
 create or replace macro near_duplicates(neighbors, max_distance := null) as table

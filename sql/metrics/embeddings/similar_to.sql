@@ -1,7 +1,7 @@
 -- The images whose activations are most like those of one image.
 -- Grain: one row per run and image, nearest first.
 -- Parameters: rel (or a list), query_id (an image_id of rel), k := 10 (of each run)
--- Edges: NULL, NaN and zero activations are left out; 9 decimals, as knn_graph; not the image itself; unknown: an error.
+-- Edges: NULL, NaN and zero activations are left out; 9 decimals, as knn_graph; without itself; unknown: an error.
 -- Source: cosine distance, 1 - cosine similarity
 create or replace macro similar_to(rel, query_id, k := 10) as table
 with _query as (

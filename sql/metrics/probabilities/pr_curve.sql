@@ -1,7 +1,7 @@
 -- Precision, recall and false positive rate of one class at falling thresholds: the PR and the ROC curve.
 -- Grain: one row per run and threshold, highest first.
--- Parameters: rel (or a list), cls (number or name of a class), max_points := 200 (about as many thresholds, evenly spread; 0 = all)
--- Edges: called = images with p >= threshold; NULL label, pred or probs and NaN are left out; 0 / 0 is NULL; no such class: error.
+-- Parameters: rel (or a list), cls (number or name of a class), max_points := 200 (about as many; 0 = all)
+-- Edges: called = images with p >= threshold; NULL or NaN is left out; 0 / 0 is NULL; no such class: error.
 -- Source: scikit-learn's precision_recall_curve and roc_curve
 create or replace macro pr_curve(rel, cls, max_points := 200) as table
 with _scored as (

@@ -1,6 +1,6 @@
 -- Log loss and Brier score of the stored probabilities.
 -- Grain: one row per run.
--- Parameters: rel (or a list), eps := 1.1920929e-07 (probabilities are kept within eps and 1 - eps for the logarithm: float32's)
+-- Parameters: rel (or a list), eps := 1.1920929e-07 (keeps p within eps and 1 - eps for the logarithm: float32's)
 -- Edges: NULL label, pred or probs is left out; NaN makes its scores NaN; a label outside probs has probability 0.
 -- Source: Brier (1950), Monthly Weather Review 78:1-3, summed over classes; scikit-learn's log_loss
 create or replace macro proper_scores(rel, eps := 1.1920929e-07) as table

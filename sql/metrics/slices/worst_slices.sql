@@ -1,6 +1,6 @@
 -- Where the model fails: slices and pairs that are significantly worse (Fisher's test), with images to look at.
 -- Grain: one row per run and slice with p_bh below alpha, worst lower bound first.
--- Parameters: rel (or a list), cols (names of columns), min_n := 20, bins := 4 (ranges of a number), max_rows := 20, alpha := 0.05
+-- Parameters: rel (or a list), cols (names), min_n := 20, bins := 4 (of a number), max_rows := 20, alpha := 0.05
 -- Edges: tested as slices and slice_pairs; numbers are cut; exemplars are the five most confident mistakes.
 -- Source: Fisher's exact test, one-sided; slices and pairs each get half of the weight of the correction
 create or replace macro worst_slices(rel, cols, min_n := 20, bins := 4, max_rows := 20, alpha := 0.05) as table
