@@ -348,10 +348,14 @@ left join classes as labels
     and runs.label_space = labels.label_space
     and images.label = labels.class
 {% if 'pred' in names %}
-left join classes as preds on runs.label_space = preds.label_space and outputs.pred = preds.class
+-- Each join reads classes in its own way. DuckDB 2.0 takes equal scans for one (optimizer common_subplan) where a query
+-- reads this view twice, and gave the prediction for the label.
+left join (select classes.label_space, classes.class, classes.name from classes where classes.class >= 0) as preds
+    on runs.label_space = preds.label_space
+    and outputs.pred = preds.class
 {% endif %}
 {% if 'raw_pred' in names %}
-left join classes as raw_preds
+left join (select classes.label_space, classes.class, classes.name from classes where classes.class > -1) as raw_preds
     on runs.model_label_space = raw_preds.label_space
     and outputs.raw_pred = raw_preds.class
 {% endif %}

@@ -23,7 +23,9 @@ ALL_CALLS = {**CALLS, **INTERNAL_CALLS}
 @pytest.mark.parametrize("name", ["ten", "ties", "outside", "nan", "empty"])
 def test_order_and_column_type_do_not_matter(shared: duckdb.DuckDBPyConnection, name: str, call: str) -> None:
     example = CASES[name]
-    if call == CALLS["similar_to"] and name == "empty":
+    if call in [CALLS[metric] for metric in ONE_RELATION]:
+        call = f"(select * exclude (run) from {call})"
+    if "similar_to" in call and name == "empty":
         pytest.skip("the image asked for is not there, which is an error")
     expected = values(shared, call, load(shared, example))
     width = len(example.probs[0]) if example.probs else 2
@@ -68,5 +70,6 @@ def test_relabeling_classes_changes_nothing(shared: duckdb.DuckDBPyConnection) -
         example.confidence,
     )
     for call in ("accuracy", "scores", "summary", "topk_accuracy", "proper_scores", "calibration_error"):
-        expected = values(shared, CALLS[call], load(shared, example))
-        assert values(shared, CALLS[call], load(shared, renamed, "other")) == pytest.approx(expected, abs=1e-12)
+        named = f"(select * exclude (run) from {CALLS[call]})"
+        expected = values(shared, named, load(shared, example))
+        assert values(shared, named, load(shared, renamed, "other")) == pytest.approx(expected, abs=1e-12)
