@@ -108,8 +108,11 @@ where run = ?
 create or replace temp table {{ ident(name) }} as
 select
     image_id,
+    uri,
     label,
+    label_name,
     pred,
+    pred_name,
     confidence,
 from {{ ident(run) }};
 

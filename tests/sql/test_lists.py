@@ -77,7 +77,7 @@ def test_an_image_may_be_in_each_slice_once(three: duckdb.DuckDBPyConnection) ->
     three.execute("create view models as select *, 'x' as model from a union all select *, 'y' from b").fetchall()
     for metric in ("accuracy_by", "scores_by"):
         found = {row["slice"]: row["accuracy"] for row in rows(three, f"from {metric}('models', model)")}
-        want = {slice: rows(three, f"from accuracy('{run}')")[0]["accuracy"] for slice, run in (("x", "a"), ("y", "b"))}
+        want = {part: rows(three, f"from accuracy('{run}')")[0]["accuracy"] for part, run in (("x", "a"), ("y", "b"))}
         assert found == want
 
 
@@ -92,7 +92,7 @@ def test_pairs_refuse_a_list(three: duckdb.DuckDBPyConnection, call: str) -> Non
 
 
 def test_names_of_a_list(three: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
-    three.execute("create table \"o'brien\" as from a; create view \"my-run\" as from b").fetchall()
+    three.execute('create table "o\'brien" as from a; create view "my-run" as from b').fetchall()
     three.execute(f"copy a to '{tmp_path}/preds.parquet'").fetchall()
     names = ["o'brien", "my-run", f"{tmp_path}/preds.parquet", "main.nothing"]
     found = sqlanalysis.metric(three, "accuracy", names).fetchall()
@@ -135,7 +135,11 @@ def test_classes_by_name(three: duckdb.DuckDBPyConnection) -> None:
         "['ant', 'bee', 'cat', 'dog', 'eel'][pred + 1] as pred_name from a"
     ).fetchall()
     assert rows(three, "from pr_curve('named', 'dog')") == rows(three, "from pr_curve('named', 3)")
-    for cls, message in (("'fox'", "no class named fox"), ("5", "has no class 5: its classes are 0 to 4"), ("-1", "0 to 4")):
+    for cls, message in (
+        ("'fox'", "no class named fox"),
+        ("5", "has no class 5: its classes are 0 to 4"),
+        ("-1", "0 to 4"),
+    ):
         with pytest.raises(duckdb.InvalidInputException, match=message):
             three.execute(f"select count(*) from pr_curve('named', {cls})").fetchall()
     dense = rows(three, "from confusion_dense('named')")
@@ -192,5 +196,7 @@ def test_leaderboard_finds_nothing_where_runs_are_equally_good(con: duckdb.DuckD
             "label": 0, "pred": 1 - right.T.ravel().astype(int),
         })  # fmt: skip
         con.register("frame", frame)
-        alarms += any(row["p_holm"] is not None and row["p_holm"] <= 0.05 for row in rows(con, "from leaderboard('frame')"))
+        alarms += any(
+            row["p_holm"] is not None and row["p_holm"] <= 0.05 for row in rows(con, "from leaderboard('frame')")
+        )
     assert alarms <= stats.binom.ppf(0.999, 60, 0.05)

@@ -176,11 +176,7 @@ CALLS = {
     "worst_slices": "worst_slices('{0}', ['confidence', 'label', 'neighbor_id'], min_n := 1, alpha := 0.9)",
 }
 # The macros that read one relation, or each of a list; the others join two.
-ONE_RELATION = [
-    name
-    for name, call in CALLS.items()
-    if call.count("{0}") == 1 and not call.startswith(f"({OTHER}")
-]
+ONE_RELATION = [name for name, call in CALLS.items() if call.count("{0}") == 1 and not call.startswith(f"({OTHER}")]
 # The public scalars, and calls that give rows and are internal but must not depend on the order of rows either.
 SCALAR_CALLS = {
     "argmax": "argmax([0.25, 0.5, 0.5])",
