@@ -40,6 +40,6 @@ select
     f1_macro,
     cohen_kappa,
     mcc,
-    slice.run,
+    slice.run as run, -- noqa: AL09
 from _cell_scores('_draws')
 order by run, replicate;

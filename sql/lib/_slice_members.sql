@@ -82,5 +82,5 @@ _members as (
 select
     _image.image_id, _image.confidence, _image.is_wrong, cells,
     list_transform(cells, lambda _c: hash(_c.feature, _c.text, _c.n_below, _c.n_here > 1)) as codes,
-    _image.run as run,
+    _image.run as run, -- noqa: AL09
 from _members;

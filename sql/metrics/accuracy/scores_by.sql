@@ -46,7 +46,7 @@ select
     f1_macro,
     cohen_kappa,
     mcc,
-    slice.run,
+    slice.run as run, -- noqa: AL09
 from _cell_scores('_cells')
 where (select coalesce(bool_and(_once(slice.run, n_ids, n_images)), true) from _repeats)
 order by run, slice;
