@@ -33,7 +33,7 @@ _draws as materialized ( -- noqa: ST03
 )
 
 select
-    slice.replicate as replicate,
+    slice.replicate as replicate, -- noqa: AL09
     n,
     accuracy,
     balanced_accuracy,

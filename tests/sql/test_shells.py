@@ -43,7 +43,7 @@ TWO = [
     "from worst_slices('b', ['label', 'confidence'], alpha := 1)",
     "from leaderboard(['a', 'b'])",
     "from per_class(['b', 'a', 'empty'])",
-    "with \"my-run\" as (from a where image_id < 900) from accuracy_by(['b', '\"my-run\"', 'main.big'], (run, pred))",
+    "with \"my-run\" as (from a where image_id < 900) from accuracy_by(['b', '\"my-run\"', 'main.big'], concat(run, pred))",
 ]
 Answers = dict[str, list[dict[str, Any]]]
 
