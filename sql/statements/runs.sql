@@ -391,7 +391,7 @@ select
     pred_name,
     confidence,
     correct,
-    {{ 'probs::float[] as probs' if run in with_probs else 'null::float[] as probs' }},
+    {{ 'probs::float[] as probs' if run in runs_with_probs else 'null::float[] as probs' }},
 from {{ ident(run) }}
 {% if not loop.last %}
 union all
