@@ -63,7 +63,7 @@ order by split;
 -- The rows of a relation, or of a list, of one split and for which an expression is true.
 -- Each row says of which run it is, so that a metric of these rows does too.
 select * exclude (_is_empty)
-from query(_rel(?))
+from query(_rel(?)) -- noqa: LT01
 where _is_empty is null
 {% if of_split %}
     and split = ?
