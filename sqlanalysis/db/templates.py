@@ -27,6 +27,7 @@ _SIGNATURE = re.compile(r"create or replace macro (\w+)\((.*?)\) as( table)?\b",
 # The argument for each required parameter in the example of a macro.
 _SAMPLES = {
     "rel": "'my_run'",
+    "rels": "['my_run', 'old_run']",
     "baseline": "'old_run'",
     "rel_ref": "'old_run'",
     "rel_cur": "'my_run'",

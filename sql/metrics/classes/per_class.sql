@@ -1,6 +1,6 @@
 -- Precision, recall, F1 and Jaccard index of every class, with 95 % Wilson intervals.
--- Grain: one row per class among labels and predictions, in order of class.
--- Parameters: rel, zero_division := 0.0 (of a class never predicted, or without images; may be NULL)
+-- Grain: one row per run and class among labels and predictions, in order of both.
+-- Parameters: rel (or a list), zero_division := 0.0 (of a class never predicted, or without images; may be NULL)
 -- Edges: NULL label or pred is left out; below 0 is not a class: a pred there is a miss, a label there has no row.
 -- Source: scikit-learn's precision_recall_fscore_support and jaccard_score
 create or replace macro per_class(rel, zero_division := 0.0) as table
@@ -22,6 +22,9 @@ select
     / (1 + wilson_low(tp, support + predicted - tp, 0.95)) as f1_low,
     2 * wilson_high(tp, support + predicted - tp, 0.95)
     / (1 + wilson_high(tp, support + predicted - tp, 0.95)) as f1_high,
+    name as label_name,
+    run,
 from _class_scores(rel, zero_division)
 where class >= 0
-order by class;
+    and (select coalesce(bool_and(_once(run, n_ids, n_images)), true) from _repeats(rel))
+order by run, class;
