@@ -653,7 +653,7 @@ def _pairs(texts: list[str] | None) -> dict[str, str] | None:
 
 
 # `width_px >= 256` is an argument without a name, `level=0.9` has one.
-_KEY_VALUE = re.compile(r"[a-z_]\w*=", re.I)
+_KEY_VALUE = re.compile(r"[a-z_]\w*=(?!=)", re.I)
 
 
 def _decoded(text: str) -> Any:
