@@ -11,7 +11,7 @@ import pytest
 import sqlanalysis
 from sqlanalysis.db import templates
 
-from ..support.edge_cases import CALLS, EDGES, ONE_RELATION, SCALAR_CALLS, load
+from ..support.edge_cases import CALLS, EDGES, ONE_RELATION, SCALAR_CALLS, load, random_case
 
 # The contract: parameters of every public macro, defaults included, and the columns of those that give rows, in order.
 SCALARS = {
@@ -101,7 +101,7 @@ TABLES = {
         "metric value_run value_baseline diff ci_low ci_high p_two_sided",
     ),
     "per_class": (
-        "rel, zero_division := 0.0",
+        "rel, zero_division := 0.0, level := 0.95",
         "class support predicted tp precision recall f1 jaccard recall_low recall_high precision_low precision_high "
         "f1_low f1_high",
     ),
@@ -324,9 +324,8 @@ def test_help_lists_what_the_user_made(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_examples_of_help_run(con: duckdb.DuckDBPyConnection) -> None:
-    load(con, EDGES["ties"], "my_run")
-    load(con, EDGES["ties"], "old_run")
-    load(con, EDGES["ties"], "my_run_neighbors")
+    for name in ("my_run", "old_run", "my_run_neighbors"):
+        load(con, random_case(60, 3, 1), name)
     con.execute(
         "create or replace view wide as select *, 'jpeg' as format, 9 as n_bytes, 640 as width_px from my_run"
     ).fetchall()
