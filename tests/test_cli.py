@@ -57,6 +57,15 @@ def test_predict_again_resumes(file: Path, weights: Path, classes: Path) -> None
         "predict", file, "squeezenet1_1", "--weights", weights, "--classes", classes, "--run", "squeeze", code=1
     )
     assert "run 'squeeze' exists and differs: layer features → None" in other.stderr
+    assert "start from scratch: the same command with --overwrite" in other.stderr
+
+
+def test_predict_refuses_in_its_own_words(file: Path, weights: Path, classes: Path) -> None:
+    net = [file, "squeezenet1_1", "--weights", weights, "--run", "odd"]
+    assert "--classes names no class" in run("predict", *net, "--classes", "", code=1).stderr
+    wrong = run("predict", *net, "--classes", classes, "--where", "widt > 3", code=1).stderr
+    assert "--where 'widt > 3' is not a condition over `images`: Binder Error" in wrong
+    assert "LINE" not in wrong
 
 
 def test_one_split(tmp_path: Path, photos: Path, weights: Path, classes: Path) -> None:
