@@ -207,8 +207,8 @@ def _open(db: Path, **how: Any) -> duckdb.DuckDBPyConnection:
 
 def _open_to_read(db: Path) -> duckdb.DuckDBPyConnection:
     """The file for a verb that reads: its SQL reaches no other file than those that the command line names."""
-    named = [argument.rpartition("=")[2] for argument in sys.argv[1:]]
-    files = [name for name in named if Path(name).is_file() and Path(name) != db]
+    named = {name for text in sys.argv[1:] for name in (text, *re.split(r"[]['\",=]", text))}
+    files = sorted(name for name in named if Path(name).is_file() and Path(name) != db)
     return _open(db, read_only=True, safe=not _trust["file"], **({} if _trust["file"] else {"allowed": files}))
 
 
@@ -641,17 +641,27 @@ def export(
 def metric(
     db: Database,
     name: Annotated[str, typer.Argument(help="A metric of `list-metrics`.")],
-    relation: Annotated[str, typer.Argument(help="A run, view, table or Parquet file.")],
-    values: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Such as level=0.9.")] = None,
+    relation: Annotated[
+        str, typer.Argument(help='A run, view, table or Parquet file, or a list of them: \'["a", "b"]\'.')
+    ],
+    values: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[VALUE|KEY=VALUE]...", help="Its parameters in order, or by name, such as level=0.9."),
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Only rows whose column `split` says so.")] = None,
+    where: Annotated[str | None, typer.Option(help="Only rows for which this SQL is true.")] = None,
     output: OutputFormat = Format.table,
 ) -> None:
-    """Compute one metric over one relation."""
-    from .evaluation.metrics import metric, of_split
+    """Compute one metric over one relation, or over each of a list."""
+    from .evaluation.metrics import metric, name_arguments, selection
 
+    given = _decoded(relation) if relation.startswith("[") else relation
+    named = [text.partition("=") for text in values or [] if _KEY_VALUE.match(text)]
+    ordered = [text for text in values or [] if not _KEY_VALUE.match(text)]
     with _open_to_read(db) as con:
-        rows = relation if split is None else of_split(con, relation, split)
-        _show(metric(con, name, rows, **dict(map(_key_value, values or []))), output)
+        texts = {key: value for key, _, value in named} | name_arguments(con, name, ordered, {key for key, *_ in named})
+        rows = given if split is None and where is None else selection(con, given, split, where)
+        _show(metric(con, name, rows, **{key: _value(key, str(text)) for key, text in texts.items()}), output)
 
 
 def _pairs(texts: list[str] | None) -> dict[str, str] | None:
@@ -665,15 +675,21 @@ def _pairs(texts: list[str] | None) -> dict[str, str] | None:
     return pairs or None
 
 
-def _key_value(text: str) -> tuple[str, Any]:
-    key, sign, value = text.partition("=")
-    if not sign:
-        raise typer.BadParameter(f"{text!r} is not KEY=VALUE")
+# `width_px >= 256` is an argument without a name, `level=0.9` has one.
+_KEY_VALUE = re.compile(r"[a-z_]\w*=(?!=)", re.I)
+
+
+def _decoded(text: str) -> Any:
     try:
-        decoded = json.loads(value)
+        return json.loads(text)
     except json.JSONDecodeError:
-        return key, value
-    return key, value if key in ("expr", "weight") and not isinstance(decoded, list) else decoded
+        return text
+
+
+def _value(key: str, text: str) -> Any:
+    """The value of a parameter: numbers and lists are JSON; what is SQL stays text."""
+    decoded = _decoded(text)
+    return text if key in ("expr", "weight") and not isinstance(decoded, list) else decoded
 
 
 @app.command()

@@ -5,24 +5,31 @@
 -- Source: Northcutt, Jiang & Chuang (2021), Confident Learning, J. Artif. Intell. Res. 70:1373-1411.
 create or replace macro _confident_guesses(rel) as table
 with _bars as (
-    select list(case when threshold is not null then greatest(threshold, 2e-6) - 1e-6 end order by class) as bars
+    select
+        run,
+        list(case when threshold is not null then greatest(threshold, 2e-6) - 1e-6 end order by class) as bars,
     from confident_thresholds(rel)
+    group by run
 ),
 
 _answers as (
     select
-        image_id,
-        label,
-        pred,
-        probs,
-        bars,
-        argmax(probs) as top,
-    from query_table(rel)
-    cross join _bars
-    where label is not null
-        and pred is not null
-        and not isnan(list_max(probs)::double)
-        and _p_of(probs, label) is not null
+        _rows.run,
+        _rows.image_id,
+        _rows.label,
+        _rows.pred,
+        _rows.probs,
+        _rows.label_name,
+        _rows.pred_name,
+        _rows.uri,
+        _bars.bars,
+        argmax(_rows.probs) as top,
+    from query(_rel(rel)) as _rows
+    inner join _bars on _rows.run = _bars.run
+    where _rows.label is not null
+        and _rows.pred is not null
+        and not isnan(list_max(_rows.probs)::double)
+        and _p_of(_rows.probs, _rows.label) is not null
 )
 
 select
@@ -44,4 +51,8 @@ select
         else greatest(list_max(probs[1:label]), list_max(probs[label + 2:]))
     end::double as margin,
     probs,
+    label_name,
+    pred_name,
+    uri,
+    run,
 from _answers;

@@ -6,9 +6,10 @@
 create or replace macro _coverage_steps(rel) as table
 with _answers as (
     select
+        run,
         case when not isnan(confidence::double) then confidence end as threshold,
         (not _correct(label, pred))::integer as is_wrong,
-    from query_table(rel)
+    from query(_rel(rel))
     where label is not null
         and pred is not null
         and confidence is not null
@@ -18,5 +19,6 @@ select
     threshold,
     count(*) over _falling as kept,
     (sum(is_wrong) over _falling)::bigint as wrong,
+    run,
 from _answers
-window _falling as (order by threshold desc nulls last);
+window _falling as (partition by run order by threshold desc nulls last);

@@ -1,12 +1,13 @@
 -- The share of wrong labels and how confidence maps to accuracy, fitted together to where the model contradicts labels.
--- Grain: one row; slope and shift act on the log odds of the confidence, noise is the share of wrong labels.
--- Parameters: rel (columns confidence, agrees: whether the label is the most probable class, n_classes)
--- Edges: fitted on a grid, noise up to 0.3; the least noise on ties; no rows or one class: NULL.
+-- Grain: one row per run; slope and shift act on the log odds of the confidence, noise is the share of wrong labels.
+-- Parameters: rel (columns run, confidence, agrees: whether the label is the most probable class, n_classes)
+-- Edges: fitted on a grid, noise up to 0.3; the least noise on ties; no rows or one class: no row.
 -- Source: maximum likelihood of Platt's (1999) scaling, with labels that are wrong at random
 create or replace macro _label_noise(rel) as table
 -- Contradictions that even the most confident answers keep are noise; those that fade with confidence are the model's.
 with _answers as (
     select
+        run,
         _log_odds(confidence) as odds,
         agrees,
         n_classes,
@@ -15,12 +16,13 @@ with _answers as (
 
 _bins as materialized (
     select
+        run,
         avg(odds) as odds,
         count(*) as n,
         count(*) filter (where agrees) as n_agreeing,
         any_value(n_classes) as n_classes,
     from _answers
-    group by round(2 * odds)
+    group by run, round(2 * odds)
 ),
 
 _grid as (
@@ -35,6 +37,7 @@ _grid as (
 
 _shares as (
     select
+        _bins.run,
         _grid.slope,
         _grid.shift,
         _grid.noise,
@@ -51,6 +54,7 @@ _shares as (
 
 _fits as (
     select
+        run,
         slope,
         shift,
         noise,
@@ -58,13 +62,15 @@ _fits as (
         round(sum(n_agreeing * ln(share) + (n - n_agreeing) * ln(1 - share)), 6) as log_likelihood,
     from _shares
     where is_defined
-    group by slope, shift, noise
+    group by run, slope, shift, noise
 )
 
 select
     slope,
     shift,
     noise,
+    run,
 from _fits
-order by log_likelihood desc, noise asc, slope asc, shift asc
-limit 1;
+qualify row_number() over (
+    partition by run order by log_likelihood desc, noise asc, slope asc, shift asc
+) = 1;

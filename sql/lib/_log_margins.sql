@@ -6,19 +6,21 @@
 create or replace macro _log_margins(rel, eps := 1.1754944e-38) as table
 with _logs as (
     select
+        run,
         label,
         pred,
         confidence::double as confidence,
         coalesce(_p_of(probs, label), 0)::double as p_label,
         list_transform(probs, lambda _p: ln(greatest(_p, eps))) as logs,
         ln(greatest(list_max(probs), eps)) as top,
-    from query_table(rel)
+    from _one_run(rel)
     where label is not null
         and pred is not null
         and probs is not null
 )
 
 select
+    run,
     label,
     pred,
     confidence,

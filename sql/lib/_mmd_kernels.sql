@@ -9,7 +9,7 @@ with _reference as (
         1 as side,
         image_id,
         activation::double[] as point,
-    from query_table(rel_ref)
+    from _one_run_once(rel_ref)
     where not isnan(list_sum(activation)::double)
     order by _uniform_of(concat_ws(':', seed, 1, image_id)), image_id
     limit sample_n
@@ -20,7 +20,7 @@ _current as (
         2 as side,
         image_id,
         activation::double[] as point,
-    from query_table(rel_cur)
+    from _one_run_once(rel_cur)
     where not isnan(list_sum(activation)::double)
     order by _uniform_of(concat_ws(':', seed, 2, image_id)), image_id
     limit sample_n

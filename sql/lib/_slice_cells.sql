@@ -1,15 +1,16 @@
 -- Images and mistakes of every combination of values of the given columns.
--- Grain: one row per combination and column.
+-- Grain: one row per run, combination and column.
 -- Parameters: rel, cols (names of columns)
 -- Edges: NULL label or pred is left out; below 0 is wrong; values are text, NULL is a value; position is that in cols.
 -- Source: definition
 create or replace macro _slice_cells(rel, cols) as table
 with _cells as (
     select
+        run as _run,
         columns(cols),
         count(*) as _n,
         count(*) filter (where not _correct(label, pred)) as _n_wrong,
-    from query_table(rel)
+    from _images(rel)
     where label is not null
         and pred is not null
     group by all
@@ -18,6 +19,7 @@ with _cells as (
 _texts as (
     select
         row_number() over () as _cell,
+        _run,
         _n,
         _n_wrong,
         columns(cols)::varchar,
@@ -26,7 +28,7 @@ _texts as (
 
 _long as (
     from _texts
-    unpivot include nulls (value for feature in (columns(* exclude (_cell, _n, _n_wrong))))
+    unpivot include nulls (value for feature in (columns(* exclude (_cell, _run, _n, _n_wrong))))
 )
 
 select
@@ -36,4 +38,5 @@ select
     value,
     _n as n,
     _n_wrong as n_wrong,
+    _run as run,
 from _long;

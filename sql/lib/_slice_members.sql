@@ -1,13 +1,16 @@
 -- The slice that each image is in by each of the given columns; numbers are cut into quantiles.
--- Grain: one row per image with a label and a prediction; cells and their codes are lists, one entry per column.
+-- Grain: one row per run and image with a label and a prediction; cells and codes are lists, one entry per column.
 -- Parameters: rel, cols (names of columns), bins (ranges to cut a number into, at least 2)
 -- Edges: integers are cut if they span over 50; NULL, NaN, infinity and a number that fills a range are own slices.
 -- Source: definition
 create or replace macro _slice_members(rel, cols, bins) as table
 with _columns as (
-    select struct_pack(image_id := image_id, confidence := confidence, is_wrong := not _correct(label, pred)) as _image,
+    select
+        struct_pack(
+            run := run, image_id := image_id, confidence := confidence, is_wrong := not _correct(label, pred)
+        ) as _image,
         columns(cols),
-    from query_table(rel)
+    from _images(rel)
     where label is not null and pred is not null
 ),
 
@@ -27,7 +30,7 @@ _values as (
 ),
 
 _cuts as (
-    select row(
+    select _image.run as _run, row(
         any_value(alias(columns(* exclude (_image)))),
         case
             when any_value(struct_extract(columns(* exclude (_image)), 'is_float'))
@@ -40,23 +43,25 @@ _cuts as (
         end
     ),
     from _values
+    group by _image.run
 ),
 
 -- In the order of cols, so that pairs have the same names as in slice_pairs.
 _features as (
     select
+        _run,
         features,
         list_grade_up(list_transform(
             features, lambda _f: list_position(list_transform(cols, lambda _c: lower(_c)), lower(_f[1]))
         )) as positions,
-    from (select list_value(*columns(*)) as features from _cuts) as _listed
+    from (select _run, list_value(*columns(* exclude (_run))) as features from _cuts) as _listed
 ),
 
 _zipped as (
     select _image,
         list_select(list_zip(list_value(*columns(_values.* exclude (_image))), features), positions) as zipped,
     from _values
-    cross join _features
+    inner join _features on _values._image.run = _features._run
 ),
 
 _members as (
@@ -77,4 +82,5 @@ _members as (
 select
     _image.image_id, _image.confidence, _image.is_wrong, cells,
     list_transform(cells, lambda _c: hash(_c.feature, _c.text, _c.n_below, _c.n_here > 1)) as codes,
+    _image.run as run, -- noqa: AL09
 from _members;

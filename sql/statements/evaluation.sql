@@ -59,10 +59,18 @@ where split is not null
 order by split;
 
 
--- name: relation_of_split
--- The rows of one split of a relation.
-from query_table(?)
-where split = ?;
+-- name: selected_rows
+-- The rows of a relation, or of a list, of one split and for which an expression is true.
+-- Each row says of which run it is, so that a metric of these rows does too.
+select * exclude (_is_empty)
+from query(_rel(?)) -- noqa: LT01
+where _is_empty is null
+{% if of_split %}
+    and split = ?
+{% endif %}
+{% if where %}
+    and ({{ where }})
+{% endif %};
 
 
 -- name: relation_columns
@@ -101,8 +109,11 @@ where run = ?
 create or replace temp table {{ ident(name) }} as
 select
     image_id,
+    uri,
     label,
+    label_name,
     pred,
+    pred_name,
     confidence,
 from {{ ident(run) }};
 

@@ -71,16 +71,18 @@ order by started_at, run;
 
 
 -- name: list_predicting_runs
--- Runs that have predictions with a confidence, oldest first; results of other functions are left out.
-select runs.run
+-- Runs that have predictions with a confidence, oldest first, and whether they have probs; other results are left out.
+select
+    runs.run,
+    bool_or(columns.column_name = 'probs') as has_probs,
 from runs
 inner join duckdb_columns() as columns
     on runs.run = columns.table_name
     and columns.database_name = current_database()
     and columns.schema_name = 'outputs'
-    and columns.column_name in ('pred', 'confidence')
+    and columns.column_name in ('pred', 'confidence', 'probs')
 group by runs.run, runs.started_at
-having count(*) = 2
+having count(*) filter (where columns.column_name <> 'probs') = 2
 order by runs.started_at, runs.run;
 
 
@@ -160,6 +162,7 @@ update runs
 set
     status = $1,
     seconds = $2,
+    total_seconds = ($2::json ->> 'total')::double,
     images_per_second = (n_ok + n_errors) / nullif(($2::json ->> 'total')::double, 0),
     n_images = greatest(n_images, n_ok + n_errors),
     finished_at = (current_timestamp at time zone 'UTC')
@@ -304,6 +307,12 @@ select
     images.image_id,
     images.dataset,
     images.uri,
+{% if 'folder' not in names %}
+    parse_dirpath(images.uri, 'both_slash') as folder,
+{% endif %}
+{% if 'file' not in names %}
+    parse_filename(images.uri, false, 'both_slash') as file,
+{% endif %}
     images.split,
     labels.class as label,
     labels.name as label_name,
@@ -398,18 +407,22 @@ drop view if exists {{ ident(run) }};
 
 
 -- name: recreate_predictions
--- Predictions of all runs in one relation, for example from accuracy_by('predictions', run).
--- No rows while there is no run.
+-- Predictions of all runs in one relation, for example from accuracy('predictions') or leaderboard('predictions').
+-- No rows while there is no run; probs is NULL for a run without them.
 create or replace view predictions as
 {% for run in runs %}
 select
     {{ literal(run) }} as run,
     image_id,
+    uri,
     split,
     label,
+    label_name,
     pred,
+    pred_name,
     confidence,
     correct,
+    {{ 'probs::float[] as probs' if run in runs_with_probs else 'null::float[] as probs' }},
 from {{ ident(run) }}
 {% if not loop.last %}
 union all
@@ -418,11 +431,15 @@ union all
 select
     null::varchar as run,
     null::bigint as image_id,
+    null::varchar as uri,
     null::varchar as split,
     null::integer as label,
+    null::varchar as label_name,
     null::integer as pred,
+    null::varchar as pred_name,
     null::float as confidence,
     null::boolean as correct,
+    null::float[] as probs,
 where false
 {% endfor %};
 

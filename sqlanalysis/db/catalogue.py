@@ -157,8 +157,9 @@ def recreate_run_views(con: duckdb.DuckDBPyConnection, runs: list[str]) -> None:
         names = [row[0] for row in fetch(con, "list_columns", ["outputs", run])]
         execute(con, "recreate_run_view", run=run, names=names)
         comment(con, "view", run, "runs", templates.find("recreate_run_view").summary)
-    predicting = [row[0] for row in fetch(con, "list_predicting_runs")]
-    execute(con, "recreate_predictions", runs=predicting)
+    predicting = dict(fetch(con, "list_predicting_runs"))
+    with_probs = [run for run, has_probs in predicting.items() if has_probs]
+    execute(con, "recreate_predictions", runs=list(predicting), runs_with_probs=with_probs)
     comment(con, "view", "predictions", "views", templates.find("recreate_predictions").summary)
 
 
@@ -179,7 +180,7 @@ def comment(
 def _create(con: duckdb.DuckDBPyConnection) -> None:
     for template in (*templates.installed("tables"), *templates.installed(*templates.MACROS)):
         _create_object(con, template)
-    execute(con, "recreate_predictions", runs=[])  # before the views, which read it
+    execute(con, "recreate_predictions", runs=[], runs_with_probs=[])  # before the views, which read it
     for template in templates.installed("views"):
         _create_object(con, template)
 

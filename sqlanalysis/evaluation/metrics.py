@@ -7,7 +7,7 @@ A metric is a table macro over the name of a relation: `from accuracy('resnet18'
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +24,7 @@ _SQL_PARAMETERS = ("expr", "cols", "weight")
 _RELATIONS = ("baseline", "rel_cur", "neighbors")
 _ABSENT = re.compile(r'(?:Table with name|No files found that match the pattern) "?(.+?)"?(?: does not exist|$)', re.M)
 
+_NUMBER = re.compile(r"[0-9.]+(?:e[+-]?[0-9]+)?")
 # One text literal: a column name that was quoted twice.
 _CONSTANT = re.compile(r"\s*'(?:[^']|'')*'\s*")
 
@@ -31,21 +32,24 @@ Relation = str | Path | Sequence[str] | duckdb.DuckDBPyRelation
 
 
 def metric(
-    con: duckdb.DuckDBPyConnection, name: str, relation: Relation, /, **values: object
+    con: duckdb.DuckDBPyConnection, name: str, relation: Relation, /, *arguments: object, **values: object
 ) -> duckdb.DuckDBPyRelation:
     """Compute one metric over a relation; writes nothing.
 
         metric(con, "accuracy", "resnet18")
         metric(con, "accuracy", con.sql("from resnet18 where width_px > 256"))
         metric(con, "accuracy_by", "resnet18", expr="width_px > 256", level=0.9)
+        metric(con, "accuracy_by", "resnet18", "split")
         metric(con, "mcnemar", "resnet50", baseline="resnet18")
+        metric(con, "leaderboard", ["resnet50", "resnet18"])
 
     Args:
         con: from `connect`.
         name: a metric of `list_metrics`.
         relation: name of a run, table or view, or a Parquet path, with the columns that the metric reads (some of
-            `image_id`, `label`, `pred`, `confidence`, `probs`, `activation`); a list of names, whose rows are stacked;
-            or a relation object of this connection.
+            `image_id`, `label`, `pred`, `confidence`, `probs`, `activation`); a list of names, which gives one set of
+            rows for each, named in the last column `run`; or a relation object of this connection.
+        arguments: the parameters after the relation in their order, as in SQL.
         values: the other parameters of the metric, bound as values. Exceptions are `expr`, `weight` and `cols`, which
             are SQL over the columns of the relation; there a list of strings is a row of expressions (`expr`) or of
             names (`cols`). `baseline`, `rel_cur` and `neighbors` also take a name or a relation object.
@@ -55,12 +59,13 @@ def metric(
         print it.
 
     Raises:
-        ArgumentError: a parameter is unknown, missing, or of the wrong type.
+        ArgumentError: a parameter is unknown, missing, given twice, or of the wrong type.
         NotFoundError: no such metric or relation; the message suggests similar names.
         SchemaError: the relation lacks a column that the metric reads, or `con` is not from `connect`.
         QueryError: DuckDB refused a value; its error is `__cause__`.
     """
     parameters = _parameters(con, name)
+    values = {**name_arguments(con, name, arguments, values), **values}
     _check_values(name, parameters, values)
     texts = {key: _sql(key, value) if key in _SQL_PARAMETERS else None for key, value in values.items()}
     with _names(con, {"rel": relation, **{key: value for key, value in values.items() if key in _RELATIONS}}) as names:
@@ -73,18 +78,36 @@ def metric(
             raise _explain(con, name, source, error) from error
 
 
-def of_split(con: duckdb.DuckDBPyConnection, relation: str, split: str) -> duckdb.DuckDBPyRelation:
-    """The rows of a relation whose column `split` is this split, for `metric`.
+def selection(
+    con: duckdb.DuckDBPyConnection, relation: str | list[str], split: str | None = None, where: str | None = None
+) -> duckdb.DuckDBPyRelation:
+    """The rows of a relation, or of a list, that are of this split and for which an expression is true, for `metric`.
 
     Args:
         con: from `connect`.
-        relation: name of a run, table or view, or a Parquet path.
-        split: such as "val".
+        relation: name of a run, table or view, or a Parquet path, or a list of names.
+        split: such as "val"; None takes all.
+        where: SQL over the columns of the relation, such as "width_px > 256"; None takes all.
 
     Raises:
-        NotFoundError: no such relation, or no row of that split.
-        SchemaError: the relation has no column `split`.
+        NotFoundError: no such relation, no row of that split, or none for which `where` is true.
+        SchemaError: the relation has no column `split`, or lacks one that `where` reads.
+        QueryError: `where` is not one SQL expression.
     """
+    if split is not None:
+        _check_split(con, relation, split)
+    condition = None if where is None else _expression("where", where)
+    try:
+        sql = templates.render("selected_rows", of_split=split is not None, where=condition)
+        rows = con.sql(sql, params=[relation] if split is None else [relation, split])
+        if not rows.limit(1).fetchall():
+            raise NotFoundError(f"{relation!r} has no row where {where}")
+    except duckdb.Error as error:
+        raise _explain(con, "--where", relation, error) from error
+    return rows
+
+
+def _check_split(con: duckdb.DuckDBPyConnection, relation: str | list[str], split: str) -> None:
     try:
         known = con.sql(templates.render("relation_splits"), params=[relation]).fetchall()
     except duckdb.Error as error:
@@ -92,7 +115,32 @@ def of_split(con: duckdb.DuckDBPyConnection, relation: str, split: str) -> duckd
     names = [name for (name,) in known]
     if split not in names:
         raise NotFoundError(f"{relation!r} has no row of split {split!r}{near_matches(split, names)}")
-    return con.sql(templates.render("relation_of_split"), params=[relation, split])
+
+
+def name_arguments(
+    con: duckdb.DuckDBPyConnection, name: str, arguments: Sequence[object], values: Collection[str] = ()
+) -> dict[str, object]:
+    """The parameters of a metric that arguments after the relation stand for, by their order.
+
+    Args:
+        con: from `connect`.
+        name: a metric of `list_metrics`.
+        arguments: what is given without a name.
+        values: names of the parameters that are given by name.
+
+    Raises:
+        ArgumentError: more arguments than parameters, or one that is given by name too.
+        NotFoundError: no such metric.
+    """
+    others = list(_parameters(con, name))[1:]
+    if len(arguments) > len(others):
+        takes = ", ".join(others) or "no parameter"
+        raise ArgumentError(f"{name} takes {takes} after the relation, not {len(arguments)} arguments")
+    named = dict(zip(others, arguments, strict=False))
+    twice = [parameter for parameter in named if parameter in values]
+    if twice:
+        raise ArgumentError(f"{name}: {twice[0]} is given twice, as {named[twice[0]]!r} and by name")
+    return named
 
 
 def list_metrics(con: duckdb.DuckDBPyConnection | None = None) -> duckdb.DuckDBPyRelation:
@@ -130,8 +178,8 @@ def _own_metrics() -> duckdb.DuckDBPyRelation:
     return duckdb.connect().from_arrow(pa.table(columns))
 
 
-def _parameters(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, bool]:
-    """Parameters of a metric, the relation first, with whether each is required."""
+def _parameters(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, str | None]:
+    """Parameters of a metric, the relation first, each with its default as SQL; None where it has to be given."""
     try:
         rows = list_metrics(con).fetchall()
     except duckdb.Error as error:
@@ -140,20 +188,24 @@ def _parameters(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, bool]:
     if name not in signatures:
         raise NotFoundError(f"no metric {name!r}{near_matches(name, signatures)}")
     # For a user's own macro nothing is required: DuckDB does not list which of its parameters have defaults.
-    required = templates.required_parameters(signatures[name])
+    defaults = templates.parameter_defaults(signatures[name])
     known: list[str] = statements.fetch(con, "read_parameters", [name])[0][0]
-    return {parameter: parameter in required for parameter in known}
+    return {parameter: defaults.get(parameter, "") for parameter in known}
 
 
-def _check_values(name: str, parameters: dict[str, bool], values: dict[str, object]) -> None:
+def _check_values(name: str, parameters: dict[str, str | None], values: dict[str, object]) -> None:
     others = list(parameters)[1:]
     unknown = [value for value in values if value not in others]
     if unknown:
         takes = ", ".join(others) or "no parameter besides the relation"
         raise ArgumentError(f"{name} has no parameter {unknown[0]!r}; it takes {takes}")
-    missing = [parameter for parameter in others if parameters[parameter] and parameter not in values]
+    missing = [parameter for parameter in others if parameters[parameter] is None and parameter not in values]
     if missing:
         raise ArgumentError(f"{name} needs {', '.join(missing)}: give {missing[0]}=")
+    for parameter, value in values.items():
+        default = parameters[parameter] or ""
+        if _NUMBER.fullmatch(default) and isinstance(value, str):
+            raise ArgumentError(f"{name}: {parameter} is a number, such as {default}, not {value!r}")
 
 
 @contextmanager
@@ -251,7 +303,8 @@ def _explain(
         )
     if re.search(r"(No function matches|Cannot compare values of type|Cannot combine types of) .*VARCHAR", text):
         return SchemaError(f"{relation!r}: label and pred must be 0-based integers, one is text; map names to classes")
-    return QueryError(f"{name}: {text}")
+    # What the macros themselves refuse is a sentence already.
+    return QueryError(f"{name}: {text.removeprefix('Invalid Input Error: ')}")
 
 
 def _columns(con: duckdb.DuckDBPyConnection, relation: str | list[str]) -> list[str]:

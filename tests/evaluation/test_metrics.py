@@ -36,7 +36,7 @@ def test_metric_is_the_macro(run: duckdb.DuckDBPyConnection) -> None:
 
 def test_metric_gives_rows_to_keep(run: duckdb.DuckDBPyConnection) -> None:
     actual = metric(run, "accuracy", "resnet18")
-    assert actual.columns == ["n", "correct", "accuracy", "ci_low", "ci_high"]
+    assert actual.columns == ["n", "correct", "accuracy", "ci_low", "ci_high", "run"]
     run.execute("drop table resnet18").fetchall()
     first = actual.fetchall()
     assert first == actual.fetchall()
@@ -105,7 +105,7 @@ def test_relations(run: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
         (file, 60),
         (str(file), 60),
         ("half", 30),
-        (["resnet18", "half"], 90),
+        (["half", "resnet18"], 30),
         (("half",), 30),
     ]:
         assert metric(run, "accuracy", relation).fetchall()[0][0] == n
@@ -167,7 +167,9 @@ def test_refused_values(run: duckdb.DuckDBPyConnection) -> None:
         "resnet18",
         strategy="equal",
     )
-    refused(run, QueryError, r"accuracy: ", "accuracy", "resnet18", level="high")
+    refused(
+        run, ArgumentError, r"accuracy: level is a number, such as 0.95, not 'high'", "accuracy", "resnet18", "high"
+    )
     refused(run, ArgumentError, r"accuracy: level must be between 0 and 1", "accuracy", "resnet18", level=95)
 
 

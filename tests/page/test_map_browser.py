@@ -61,7 +61,7 @@ def expected(con: duckdb.DuckDBPyConnection, sql: str) -> tuple[int, str]:
         "create or replace temp view picked as from digits_logreg where image_id in (select image_id from chosen)"
     )
     (n,) = con.sql("select count(*) from chosen").fetchall()[0]
-    counted, correct, accuracy, low, high = con.sql("from accuracy('picked')").fetchall()[0]
+    counted, correct, accuracy, low, high, _ = con.sql("from accuracy('picked')").fetchall()[0]
     sure = con.sql("select value from summary('picked') where metric = 'mean_confidence'").fetchall()[0][0]
     error = con.sql("select ece from calibration_error('picked')").fetchall()[0][0]
     ends = words.interval({"ci_low": low, "ci_high": high})

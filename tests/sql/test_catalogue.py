@@ -11,7 +11,7 @@ import pytest
 import sqlanalysis
 from sqlanalysis.db import templates
 
-from ..support.edge_cases import CALLS, EDGES, SCALAR_CALLS, load
+from ..support.edge_cases import CALLS, EDGES, ONE_RELATION, SCALAR_CALLS, load, random_case
 
 # The contract: parameters of every public macro, defaults included, and the columns of those that give rows, in order.
 SCALARS = {
@@ -78,6 +78,11 @@ TABLES = {
         "rel, neighbors, max_distance := null",
         "image_a image_b split_a split_b label_a label_b distance",
     ),
+    "leaderboard": (
+        "rels, level := 0.95",
+        "place n accuracy ci_low ci_high f1_macro roc_auc_macro ece images_per_second n_both diff diff_low diff_high "
+        "p_value p_holm",
+    ),
     "mcnemar": (
         "rel, baseline, level := 0.95",
         "n both_right run_only baseline_only both_wrong accuracy_run accuracy_baseline diff ci_low ci_high p_exact "
@@ -96,7 +101,7 @@ TABLES = {
         "metric value_run value_baseline diff ci_low ci_high p_two_sided",
     ),
     "per_class": (
-        "rel, zero_division := 0.0",
+        "rel, zero_division := 0.0, level := 0.95",
         "class support predicted tp precision recall f1 jaccard recall_low recall_high precision_low precision_high "
         "f1_low f1_high",
     ),
@@ -147,6 +152,23 @@ TABLES = {
         "rel, cols, min_n := 20, bins := 4, max_rows := 20, alpha := 0.05",
         f"{_SLICES} exemplars",
     ),
+}
+# What people read follows the columns of the contract: names of classes and where an image is.
+_BOTH = "label_name pred_name"
+NAMES = {
+    "class_purity": "label_name",
+    "confusion_dense": _BOTH,
+    "confusion_matrix": _BOTH,
+    "flips": f"{_BOTH} uri",
+    "label_issues": f"{_BOTH} uri",
+    "label_quality": f"{_BOTH} uri",
+    "leaks": "label_name_a label_name_b uri_a uri_b",
+    "neighbor_agreement": "label_name neighbor_label_name uri",
+    "per_class": "label_name",
+    "similar_to": "uri",
+    "top_confusions": _BOTH,
+    "with_temperature": f"{_BOTH} uri",
+    "worst_mistakes": f"{_BOTH} uri",
 }
 TOPICS = [
     "accuracy", "classes", "probabilities", "calibration", "selection", "comparison", "slices", "labels", "embeddings",
@@ -234,7 +256,7 @@ def test_parameters_shadow_no_column(name: str) -> None:
         contract -= {"probs"}
     assert not contract & set(parameters(name))
     if signature(name)[2]:
-        assert parameters(name)[0] in ("rel", "rel_ref", "neighbors")
+        assert parameters(name)[0] in ("rel", "rels", "rel_ref", "neighbors")
         text = re.sub(r"--[^\n]*|'[^']*'", "", INDEX[name].text).partition("as table")[2]
         made = set(re.findall(r"\bas (\w+)", text)) - {"table"}
         assert not made & set(parameters(name)) - {"k", "gamma", "neighbors"}, "a column has the name of a parameter"
@@ -257,7 +279,9 @@ def test_tables_of_the_contract(con: duckdb.DuckDBPyConnection, name: str) -> No
     assert actual == [(INDEX[name].topic, f"{name}({TABLES[name][0]})")]
     load(con, EDGES["ties"], "example")
     result = con.execute("from " + CALLS[name].format("example"))
-    assert [column[0] for column in result.description] == TABLES[name][1].split()
+    last = ["run"] if name in ONE_RELATION else []
+    expected = [*TABLES[name][1].split(), *NAMES.get(name, "").split(), *last]
+    assert [column[0] for column in result.description] == expected
     result.fetchall()
 
 
@@ -300,9 +324,8 @@ def test_help_lists_what_the_user_made(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_examples_of_help_run(con: duckdb.DuckDBPyConnection) -> None:
-    load(con, EDGES["ties"], "my_run")
-    load(con, EDGES["ties"], "old_run")
-    load(con, EDGES["ties"], "my_run_neighbors")
+    for name in ("my_run", "old_run", "my_run_neighbors"):
+        load(con, random_case(60, 3, 1), name)
     con.execute(
         "create or replace view wide as select *, 'jpeg' as format, 9 as n_bytes, 640 as width_px from my_run"
     ).fetchall()

@@ -219,7 +219,9 @@ def test_with_temperature_is_a_softmax(shared: duckdb.DuckDBPyConnection, exampl
     name = load(shared, example)
     actual = rows(shared, f"from with_temperature('{name}', 1.7) order by image_id")
     before = rows(shared, f"from '{name}' order by image_id")
-    assert [row.keys() for row in actual] == [row.keys() for row in before]
+    added = {"label_name": None, "pred_name": None, "uri": None, "run": name}
+    assert [row.keys() for row in actual] == [{**row, **added}.keys() for row in before]
+    assert all(row[column] == value for row in actual for column, value in added.items())
     for row, old in zip(actual, before, strict=True):
         if math.isnan(sum(old["probs"])):
             assert all(map(math.isnan, row["probs"]))

@@ -23,7 +23,8 @@ def test_confusion_matrix(shared: duckdb.DuckDBPyConnection, example: Case) -> N
     labels = sorted({*example.y.tolist(), *example.p.tolist()})
     expected = quietly(sk.confusion_matrix, example.y, example.p, labels=labels) if labels else np.zeros((0, 0))
     wanted = [(a, b, expected[i, j]) for i, a in enumerate(labels) for j, b in enumerate(labels) if expected[i, j]]
-    assert [tuple(row.values()) for row in actual] == wanted
+    assert [(row["label"], row["pred"], row["n"]) for row in actual] == wanted
+    assert {row["run"] for row in actual} <= {"run_a"}
 
 
 def test_confusion_dense(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
@@ -71,7 +72,8 @@ def check_per_class(found: list[dict[str, Any]], y: np.ndarray, p: np.ndarray, z
 
 @pytest.mark.parametrize(("sql", "zero"), [("0.0", 0.0), ("1.0", 1.0), ("null", np.nan)], ids=["0", "1", "null"])
 def test_per_class(shared: duckdb.DuckDBPyConnection, example: Case, sql: str, zero: float) -> None:
-    actual = rows(shared, f"from per_class('{load(shared, example)}', zero_division := {sql})")
+    level, given = (0.95, "") if zero == 0 else (0.8, ", level := 0.8")
+    actual = rows(shared, f"from per_class('{load(shared, example)}', zero_division := {sql}{given})")
     check_per_class(actual, example.y, example.p, zero)
     for row in actual:
         union = row["support"] + row["predicted"] - row["tp"]
@@ -79,7 +81,7 @@ def test_per_class(shared: duckdb.DuckDBPyConnection, example: Case, sql: str, z
             if n == 0:
                 assert (row[f"{name}_low"], row[f"{name}_high"]) == (None, None)
                 continue
-            ends = stats.binomtest(row["tp"], n).proportion_ci(0.95, method="wilson")
+            ends = stats.binomtest(row["tp"], n).proportion_ci(level, method="wilson")
             low, high = (2 * end / (1 + end) if name == "f1" else end for end in ends)
             same(row[f"{name}_low"], low)
             same(row[f"{name}_high"], high)
@@ -105,6 +107,7 @@ def sk_scores(y: np.ndarray, p: np.ndarray, zero: float = 0.0) -> dict[str, floa
 @pytest.mark.parametrize(("sql", "zero"), [("0.0", 0.0), ("1.0", 1.0), ("null", np.nan)], ids=["0", "1", "null"])
 def test_scores(shared: duckdb.DuckDBPyConnection, example: Case, sql: str, zero: float) -> None:
     (actual,) = rows(shared, f"from scores('{load(shared, example)}', zero_division := {sql})")
+    assert actual.pop("run") == "run_a"
     if not len(example.y):
         assert actual.pop("n") == 0
         assert set(actual.values()) == {None}
@@ -141,6 +144,7 @@ def test_scores_by(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
         interval = stats.binomtest(int((y == p).sum()), len(y)).proportion_ci(0.95, method="wilson")
         same(row.pop("ci_low"), interval.low)
         same(row.pop("ci_high"), interval.high)
+        assert row.pop("run") == "run_a"
         for name, value in row.items():
             same(value, expected[name])
 
@@ -152,7 +156,8 @@ def test_summary(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
     (accuracy,) = rows(shared, f"from accuracy('{name}')")
     confidence = float(np.mean(example.c, dtype=np.float64)) if len(example.y) else None
     for metric, value in {**scores, **accuracy, "mean_confidence": confidence}.items():
-        same(actual[metric], value)
+        if metric != "run":
+            same(actual[metric], value)
     assert actual["n_wrong"] == actual["n"] - actual["correct"]
 
 
@@ -173,6 +178,7 @@ def test_worst_mistakes(shared: duckdb.DuckDBPyConnection, example: Case) -> Non
 def test_check_run(shared: duckdb.DuckDBPyConnection) -> None:
     good = rows(shared, f"from check_run('{load(shared, CASES['ten'])}')")[0]
     assert good.pop("n") == 2000
+    assert good.pop("run") == "run_a"
     assert set(good.values()) == {0}
     nan = float("nan")
     bad = Case(
@@ -183,6 +189,7 @@ def test_check_run(shared: duckdb.DuckDBPyConnection) -> None:
     )
     (actual,) = rows(shared, f"from check_run('{load(shared, bad)}')")
     assert actual == {
+        "run": "run_a",
         "n": 10,
         "duplicate_images": 0,
         "no_label": 1,
@@ -198,7 +205,8 @@ def test_check_run(shared: duckdb.DuckDBPyConnection) -> None:
         "confidence_differs": 1,
         "no_confidence": 1,
     }
-    empty = rows(shared, f"from check_run('{load(shared, CASES['empty'])}')")[0]
+    (empty,) = rows(shared, f"from check_run('{load(shared, CASES['empty'])}')")
+    assert empty.pop("run") == "run_a"
     assert set(empty.values()) == {0}
 
 
@@ -225,14 +233,17 @@ def test_check_run_of_answers_without_probabilities(shared: duckdb.DuckDBPyConne
     name = load(shared, CASES["ten"])
     shared.execute(f"create or replace view bare as select image_id, label, pred from {name}").fetchall()
     (actual,) = rows(shared, "from check_run('bare')")
-    assert {column: n for column, n in actual.items() if n} == {"n": 2000, "no_probs": 2000, "no_confidence": 2000}
+    assert {column: n for column, n in actual.items() if n} == {
+        "n": 2000, "no_probs": 2000, "no_confidence": 2000, "run": "bare",
+    }  # fmt: skip
 
 
-def test_duplicate_images_count_twice(shared: duckdb.DuckDBPyConnection) -> None:
+def test_an_image_that_is_there_twice_is_counted_or_refused(shared: duckdb.DuckDBPyConnection) -> None:
     name = load(shared, duplicate(CASES["ties"]))
     shared.execute(f"update {name} set image_id = image_id % 5").fetchall()
     assert rows(shared, f"from check_run('{name}')")[0]["duplicate_images"] == 5
-    assert rows(shared, f"from accuracy('{name}')")[0]["n"] == 10
+    with pytest.raises(duckdb.Error, match="5 of 10 rows repeat an image_id"):
+        rows(shared, f"select n from accuracy('{name}')")
 
 
 labels = st.lists(

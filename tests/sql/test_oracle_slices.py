@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from sqlanalysis import metric
-from sqlanalysis.errors import SchemaError
+from sqlanalysis.errors import QueryError, SchemaError
 
 from ..support.oracle import Mutant, is_noticed, rows, same
 
@@ -252,7 +252,14 @@ def test_weights_of_the_correction(con: duckdb.DuckDBPyConnection) -> None:
     n_wrong, is_pair = rng.integers(4, 30, 30), rng.permutation(np.repeat([False, True], [20, 10]))
     whole = {"n": 1000, "n_wrong": 100}
     wholes = [[whole] * 3 if pair else [whole] for pair in is_pair]
-    made = {"feature": ["a"] * 30, "value": range(30), "n": [100] * 30, "n_wrong": n_wrong, "wholes": wholes}
+    made = {
+        "run": ["r"] * 30,
+        "feature": ["a"] * 30,
+        "value": range(30),
+        "n": [100] * 30,
+        "n_wrong": n_wrong,
+        "wholes": wholes,
+    }
     con.register("_given", pa.table(made))
     con.execute("create table given as from _given").fetchall()
     actual = con.sql("from _slice_tests('given', 1)").df().set_index("value").sort_index()
@@ -373,10 +380,28 @@ def test_edges(con: duckdb.DuckDBPyConnection) -> None:
     assert list(worst_slices(con, ["a"])["n_wrong"]) == [25]
     con.execute("update made set label = null where a = 0 and image_id < 60; ").fetchall()
     assert list(worst_slices(con, ["a"], min_n=5)["n_wrong"]) == [12]
-    stacked = con.sql("from worst_slices(['made', 'made'], ['a'], min_n := 5)").fetchall()
-    assert stacked[0][3] == 24
+    con.execute("create view stacked as from made union all select * replace (image_id + 1000 as image_id) from made")
+    (stacked,) = con.sql("from worst_slices('stacked', ['a'], min_n := 5)").fetchall()
+    assert stacked[3] == 24
     con.execute("delete from made").fetchall()
     assert len(worst_slices(con, ["a", "x"])) == 0
+
+
+def test_nothing_is_worse_and_nothing_was_tried(con: duckdb.DuckDBPyConnection) -> None:
+    """No row says that slices were tested; where none could be, that is an error, also if only rows are counted."""
+    wrong = np.arange(100) % 8 < 2  # as often in each half
+    planted(con, pd.DataFrame({"half": np.arange(100) % 2, "all": "x", "each": np.arange(100).astype(str)}), wrong)
+    assert len(worst_slices(con, ["half"])) == len(worst_slices(con, ["half", "all", "each"])) == 0
+    for cols, more in ((["all"], {}), (["each", "all"], {}), (["half"], {"min_n": 51})):
+        at_least = more.get("min_n", 20)
+        message = f"made: nothing to test: no value of {', '.join(cols)} has at least {at_least} images \\(min_n\\)"
+        with pytest.raises(QueryError, match=message):
+            worst_slices(con, cols, **more)
+        with pytest.raises(duckdb.InvalidInputException, match=message):
+            con.execute(f"select count(*) from worst_slices('made', {cols}, min_n := {at_least})").fetchall()
+    con.execute("create table few as from made where image_id % 4 = 0").fetchall()
+    with pytest.raises(QueryError, match=r"few: nothing to test"):
+        metric(con, "worst_slices", ["made", "few"], cols=["half"], min_n=30)
 
 
 @pytest.mark.parametrize("name", ["slices", "slice_pairs", "worst_slices"])

@@ -41,12 +41,20 @@ TWO = [
     "from mmd('a', 'b', sample_n := 100)",
     "from slices('b', ['label', 'neighbor_id'])",
     "from worst_slices('b', ['label', 'confidence'], alpha := 1)",
+    "from leaderboard(['a', 'b'])",
+    "from per_class(['b', 'a', 'empty'])",
+    "with \"my-run\" as (from a where image_id < 900) from accuracy_by(['b', '\"my-run\"', 'main.big'], concat(run, pred))",
 ]
 Answers = dict[str, list[dict[str, Any]]]
 
 
 def queries() -> list[str]:
-    calls = [f"from {call.format(name)}" for call in {**CALLS, **INTERNAL_CALLS}.values() for name in RELATIONS]
+    calls = [
+        f"from {call.format(name)}"
+        for metric, call in {**CALLS, **INTERNAL_CALLS}.items()
+        for name in RELATIONS
+        if (metric, name) != ("similar_to", "empty")  # an unknown image is an error
+    ]
     return [*calls, *TWO, *(f"select {call} as value" for call in SCALARS.values())]
 
 

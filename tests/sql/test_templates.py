@@ -15,7 +15,7 @@ from sqlanalysis.errors import ArgumentError, NotFoundError
 
 ROOT = Path(__file__).parent.parent.parent
 NAMES = {
-    "run": "my_run", "runs": ["a", "b"], "names": ["pred", "probs", "raw_pred", "activation"], "where": "label = 1",
+    "run": "my_run", "runs": ["a", "b"], "runs_with_probs": ["a"], "of_split": True, "names": ["pred", "probs", "raw_pred", "activation"], "where": "label = 1",
     "columns": [("pred", "INTEGER"), ("probs", "FLOAT[3]")], "path": "file", "alias": "file", "read_only": False, "new": True,
     "kind": "table", "name": "x", "text": "it's", "table": "errors", "function": "resnet18", "source": "rows",
     "image_id": None, "pred": "pred", "confidence": "confidence", "probs": "probs", "relation": "my_run",

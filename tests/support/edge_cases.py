@@ -139,6 +139,7 @@ CALLS = {
     "knn_graph": "(from knn_graph('{0}', k := 2) where image_id < 5)",
     "knn_outliers": "knn_outliers('{0}')",
     "ks_test": "ks_test('{0}', '{0}', confidence)",
+    "leaderboard": "leaderboard('{0}')",
     "label_issues": "label_issues('{0}')",
     "label_quality": "label_quality('{0}')",
     "leaks": "leaks('{0}', '{0}', max_distance := 0.5)",
@@ -174,6 +175,8 @@ CALLS = {
     "worst_mistakes": "worst_mistakes('{0}')",
     "worst_slices": "worst_slices('{0}', ['confidence', 'label', 'neighbor_id'], min_n := 1, alpha := 0.9)",
 }
+# The macros that read one relation, or each of a list; the others join two.
+ONE_RELATION = [name for name, call in CALLS.items() if call.count("{0}") == 1 and not call.startswith(f"({OTHER}")]
 # The public scalars, and calls that give rows and are internal but must not depend on the order of rows either.
 SCALAR_CALLS = {
     "argmax": "argmax([0.25, 0.5, 0.5])",
@@ -183,9 +186,9 @@ SCALAR_CALLS = {
     "wilson_low": "wilson_low(7, 9, 0.95)",
 }
 INTERNAL_CALLS = {
-    "_bootstrap_replicates": "_bootstrap_replicates('{0}', n_resamples := 20)",
-    "_coverage_steps": "(from _coverage_steps('{0}') order by all)",
-    "_log_margins": "(from _log_margins('{0}') order by all)",
+    "_bootstrap_replicates": "(select * exclude (run) from _bootstrap_replicates('{0}', n_resamples := 20))",
+    "_coverage_steps": "(select * exclude (run) from _coverage_steps('{0}') order by all)",
+    "_log_margins": "(select * exclude (run) from _log_margins('{0}') order by all)",
     "_slice_members": "(select image_id, is_wrong, cells from _slice_members('{0}', ['confidence', 'rank'], 4) order by all)",
 }
 

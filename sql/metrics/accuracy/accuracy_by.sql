@@ -1,25 +1,30 @@
 -- Accuracy with its Wilson score interval, for every value of an expression.
--- Grain: one row per value of expr (one more for NULL), in order of it.
--- Parameters: rel, expr (any SQL over the columns of rel; several as a row: (split, width_px > 256)), level := 0.95
--- Edges: NULL label or pred is left out; label or pred below 0 is wrong; no rows give no rows.
+-- Grain: one row per run and value of expr (one more for NULL), in order of both.
+-- Parameters: rel (or a list), expr (any SQL over its columns; several: (split, width_px > 256)), level := 0.95
+-- Edges: as accuracy, within each slice; no rows give no rows; a window in expr spans all runs.
 -- Source: Wilson (1927), J. Am. Stat. Assoc. 22:209-212.
 create or replace macro accuracy_by(rel, expr, level := 0.95) as table
 with _answers as (
     select
+        run,
         expr as slice,
+        image_id,
         _correct(label, pred) as is_right,
-    from query_table(rel)
+    from query(_rel(rel))
     where label is not null
         and pred is not null
 ),
 
 _counts as (
     select
+        run,
         slice,
         count(*) as n,
         count(*) filter (where is_right) as correct,
+        count(image_id) as n_ids,
+        count(distinct image_id) as n_images,
     from _answers
-    group by slice
+    group by run, slice
 )
 
 select
@@ -29,5 +34,7 @@ select
     correct / nullif(n, 0) as accuracy,
     wilson_low(correct, n, level) as ci_low,
     wilson_high(correct, n, level) as ci_high,
+    run,
 from _counts
-order by slice;
+where _once(run, n_ids, n_images)
+order by run, slice;

@@ -1,6 +1,6 @@
 -- How many rows of a relation are inconsistent; check this before trusting a metric.
--- Grain: one row.
--- Parameters: rel, tolerance := 1e-3 (for probabilities and their sums)
+-- Grain: one row per run.
+-- Parameters: rel (or a list), tolerance := 1e-3 (for probabilities and their sums)
 -- Edges: NaN counts in nan_probs alone; other_length is not the most frequent (longest on ties); no column probs: NULL.
 -- Source: definition
 create or replace macro check_run(rel, tolerance := 1e-3) as table
@@ -16,6 +16,8 @@ _rows as (
     from _absent
     cross join lateral (
         select
+            run,
+            _is_empty,
             image_id,
             label,
             pred,
@@ -28,31 +30,35 @@ _rows as (
             list_sum(probs) as p_sum,
             inside,
             coalesce(isnan(list_max(probs)::double) or list_count(probs) < len(probs), false) as has_nan,
-        from query_table(rel)
+        from query(_rel(rel))
     ) as _given
 ),
 
 _widths as (
     select
+        run,
         width,
         count(*) as n,
     from _rows
     where width is not null
-    group by width
+    group by run, width
 ),
 
 _commonest as (
-    select arg_max(width, (n, width)) as width
+    select
+        run,
+        arg_max(width, (n, width)) as width,
     from _widths
+    group by run
 )
 
 select
-    count(*) as n,
+    count(*) filter (where _rows._is_empty is null) as n,
     count(_rows.image_id) - count(distinct _rows.image_id) as duplicate_images,
-    count(*) filter (where _rows.label is null) as no_label,
-    count(*) filter (where _rows.pred is null) as no_prediction,
+    count(*) filter (where _rows.label is null and _rows._is_empty is null) as no_label,
+    count(*) filter (where _rows.pred is null and _rows._is_empty is null) as no_prediction,
     count(*) filter (where _rows.pred < 0 or _rows.pred >= _rows.width) as outside_classes,
-    count(*) filter (where _rows.has_none) as no_probs,
+    count(*) filter (where _rows.has_none and _rows._is_empty is null) as no_probs,
     count(*) filter (where _rows.width <> _commonest.width) as other_length,
     count(*) filter (where _rows.label < 0 or _rows.label >= _rows.width) as label_out_of_range,
     count(*) filter (where _rows.has_nan) as nan_probs,
@@ -74,6 +80,9 @@ select
     count(*) filter (
         where not _rows.has_nan and _rows.pred >= 0 and abs(_rows.confidence - _rows.p_pred) > tolerance
     ) as confidence_differs,
-    count(*) filter (where _rows.confidence is null) as no_confidence,
+    count(*) filter (where _rows.confidence is null and _rows._is_empty is null) as no_confidence,
+    _rows.run,
 from _rows
-cross join _commonest;
+left join _commonest on _rows.run = _commonest.run
+group by _rows.run
+order by _rows.run;

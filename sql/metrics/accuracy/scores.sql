@@ -1,11 +1,12 @@
 -- Balanced accuracy, macro, weighted and micro averages, Cohen's kappa and Matthews correlation.
--- Grain: one row.
--- Parameters: rel, zero_division := 0.0 (value of an undefined precision or recall; NULL leaves it out of the mean)
+-- Grain: one row per run.
+-- Parameters: rel (or a list), zero_division := 0.0 (of an undefined precision or recall; NULL: left out of the mean)
 -- Edges: classes are those of labels and predictions; below 0 is wrong and not a class; 0 / 0: kappa NULL, mcc 0.
 -- Source: scikit-learn; Cohen (1960), Educ. Psychol. Meas. 20:37-46; Gorodkin (2004), Comput. Biol. Chem. 28:367-374.
 create or replace macro scores(rel, zero_division := 0.0) as table
 with _sums as (
     select
+        _runs.run,
         coalesce(sum(support), 0)::bigint as n,
         sum(tp) as right_n,
         sum(support) filter (where class >= 0) as labels_inside,
@@ -24,7 +25,9 @@ with _sums as (
         / nullif(sum(support) filter (where class >= 0 and recall is not null), 0) as recall_weighted,
         sum(f1 * support) filter (where class >= 0)
         / nullif(sum(support) filter (where class >= 0 and f1 is not null), 0) as f1_weighted,
-    from _class_scores(rel, zero_division)
+    from (select distinct run from query(_rel(rel))) as _runs
+    left join _class_scores(rel, zero_division) as _classes on _runs.run = _classes.run
+    group by _runs.run
 )
 
 select
@@ -46,4 +49,6 @@ select
         else (right_n * n - chance)
             / nullif(sqrt((n::hugeint * n - labels_squared)::double * (n::hugeint * n - preds_squared)::double), 0)
     end as mcc,
-from _sums;
+    run,
+from _sums
+order by run;

@@ -1,14 +1,15 @@
 -- All headline numbers of a relation.
--- Grain: one row per number.
--- Parameters: rel
+-- Grain: one row per run and number.
+-- Parameters: rel (or a list)
 -- Edges: reads label, pred, confidence; NULL label or pred is left out; a number that is undefined is NULL.
 -- Source: accuracy and scores
 create or replace macro summary(rel) as table
 with _confidence as (
-    select avg(confidence) as mean_confidence
-    from query_table(rel)
-    where label is not null
-        and pred is not null
+    select
+        run,
+        avg(confidence) filter (where label is not null and pred is not null) as mean_confidence,
+    from query(_rel(rel))
+    group by run
 )
 
 select
@@ -24,6 +25,8 @@ select
         averages.jaccard_macro, averages.precision_weighted, averages.recall_weighted, averages.f1_weighted,
         averages.f1_micro, averages.cohen_kappa, averages.mcc
     ]) as value,
+    answers.run,
 from accuracy(rel) as answers
-cross join scores(rel) as averages
-cross join _confidence;
+inner join scores(rel) as averages on answers.run = averages.run
+inner join _confidence on answers.run = _confidence.run
+order by answers.run;

@@ -1,6 +1,6 @@
 -- Calibration error: how far confidence is from accuracy, on average, at most, squared, and signed; and what is chance.
--- Grain: one row.
--- Parameters: rel, n_bins := 15, strategy := 'uniform' (equally wide) or 'quantile' (equally full), level := 0.95
+-- Grain: one row per run.
+-- Parameters: rel (or a list), n_bins := 15, strategy := 'uniform' or 'quantile' (equal counts), level := 0.95
 -- Edges: NULL label, pred or confidence is left out; NaN gives NaN; mean_gap > 0: more confident than right.
 -- Source: Naeini et al. (2015), AAAI; Guo et al. (2017), ICML; chance: Bröcker & Smith (2007), Weather Forecast. 22:651
 create or replace macro calibration_error(rel, n_bins := 15, strategy := 'uniform', level := 0.95) as table
@@ -10,6 +10,7 @@ create or replace macro calibration_error(rel, n_bins := 15, strategy := 'unifor
 -- that mean deviation: the interval of ece reaches down by all of it, and so holds at least at its level.
 with _bins as (
     select
+        run,
         n,
         gap,
         (n * gap_sd) ** 2 as variance,
@@ -21,6 +22,7 @@ with _bins as (
 
 _sums as (
     select
+        _runs.run,
         coalesce(sum(n), 0)::bigint as n,
         sum(n * abs(gap)) / nullif(sum(n), 0) as ece,
         max(abs(gap)) as mce,
@@ -31,7 +33,9 @@ _sums as (
         _norm_ppf(0.975) * sqrt(sum(variance)) / nullif(sum(n), 0) as mean_gap_chance,
         sum(largest_deviation) / nullif(sum(n), 0) as bias,
         _norm_ppf((1 + _level(level)) / 2) * sqrt(sum(largest_variance)) / nullif(sum(n), 0) as margin,
-    from _bins
+    from (select distinct run from query(_rel(rel))) as _runs
+    left join _bins on _runs.run = _bins.run
+    group by _runs.run
 )
 
 select
@@ -45,4 +49,6 @@ select
     mean_gap_chance,
     case when ece is not null then greatest(0, ece - bias - margin) end as ece_low,
     ece + margin as ece_high,
-from _sums;
+    run,
+from _sums
+order by run;

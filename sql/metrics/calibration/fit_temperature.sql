@@ -1,6 +1,6 @@
 -- The temperature that calibrates best, to be fitted on one split and used on another by with_temperature(rel, t).
 -- Grain: one row.
--- Parameters: rel, eps := 1.1754944e-38 (least probability: float32's; for rounded ones half their last digit)
+-- Parameters: rel (one run), eps := 1.1754944e-38 (least probability: float32's; rounded: half the last digit)
 -- Edges: rows and scores as proper_scores and calibration_error; t as _best_temperature; no rows: n = 0, NULL.
 -- Source: Guo et al. (2017), On Calibration of Modern Neural Networks, ICML; logarithms of probabilities for logits
 create or replace macro fit_temperature(rel, eps := 1.1754944e-38) as table
@@ -10,6 +10,7 @@ with _margins as materialized (
 
 _softened as (
     select
+        _margins.run,
         _margins.label,
         _margins.pred,
         _margins.confidence,
@@ -24,6 +25,7 @@ _softened as (
 
 _after as (
     select
+        run,
         label,
         pred,
         coalesce(exp(_p_of(margins, pred) / temperature) / total, confidence) as confidence,
@@ -49,6 +51,7 @@ select
     case when isnan(_losses.temperature) then _losses.temperature else _losses.log_loss_after end as log_loss_after,
     _before.ece as ece_before,
     _softer.ece as ece_after,
+    (select min(_rows.run) from query(_rel(rel)) as _rows) as run,
 from _losses
 cross join calibration_error('_margins') as _before
 cross join calibration_error('_after') as _softer;

@@ -1,6 +1,6 @@
 -- A relation with its probabilities softened (t > 1) or sharpened (t < 1): softmax(ln p / t); every column is kept.
 -- Grain: one row per row of rel.
--- Parameters: rel (with probs, pred and confidence), t, eps := 1.1754944e-38 (least probability: float32's)
+-- Parameters: rel (or a list; with probs, pred and confidence), t, eps := 1.1754944e-38 (least probability: float32's)
 -- Edges: confidence is the new probability of pred, unchanged for pred below 0 or NULL; probs NULL, NaN stay.
 -- Source: Guo et al. (2017), On Calibration of Modern Neural Networks, ICML; logarithms of probabilities for logits
 create or replace macro with_temperature(rel, t, eps := 1.1754944e-38) as table
@@ -9,7 +9,8 @@ with _tops as (
         *,
         ln(greatest(list_max(probs), eps)) as _top,
         case when t > 0 then t else error('t must be positive') end as _scale,
-    from query_table(rel)
+    from query(_rel(rel))
+    where _is_empty is null
 ),
 
 -- Relative to the largest, so that not all of them can underflow to 0.
@@ -35,6 +36,6 @@ _shares as (
 )
 
 select
-    * exclude (_top, _scale, _power, _total, _share)
+    * exclude (_is_empty, _top, _scale, _power, _total, _share)
     replace (_share as probs, coalesce(_p_of(_share, pred), confidence) as confidence),
 from _shares;

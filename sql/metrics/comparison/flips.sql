@@ -9,7 +9,7 @@ with _rows as (
     select null::float as confidence
     where false
     union all by name
-    from query_table(rel)
+    from query(_rel(rel))
 )
 
 select
@@ -20,6 +20,9 @@ select
     _pairs.correct_run,
     _pairs.correct_baseline,
     _rows.confidence as confidence_run,
+    _rows.label_name,
+    _rows.pred_name,
+    _rows.uri,
 from paired(rel, baseline) as _pairs
 inner join _rows
     on _pairs.image_id = _rows.image_id

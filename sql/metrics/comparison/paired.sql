@@ -9,7 +9,7 @@ with _run as (
         image_id,
         label,
         pred as pred_run,
-    from query_table(rel)
+    from _one_run_once(rel)
     where label is not null
         and pred is not null
 ),
@@ -18,7 +18,7 @@ _baseline as (
     select
         image_id,
         pred as pred_baseline,
-    from query_table(baseline)
+    from _one_run_once(baseline)
     where pred is not null
 )
 

@@ -13,16 +13,16 @@ with _features as (
 ),
 
 _both as (
-    select *, 1 as _in_ref, 0 as _in_cur from query_table(rel_ref)
+    select *, 1 as _in_ref, 0 as _in_cur from _one_run_once(rel_ref)
     union all by name
-    select *, 0 as _in_ref, 1 as _in_cur from query_table(rel_cur)
+    select *, 0 as _in_ref, 1 as _in_cur from _one_run_once(rel_cur)
     union all by name
     select * from _features
 ),
 
-_drift_ref as (select image_id, activation from _both where _in_ref = 1), -- noqa: ST03
+_drift_ref as (select image_id, activation, run from _both where _in_ref = 1), -- noqa: ST03
 
-_drift_cur as (select image_id, activation from _both where _in_cur = 1), -- noqa: ST03
+_drift_cur as (select image_id, activation, run from _both where _in_cur = 1), -- noqa: ST03
 
 _chosen as (
     select

@@ -10,14 +10,14 @@ with _values as ( -- noqa: ST03
         expr as value,
         1 as in_ref,
         0 as in_cur,
-    from query_table(rel_ref)
+    from _one_run_once(rel_ref)
     union all
     select
         'it' as feature,
         expr as value,
         0 as in_ref,
         1 as in_cur,
-    from query_table(rel_cur)
+    from _one_run_once(rel_cur)
 )
 
 select

@@ -6,13 +6,13 @@
 create or replace macro psi_numeric(rel_ref, rel_cur, expr, bins := 10, floor_share := 1e-4) as table
 with _reference as (
     select (expr)::double as value
-    from query_table(rel_ref)
+    from _one_run_once(rel_ref)
     where not isnan((expr)::double)
 ),
 
 _current as (
     select (expr)::double as value
-    from query_table(rel_cur)
+    from _one_run_once(rel_cur)
     where not isnan((expr)::double)
 ),
 

@@ -10,6 +10,7 @@ select
     avg(purity) as purity,
     count(*) filter (where neighbor_label = label) / nullif(count(*), 0) as knn_accuracy,
     count(*) filter (where purity = 0) as isolated,
+    any_value(label_name) as label_name,
 from neighbor_agreement(rel, neighbors, k := k)
 group by label
 order by avg(purity), label;

@@ -10,6 +10,7 @@ with _pairs as (
         image_b,
         distance,
     from near_duplicates(neighbors, max_distance := max_distance)
+    where (select bool_and(run is not null) from _one_run(neighbors))
 ),
 
 _images as (
@@ -17,7 +18,9 @@ _images as (
         image_id,
         split,
         label,
-    from query_table(rel)
+        label_name,
+        uri,
+    from _one_run_once(rel)
 )
 
 select
@@ -28,6 +31,10 @@ select
     _a.label as label_a,
     _b.label as label_b,
     _pairs.distance,
+    _a.label_name as label_name_a,
+    _b.label_name as label_name_b,
+    _a.uri as uri_a,
+    _b.uri as uri_b,
 from _pairs
 inner join _images as _a on _pairs.image_a = _a.image_id
 inner join _images as _b on _pairs.image_b = _b.image_id

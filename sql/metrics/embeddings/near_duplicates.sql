@@ -1,29 +1,35 @@
 -- Pairs of images that are nearly the same.
--- Grain: one row per pair, nearest first; image_a < image_b.
--- Parameters: neighbors (image_id, neighbor_id, distance: <run>_neighbors), max_distance := null (as in Edges)
+-- Grain: one row per run and pair, nearest first; image_a < image_b.
+-- Parameters: neighbors (such as <run>_neighbors, or a list), max_distance := null (as in Edges)
 -- Edges: null is a tenth of the median distance of an image to its nearest; both directions are one row; no NaN.
 -- Source: definition; distances of different models are not comparable, so no fixed threshold fits all of them
 create or replace macro near_duplicates(neighbors, max_distance := null) as table
 with _nearest as (
-    select min(distance) as nearest
-    from query_table(neighbors)
+    select
+        run,
+        min(distance) as nearest,
+    from query(_rel(neighbors))
     where not isnan(distance::double)
         and image_id <> neighbor_id
-    group by image_id
+    group by run, image_id
 ),
 
 _threshold as (
-    select coalesce(max_distance::double, median(nearest) / 10) as threshold
+    select
+        run,
+        coalesce(max_distance::double, median(nearest) / 10) as threshold,
     from _nearest
+    group by run
 )
 
 select
-    least(image_id, neighbor_id) as image_a,
-    greatest(image_id, neighbor_id) as image_b,
-    min(distance) as distance,
-from query_table(neighbors)
-cross join _threshold
-where distance <= threshold
-    and image_id <> neighbor_id
-group by image_a, image_b
-order by distance, image_a, image_b;
+    least(_pairs.image_id, _pairs.neighbor_id) as image_a,
+    greatest(_pairs.image_id, _pairs.neighbor_id) as image_b,
+    min(_pairs.distance) as distance,
+    _pairs.run,
+from query(_rel(neighbors)) as _pairs
+inner join _threshold on _pairs.run = _threshold.run
+where _pairs.distance <= _threshold.threshold
+    and _pairs.image_id <> _pairs.neighbor_id
+group by _pairs.run, image_a, image_b
+order by _pairs.run, distance, image_a, image_b;

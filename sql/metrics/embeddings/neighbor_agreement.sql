@@ -8,7 +8,9 @@ with _labels as (
     select
         image_id,
         label,
-    from query_table(rel)
+        label_name,
+        uri,
+    from _one_run_once(rel)
     where label >= 0
 ),
 
@@ -16,7 +18,7 @@ _near as (
     select
         image_id,
         neighbor_id,
-    from query_table(neighbors)
+    from _one_run(neighbors)
     where rank <= k
 ),
 
@@ -24,14 +26,17 @@ _votes as (
     select
         _near.image_id,
         _own.label,
+        _own.label_name,
+        _own.uri,
         _other.label as vote,
+        any_value(_other.label_name) as vote_name,
         count(*) as votes,
     from _near
     inner join _labels as _own
         on _near.image_id = _own.image_id
     inner join _labels as _other
         on _near.neighbor_id = _other.image_id
-    group by _near.image_id, _own.label, _other.label
+    group by _near.image_id, _own.label, _own.label_name, _own.uri, _other.label
 )
 
 select
@@ -40,6 +45,9 @@ select
     sum(votes)::bigint as neighbors,
     coalesce(sum(votes) filter (where vote = label), 0) / nullif(sum(votes), 0) as purity,
     arg_max(vote, (votes, -vote)) as neighbor_label,
+    label_name,
+    arg_max(vote_name, (votes, -vote)) as neighbor_label_name,
+    uri,
 from _votes
-group by image_id, label
+group by image_id, label, label_name, uri
 order by purity asc, image_id asc;

@@ -1,50 +1,59 @@
 -- Area under the ROC curve and average precision of each class against the rest, with their intervals.
--- Grain: one row per class of probs, in order of it.
--- Parameters: rel, level := 0.95
+-- Grain: one row per run and class of probs, in order of both.
+-- Parameters: rel (or a list), level := 0.95
 -- Edges: NULL label, pred or probs is left out; class absent or alone: NULL; NaN gives NaN; 0 and 1: no interval.
 -- Source: scikit-learn; DeLong et al. (1988), Biometrics 44:837; Boyd et al. (2013), ECML PKDD, both on the logit
 create or replace macro auc_per_class(rel, level := 0.95) as table
 with _labels as materialized (
     select
+        run,
         label,
         len(probs) as width,
         count(*) as n,
         min(_p_of(probs, label)) as lowest,
-    from query_table(rel)
+    from _images(rel)
     where label is not null
         and pred is not null
         and probs is not null
-    group by label, width
+    group by run, label, width
 ),
 
 _classes as (
-    select unnest(range(max(width))) as class
+    select
+        run,
+        unnest(range(max(width))) as class,
     from _labels
+    group by run
 ),
 
 _sizes as materialized (
     select
+        _classes.run,
         _classes.class,
         coalesce(sum(_labels.n) filter (where _labels.width > _classes.class), 0)::bigint as n,
         min(_labels.lowest) filter (where _labels.label = _classes.class)::double as lowest,
     from _classes
-    cross join _labels
-    group by _classes.class
+    inner join _labels on _classes.run = _labels.run
+    group by _classes.run, _classes.class
 ),
 
 _lowest as (
-    select list(lowest order by class) as lowest
+    select
+        run,
+        list(lowest order by class) as lowest,
     from _sizes
+    group by run
 ),
 
 _lists as (
     select
+        answers.run,
         answers.label,
         -- Unnesting an array, which is what runs store, takes 40 times as long as unnesting a list.
         answers.probs::double[] as probs,
         _lowest.lowest,
-    from query_table(rel) as answers
-    cross join _lowest
+    from query(_rel(rel)) as answers
+    inner join _lowest on answers.run = _lowest.run
     where answers.label is not null
         and answers.pred is not null
         and answers.probs is not null
@@ -52,6 +61,7 @@ _lists as (
 
 _scored as (
     select
+        run,
         label,
         unnest(probs) as p,
         unnest(lowest) as lowest,
@@ -62,12 +72,13 @@ _scored as (
 -- What lies below every image of the class changes no rank that counts. NaN is above every number and stays.
 _ranked as (
     select
+        run,
         class,
         label = class as is_positive,
         p,
-        rank() over (partition by class order by p desc) as first_rank,
-        count(*) over (partition by class order by p desc) as last_rank,
-        isnan(max(p) over (partition by class)) as has_nan,
+        rank() over (partition by run, class order by p desc) as first_rank,
+        count(*) over (partition by run, class order by p desc) as last_rank,
+        isnan(max(p) over (partition by run, class)) as has_nan,
     from _scored
     where p >= lowest
 ),
@@ -75,17 +86,18 @@ _ranked as (
 -- One row per class and distinct probability of its images: how many there are, and how many with all above them.
 _positives as (
     select
+        run,
         class,
         any_value(has_nan) as has_nan,
         count(*) as here,
-        sum(count(*)) over (partition by class order by first_rank)::bigint as called,
-        sum(count(*)) over (partition by class)::bigint as positives,
+        sum(count(*)) over (partition by run, class order by first_rank)::bigint as called,
+        sum(count(*)) over (partition by run, class)::bigint as positives,
         any_value(last_rank) as last_rank,
         first_rank - 1 - (called - here) as others_above,
         any_value(last_rank) - called as others_called,
     from _ranked
     where is_positive
-    group by class, first_rank
+    group by run, class, first_rank
 ),
 
 _counted as (
@@ -93,12 +105,14 @@ _counted as (
         _positives.*,
         _sizes.n - _positives.positives as others,
         coalesce(
-            lead(_positives.others_above) over (partition by _positives.class order by _positives.called),
+            lead(_positives.others_above)
+                over (partition by _positives.run, _positives.class order by _positives.called),
             _sizes.n - _positives.positives
         ) - _positives.others_called as others_between,
     from _positives
     inner join _sizes
-        on _positives.class = _sizes.class
+        on _positives.run = _sizes.run
+        and _positives.class = _sizes.class
 ),
 
 -- Of each image the share of the others that are above it, of each other the share of images below it; ties half.
@@ -113,6 +127,7 @@ _misses as (
 
 _sums as (
     select
+        run,
         class,
         any_value(positives) as positives,
         any_value(others) as others,
@@ -124,11 +139,12 @@ _sums as (
             as other_squares,
         sum(here * called / last_rank) / nullif(any_value(positives), 0) as precision,
     from _misses
-    group by class
+    group by run, class
 ),
 
 _areas as (
     select
+        run,
         class,
         positives,
         case when has_nan then 'nan'::double else 1 - missed end as roc_auc,
@@ -150,7 +166,9 @@ select
     1 - _logit_low(1 - _areas.roc_auc, _areas.area_error, level) as roc_auc_high,
     _logit_low(_areas.average_precision, _areas.precision_error, level) as average_precision_low,
     1 - _logit_low(1 - _areas.average_precision, _areas.precision_error, level) as average_precision_high,
+    _sizes.run,
 from _sizes
 left join _areas
-    on _sizes.class = _areas.class
-order by _sizes.class;
+    on _sizes.run = _areas.run
+    and _sizes.class = _areas.class
+order by _sizes.run, _sizes.class;

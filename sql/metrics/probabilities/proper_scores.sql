@@ -1,18 +1,19 @@
 -- Log loss and Brier score of the stored probabilities, with the intervals of the means.
--- Grain: one row.
--- Parameters: rel, eps := 1.1920929e-07 (float32's: probabilities within eps and 1 - eps for ln), level := 0.95
+-- Grain: one row per run.
+-- Parameters: rel (or a list), eps := 1.1920929e-07 (float32's: p within eps and 1 - eps for ln), level := 0.95
 -- Edges: NULL label, pred or probs is left out; NaN makes its scores NaN; a label outside probs has probability 0.
 -- Source: Brier (1950), Monthly Weather Review 78:1-3, summed over classes; scikit-learn's log_loss
 create or replace macro proper_scores(rel, eps := 1.1920929e-07, level := 0.95) as table
 with _answers as (
     select
+        run,
         label,
         pred,
         confidence::double as confidence,
         case when isnan(list_max(probs)::double) then 'nan'::double else coalesce(_p_of(probs, label), 0)::double end
             as p_label,
         list_sum(list_transform(probs, lambda _p: _p::double * _p::double)) as p_squared,
-    from query_table(rel)
+    from _images(rel)
     where label is not null
         and pred is not null
         and probs is not null
@@ -20,6 +21,7 @@ with _answers as (
 
 _losses as (
     select
+        run,
         label,
         pred,
         confidence,
@@ -31,19 +33,24 @@ _losses as (
 
 _means as (
     select
-        count(*) as n,
+        _runs.run,
+        count(_losses.run) as n,
         avg(loss) as log_loss,
         avg(brier) as brier,
         avg(p_label) as mean_p_label,
         avg(confidence) as mean_confidence,
-        count(*) filter (where _correct(label, pred)) / nullif(count(*), 0) as accuracy,
+        count(*) filter (where _correct(label, pred)) / nullif(count(_losses.run), 0) as accuracy,
         case
-            when not isnan(sum(loss)) then _norm_ppf((1 + _level(level)) / 2) * stddev_samp(loss) / sqrt(count(*))
+            when not isnan(sum(loss))
+                then _norm_ppf((1 + _level(level)) / 2) * stddev_samp(loss) / sqrt(count(_losses.run))
         end as loss_margin,
         case
-            when not isnan(sum(brier)) then _norm_ppf((1 + _level(level)) / 2) * stddev_samp(brier) / sqrt(count(*))
+            when not isnan(sum(brier))
+                then _norm_ppf((1 + _level(level)) / 2) * stddev_samp(brier) / sqrt(count(_losses.run))
         end as brier_margin,
-    from _losses
+    from (select distinct run from query(_rel(rel))) as _runs
+    left join _losses on _runs.run = _losses.run
+    group by _runs.run
 )
 
 select
@@ -57,4 +64,6 @@ select
     log_loss + loss_margin as log_loss_high,
     case when brier_margin is not null then greatest(0, brier - brier_margin) end as brier_low,
     brier + brier_margin as brier_high,
-from _means;
+    run,
+from _means
+order by run;

@@ -1,15 +1,16 @@
 -- The lowest confidence threshold above which a target accuracy is established, tested in a fixed order from the top.
--- Grain: one row.
--- Parameters: rel, target_accuracy := 0.99, level := 0.95 (missed with probability (1 - level) / 2 at most)
+-- Grain: one row per run.
+-- Parameters: rel (or a list), target_accuracy := 0.99, level := 0.95 (missed with probability (1 - level) / 2 at most)
 -- Edges: as at_threshold; not established: threshold NULL, 0 answered; ci_low reaches the target, with a margin.
 -- Source: Angelopoulos et al. (2021), Learn then Test, fixed sequences with several starts; Wilson (1927) score test
 create or replace macro threshold_for(rel, target_accuracy := 0.99, level := 0.95) as table
 with _steps as (
     select
+        run,
         threshold,
         kept,
         wrong,
-        max(kept) over () as n,
+        max(kept) over (partition by run) as n,
     from _coverage_steps(rel)
     where target_accuracy < 1
         and threshold is not null
@@ -29,6 +30,7 @@ _order as (
 
 _tests as (
     select
+        run,
         part // 7 as sequence,
         max(kept) as kept,
         arg_max(threshold, kept) as threshold,
@@ -41,31 +43,35 @@ _tests as (
         ) as is_passed,
     from _order
     where part >= 0
-    group by part
+    group by run, part
 ),
 
-_runs as (
+_results as (
     select
         *,
         -- Each sequence ends at the first test that is not passed, so a pass counts if no failure lies between it and
         -- the start of some sequence.
-        row_number() over (partition by sequence order by kept) = 1 as is_start,
-        count(*) filter (where not is_passed) over (order by kept) as failures,
+        row_number() over (partition by run, sequence order by kept) = 1 as is_start,
+        count(*) filter (where not is_passed) over (partition by run order by kept) as failures,
     from _tests
 ),
 
 _reached as (
     select
+        run,
         threshold,
-        bool_or(is_start) over (partition by failures) as is_established,
-    from _runs
+        bool_or(is_start) over (partition by run, failures) as is_established,
+    from _results
     where is_passed
 ),
 
 _passed as (
-    select min(threshold)::double as threshold
+    select
+        run as passed_run,
+        min(threshold)::double as threshold,
     from _reached
     where is_established
+    group by run
 )
 
 select
@@ -77,5 +83,9 @@ select
     answered.accuracy,
     answered.ci_low,
     answered.ci_high,
-from at_threshold(rel, (select chosen.threshold from _passed as chosen), level := level) as answered
-cross join _passed;
+    answered.run,
+from at_threshold(
+    rel, (select chosen.threshold from _passed as chosen where chosen.passed_run = run), level := level
+) as answered
+left join _passed on answered.run = _passed.passed_run
+order by answered.run;
