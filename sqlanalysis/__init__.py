@@ -50,6 +50,7 @@ _HOME = {
     "drop_run": "runs.run",
     "ensemble": "runs.derived",
     "export": "runs.export",
+    "find_images": "embeddings.search",
     "find_neighbors": "embeddings.neighbors",
     "head": "page.notebook",
     "list_metrics": "evaluation.metrics",
@@ -101,6 +102,7 @@ if TYPE_CHECKING:
     from .embeddings.neighbors import find_neighbors as find_neighbors
     from .embeddings.projection import Projected as Projected
     from .embeddings.projection import project as project
+    from .embeddings.search import find_images as find_images
     from .errors import ArgumentError as ArgumentError
     from .errors import ImageError as ImageError
     from .errors import InferenceError as InferenceError

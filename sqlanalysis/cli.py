@@ -147,8 +147,16 @@ def _in_options(text: str, arguments: list[str]) -> str:
 
     def option(match: re.Match[str]) -> str:
         name, value = match["name"], match["value"]
-        return match[0] if name not in options else options[name] + (f"={value}" if value not in ("", "True") else "")
+        plain = value.strip("'\"")
+        return match[0] if name not in options else options[name] + (f" {plain}" if plain not in ("", "True") else "")
 
+    for name, written in options.items():  # where both forms are said, one is enough
+        python = rf'(?<![\w.-]){name}=(?:\{{[^}}]*\}}|\[[^\]]*\]|"[^"]*"|[^\s,;()]*)'
+        text = re.sub(rf"{python} \(({written}\b[^)]*)\)", r"\1", text)
+        text = re.sub(rf"{python}, (?={written}\b)", "", text)
+        text = re.sub(rf"{python}([^()]*?) \(({written}\b[^)]*)\)", r"\2\1", text)
+    text = re.sub(r'(?<![\w.-])prompts=\["([^"]*)"\]', r'--prompt "\1"', text)
+    text = re.sub(r'(?<![\w.-])columns=\{"(\w+)": "([^"]*)"\}', r"--columns \1=\2", text)
     return re.sub(r"(?<![\w.-])(?P<name>[a-z_]+)=(?!=)(?P<value>[^\s,;)]*)", option, text)
 
 
@@ -265,6 +273,13 @@ def predict(
     weights: Weights = "DEFAULT",
     layer: Layer = None,
     classes: ModelClasses = None,
+    prompts: Annotated[
+        list[str] | None,
+        typer.Option("--prompt", help='Text for a CLIP or SigLIP, such as "a photo of a {}"; repeat.'),
+    ] = None,
+    embedding: Annotated[
+        bool, typer.Option("--embedding", help="Keep an embedding of each image, and predict nothing.")
+    ] = False,
     policy: Annotated[Policy, typer.Option(help="How outputs become classes of the data set.")] = Policy.auto,
     class_map: Annotated[Path | None, typer.Option(help="CSV with columns from_class,to_class.")] = None,
     outputs: Annotated[Outputs, typer.Option(help="What the outputs of the model are.")] = Outputs.auto,
@@ -290,7 +305,10 @@ def predict(
     _say(f"predicting with {model}")
     with _open(db, create=False) as con:
         _check_before_torch(con, run, dataset, where, split, class_map, model, weights)
-        loaded = _load_model(model, weights, layer, _model_classes(con, classes), trust_pickle, outputs)
+        names = _classes_of_dataset(con, dataset) if prompts and classes is None else _model_classes(con, classes)
+        loaded = _load_model(
+            model, weights, layer, names, trust_pickle, outputs=outputs, prompts=prompts, embedding=embedding
+        )
         from .runs.predict import predict
 
         if dry_run:
@@ -304,7 +322,8 @@ def predict(
             raise typer.Exit(130) from None
     _say(
         f"{done.run}: {done.n_images} images = {done.n_ok} ok + {done.n_errors} errors; {done.n_computed} computed "
-        f"now, {done.images_per_second:.1f} images/s; class policy {done.class_policy}"
+        f"now, {done.images_per_second:.1f} images/s; "
+        + (f"embeddings of {loaded.n_activations} numbers" if embedding else f"class policy {done.class_policy}")
     )
     if done.n_errors:
         _say(f"see them: sqlanalysis query {db} \"from errors where run = '{done.run}'\"")
@@ -339,6 +358,20 @@ def _check_before_torch(
             raise NotFoundError(f"no file {file}")
 
 
+def _classes_of_dataset(con: duckdb.DuckDBPyConnection, dataset: str | None) -> Classes:
+    """The classes of a data set, which fill the prompts.
+
+    Raises:
+        SchemaError: it has none.
+    """
+    from .data.label_spaces import read_classes, resolve_dataset
+
+    name, space = resolve_dataset(con, dataset)
+    if space is None:
+        raise SchemaError(f"data set {name!r} has no classes to fill the prompts with; give them: classes=names.txt")
+    return read_classes(con, space)
+
+
 def _model_classes(con: duckdb.DuckDBPyConnection, classes: str | None) -> str | Classes | None:
     """The classes of a data set of that name; else the text, which is a file, a folder or a list that all know.
 
@@ -368,11 +401,14 @@ def _load_model(
     layer: str | None,
     classes: str | Classes | None,
     trust_pickle: bool = False,
+    *,
     outputs: Outputs = Outputs.auto,
+    prompts: list[str] | None = None,
+    embedding: bool = False,
 ) -> Model:
     from .models.model import load_model
 
-    if name in DEMO_MODELS:
+    if name in DEMO_MODELS and not prompts and not embedding:
         from .demo import networks
 
         for network in networks():
@@ -380,7 +416,14 @@ def _load_model(
                 return network
     weights_file = None if weights == "random" else weights
     return load_model(
-        name, weights_file, layer=layer, classes=classes, outputs=outputs.value, trust_pickle=trust_pickle
+        name,
+        weights_file,
+        layer=layer,
+        classes=classes,
+        outputs=outputs.value,
+        prompts=prompts,
+        embedding=embedding,
+        trust_pickle=trust_pickle,
     )
 
 
@@ -402,6 +445,25 @@ def find_neighbors(
     how = f"found in {done.seconds:.1f} s" if done.computed else "already there"
     _say(f"{run}: {done.k} neighbors of {done.n_images} images {how}{_without(done.n_left_out)}")
     _say(f"see them: sqlanalysis metric {db} near_duplicates {run}_neighbors")
+
+
+@app.command()
+def find_images(
+    db: Database,
+    run: Annotated[str, typer.Argument(help="A run with activations.")],
+    text: Annotated[str | None, typer.Option(help="What to look for; the run is of a CLIP or SigLIP.")] = None,
+    image: Annotated[str | None, typer.Option(help="Or like which image: a file, or an image_id of the run.")] = None,
+    max_rows: Annotated[int, typer.Option(min=1, help="How many images at most.")] = 10,
+    model: Annotated[str | None, typer.Option(help="Its model, if it is no longer where the run says.")] = None,
+    output: OutputFormat = Format.table,
+) -> None:
+    """List the images of a run that are most similar to a text or to an image."""
+    from .embeddings.search import find_images
+
+    known = image is not None and image.isdecimal() and not Path(image).exists()
+    with _open(db, read_only=True) as con:
+        asked: Any = int(image) if known and image is not None else image
+        _show(find_images(con, run, text=text, image=asked, max_rows=max_rows, model=model), output)
 
 
 @app.command()
@@ -665,23 +727,35 @@ def check(
     ] = None,
     baseline: Annotated[str | None, typer.Option(help="A run that this one must not be worse than.")] = None,
     allow_drop: Annotated[float, typer.Option(min=0, max=1, help="Accuracy that may be lost against it.")] = 0.0,
+    max_drop: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Largest loss still allowed: the interval must stay above it.")
+    ] = None,
     max_errors: Annotated[
         float | None, typer.Option(min=0, help="Images that may have failed: a share below 1, or a count.")
     ] = None,
     max_ece: Annotated[float | None, typer.Option(min=0, max=1, help="Largest calibration error.")] = None,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the results as JUnit XML.")] = None,
+    github: Annotated[
+        bool, typer.Option("--github", help="Annotate the job, and append to the summary of $GITHUB_STEP_SUMMARY.")
+    ] = False,
 ) -> None:
     """Check a run against expectations, for CI: exit 1 when one fails."""
     from .evaluation.checks import check
+    from .evaluation.github import annotate, summary
     from .evaluation.junit import describe_rows
 
-    if allow_drop and baseline is None:
-        raise typer.BadParameter("needs --baseline", param_hint="--allow-drop")
+    for given, option in ((allow_drop, "--allow-drop"), (max_drop is not None, "--max-drop")):
+        if given and baseline is None:
+            raise typer.BadParameter("needs --baseline", param_hint=option)
     with _open(db, read_only=True) as con:
         checked = check(
             con, files or (), run=run, min_accuracy=min_accuracy, baseline=baseline, allow_drop=allow_drop,
-            max_errors=max_errors, max_ece=max_ece, junit=junit,
+            max_drop=max_drop, max_errors=max_errors, max_ece=max_ece, junit=junit,
+            github=(os.environ.get("GITHUB_STEP_SUMMARY") or None) if github else None,
         )  # fmt: skip
+    if github:
+        # GitHub reads commands from the lines of the output.
+        _out("\n".join(annotate(checked.results)))
     _say(f"run {checked.run!r}{'' if run else ', the newest finished one'}" if checked.run else "no run yet")
     wide = max(len(one.name) for one in checked.results)
     _out(f"{'expectation':{wide}}  status  violations  message")
@@ -692,6 +766,8 @@ def check(
         lines = describe_rows(one)
         if lines:
             _out("\n  ".join([f"\n{one.name}: {one.meaning}", *lines]))
+    if github and not os.environ.get("GITHUB_STEP_SUMMARY"):
+        _out("\n" + summary(checked.run, checked.results))
     statuses = [one.status for one in checked.results]
     bad, warned = len([s for s in statuses if s in ("fail", "error")]), statuses.count("warn")
     _say(f"{bad} of {len(statuses)} expectations failed, {warned} warned")
@@ -761,14 +837,22 @@ def _register_models(
     earlier = {name: found for name, *found in statements.fetch(con, "list_model_weights")}
     # A run of timm or Hugging Face records the address of its model, which runs no code of the file's owner.
     addresses: dict[str, str] = {
-        name: used for name, (used, _) in earlier.items() if str(used).startswith(("timm/", "hf/"))
+        name: used for name, (used, *_) in earlier.items() if str(used).startswith(("timm/", "hf/"))
     }
     for name in set(unknown) & {*known_models(), *DEMO_MODELS, *addresses}:
-        used, space = earlier.get(name, (None, None)) if weights is None else (None, None)
+        used, space, outputs, prompts = earlier.get(name, (None,) * 4) if weights is None else (None,) * 4
         model = addresses.get(name, name) if weights is None else name
         used = None if name in addresses else used
         names = read_classes(con, space) if space and classes is None else _model_classes(con, classes)
-        register_model(con, _load_model(model, weights or used or "DEFAULT", layer, names), name=name)
+        loaded = _load_model(
+            model,
+            weights or used or "DEFAULT",
+            layer,
+            names,
+            prompts=json.loads(prompts) if prompts else None,
+            embedding=outputs == "embedding",
+        )
+        register_model(con, loaded, name=name)
 
 
 @app.command()

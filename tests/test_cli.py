@@ -232,7 +232,7 @@ def test_messages_are_in_the_words_of_the_command_line(file: Path, tmp_path: Pat
         tmp_path / "two.pth",
     )
     done = run("predict", file, "squeezenet1_1", "--weights", tmp_path / "two.pth", "--run", "two", code=1)
-    assert f"say which, such as --weights={tmp_path / 'two.pth'}#student" in done.stderr
+    assert f"say which, such as --weights {tmp_path / 'two.pth'}#student" in done.stderr
     (tmp_path / "none.txt").write_text("\n")
     done = run("predict", file, "squeezenet1_1", "--weights", weights, "--classes", tmp_path / "none.txt", code=1)
     assert "error: --classes names no class" in done.stderr

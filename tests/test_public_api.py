@@ -22,7 +22,7 @@ MAKE_ERRORS = {"_refusal", "_explain", "_no_number", "remote.refuse"}
 
 VERBS = [
     "add_column", "add_images", "add_predictions", "check", "cluster", "compare", "connect", "defer", "drop_run", "ensemble",
-    "export", "find_neighbors", "head", "list_metrics", "load_model", "map_batches", "measure_images", "metric", "predict",
+    "export", "find_images", "find_neighbors", "head", "list_metrics", "load_model", "map_batches", "measure_images", "metric", "predict",
     "project", "read_report", "recover", "register_model", "report", "show", "temperature_scale", "to_tensor",
     "verify",
 ]  # fmt: skip

@@ -13,6 +13,10 @@ with _tests as (
         verdict.ci_high,
         verdict.p_exact,
         verdict.established,
+        verdict.balanced_diff,
+        verdict.balanced_low,
+        verdict.balanced_high,
+        _smallest_drop(verdict.n, mcnemar.run_only + mcnemar.baseline_only, 0.95) as smallest,
         accuracy.n as n_run,
         coalesce(
             comparable.reason, case when verdict.n = 0 then 'no labeled image that both have answered' end
@@ -32,18 +36,29 @@ select
     ci_low,
     ci_high,
     p_exact,
+    smallest as smallest_drop_noticed,
     obstacle is not null or is_worse as violated,
     case
         when obstacle is not null then format('not comparable with {}: {}', $baseline::varchar, obstacle)
         else format(
-            '{:+.2f} points of accuracy against {}, 95 % interval {:+.2f} to {:+.2f}, exact p = {:.2g}, n = {:,}{}: {}',
+            '{:+.2f} points of accuracy against {}, 95 % interval {:+.2f} to {:+.2f}, '
+            || 'exact p = {:.2g}, n = {:,}{}: {}{}',
             100 * diff, $baseline::varchar, 100 * ci_low, 100 * ci_high, p_exact, n,
             case when n < n_run then format(' of {:,}', n_run) else '' end,
             case
-                when not established then 'no difference established'
+                when not established then format(
+                    'no difference established, and this n notices 80 % of drops of {:.2g} points', 100 * smallest
+                )
                 when diff > 0 then 'better'
                 when is_worse then 'worse'
                 else 'worse, but a drop beyond the allowed one is not established'
+            end,
+            case
+                when diff >= 0 and balanced_high < 0 then format(
+                    '; but balanced accuracy {:+.2f} points, 95 % interval {:+.2f} to {:+.2f}',
+                    100 * balanced_diff, 100 * balanced_low, 100 * balanced_high
+                )
+                else ''
             end
         )
     end as message,

@@ -8,6 +8,7 @@ with _run as (
     select
         coalesce(sum(n_errors), 0) as failed,
         coalesce(bool_or(class_policy = 'open'), false) as is_open,
+        coalesce(bool_or(outputs = 'embedding'), false) as is_encoder,
     from runs
     where run = $run
 ),
@@ -16,7 +17,9 @@ _problems as (
     select
         unnest(['failed', 'no_label', 'no_prediction', 'pred_not_argmax', 'confidence_differs']) as problem,
         unnest([
-            _run.failed, checked.no_label, checked.no_prediction,
+            _run.failed,
+            case when _run.is_encoder then 0 else checked.no_label end,
+            case when _run.is_encoder then 0 else checked.no_prediction end,
             case when _run.is_open then 0 else checked.pred_not_argmax end,
             case when _run.is_open then 0 else checked.confidence_differs end
         ]) as n,

@@ -5,10 +5,12 @@
 -- Source: scikit-learn; Cohen (1960), Educ. Psychol. Meas. 20:37-46; Gorodkin (2004), Comput. Biol. Chem. 28:367-374.
 create or replace macro _cell_scores(rel) as table
 with _margins as (
-    select slice, greatest(label, -1) as class, n as support, 0 as predicted, 0 as tp
-    from query_table(rel)
-    union all
-    select slice, greatest(pred, -1) as class, 0 as support, n as predicted, n * _correct(label, pred)::integer as tp
+    select
+        slice,
+        unnest([greatest(label, -1), greatest(pred, -1)]) as class,
+        unnest([n, 0]) as support,
+        unnest([0, n]) as predicted,
+        unnest([0, n * _correct(label, pred)::integer]) as tp,
     from query_table(rel)
 ),
 
@@ -16,9 +18,9 @@ _classes as (
     select
         slice,
         class,
-        sum(support)::hugeint as support,
-        sum(predicted)::hugeint as predicted,
-        sum(tp)::hugeint as tp,
+        sum(support)::bigint as support,
+        sum(predicted)::bigint as predicted,
+        sum(tp)::bigint as tp,
     from _margins
     group by slice, class
 ),

@@ -5,10 +5,13 @@
 -- Source: Giles (2016), Algorithm 955, ACM Trans. Math. Softw. 42:7; Box & Muller (1958), Ann. Math. Stat. 29:610-611.
 create or replace macro _poisson_draw(mean, steps, bits) as
 case
-    when steps is not null then len(list_filter(
-        steps,
-        lambda _step: _step <= (bits & 4294967295) / 4294967296e0
-    ))
+    -- Most numbers of a small mean are decided by the first steps, without a list being made.
+    when steps is not null then case
+        when (bits & 4294967295) / 4294967296e0 < steps[1] then 0
+        when (bits & 4294967295) / 4294967296e0 < steps[2] then 1
+        when (bits & 4294967295) / 4294967296e0 < steps[3] then 2
+        else len(list_filter(steps, lambda _step: _step <= (bits & 4294967295) / 4294967296e0))
+    end
     -- The list of one element names the normal variable, which is used five times.
     else list_transform(
         [

@@ -7,6 +7,8 @@ select
     ece,
     mce,
     mean_gap,
+    ece_chance,
+    mean_gap_chance,
 from calibration_error({{ literal(run) }});
 
 

@@ -2,7 +2,7 @@
 
 -- name: page_rows
 -- What the page stores of each image as small numbers, in order of image_id; a uniform sample when `sampled`.
--- No label or prediction is -2, no confidence -1, no coordinates 65535; file names contain nothing above $folder.
+-- No label, prediction or cluster is -2, no confidence -1, no coordinates 65535; file names contain nothing above $folder.
 with _images as (
     select
         images.image_id,
@@ -10,6 +10,7 @@ with _images as (
         images.label,
         images.pred,
         images.confidence,
+        images.cluster,
         {{ 'images.x' if placed else 'null::float' }} as x,
         {{ 'images.y' if placed else 'null::float' }} as y,
 {% if others %}
@@ -60,6 +61,7 @@ select
     coalesce(_images.label, -2)::integer as label,
     coalesce(_images.pred, -2)::integer as pred,
     coalesce(_images.confidence, -1)::float as confidence,
+    coalesce(_images.cluster, -2)::integer as cluster,
 {% if redacted %}
     '' as name,
 {% else %}

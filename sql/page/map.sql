@@ -11,6 +11,7 @@ select
     coalesce(label_name, label::varchar) as label_name,
     coalesce(pred_name, case pred when -1 then '(outside)' else pred::varchar end) as pred_name,
     correct,
+    cluster,
 from {{ ident(run) }}
 where isfinite(x)
     and isfinite(y)

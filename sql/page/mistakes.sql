@@ -31,8 +31,8 @@ limit $max_images;
 
 
 -- name: suspected_labels
--- Images whose label is probably wrong: the model confidently predicts another class.
--- Needs probs; n_found counts all suspects, also those beyond $max_images.
+-- Images whose label is suspected: the model confidently predicts another class.
+-- Needs probs; n_found counts all suspects and n_wrong estimates how many labels are wrong, also beyond $max_images.
 with _issues as (
     select
         image_id,
@@ -40,7 +40,9 @@ with _issues as (
         suggested,
         confidence,
         self_confidence,
+        p_wrong,
         count(*) over () as n_found,
+        sum(p_wrong) over () as n_wrong,
     from label_issues({{ literal(run) }})
     order by self_confidence, image_id
     limit $max_images
@@ -55,7 +57,9 @@ select
     images.uri,
     images.width_px,
     images.height_px,
+    _issues.p_wrong,
     _issues.n_found,
+    _issues.n_wrong,
 from _issues
 inner join {{ ident(run) }} as images on _issues.image_id = images.image_id
 left join class_names as names on names.run = {{ literal(run) }} and _issues.suggested = names.class

@@ -2,7 +2,7 @@
 
 -- name: run_list
 -- Every run of this file with its state, newest first; a run that never finished sorts by its start.
--- has_predictions is false for results of map_batches without pred and confidence.
+-- has_predictions is false for embeddings, and for results of map_batches without pred and confidence.
 select
     run,
     status,
@@ -17,6 +17,13 @@ select
         group by table_name
         having count(*) = 2
     ) as has_predictions,
+    run in (
+        select table_name
+        from duckdb_columns()
+        where database_name = current_database()
+            and schema_name = 'outputs'
+            and column_name = 'activation'
+    ) as has_activations,
 from runs
 order by coalesce(finished_at, started_at) desc, started_at desc, run;
 
@@ -66,6 +73,8 @@ select
     runs.model_label_space,
     runs.label_space,
     runs.class_policy,
+    runs.outputs,
+    runs.prompts,
     runs.layer,
     runs.dtype,
     runs.device,

@@ -39,8 +39,8 @@ select json_serialize_sql({{ literal(text) }}) as tree;
 -- name: first_rows
 -- Rows of a relation (_shown) without the values of its deferred columns, which so are not computed.
 select
-{% for name in columns %}
+{% for name in shown %}
     {{ 'null as ' if name in deferred }}{{ ident(name) }},
 {% endfor %}
 from _shown
-limit {{ n }};
+limit {{ n }}; -- noqa: AM09

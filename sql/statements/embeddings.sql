@@ -123,3 +123,65 @@ set cluster = (
     from clustered
     where clustered.image_id = outputs.image_id
 );
+
+
+-- name: read_stored_activation
+-- The activation of one image of a run.
+select
+    image_id,
+    activation,
+from {{ ident(run) }}
+where image_id = $image_id
+    and activation is not null;
+
+
+-- name: find_stored_activation
+-- The activation of an image with these bytes, best of the one at this place.
+select
+    image_id,
+    activation,
+from {{ ident(run) }}
+where sha256 = $sha256
+    and activation is not null
+order by uri = $uri desc, image_id
+limit 1;
+
+
+-- name: search_images
+-- The images of a run whose activations are most similar to a vector, by cosine; without the image $itself.
+-- As in similar_to, NULL, NaN and zero activations are left out.
+with _similarities as materialized (
+    select
+        image_id,
+        round(list_cosine_similarity(activation::double[], $vector::double[]), 9) as similarity,
+    from {{ ident(run) }}
+    where image_id is distinct from $itself
+        and list_inner_product(activation::double[], activation::double[]) > 0
+        and isfinite(list_inner_product(activation::double[], activation::double[]))
+),
+
+_nearest as (
+    select
+        row_number() over (order by similarity desc, image_id) as rank,
+        image_id,
+        similarity,
+    from _similarities
+    where isfinite(similarity)
+    order by rank
+    limit $max_rows
+)
+
+select
+    _nearest.rank,
+    images.image_id,
+    images.uri,
+    images.split,
+    images.label_name,
+{% if predicted %}
+    images.pred_name,
+    images.confidence,
+{% endif %}
+    _nearest.similarity,
+from _nearest
+inner join {{ ident(run) }} as images on _nearest.image_id = images.image_id
+order by _nearest.rank;

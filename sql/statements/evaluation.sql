@@ -131,9 +131,38 @@ from {{ ident(name) }}(
     {{ literal(run) }}{{ "," if not loop.last or values }}
 {% endfor %}
 {% for value in values %}
-    {{ ident(value) }} := ?{{ "," if not loop.last }}
+    {{ ident(value) }} := ${{ value }}{{ "," if not loop.last }}
 {% endfor %}
 );
+
+
+-- name: compare_scores
+-- As compare, of a macro with rows like paired_bootstrap; accuracy has the interval and the p of verdict.
+with
+{% for run, table in tables.items() %}
+{{ ident(run) }} as ( -- noqa: ST03
+    from {{ ident(table) }}
+){{ "," if not loop.last }}
+
+{% endfor %}
+select
+    scores.metric,
+    scores.value_run,
+    scores.value_baseline,
+    scores.diff,
+    case when scores.metric = 'accuracy' then verdict.ci_low else scores.ci_low end as ci_low,
+    case when scores.metric = 'accuracy' then verdict.ci_high else scores.ci_high end as ci_high,
+    case when scores.metric = 'accuracy' then verdict.p_exact else scores.p_two_sided end as p_two_sided,
+from {{ ident(name) }}(
+{% for run in tables %}
+    {{ literal(run) }}{{ "," if not loop.last or values }}
+{% endfor %}
+{% for value in values %}
+    {{ ident(value) }} := ${{ value }}{{ "," if not loop.last }}
+{% endfor %}
+) as scores
+cross join verdict({% for run in tables %}{{ literal(run) }}, {% endfor %}level := $level) as verdict
+order by scores.metric;
 
 
 -- name: drop_compared

@@ -350,3 +350,27 @@ left join image_bytes on images.image_id = image_bytes.image_id
 where images.image_id > ?
 order by images.image_id
 limit ?;
+
+
+-- name: count_copies
+-- Images of a data set after a given image_id with the bytes and the label of one up to it; one such pair. Values: the
+-- data set, the image_id, the data set, the image_id.
+with _before as (
+    select
+        sha256,
+        label,
+        arg_min(uri, image_id) as uri,
+    from images
+    where dataset = ?
+        and image_id <= ?
+    group by sha256, label
+)
+
+select
+    count(*) as n,
+    arg_min(images.uri, images.image_id) as uri,
+    arg_min(_before.uri, images.image_id) as other_uri,
+from images
+inner join _before on images.sha256 = _before.sha256 and images.label is not distinct from _before.label
+where images.dataset = ?
+    and images.image_id > ?;

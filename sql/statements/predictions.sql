@@ -88,8 +88,8 @@ from source_rows;
 
 
 -- name: read_id_readings
--- What numbers in image_id could mean: rows by our number, by that of their source, by a file of this name;
--- the first row in which our image is another one than each of the others.
+-- What numbers in image_id could mean: rows by our number, by that of their source, by a file of this name; the first
+-- row in which our image is another one than each of the others; whether there is a 0, which no image has.
 select
     count(_ids.image_id) as n_ours,
     count(_ids.source_image_id) filter (where _ids.n_source = 1) as n_source,
@@ -99,6 +99,8 @@ select
         where _ids.image_id <> _found.image_id
         and _found.problem is null
     ) as named_position,
+    coalesce(bool_or(source_rows.given_id = '0'), false)
+    and not exists (from images where image_id = 0) as has_zero,
 from source_rows
 inner join _ids on source_rows.given_id = _ids.given_id
 left join _found on source_rows.given_id = _found.path;
@@ -279,6 +281,43 @@ left join (
 where _imported.class >= 0;
 
 
+-- name: read_given_labels
+-- What the table says about labels, once each.
+select distinct given_label
+from source_rows
+where given_label is not null;
+
+
+-- name: count_given_labels
+-- Rows of labeled images whose table names a class as the label: how many, how many name that of the image. Of those
+-- with a prediction: how many, how many name that one. The first row that names another one than the image has.
+with _labeled as (
+    select
+        _imported.position,
+        _imported.uri,
+        source_rows.given_label,
+        _given_labels.class as given_class,
+        coalesce(_imported.class, argmax(source_rows.probs)) as predicted,
+        images.label,
+    from _imported
+    inner join source_rows on _imported.position = source_rows.position
+    inner join _given_labels on source_rows.given_label = _given_labels.key
+    inner join images on _imported.image_id = images.image_id
+    where images.label is not null
+)
+
+select
+    count(*) as n,
+    count(*) filter (where given_class = label) as n_same,
+    count(predicted) as n_predicted,
+    count(*) filter (where given_class = predicted) as n_as_predicted,
+    min(position) filter (where given_class <> label) as row_number,
+    arg_min(uri, position) filter (where given_class <> label) as uri,
+    arg_min(given_label, position) filter (where given_class <> label) as given_label,
+    arg_min(label, position) filter (where given_class <> label) as label,
+from _labeled;
+
+
 -- name: count_given_datasets
 -- Rows whose column names a data set of this file, and rows that name something else; the first of these names.
 select
@@ -365,6 +404,8 @@ with _rows as (
         list_max(probs)::double as p_max,
         list_sum(probs)::double as p_sum,
         case when p_max <= {{ sum_tolerance }} then list_sum(list_transform(probs, lambda p: exp(p::double))) end as e_sum,
+        case when p_max <= {{ sum_tolerance }} then list_sum(list_transform(probs, lambda p: pow(10, p::double))) end as ten_sum,
+        case when p_min >= -{{ sum_tolerance }} then list_sum(list_transform(probs, lambda p: exp(-p::double))) end as minus_sum,
     from {{ ident(relation) }}
 )
 
@@ -378,6 +419,11 @@ select
         where p_min >= -{{ range_tolerance }} and p_max <= 100 * (1 + {{ sum_tolerance }}) and abs(p_sum - 100) <= 100 * {{ sum_tolerance }}
     ) as n_percent,
     count(*) filter (where abs(e_sum - 1) <= {{ sum_tolerance }}) as n_log,
+    count(*) filter (where abs(ten_sum - 1) <= {{ sum_tolerance }}) as n_log10,
+    count(*) filter (where abs(minus_sum - 1) <= {{ sum_tolerance }}) as n_minus_log,
+    count(*) filter (where p_min >= -{{ range_tolerance }}) as n_positive,
+    min(p_sum) as least_sum,
+    max(p_sum) as most_sum,
     count(confidence) as n_confidence,
     count(*) filter (where confidence > 1 + {{ range_tolerance }}) as n_above,
     count(*) filter (where confidence < -{{ range_tolerance }}) as n_below,

@@ -5,10 +5,10 @@
 insert into runs (
     run, dataset, model, weights, weights_sha256, model_label_space, label_space, class_policy, layer, transform,
     dtype, device, batch_size, packages, selection, dtype_agreement, trusted_pickle, members,
-    outputs, probe, version, weights_key, transform_source, classes_source, workers,
+    outputs, prompts, probe, version, weights_key, transform_source, classes_source, workers,
     status
 )
-values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running');
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running');
 
 
 -- name: read_run
@@ -33,6 +33,7 @@ select
     trusted_pickle,
     members,
     outputs,
+    prompts,
     probe,
     version,
     weights_key,
@@ -101,13 +102,15 @@ order by started_at, run;
 
 
 -- name: list_model_weights
--- Weights that each model was last run with, and the label space of its outputs.
+-- Weights that each model was last run with, the label space of its outputs, what these are, and its prompts.
 select
     model,
-    arg_max(weights, started_at) as weights,
-    arg_max(model_label_space, started_at) as model_label_space,
+    weights,
+    model_label_space,
+    outputs,
+    prompts,
 from runs
-group by model;
+qualify row_number() over (partition by model order by started_at desc, run) = 1;
 
 
 -- name: reopen_run
@@ -278,6 +281,7 @@ where run = ?;
 -- One run as one relation: images, labels, outputs, correct, coordinates.
 -- label is NULL in another label space; outputs for bytes that have changed since are left out.
 -- correct_accepted also counts the other right answers of an image (accepted); an empty list is NULL.
+-- A run of embeddings alone has the columns of predictions, which are NULL.
 {% set known = ['image_id', 'sha256', 'pred', 'confidence', 'probs', 'raw_pred', 'raw_confidence', 'inside', 'activation', 'cluster'] %}
 create or replace view {{ ident(run) }} as
 select
@@ -296,9 +300,14 @@ select
 {% if 'pred' in names %}
     outputs.pred,
     preds.name as pred_name,
+{% elif 'activation' in names %}
+    null::integer as pred,
+    null::varchar as pred_name,
 {% endif %}
 {% if 'confidence' in names %}
     outputs.confidence,
+{% elif 'activation' in names and 'pred' not in names %}
+    null::float as confidence,
 {% endif %}
 {% if 'pred' in names %}
     _correct(labels.class, outputs.pred) as correct,
@@ -307,6 +316,9 @@ select
         when runs.label_space = datasets.label_space and images.accepted <> []
             then outputs.pred >= 0 and outputs.pred in images.accepted
     end as correct_accepted,
+{% elif 'activation' in names %}
+    null::boolean as correct,
+    null::boolean as correct_accepted,
 {% endif %}
 {% if 'probs' in names %}
     outputs.probs,

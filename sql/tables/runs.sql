@@ -13,6 +13,7 @@ create table if not exists runs (
     label_space varchar,
     class_policy varchar not null,
     outputs varchar,
+    prompts json,
     probe json,
     version varchar,
     weights_key varchar,

@@ -13,7 +13,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,6 +98,10 @@ def _load(source: Classes | str | Path | Sequence[str] | int) -> Classes:
         return source
     if isinstance(source, int):
         return numbered(source)
+    if isinstance(source, Mapping):
+        return from_indices(dict(source), "classes=")
+    if isinstance(source, set | frozenset):
+        raise ArgumentError("classes= is a set, which has no order; give a list of names in the order of the indices")
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
         if str(source) == "imagenet1k":

@@ -156,6 +156,7 @@ def add_images(
     splits = {where or "none": n for where, n in fetch(con, "count_splits", [name])}
     notes = _notes(found, space, counts, scaled=scale_16bit)
     notes += _contradictions(*fetch(con, "count_contradictions", [name, name, last_id])[0])
+    notes += _copies(*fetch(con, "count_copies", [name, last_id, name, last_id])[0])
     notes += spellings.notes(splits)
     talk.say(notes)
     done = {key: n for key, n in counts.items() if key in AddedImages.__dataclass_fields__}
@@ -183,6 +184,11 @@ def _notes(source: Source, space: Space, counts: Mapping[str, int], *, scaled: b
             else "clipped to white as torchvision's loader does; scale_16bit=True (--scale-16bit) scales them"
         )
         notes.append(f"{counts['n_deep']:,} images are 16-bit gray: {done}")
+    if counts["n_deeper"]:
+        notes.append(
+            f"{counts['n_deeper']:,} images are gray of 32 bits, whose range the file does not say: clipped to 0 to "
+            "255 as torchvision's loader does, where 0.0 to 1.0 is black; scale them to 8 bits"
+        )
     if counts["n_redacted"]:
         notes.append(f"{counts['n_redacted']:,} rows have addresses with a password or a signature: kept without them")
     if counts.get("n_moved"):
@@ -207,6 +213,16 @@ def _contradictions(n: int, uri: str | None, other: str | None) -> list[str]:
     return [
         f"{n:,} image{'s' * (n > 1)} added with the bytes of one that has another label, such as {uri} and {other}; "
         "both are kept"
+    ]
+
+
+def _copies(n: int, uri: str | None, other: str | None) -> list[str]:
+    """Images whose bytes the data set had before: a copy of a folder, which doubles every count."""
+    if not n:
+        return []
+    return [
+        f"{n:,} image{'s' * (n > 1)} added with the bytes of one that was there before, such as {uri} and {other}: "
+        "both count, and intervals are too narrow; a copy belongs into another dataset="
     ]
 
 
@@ -245,7 +261,8 @@ class _Reading:
             yield _table(block, self.space, self.split)
             errors = (f"{one.uri}: {error}" for one, error in block if isinstance(error, ImageError))
             self.first_error = self.first_error or next(errors, None)
-            self.counts["n_deep"] += sum(isinstance(one, decode.Facts) and one.bits > 8 for _, one in block)
+            for count, bits in (("n_deep", 16), ("n_deeper", 32)):
+                self.counts[count] += sum(isinstance(one, decode.Facts) and one.bits == bits for _, one in block)
             self.counts["n_unchanged"] += n_repeated
             self.counts["n_split"] += sum(one.split is not None for one, _ in block)
             if self.late_labels:

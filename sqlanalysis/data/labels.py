@@ -151,9 +151,15 @@ def _settle_numbers(source: Source, known: Classes) -> None:
         SchemaError: they could be indices counted from 1; the message gives both readings.
     """
     numbers = [number for number in source.numbers if number >= 0]
-    if not numbers or numbers[0] == 0:
-        return
     names = source.classes or (known if known.names else None)
+    if not numbers or numbers[0] == 0:
+        if names is None and numbers and numbers[-1] >= 2 * len(numbers):
+            n = numbers[-1] + 1 - len(numbers)
+            source.notes.append(
+                f"labels are 0 to {numbers[-1]}, and {n:,} numbers between have no image: classes without one; if "
+                f"{numbers[-1]} means no label, leave it empty"
+            )
+        return
     # Numbers beyond the limit stay indices, which `Space` refuses: they are ids of images rather than names of classes.
     if names is None or (source.classes is None and _are_numbers(known)):
         if numbers[-1] < MAX_NUMBERED:

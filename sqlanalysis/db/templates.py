@@ -45,6 +45,8 @@ _SAMPLES = {
     "xs": "[0.2, 0.7, 0.1]",
     "x": "width_px",
     "width": "100",
+    "baseline_accuracy": "0.76",
+    "gain": "0.01",
 }
 # Tests of numbers take one.
 _NUMERIC = ("ks_test", "psi_numeric")

@@ -13,6 +13,7 @@ from ..db.statements import fetch
 from ..db.templates import render
 from ..errors import SchemaError
 from ..runs import run as runs
+from ..runs.run import Run
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,21 @@ class Points:
         return digest.hexdigest()
 
 
+def check_activations(con: duckdb.DuckDBPyConnection, run: Run) -> None:
+    """Refuse a run without activations.
+
+    Raises:
+        SchemaError: it has none.
+    """
+    columns = {row[0] for row in fetch(con, "list_columns", ["main", run.run])}
+    if "activation" not in columns:
+        hint = (
+            "predict again with a layer (load_model(…, layer='layer4'), --layer layer4), or with embedding=True "
+            "(--embedding), under another run name"
+        )
+        raise SchemaError(f"run {run.run!r} of model {run.model} has no activations; {hint}")
+
+
 def read_points(con: duckdb.DuckDBPyConnection, run: str) -> Points:
     """The activations of a run.
 
@@ -49,11 +65,7 @@ def read_points(con: duckdb.DuckDBPyConnection, run: str) -> Points:
         NotFoundError: no such run.
         SchemaError: the run has no activations.
     """
-    model = runs.require(con, run).model
-    columns = {row[0] for row in fetch(con, "list_columns", ["main", run])}
-    if "activation" not in columns:
-        hint = "predict again with a layer (load_model(…, layer='layer4'), --layer layer4) under another run name"
-        raise SchemaError(f"run {run!r} of model {model} has no activations; {hint}")
+    check_activations(con, runs.require(con, run))
     table = con.sql(render("read_activations", run=run)).to_arrow_table()
     given = table.filter(table["activation"].is_valid())
     if not given.num_rows:

@@ -13,12 +13,14 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ..core import talk
 from ..core.files import write_whole
 from ..core.results import Result
 from ..core.text import one_line
 from ..db import statements, templates
 from ..errors import ArgumentError, NotFoundError, QueryError, SchemaError, near_matches
 from ..runs import run as runs
+from .github import summary
 from .junit import Expectation, to_junit
 
 SHOWN = 5  # violations that a result keeps
@@ -49,11 +51,13 @@ def check(
     min_accuracy: float | None = None,
     baseline: str | None = None,
     allow_drop: float = 0.0,
+    max_drop: float | None = None,
     max_errors: float | None = None,
     max_ece: float | None = None,
     junit: str | Path | None = None,
+    github: str | Path | None = None,
 ) -> Checked:
-    """Check a run against expectations, as the gate of a CI job. Reads the file and writes only `junit`.
+    """Check a run against expectations, as the gate of a CI job. Reads the file and writes only `junit` and `github`.
 
     Three expectations are always checked: `sound_run`, that the rows of the run are valid; and as warnings `whole_run`,
     that all its images count, and `sound_database`, that the tables of the file are consistent. `sqlanalysis render-sql
@@ -65,16 +69,20 @@ def check(
             If there is a boolean column `violated`, rows where it is false do not count. A column `message` is shown.
             The comment at the top says what is expected; with a line `-- severity: warn` violations only warn. `$run`
             and `$baseline` stand for names, as in `from accuracy($run)`, and `$min_accuracy`, `$allow_drop`,
-            `$max_errors` and `$max_ece` for the numbers given here.
+            `$max_drop`, `$max_errors` and `$max_ece` for the numbers given here.
         run: a run, or another relation with the columns of one; None means the newest finished run.
         min_accuracy: value from 0 to 1 that the lower end of the 95 % Wilson interval of accuracy must reach.
         baseline: a run that this one must not be worse than. The check fails if the two are not comparable (view
             `comparable`), or if `verdict` establishes a drop of accuracy (paired 95 % interval, exact McNemar test).
         allow_drop: drop of accuracy against the baseline that is allowed, from 0 to 1; only a larger drop fails.
+            A check that passes so may have too few images to notice a drop: the message says the smallest one noticed.
+        max_drop: drop of accuracy against the baseline that must be excluded, from 0 to 1 (non-inferiority): the lower
+            end of the same interval must stay above it, so that too few images fail.
         max_errors: number of images that may have failed; below 1, their share.
         max_ece: largest allowed expected calibration error, in 15 bins. Its upward bias at small n is reported, not
             subtracted.
         junit: path of a JUnit XML file to write.
+        github: path of a Markdown file to which a summary is appended, such as that in `$GITHUB_STEP_SUMMARY`.
 
     Returns:
         Run, `passed`, and one `Expectation` per query: status, number of violations, message, first rows.
@@ -82,19 +90,31 @@ def check(
     Raises:
         ArgumentError: a bound is not a number or out of range, or the run is its own baseline.
         NotFoundError: no such file, folder, run or baseline (the message suggests similar names), or nothing to check.
-        SchemaError: `junit` exists and is not XML.
+        SchemaError: `junit` exists and is not XML, or accuracy of a run without predictions is asked for.
         QueryError: a transaction is open on this connection.
     """
-    bounds = {"min_accuracy": min_accuracy, "allow_drop": allow_drop, "max_errors": max_errors, "max_ece": max_ece}
+    bounds = {
+        "min_accuracy": min_accuracy, "allow_drop": allow_drop, "max_drop": max_drop, "max_errors": max_errors,
+        "max_ece": max_ece,
+    }  # fmt: skip
     _check_bounds(bounds, baseline)
     report = None if junit is None else _check_report(Path(junit).expanduser())
+    page = None if github is None else _check_folder(Path(github).expanduser())
     files = _files(expectations)
     asked = [name for name in ("min_accuracy", "max_errors", "max_ece") if bounds[name] is not None]
-    asked += ["no_regression"] * (baseline is not None)
+    asked += ["no_regression"] * (baseline is not None) + ["max_drop"] * (max_drop is not None)
     with statements.transaction(con):  # raises if one is open, in which every expectation would fail
         run = _choose(con, run, baseline)
     if run is None and (asked or not files):
         raise NotFoundError("no finished run with predictions to check; name one (run=), or predict first")
+    if run in runs.known(con) and runs.require(con, str(run)).outputs == "embedding":
+        asked_in_vain = [name for name in asked if name != "max_errors"]
+        if asked_in_vain:
+            raise SchemaError(
+                f"run {run!r} has embeddings and no predictions, so {', '.join(asked_in_vain)} cannot be checked; "
+                "max_errors= and queries of your own can"
+            )
+        talk.say([f"run {run!r} has embeddings and no predictions: its images are checked, and no accuracy"])
     ready = [*(_ALWAYS if run is not None else _ALWAYS[-1:]), *asked]
     given = {key: value for key, value in {"run": run, "baseline": baseline, **bounds}.items() if value is not None}
     results = [_evaluate(con, name, templates.render(name), given) for name in ready]
@@ -102,6 +122,9 @@ def check(
     checked = Checked(run, tuple(results))
     if report is not None:
         write_whole(report, to_junit(checked.run, checked.results))
+    if page is not None:
+        with page.open("a", encoding="utf-8") as opened:  # the steps of a job share one summary
+            opened.write(summary(checked.run, checked.results))
     return checked
 
 
@@ -117,8 +140,17 @@ def _check_bounds(bounds: dict[str, float | None], baseline: str | None) -> None
                 raise ArgumentError(f"max_errors must be a count, or a share below 1, not {value}")
         elif not 0 <= value <= 1:
             raise ArgumentError(f"{name} must be from 0 to 1, such as 0.9 for 90 %, not {value}")
-    if bounds["allow_drop"] and baseline is None:
-        raise ArgumentError("allow_drop needs a baseline; name one (baseline=)")
+    for name in ("allow_drop", "max_drop"):
+        if baseline is None and (bounds[name] if name == "allow_drop" else bounds[name] is not None):
+            raise ArgumentError(f"{name} needs a baseline; name one (baseline=)")
+
+
+def _check_folder(file: Path) -> Path:
+    if not file.parent.is_dir():
+        raise NotFoundError(f"no folder {file.parent}; create it first")
+    if file.is_dir():
+        raise SchemaError(f"{file} is a folder; give the path of a file in it")
+    return file
 
 
 def _check_report(file: Path) -> Path:

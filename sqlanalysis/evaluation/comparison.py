@@ -61,7 +61,8 @@ def compare(
         The sentence of `verdict`, whether the difference is established, the number of images, and the rows of
         `paired_bootstrap` (`scores`: accuracy, balanced accuracy, macro F1), `mcnemar`, `agreement` (churn),
         `compare_classes` and `flips` (the worst 50), with the columns of these macros. Shares are fractions; a point
-        in the sentence is 0.01.
+        in the sentence is 0.01. In `scores`, accuracy has the interval and p of the sentence (exact McNemar test), so
+        that one difference has one interval.
 
     Raises:
         ArgumentError: the level is not between 0 and 1, or the run is its own baseline.
@@ -74,21 +75,21 @@ def compare(
     # Temporary tables, so that the views of the runs are computed once and not once per metric.
     tables = {run: "_compared_run", baseline: "_compared_baseline"}
 
-    def rows(metric: str, **values: object) -> duckdb.DuckDBPyRelation:
-        sql = templates.render("compare", name=metric, tables=tables, values=list(values))
-        return con.sql(sql, params=list(values.values())).materialize()
+    def rows(metric: str, query: str = "compare", **values: object) -> duckdb.DuckDBPyRelation:
+        sql = templates.render(query, name=metric, tables=tables, values=list(values))
+        return con.sql(sql, params=values).materialize()
 
     try:
         for name, table in tables.items():
             statements.execute(con, "create_compared", run=name, name=table)
-        sentence, n, *_, established = rows("verdict", level=level).fetchall()[0]
+        sentence, n, _, _, _, _, established, *_ = rows("verdict", level=level).fetchall()[0]
         return Comparison(
             run,
             baseline,
             n,
             sentence,
             established,
-            scores=rows("paired_bootstrap", level=level, seed=seed),
+            scores=rows("paired_bootstrap", "compare_scores", level=level, seed=seed),
             mcnemar=rows("mcnemar", level=level),
             agreement=rows("agreement"),
             classes=rows("compare_classes", level=level),
@@ -107,7 +108,7 @@ def _check(con: duckdb.DuckDBPyConnection, run: str, baseline: str, force: bool)
     if reason is None or (force and n_both):
         return
     way = (
-        f"force=True, --force compares the {n_both:,} images that both have answered"
+        f"force=True compares the {n_both:,} images that both have answered"
         if n_both
         else "not even with force: that needs labeled images that both have answered, in one label space"
     )

@@ -24,6 +24,9 @@ _SQL_PARAMETERS = ("expr", "cols", "weight")
 _RELATIONS = ("baseline", "rel_cur", "neighbors")
 _ABSENT = re.compile(r'(?:Table with name|No files found that match the pattern) "?(.+?)"?(?: does not exist|$)', re.M)
 
+# One text literal: a column name that was quoted twice.
+_CONSTANT = re.compile(r"\s*'(?:[^']|'')*'\s*")
+
 Relation = str | Path | Sequence[str] | duckdb.DuckDBPyRelation
 
 
@@ -255,15 +258,23 @@ def _expression(parameter: str, text: str) -> str:
         duckdb.SQLExpression(text)
     except duckdb.Error as error:
         raise QueryError(f"{parameter} is not one SQL expression: {text!r}: {str(error).splitlines()[0]}") from error
+    if _CONSTANT.fullmatch(text):
+        raise ArgumentError(
+            f"{parameter}={text.strip()!r} is a quoted constant, the same for every image; for the column give "
+            f"{parameter}={text.strip()[1:-1]!r}"
+        )
     return f"{text}\n"  # an expression may end with a comment, hence the newline
 
 
 def _explain(
     con: duckdb.DuckDBPyConnection, name: str, relation: str | list[str], error: duckdb.Error
-) -> NotFoundError | SchemaError | QueryError:
+) -> NotFoundError | SchemaError | QueryError | ArgumentError:
     """The error of this package for what DuckDB refused."""
     # DuckDB has no error codes, so its messages are matched.
     text = str(error).strip()
+    level = re.search(r"level must be between 0 and 1.*", text)
+    if level:
+        return ArgumentError(f"{name}: {level[0]}")
     absent = _ABSENT.search(text)
     if absent:
         wanted = absent[1]

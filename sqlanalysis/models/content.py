@@ -133,6 +133,8 @@ def parts(value: Any) -> Iterable[Part]:
         return list(_code_parts(value)) if is_own(value) else ()
     if isinstance(value, types.MethodType):
         return (("function", value.__func__), ("self", value.__self__))
+    if isinstance(value, functools._lru_cache_wrapper):
+        return (("function", value.__wrapped__),)
     if isinstance(value, functools.partial):
         return (("func", value.func), ("args", value.args), ("keywords", value.keywords), *vars(value).items())
     if isinstance(value, staticmethod | classmethod):
@@ -168,24 +170,25 @@ def reach(value: Any) -> dict[int, Any]:
     return seen
 
 
-def fingerprint(value: Any, skip: Callable[[str], bool] = lambda _path: False) -> str:
+def fingerprint(value: Any, skip: Callable[[str], bool] = lambda _path: False, *, modes: bool = False) -> str:
     """SHA-256 of the content of an object; equal in another process for equal content.
 
     Args:
         value: any object.
         skip: paths such as `.low` of attributes that do not count.
+        modes: whether it counts that a module is in training, which it does where it is called as it is.
 
     Raises:
         InferenceError: a part is opaque, such as a session of a compiled library; the message names it.
     """
-    return _Hasher(skip).digest(value, "").hex()
+    return _Hasher(skip, modes).digest(value, "").hex()
 
 
 class _Hasher:
     """Digests of one walk; an object that is met again counts by the order in which it was met."""
 
-    def __init__(self, skip: Callable[[str], bool]) -> None:
-        self._skip, self._order = skip, {}  # type: ignore[var-annotated]
+    def __init__(self, skip: Callable[[str], bool], modes: bool) -> None:
+        self._skip, self._modes, self._order = skip, modes, {}  # type: ignore[var-annotated]
         self._kept: list[Any] = []  # an id must not be given to another object during the walk
 
     def digest(self, value: Any, path: str) -> bytes:
@@ -232,6 +235,8 @@ class _Hasher:
             value
         ) in (list, tuple, deque):
             return _hash(type(value).__name__, self._ordered(parts(value), path))
+        if isinstance(value, functools._lru_cache_wrapper):
+            return _hash("cached", self.digest(value.__wrapped__, path))
         if isinstance(value, nn.Module):
             return self._module(value, path)
         return self._reduced(value, path)
@@ -249,7 +254,10 @@ class _Hasher:
     def _module(self, module: nn.Module, path: str) -> bytes:
         tensors = {**module._parameters, **module._buffers}
         weights = [(name, tensor) for name, tensor in sorted(tensors.items()) if tensor is not None]
-        return _hash("module", self._ordered([*weights, *module._modules.items(), *module_settings(module)], path))
+        mode = [("training", module.training)] if self._modes else []
+        return _hash(
+            "module", self._ordered([*mode, *weights, *module._modules.items(), *module_settings(module)], path)
+        )
 
     def _reduced(self, value: Any, path: str) -> bytes:
         """An object as pickle takes it apart."""

@@ -271,7 +271,10 @@ class Engine(Interruptible):
     def _to_tensor(self, picture: Any) -> Tensor:
         tensor = torch.as_tensor(self._pixels.load(picture))
         if tuple(tensor.shape) != self.model.input_shape:
-            raise ImageError(f"shape {tuple(tensor.shape)}, expected {self.model.input_shape}")
+            raise ImageError(
+                f"shape {tuple(tensor.shape)}, expected {self.model.input_shape}: a transform gives one shape for all "
+                "images, so let it resize"
+            )
         return tensor
 
     def _forward(self, items: list[Item]) -> None:
@@ -383,8 +386,9 @@ class Engine(Interruptible):
         columns: dict[str, pa.Array] = {}
         if answers:
             logits = torch.stack([values["logits"] for values in answers])
-            scored = outputs.score(logits, self.class_map, self.model.outputs)
-            if self.model.layer:
+            encodes = self.model.is_encoder
+            scored = {} if encodes else outputs.score(logits, self.class_map, self.model.outputs)
+            if self.model.n_activations is not None:
                 scored["activation"] = torch.stack([values["activation"] for values in answers])
             columns = {name: spread(values.numpy(), good) for name, values in scored.items()}
         columns["sha256"] = pa.array([item.sha256 for item in items], pa.string())
@@ -405,8 +409,10 @@ def _equal(first: list[Item], second: list[Item]) -> bool:
 
 def output_type(model: Model, class_map: ClassMap | None) -> pa.StructType:
     """The Arrow type of one answer."""
-    width = class_map.n_classes if class_map else model.n_outputs
-    fields = [("pred", pa.int32()), ("confidence", pa.float32()), ("probs", pa.list_(pa.float32(), width))]
+    fields: list[tuple[str, pa.DataType]] = []
+    if not model.is_encoder:
+        width = class_map.n_classes if class_map else model.n_outputs
+        fields = [("pred", pa.int32()), ("confidence", pa.float32()), ("probs", pa.list_(pa.float32(), width))]
     if class_map is not None:
         fields += [("raw_pred", pa.int32()), ("raw_confidence", pa.float32()), ("inside", pa.float32())]
     if model.n_activations is not None:

@@ -30,13 +30,17 @@ def keep_output(module: nn.Module, layer: str | None, keep: Callable[[Tensor], N
         yield
         return
     part = find_layer(module, layer)
-    has_token = any(hasattr(child, "class_token") or hasattr(child, "cls_token") for child in module.modules())
-    widths = channel_widths(part)
+    has_token, widths = has_class_token(module), channel_widths(part)
     hook = part.register_forward_hook(lambda _m, _i, output: keep(pool(output, has_token, widths)))
     try:
         yield
     finally:
         hook.remove()
+
+
+def has_class_token(module: nn.Module) -> bool:
+    """Whether a module puts a class token before its sequences."""
+    return any(hasattr(child, "class_token") or hasattr(child, "cls_token") for child in module.modules())
 
 
 def layers_that_work(module: nn.Module, forward: Callable[[], Any], n_images: int) -> list[str]:

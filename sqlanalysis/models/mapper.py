@@ -164,7 +164,9 @@ class Mapper(Interruptible):
         answers: list[dict[str, np.ndarray]] = []
 
         def answer(indices: Sequence[int]) -> None:
-            answers.append(self._call([items[index] for index in indices]))
+            given = self._call([items[index] for index in indices])
+            if not _fail_misshapen(items, indices, given):
+                answers.append(given)
 
         ready = [index for index, item in enumerate(items) if item.error is None]
         self._caller.submit(stages.bisect, items, ready, answer).result()
@@ -235,7 +237,10 @@ class Mapper(Interruptible):
 
     def _answer(self, batch: list[Item]) -> None:
         def answer(indices: Sequence[int]) -> None:
-            given = self._check(self._call([batch[index] for index in indices]))
+            called = self._call([batch[index] for index in indices])
+            if _fail_misshapen(batch, indices, called):
+                return
+            given = self._check(called)
             infinite = _find_infinite(given)
             outputs, problems = self._finish(given)
             for row, index in enumerate(indices):
@@ -252,7 +257,7 @@ class Mapper(Interruptible):
         arguments = [_stack([item.inputs[column] for item in items]) for column in range(len(self.inputs))]
         answer = self.function(*arguments)
         outputs = answer if isinstance(answer, Mapping) else {SINGLE: answer}
-        return {name: _to_numpy(name, values, len(items)) for name, values in outputs.items()}
+        return {name: _to_numpy(values) for name, values in outputs.items()}
 
     def _check(self, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if outputs.keys() != self._types.keys():
@@ -287,14 +292,26 @@ def _stack(values: list[Any]) -> Any:
     return torch.stack(values) if isinstance(values[0], Tensor) else np.array(values)
 
 
-def _to_numpy(name: str, values: Any, n: int) -> np.ndarray:
+def _fail_misshapen(items: Sequence[Item], indices: Sequence[int], outputs: Mapping[str, np.ndarray]) -> bool:
+    """Fail all images of a batch where the first axis of an output is not the batch.
+
+    Such a batch must not be halved until the shape happens to fit: outputs of (n, B) for (B, n) would be stored.
+    """
+    for name, array in outputs.items():
+        if array.ndim == 0 or len(array) != len(indices):
+            problem = f"output {name!r} has shape {array.shape}; the first axis must be the batch, here {len(indices)}"
+            for index in indices:
+                items[index].fail("forward", InferenceError(problem))
+            return True
+    return False
+
+
+def _to_numpy(values: Any) -> np.ndarray:
     if isinstance(values, Tensor):
         values = values.detach().cpu()
         # numpy has no bfloat16, and the file stores no half precision.
         values = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
     array: np.ndarray = np.asarray(values)
-    if array.ndim == 0 or len(array) != n:
-        raise InferenceError(f"output {name!r} has shape {array.shape}; the first axis must be the batch, here {n}")
     return array
 
 

@@ -6,21 +6,22 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..core.classes import Classes, load_classes, numbered
-from ..errors import InferenceError
+from ..errors import ArgumentError, InferenceError
 from . import isolation, probe
 from . import outputs as meanings
 from .content import fingerprint
 from .hooks import find_layer
-from .loading import find
+from .loading import Found, find
 from .loading.checkpoint import hash_weights
 from .loading.exported import refuse_layer
 from .loading.own_code import from_python
+from .loading.zero_shot import EMBEDDING, EXAMPLE, check_prompts
 from .transforms import Transform
 
 
@@ -37,9 +38,11 @@ class Model:
         weights: where the weights came from: an enum name, a path, "random" or "module".
         weights_sha256: hash of names, types, shapes and values of the state dict.
         input_shape: (C, H, W).
-        n_activations: width of the activation, None without a layer.
+        n_activations: width of the activation, None without a layer; of an encoder, width of the embedding.
         trusted_pickle: whether loading the weights was allowed to run code of their file.
-        outputs: what the module's outputs are: logits, probs, log_probs or sigmoid.
+        outputs: what the module's outputs are: logits, probs, log_probs or sigmoid; "embedding" of an encoder, which
+            has no classes.
+        prompts: what a model of images and texts is asked about each class; empty for others.
         weights_key: which weights of a checkpoint were taken; None where there is no choice.
         transform_source: "given", or where the transform was found.
         classes_source: "given", or where the classes were found.
@@ -64,9 +67,10 @@ class Model:
     n_activations: int | None
     trusted_pickle: bool = False
     outputs: str = "logits"
+    prompts: tuple[str, ...] = ()
     weights_key: str | None = None
     transform_source: str = "given"
-    classes_source: str = "given"
+    classes_source: str | None = "given"
     is_binary: bool = False
     notes: tuple[str, ...] = ()
     input_dtype: torch.dtype = torch.float32
@@ -107,8 +111,15 @@ class Model:
         return len(self.classes)
 
     @property
+    def is_encoder(self) -> bool:
+        """Whether the model gives an embedding and predicts nothing."""
+        return self.outputs == meanings.EMBEDDING
+
+    @property
     def width(self) -> int:
-        """Number of outputs; one output stands for two classes."""
+        """Number of values for an image; one output stands for two classes."""
+        if self.is_encoder and self.n_activations is not None:
+            return self.n_activations
         return 1 if self.is_binary else len(self.classes)
 
 
@@ -121,9 +132,15 @@ def load_model(
     classes: Classes | Sequence[str] | str | Path | int | None = None,
     name: str | None = None,
     outputs: str = "auto",
+    prompts: Sequence[str] | str | None = None,
+    embedding: bool = False,
     trust_pickle: bool = False,
 ) -> Model:
-    """Load a classification model and check it with two images of noise.
+    """Load a classifier or an encoder of images, and check it with two images of noise.
+
+        load_model("resnet18", layer="layer4")
+        load_model("hf/openai/clip-vit-base-patch32", classes=["cat", "dog"], prompts=["a photo of a {}"])
+        load_model("hf/facebook/dinov2-small", embedding=True)
 
     A module that is given is copied: it stays as it is, and training it on changes nothing here; `predict` then asks to
     load it again. A module that cannot be copied is used itself, by one worker.
@@ -157,51 +174,67 @@ def load_model(
         The model in eval mode, on the CPU.
 
     Raises:
-        ArgumentError: not a model, or no classes.
+        ArgumentError: not a model, no classes, prompts without {} or for a model that reads no text, or classes for an
+            encoder.
         NotFoundError: unknown model, file, weights or layer; the message suggests similar names.
         MissingExtraError: timm, transformers or ONNX Runtime is needed and not installed.
         InferenceError: weights that do not fit or cannot be downloaded, or a forward pass that fails.
     """
     given = load_classes(classes) if classes is not None else None
+    asked = check_prompts(prompts, given, embedding=embedding)
+    wanted = meanings.check_kind(outputs)
+    if embedding and (given is not None or wanted != "auto"):
+        raise ArgumentError("an encoder predicts nothing: with embedding=True leave classes= and outputs= out")
     if isinstance(model, str | Path):
-        found = find(str(model), weights, transform=transform, classes=given, layer=layer, trust_pickle=trust_pickle)
+        found = find(
+            str(model),
+            weights,
+            transform=transform,
+            classes=given,
+            layer=layer,
+            prompts=asked,
+            embedding=embedding,
+            trust_pickle=trust_pickle,
+        )
+        layer = EMBEDDING if asked and layer is None else layer
+    elif asked:
+        raise ArgumentError(f"prompts= need the name or folder of a model of images and texts, such as {EXAMPLE}")
     else:
         found = from_python(model, weights, trust_pickle)
     used = transform or found.transform
     if used is None:
         raise InferenceError("a module needs transform=, a function from an RGB PIL image to a (C, H, W) float tensor")
-    sql_name, wanted = name or found.name, meanings.check_kind(outputs)
+    sql_name = name or found.name
     if isinstance(found.module, torch.jit.ScriptModule):
         refuse_layer(sql_name, layer)
     if layer is not None:
         find_layer(found.module, layer)
     owned = found.module is not model
     frozen = isolation.freeze(found.module, owned=owned)
-    facts = probe.examine(frozen.module, used, layer, can_copy=frozen.can_copy)
-    kind = meanings.settle(found.outputs or "auto" if wanted == "auto" else wanted, facts.outputs, facts.origin)
-    is_binary = facts.outputs.shape[1] == 1
-    n_outputs = 2 if is_binary else facts.outputs.shape[1]
-    own = found.classes if found.classes is not None and len(found.classes) == n_outputs else None
-    names = given or own or numbered(n_outputs)
-    if len(names) != n_outputs:
-        raise InferenceError(f"{sql_name} has {n_outputs} outputs, but classes= names {len(names)}")
-    said = meanings.describe(kind if wanted == "auto" else "logits", facts.where, is_binary=is_binary)
+    facts = probe.examine(frozen.module, used, layer, can_copy=frozen.can_copy, embedding=embedding)
+    meaning = _Meaning(meanings.EMBEDDING, Classes(()), None)
+    if not embedding:
+        meaning = _read_meaning(sql_name, found, facts, found.outputs or "auto" if wanted == "auto" else wanted, given)
+    is_binary = not embedding and facts.outputs.shape[1] == 1
+    stated = embedding or wanted != "auto"
+    said = meanings.describe("logits" if stated else meaning.outputs, facts.where, is_binary=is_binary)
     return Model(
         name=sql_name,
         module=frozen.module,
         transform=used,
-        classes=names,
+        classes=meaning.classes,
         layer=layer,
         weights=found.weights,
         weights_sha256=hash_weights(frozen.module),
         input_shape=facts.input_shape,
         n_activations=facts.n_activations,
         trusted_pickle=trust_pickle,
-        outputs=kind,
+        outputs=meaning.outputs,
+        prompts=asked,
         is_binary=is_binary,
         weights_key=found.weights_key,
         transform_source="given" if transform is not None else found.transform_source,
-        classes_source="given" if given else found.classes_source if own else "numbered",
+        classes_source=meaning.classes_source,
         notes=(*found.notes, *frozen.notes, *facts.notes, *said),
         input_dtype=facts.input_dtype,
         batch=facts.batch,
@@ -210,3 +243,21 @@ def load_model(
         caller=None if owned else weakref.ref(found.module),
         checksum=isolation.checksum(frozen.module),
     )
+
+
+class _Meaning(NamedTuple):
+    """What the outputs of a model are, and the names of its classes."""
+
+    outputs: str
+    classes: Classes
+    classes_source: str | None
+
+
+def _read_meaning(name: str, found: Found, facts: probe.Facts, wanted: str, given: Classes | None) -> _Meaning:
+    kind = meanings.settle(wanted, facts.outputs, facts.origin)
+    n_outputs = 2 if facts.outputs.shape[1] == 1 else facts.outputs.shape[1]
+    own = found.classes if found.classes is not None and len(found.classes) == n_outputs else None
+    names = given or own or numbered(n_outputs)
+    if len(names) != n_outputs:
+        raise InferenceError(f"{name} has {n_outputs} outputs, but classes= names {len(names)}")
+    return _Meaning(kind, names, "given" if given else found.classes_source if own else "numbered")

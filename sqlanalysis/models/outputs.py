@@ -14,6 +14,7 @@ from ..core.classes import OUTSIDE, ClassMap
 from ..core.text import one_line
 from ..errors import ArgumentError, InferenceError, near_matches
 
+EMBEDDING = "embedding"  # what an encoder gives: one vector per image, and no predictions
 KINDS = ("logits", "probs", "log_probs", "percent", "sigmoid")
 SUM_TOLERANCE, RANGE_TOLERANCE = 1e-2, 1e-6  # of probabilities: 2-byte floats drift
 LARGEST = 1_000_000  # values of a result that is remembered
@@ -64,6 +65,33 @@ def _inside(result: Any) -> tuple[Any, str]:
     fields = [field.name for field in dataclasses.fields(result)] if dataclasses.is_dataclass(result) else []
     what = f"{type(result).__name__} with {_listed(fields)}" if fields else one_line(type(result).__name__, 60)
     raise InferenceError(f"the forward pass gives a {what}, not logits; {_WRAP}")
+
+
+def take_embedding(result: Any) -> tuple[Any, str]:
+    """The embedding in what the forward pass of an encoder gives, and where it was; "" if it is a tensor.
+
+    The first of `image_embeds`, `pooler_output` and `last_hidden_state` that is there, the first element of a tuple or
+    list, or the only value of a dict; it may still need pooling.
+
+    Raises:
+        InferenceError: there is none; the message names what is there.
+    """
+    for key in ("image_embeds", "pooler_output", "last_hidden_state"):
+        value = result.get(key) if isinstance(result, Mapping) else getattr(result, key, None)
+        if isinstance(value, Tensor):
+            return value, f".{key}"
+    if isinstance(result, Tensor):
+        return result, ""
+    if isinstance(result, tuple | list) and result:
+        return result[0], "[0]"
+    if isinstance(result, Mapping) and len(result) == 1:
+        key, value = next(iter(result.items()))
+        return value, f'["{key}"]'
+    what = f" with {_listed(map(str, result))}" if isinstance(result, Mapping) else ""
+    raise InferenceError(
+        f"the forward pass gives a {one_line(type(result).__name__, 60)}{what}, no embedding; give layer=, the name of "
+        "the sub-module whose output it is"
+    )
 
 
 def _listed(names: Any) -> str:
@@ -200,7 +228,7 @@ def fits(outputs: Tensor, kind: str) -> Tensor:
     values = outputs.double()
     scaled = values.exp() if kind == "log_probs" else values / 100 if kind == "percent" else values
     good = scaled.isfinite().all(1)
-    if kind == "logits":
+    if kind in ("logits", EMBEDDING):
         return good
     good &= ((scaled >= -RANGE_TOLERANCE) & (scaled <= 1 + SUM_TOLERANCE)).all(1)
     if scaled.shape[1] > 1:

@@ -81,8 +81,12 @@ def _bytes(name: str, count: int) -> np.ndarray:
     return np.frombuffer(hashlib.shake_256(name.encode()).digest(count), np.uint8)
 
 
-def examine(module: nn.Module, transform: Transform, layer: str | None, *, can_copy: bool = True) -> Facts:
+def examine(
+    module: nn.Module, transform: Transform, layer: str | None, *, can_copy: bool = True, embedding: bool = False
+) -> Facts:
     """Measure what a module takes and gives, with two images of noise; the module is left as it was.
+
+    With `embedding` the outputs are the activation: of the layer, or else what the forward pass gives, pooled.
 
     Raises:
         InferenceError: the transform or the module fails, its outputs are no logits (B, n), or the layer is not usable.
@@ -105,7 +109,13 @@ def examine(module: nn.Module, transform: Transform, layer: str | None, *, can_c
         activation, notes = _activation(runner, layer, forward, len(batch))
         with outputs.Origin() as origin:
             result = forward()
-        rows, where = outputs.take(result)
+        if embedding:
+            if activation is None:
+                activation, said = _embedding(module, result)
+                notes = (*notes, *said)
+            rows, where = activation, ""
+        else:
+            rows, where = outputs.take(result)
         if len(rows) != len(batch):
             raise InferenceError(f"outputs have shape (B, n), these are {tuple(rows.shape)} for B = {len(batch)}")
         if size is not None:
@@ -117,7 +127,7 @@ def examine(module: nn.Module, transform: Transform, layer: str | None, *, can_c
         size,
         rows[:2].cpu(),
         where,
-        origin.of(rows),
+        None if embedding else origin.of(rows),
         None if activation is None else activation.shape[1],
         # What a pass writes is no setting: a skip connection on self, a counter.
         {key: value for key, value in before.items() if after.get(key) == value},
@@ -127,6 +137,8 @@ def examine(module: nn.Module, transform: Transform, layer: str | None, *, can_c
 
 def _advice(tensors: Tensor | None) -> str:
     """What may be wrong with the tensors of a transform, if the module fails on them."""
+    if tensors is not None and tensors.is_floating_point() and tuple(tensors.shape[2:]) == (SIDE, SIDE):
+        return "; the transform keeps the size of a picture: let it resize to what the module takes"
     if tensors is None or (tensors.is_floating_point() and tensors.ndim == 4):
         return ""
     shape = tuple(tensors.shape[1:])
@@ -144,10 +156,20 @@ def _first_pass(module: nn.Module, tensors: Tensor) -> tuple[Tensor, torch.dtype
             try:
                 with torch.inference_mode():
                     module(batch)
-                return batch, dtype, None if size == SIZES[0] else size
+                return batch, dtype, None if size == SIZES[0] and _takes_one(module, batch) else size
             except Exception as error:
                 failure = failure or error
     raise failure or InferenceError("there is no batch size to try")
+
+
+def _takes_one(module: nn.Module, batch: Tensor) -> bool:
+    """Whether a module that takes a batch of the first size takes another, too."""
+    try:
+        with torch.inference_mode():
+            module(batch[:1])
+    except Exception:
+        return False
+    return True
 
 
 def _device(module: nn.Module) -> torch.device:
@@ -177,6 +199,19 @@ def _activation(
         raise InferenceError(f"layer {layer!r} cannot be kept: {problem}{near_matches(layer, usable)}")
     many = f"layer {layer!r} runs {len(kept)} times in a pass; the activation is that of its last call"
     return kept[-1], (many,) if len(kept) > 1 else ()
+
+
+def _embedding(module: nn.Module, result: Any) -> tuple[Tensor, tuple[str, ...]]:
+    """The embedding in what an encoder gives, pooled, and a note where that was a choice."""
+    value, where = outputs.take_embedding(result)
+    has_token = hooks.has_class_token(module)
+    embedding = hooks.pool(value, has_token, hooks.channel_widths(module))
+    if not where and value.ndim == 2:
+        return embedding, ()
+    shape = ", ".join(map(str, value.shape[1:]))
+    how = {3: ", its class token" if has_token else ", its mean over places", 4: ", its mean over places"}
+    said = f"the embedding is {where or 'the output'} (B, {shape}) of the forward pass{how.get(value.ndim, '')}"
+    return embedding, (said,)
 
 
 def settings(module: nn.Module) -> dict[str, str]:
@@ -262,6 +297,11 @@ def _random_transform(name: str, load: Callable[[Image.Image], Tensor]) -> str |
 
     def differs() -> bool:
         again = load(picture)
+        if again.data_ptr() == first.data_ptr() and first.numel():
+            raise InferenceError(
+                f"the transform of {name} gives the same tensor again, with other values: images would overwrite each "
+                "other; return a copy, such as tensor.clone()"
+            )
         return first.shape != again.shape or not torch.equal(first.nan_to_num(), again.nan_to_num())
 
     before = _random_states()

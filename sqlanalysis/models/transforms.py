@@ -108,7 +108,7 @@ def _known(function: Callable[..., Any]) -> dict[str, Any] | None:
 
 def _content(function: Transform) -> dict[str, str]:
     try:
-        return {"sha256": fingerprint(function)}
+        return {"sha256": fingerprint(function, modes=True)}
     except InferenceError as error:
         return {"unidentified": str(error)}
 

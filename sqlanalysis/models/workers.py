@@ -23,6 +23,7 @@ class _Worker:
     def __init__(self, module: nn.Module, model: Model, *, compiled: bool) -> None:
         self._plain, self._model = module, model
         self._kept: list[Tensor] = []
+        self._has_token, self._widths = hooks.has_class_token(module), hooks.channel_widths(module)
         self._stack = ExitStack()
         if model.can_copy:  # the caller's own module has a hook only during a pass
             self._stack.enter_context(self._keep())
@@ -37,12 +38,16 @@ class _Worker:
             if not self._model.can_copy:
                 stack.enter_context(isolation.borrowed(self._plain))
                 stack.enter_context(self._keep())
-            logits, _ = outputs.take(self._module(inputs))
+            result = self._module(inputs)
         if self._model.layer is None:
-            return logits, None
+            if self._model.is_encoder:
+                embedding = hooks.pool(outputs.take_embedding(result)[0], self._has_token, self._widths)
+                return embedding, embedding
+            return outputs.take(result)[0], None
         if not self._kept:
             raise InferenceError(f"layer {self._model.layer!r} was not run for this image")
-        return logits, self._kept.pop()  # of the last call
+        activation = self._kept.pop()  # of the last call
+        return activation if self._model.is_encoder else outputs.take(result)[0], activation
 
 
 class Workers:
@@ -74,7 +79,7 @@ class Workers:
         self.own = any(is_own(part) for part in model.module.modules())
 
     def run(self, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Outputs (B, n) and, with a layer, activations (B, m) of a batch that is on the device."""
+        """Outputs (B, n) and, with a layer, activations (B, m) of a batch; of an encoder both are the embeddings."""
         return self._own().run(inputs)
 
     def written(self) -> str | None:

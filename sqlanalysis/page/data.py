@@ -91,6 +91,8 @@ def pack(
         "total": n,
         "classes": [name for _, name in statements.fetch(con, "page_classes", run=run)],
         "labeled": any(label >= 0 for label in table["label"].unique().to_pylist()),
+        "predicted": any(pred != -2 for pred in table["pred"].unique().to_pylist()),
+        "clustered": any(cluster >= 0 for cluster in table["cluster"].unique().to_pylist()),
     }
     facts |= _extent(con, run) if "x" in columns else {"extent": None}
     # In base64 three bytes become four.

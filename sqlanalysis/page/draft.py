@@ -59,6 +59,7 @@ class Draft:
     folder: str = ""
     redacted: bool = False
     probs: bool = False
+    predicted: bool = True
     shown: list[Row] = field(default_factory=list)
     _asked: dict[str, Answer] = field(default_factory=dict)
 

@@ -112,7 +112,7 @@ def show(relation: duckdb.DuckDBPyRelation, limit: int = 50, *, size: int = THUM
         raise ArgumentError(f"the number of rows is at least 1 and size 1 to 256 pixels, not {limit} and {size}")
     deferred = _deferred(relation)
     # DuckDB computes no column that a query of the relation leaves out.
-    rows = _ask(relation, "first_rows", columns=relation.columns, deferred=sorted(deferred), n=limit + 1)
+    rows = _ask(relation, "first_rows", shown=relation.columns, deferred=sorted(deferred), n=limit + 1)
     shown = rows[:limit]  # one more tells whether there are more
     pictures = [_is_image(str(dtype)) for dtype in relation.types]
     marks = [deferred.get(name) for name in relation.columns]

@@ -24,7 +24,18 @@ from ..errors import NotFoundError, SchemaError, near_matches
 from . import data, words
 from .draft import Draft
 from .notebook import Page
-from .sections import calibration, checks, classes, comparison, confusion, key_figures, mistakes, predictions, slices
+from .sections import (
+    calibration,
+    checks,
+    classes,
+    comparison,
+    confusion,
+    gallery,
+    key_figures,
+    mistakes,
+    predictions,
+    slices,
+)
 from .sections import map as map_section
 
 MAX_POINTS = 5000
@@ -49,13 +60,14 @@ def report(
 ) -> Page:
     """Write a self-contained HTML page about a run: key figures, mistakes, map, classes, calibration, slices.
 
+    The page of a run of embeddings has no accuracy: it shows the map, clusters, near duplicates and images.
     Reads the file and the images that the page shows; writes only `path`, completely or not at all.
 
     Args:
         con: from `connect`.
         path: the HTML file to write; an existing page is replaced.
         runs: names of runs: the page is about the first, with the second as its baseline, and lists the others. None
-            means all finished runs, the newest first.
+            means all finished runs with predictions, the newest first; where there is none, those of embeddings.
         title: heading of the page; default: "RUN on DATASET".
         max_images: number of images to show of each kind of mistake.
         max_mb: approximate size limit of the page in megabytes; thumbnails fill the space that its rows leave.
@@ -67,7 +79,8 @@ def report(
 
     Raises:
         NotFoundError: no such run (the message suggests similar names), no finished run, or no folder to write to.
-        SchemaError: the run has no predictions, `path` is not a page, or the rows need more than `max_mb`.
+        SchemaError: the run has neither predictions nor activations, `path` is not a page, or the rows need more than
+            `max_mb`.
         QueryError: DuckDB refused a query of the page.
     """
     file = _check_path(Path(path).expanduser())
@@ -94,9 +107,11 @@ def _check_path(file: Path) -> Path:
 def _choose(draft: Draft, runs: str | Iterable[str] | None) -> list[str]:
     rows = draft.ask("run_list").rows
     known = {row["run"]: row["status"] for row in rows}
-    bare = {row["run"] for row in rows if not row["has_predictions"]}
+    predicting = {row["run"] for row in rows if row["has_predictions"]}
+    shown = predicting | {row["run"] for row in rows if row["has_activations"]}
     if runs is None:
-        finished = [run for run, status in known.items() if status == "finished" and run not in bare]
+        done = [run for run, status in known.items() if status == "finished" and run in shown]
+        finished = [run for run in done if run in predicting] or done  # embeddings where nothing else is
         if not finished:
             other = f"; or name an unfinished run: {', '.join(known)}" if known else ""
             raise NotFoundError(f"no finished run to report; create one with `sqlanalysis predict DB MODEL`{other}")
@@ -107,8 +122,8 @@ def _choose(draft: Draft, runs: str | Iterable[str] | None) -> list[str]:
     for name in names:
         if name not in known:
             raise NotFoundError(f"no run {name!r}{near_matches(name, known)}")
-        if name in bare:
-            raise SchemaError(f"run {name!r} has no pred and confidence; report a run that has both")
+        if name not in shown:
+            raise SchemaError(f"run {name!r} has no pred and confidence, nor activations; report a run that has these")
     return names
 
 
@@ -118,6 +133,12 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, r
     draft.folder = folder = words.shared_folder(lineage)
     columns = {row["name"] for row in draft.ask("run_columns").rows}
     draft.probs = "probs" in columns
+    listed = draft.ask("run_list").rows
+    predicting = {row["run"] for row in listed if row["has_predictions"]}
+    draft.predicted = draft.run in predicting
+    if not draft.predicted:
+        draft.baseline = None
+        counts["n_no_prediction"] = 0  # of none is one expected
     counts["n_left_out"] = 0
     if lineage["class_policy"] == "restricted" and lineage["members"] is None and "raw_pred" in columns:
         both = draft.ask("policy_accuracies").row
@@ -127,22 +148,20 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, r
     key = figures["key"]
     labeled = bool(key["n"])
     class_rows = draft.ask("class_table").rows if labeled else []
-    accuracies = draft.ask("run_accuracy", runs=runs[:MAX_RUNS]).rows
-    errors, listed = draft.ask("run_errors").rows, draft.ask("run_list").rows
+    compared_runs = [run for run in runs if run in predicting]
+    accuracies = draft.ask("run_accuracy", runs=compared_runs[:MAX_RUNS]).rows if compared_runs else []
+    errors = draft.ask("run_errors").rows
     points = draft.ask("map_points", {"max_points": MAX_POINTS}).rows
     compared = comparison.compare(draft) if labeled else None
     several = key_figures.runs(draft, accuracies, len(runs)) if labeled and len(runs) > 1 else None
-    still_map = map_section.map_of(points, counts, labeled=labeled)
+    still_map = map_section.map_of(points, counts, labeled=labeled, predicted=draft.predicted)
     checked = checks.data_checks(draft, class_rows)
-    parts = (
-        _labeled_sections(draft, counts, key, class_rows)
-        if labeled
-        else {"predictions": predictions.predictions(draft)}
-    )
+    parts = _sections(draft, counts, key, class_rows)
     draft.develop(progress=True)
     # Thumbnails of the sections are required; those of the map fill the rest of the page.
     shown = sum(len(row.get("source") or "") for row in draft.shown)
-    packed = data.pack(draft.con, draft.run, runs[1:MAX_RUNS], None if draft.redacted else folder, max_mb, shown)
+    others = [run for run in compared_runs[:MAX_RUNS] if run != draft.run] if draft.predicted else []
+    packed = data.pack(draft.con, draft.run, others, None if draft.redacted else folder, max_mb, shown)
     context: Row = {
         **figures,
         **parts,
@@ -150,10 +169,13 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, r
         "run": draft.run,
         "baseline": draft.baseline,
         "title": title or f"{draft.run} on {lineage['dataset']}",
-        "subtitle": words.subtitle(lineage, counts, len(runs), rank),
+        "subtitle": words.subtitle(lineage, counts, len(runs) if draft.predicted else 1, rank),
         "facts": words.facts(lineage, counts, folder),
         "warnings": words.warnings(lineage, counts, errors, class_rows, folder) + words.differing(accuracies, listed),
-        "cards": words.cards(counts, key, class_rows, figures["top"], figures["error"], compared),
+        "cards": words.cards(counts, key, class_rows, figures["top"], figures["error"], compared)
+        if draft.predicted
+        else words.embedding_cards(counts, parts["gallery"], checked),
+        "predicted": draft.predicted,
         "advice": words.advice(key, compared),
         "runs": several,
         "activations": "activation" in columns,
@@ -166,8 +188,12 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, r
     return _render(context)
 
 
-def _labeled_sections(draft: Draft, counts: Row, key: Row, class_rows: Sequence[Row]) -> Row:
-    """The sections of a run with labels."""
+def _sections(draft: Draft, counts: Row, key: Row, class_rows: Sequence[Row]) -> Row:
+    """The sections of a run with labels, of one without, or of one without predictions."""
+    if not draft.predicted:
+        return {"gallery": gallery.gallery(draft)}
+    if not key["n"]:
+        return {"predictions": predictions.predictions(draft)}
     return {
         "mistakes": mistakes.mistakes(draft, key),
         "classes": classes.per_class(draft),

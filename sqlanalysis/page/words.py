@@ -113,7 +113,11 @@ def facts(lineage: Row, counts: Row, folder: str) -> list[tuple[str, str]]:
         "Images": f"{counts['n_outputs']:,} of {lineage['n_images']:,} have an output",
         "Labeled": f"{counts['n_labeled']:,}",
         "Errors": f"{lineage['n_errors']:,}",
-        "Class policy": " ".join(filter(None, [lineage["class_policy"], f"({spaces})" if spaces else ""])),
+        "Outputs": "embedding" if lineage["outputs"] == "embedding" else "",
+        "Prompts": ", ".join(json.loads(lineage["prompts"])) if lineage["prompts"] else "",
+        "Class policy": ""
+        if lineage["outputs"] == "embedding"
+        else " ".join(filter(None, [lineage["class_policy"], f"({spaces})" if spaces else ""])),
         "Layer": lineage["layer"],
         "Projection": ", ".join(filter(None, projection)) or "none",
         "Dtype": lineage["dtype"],
@@ -137,7 +141,8 @@ def derived_from(members: str | None) -> str:
 def pairs(text: str | None) -> str:
     """The names and values of a JSON object as text; empty for anything else."""
     values = json.loads(text) if text else None
-    return ", ".join(f"{name} {value}" for name, value in values.items()) if isinstance(values, dict) else ""
+    known = values.items() if isinstance(values, dict) else ()
+    return ", ".join(f"{name} {value}" for name, value in known if value is not None)
 
 
 def moment(when: datetime.datetime | None) -> str:
@@ -243,6 +248,25 @@ def cards(counts: Row, key: Row, classes: list[Row], top: Row, error: Row, compa
     return cards
 
 
+def embedding_cards(counts: Row, gallery: Row, checks: Row) -> list[Row]:
+    """The key figures of a run of embeddings."""
+    found = checks["pairs"]["n"] if checks["pairs"] else 0
+    return [
+        {"name": "Images", "figure": count(counts["n_outputs"]), "sub": f"{count(counts['n_labeled'])} with a label"},
+        {"name": "Embedding", "figure": count(gallery["size"]), "sub": "numbers of each image"},
+        {
+            "name": "Clusters",
+            "figure": count(gallery["n_clusters"]) if gallery["n_clusters"] else "–",
+            "sub": "of similar images" if gallery["n_clusters"] else "not computed",
+        },
+        {
+            "name": "Near duplicates",
+            "figure": count(found) if checks["neighbors"] else "–",
+            "sub": "pairs of images" if checks["neighbors"] else "not searched for",
+        },
+    ]
+
+
 def _spread(row: Row) -> bool:
     """Whether resampling changes a score. If it cannot (all wrong), an interval of width 0 would suggest certainty."""
     return bool(row) and row["ci_low"] is not None and row["ci_low"] < row["ci_high"]
@@ -261,7 +285,10 @@ def advice(key: Row, comparison: Row | None) -> str:
             "wrong images under Comparison before you ship."
         )
     if test:
-        return "to distinguish these runs, label more images; until then choose by cost or speed, not by accuracy."
+        return (
+            "not established does not mean equal: if a difference as large as the interval allows matters, label more "
+            "images before you choose."
+        )
     width = (key["ci_high"] - key["ci_low"]) / 2
     return (
         f"decide whether the lower end, {percent(key['ci_low'])}, is good enough. If not, look at the mistakes below; "

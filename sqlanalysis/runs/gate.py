@@ -18,13 +18,21 @@ OUTPUTS = ("auto", "probs", "logits", "log_probs", "percent", "sigmoid")
 TOLERANCE = 1e-2  # of sums and of confidence: 2-byte floats drift
 RANGE_TOLERANCE = 1e-6  # of [0, 1]: no softmax goes beyond
 _WITHIN = TOLERANCE + RANGE_TOLERANCE  # 0.99 and 1.01 are within, whatever 4-byte floats make of them
-OPTIONS = {kind: f'outputs="{kind}" takes them (--outputs {kind})' for kind in OUTPUTS}
+_CURES = {  # of what no option takes: softmax would make other probabilities of them, without an error
+    "log10": 'multiply them by ln 10 = 2.302585 and give outputs="log_probs" (--outputs log_probs)',
+    "minus_log": 'change their sign and give outputs="log_probs" (--outputs log_probs)',
+    "shares": 'divide them by it; if they are logits, outputs="logits" takes them (--outputs logits)',
+}
+OPTIONS = {kind: f'outputs="{kind}" takes them (--outputs {kind})' for kind in OUTPUTS} | _CURES
 WORDS = {
     "logits": "logits",
     "log_probs": "log-probabilities",
     "percent": "percents",
     "sigmoid": "independent probabilities (sigmoid), or some classes are missing",
     "probs": "probabilities",
+    "log10": "logarithms of probabilities to base 10",
+    "minus_log": "negative log-probabilities",
+    "shares": "probabilities times a number, which is the sum of every row",
 }
 
 
@@ -37,6 +45,11 @@ class _Facts:
     n_probs: int  # … and sum to 1
     n_percent: int
     n_log: int
+    n_log10: int
+    n_minus_log: int
+    n_positive: int
+    least_sum: float | None
+    most_sum: float | None
     n_confidence: int
     n_above: int
     n_below: int
@@ -47,6 +60,11 @@ class _Facts:
     def kind(self) -> str:
         """What all rows of probs are."""
         counts = {"probs": self.n_probs, "percent": self.n_percent, "log_probs": self.n_log, "sigmoid": self.n_unit}
+        # One row can be so by chance.
+        if self.n > 1:
+            least, most = self.least_sum or 0.0, self.most_sum or 0.0
+            is_even = least > 0 and most - least <= TOLERANCE * most
+            counts |= {"log10": self.n_log10, "minus_log": self.n_minus_log, "shares": self.n_positive * is_even}
         return next((kind for kind, count in counts.items() if count == self.n), "logits")
 
     @property
@@ -116,10 +134,10 @@ def _check_probs(con: duckdb.DuckDBPyConnection, relation: str, facts: _Facts, o
         return
     taken = {"logits": facts.n, "log_probs": facts.n_log, "percent": facts.n_percent, "sigmoid": facts.n_unit}
     # Softmax of probabilities is again a list of probabilities, and wrong. One row may sum to 1 by chance.
-    is_other = outputs == "logits" and facts.n > 1 and kind in ("probs", "percent")
+    is_other = outputs == "logits" and facts.n > 1 and kind in ("probs", "percent", "log10", "minus_log")
     if taken[outputs] < facts.n or is_other:
         row = _example(con, relation, "probs" if is_other else outputs)
-        use = "leave outputs= out" if kind == "probs" else f'give outputs="{kind}"'
+        use = "leave outputs= out" if kind == "probs" else _CURES.get(kind, f'give outputs="{kind}"')
         raise SchemaError(f'{origin}: outputs="{outputs}", but {row}: these are {WORDS[kind]}; {use}')
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from ..data.sources.table import FORMATS, Table, is_table, read_table, table_fil
 from ..db.statements import fetch
 from ..db.templates import render
 from ..errors import ArgumentError, NotFoundError, SchemaError, near_matches
+from . import beside
 
 ROLES = ("path", "image_id", "pred_index", "pred", "pred_name", "probs", "logits", "confidence", "dataset")
 PREDS = ("pred_from_1", "pred_index", "pred", "pred_name")  # only the caller says pred_from_1
@@ -38,8 +40,8 @@ class Given:
     """Predictions as values.
 
     Attributes:
-        rows: position (from 1), path, given_id, given_dataset, given_pred, other_pred (where two columns hold it):
-            text; confidence: double; probs: a list of numbers.
+        rows: position (from 1), path, given_id, given_dataset, given_pred, other_pred (where two columns hold it),
+            given_label: text; confidence: double; probs: a list of numbers.
         origin: what to call the source in messages.
         root: where relative paths start.
         columns: what was taken as what, role → column.
@@ -49,6 +51,7 @@ class Given:
         is_text: whether numbers, too, came as text (CSV).
         probs_role: `probs` or `logits`, as the column is called; None without.
         by_class: whether there is one column for each class; `by_name`: called like the class.
+        label: the column called like a true label, or like the name of the prediction; None without.
         notes: what a reader of the report should know.
     """
 
@@ -64,6 +67,7 @@ class Given:
     probs_role: str | None
     by_class: bool = False
     by_name: bool = False
+    label: str | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -93,6 +97,9 @@ def read_given(
     if "positive" in named:
         columns = _both(table, found["positive"] or "", known, outputs)
     _refuse_one_hot(table, found, by_class, columns)
+    if not is_whole:
+        values = next((found[role] for role in ("probs", "logits") if found.get(role)), None)
+        beside.refuse_other_classes(table.rows, values, by_class, known.names, table.origin)
     given = _as_values(table, found, by_class, columns, frozenset(named), outputs)
     is_named = "positive" in named or not all(re.search(r"\d+$", one) for one in by_class.values())
     return replace(given, by_name=bool(columns) and is_named)
@@ -156,7 +163,11 @@ def _wanted(known: Classes, chosen: Mapping[str, str]) -> Callable[[str], bool]:
     usual |= {plain(around + key) for key in (*known.names, *filter(None, known.wnids)) for around in _AROUND}
     exact = {*chosen.values(), *(around + name for name in known.names for around in _AROUND)}
     numbered = re.compile(rf"(?:{'|'.join(_AROUND)})\d+")
-    return lambda name: name in exact or plain(name) in usual or numbered.fullmatch(name) is not None
+
+    def is_wanted(name: str) -> bool:
+        return name in exact or plain(name) in usual or bool(numbered.fullmatch(name)) or beside.says_class(name)
+
+    return is_wanted
 
 
 def _read(con: duckdb.DuckDBPyConnection, source: Any, is_wanted: Callable[[str], bool]) -> Table:
@@ -170,6 +181,10 @@ def _read(con: duckdb.DuckDBPyConnection, source: Any, is_wanted: Callable[[str]
             text = str(source)
             if Path(text).suffix.lower() in FORMATS or any(sign in text for sign in "*?["):
                 raise NotFoundError(f"no file {text}")
+            path = os.path.expanduser(text)
+            if os.path.exists(path):  # also for text that is no possible name of a file
+                what = "a folder" if os.path.isdir(path) else "no table"
+                raise SchemaError(f"{text} is {what}; predictions come from files that end in {', '.join(FORMATS)}")
             return _read_relation(con, text, is_wanted)
         if isinstance(source, list | tuple) and source and all(isinstance(one, str | Path) for one in source):
             files = [file for one in source for file in table_files(one) or [Path(one)]]
@@ -290,7 +305,7 @@ def _labels_as_predictions(
     label = labels["label_name"] or labels["label"]
     if label is not None and plain(label) == "category_id":
         raise SchemaError(_categories(table, label, known))
-    if label is not None and found.get("confidence") and plain(label) not in _TRUE:
+    if label is not None and found.get("confidence") and plain(label) not in TRUE:
         return {"pred": label}
     if label is not None:
         raise SchemaError(
@@ -329,7 +344,8 @@ def _categories(table: Table, column: str, known: Classes) -> str:
     )
 
 
-_TRUE = ("y_true", "true_label", "ground_truth", "groundtruth", "gt", "target", "targets")
+# Names of labels that no prediction has.
+TRUE = ("y_true", "true_label", "ground_truth", "groundtruth", "gt", "target", "targets")
 
 
 def _as_values(
@@ -358,6 +374,7 @@ def _as_values(
     else:
         probs = pa.nulls(n, pa.list_(pa.float32()))
     path, confidence, of = found.get("path"), found.get("confidence"), found.get("dataset")
+    label = _label_beside(table, {*taken.values(), *by_class.values()})
     values = {
         "position": pa.array(np.arange(1, n + 1)),
         "path": _paths(rows[path], path) if path else pa.nulls(n, pa.string()),
@@ -365,6 +382,7 @@ def _as_values(
         "given_dataset": _texts(rows[of], of) if of else pa.nulls(n, pa.string()),
         "given_pred": _names(table, pred) if pred else pa.nulls(n, pa.string()),
         "other_pred": _names(table, other) if other else pa.nulls(n, pa.string()),
+        "given_label": _names(table, label) if label else pa.nulls(n, pa.string()),
         "confidence": _numbers(rows[confidence], confidence, is_percent) if confidence else pa.nulls(n, pa.float64()),
         "probs": probs,
     }
@@ -383,8 +401,18 @@ def _as_values(
         is_text=table.is_text,
         probs_role=probs_role,
         by_class=bool(columns),
+        label=label,
         notes=notes,
     )
+
+
+def _label_beside(table: Table, taken: Collection[str]) -> str | None:
+    """A column of single values that is called like a label, beside the prediction."""
+    free = [name for name in table.rows.column_names if name not in taken]
+    known = {plain(name): name for name in reversed(free)}
+    usual = (known[name] for role in ("label", "label_name") for name in naming.ROLES[role] if name in known)
+    fits = _is_any(_is_text, _is_number)
+    return next((name for name in usual if fits(table.rows[name].type) and not _holds_lists(table.rows[name])), None)
 
 
 def _names(table: Table, column: str) -> pa.ChunkedArray:

@@ -14,7 +14,7 @@ Vector = list[float | None]
 # Device, batch size and packages are recorded but may differ: a run can be resumed on another machine.
 IDENTITY = (
     *("dataset", "weights_sha256", "transform", "layer", "class_policy", "label_space", "dtype", "members"),
-    *("outputs", "version"),
+    *("outputs", "prompts", "version"),
 )
 
 
@@ -64,7 +64,7 @@ def _other_answers(earlier: dict[str, Any], wanted: dict[str, Any]) -> list[str]
     # Answers that are random cannot be compared.
     for kind in () if wanted["random"] else ("logits", "activations"):
         old, new = earlier.get(kind), wanted.get(kind)
-        if not _alike(old, new, max(earlier.get("tolerance", 0.0), wanted["tolerance"])):
+        if not alike(old, new, max(earlier.get("tolerance", 0.0), wanted["tolerance"])):
             return [
                 f"another model with the same weights: its {kind} for two images of noise {_short(old)} → {_short(new)}"
             ]
@@ -74,7 +74,7 @@ def _other_answers(earlier: dict[str, Any], wanted: dict[str, Any]) -> list[str]
     return []
 
 
-def _alike(first: list[Vector] | None, second: list[Vector] | None, tolerance: float) -> bool:
+def alike(first: list[Vector] | None, second: list[Vector] | None, tolerance: float) -> bool:
     """Whether all numbers are equal up to a share of the largest; null, for NaN and infinity, equals null."""
     if first is None or second is None or [len(v) for v in first] != [len(v) for v in second]:
         return first is second

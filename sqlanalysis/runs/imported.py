@@ -22,7 +22,7 @@ from ..db.statements import execute, fetch, registered, transaction
 from ..errors import QueryError, SchemaError, near_matches
 from . import gate
 from . import run as runs
-from .given import Given, read_given
+from .given import TRUE, Given, read_given
 from .run import Run, Spec
 
 _INDEX = re.compile(r"-?(0|[1-9][0-9]*)")
@@ -133,6 +133,7 @@ def _import(
     if is_index:
         _check_start(con, given, known, notes)
     _refuse_other_order(con, given, known)
+    _check_labels(con, given, known, notes)
     matched = dict(fetch(con, "count_steps"))
     _refuse_conflicts(con, given)
     n_repeated = execute(con, "delete_repeated").fetchall()[0][0]
@@ -270,7 +271,7 @@ def _id_reading(con: duckdb.DuckDBPyConnection, given: Given, dataset: str) -> s
     Raises:
         SchemaError: two of these fit, and name different images.
     """
-    n_ours, n_source, n_named, source_position, named_position = fetch(con, "read_id_readings")[0]
+    n_ours, n_source, n_named, source_position, named_position, has_zero = fetch(con, "read_id_readings")[0]
     if "image_id" in given.chosen:
         return "image_id"
     column = given.columns["image_id"]
@@ -292,6 +293,13 @@ def _id_reading(con: duckdb.DuckDBPyConnection, given: Given, dataset: str) -> s
             f"`images`, {conflict['ours']}, or {conflict['named']}, whose zeros a reader of numbers drops; "
             f'columns={{"image_id": "{column}"}} takes the former; write the names as text, with their zeros, for the '
             "latter"
+        )
+    if has_zero and n_ours >= max(n_source, n_named):
+        raise SchemaError(
+            f"{given.origin}: {column} holds 0, and the image_id of `images` count from 1: it may number the rows or "
+            "images of another list, and every row would be about another image; a column path says which file is "
+            f'meant, columns={{"image_id": "{column}"}} (--columns image_id={column}) takes it as it is, with 0 as an '
+            "error"
         )
     if n_ours >= max(n_source, n_named):
         return "image_id"
@@ -451,6 +459,46 @@ def _check_start(con: duckdb.DuckDBPyConnection, given: Given, known: Classes, n
     notes.append(f"{column} holds no 0: taken as counted from 0 (0-based){reason}; {from_1} takes the latter")
 
 
+def _check_labels(con: duckdb.DuckDBPyConnection, given: Given, known: Classes, notes: list[str]) -> None:
+    """Whether a column called like a label says what the data set says: else classes may be in another order.
+
+    Raises:
+        SchemaError: most rows say another class than the label of their image, and no choice says what predictions are.
+    """
+    texts = [text for (text,) in fetch(con, "read_given_labels")]
+    is_index = all(_INDEX.fullmatch(text) for text in texts)
+    if not texts or (is_index and misleading(known.names) is not None and not set(texts) <= set(known.names)):
+        return
+    by_number = is_index and not set(texts) <= set(known.names)
+    numbers = {str(index): index for index in range(len(known))}
+    keys = numbers if by_number else _name_keys(dict.fromkeys(texts, 1), known, [])
+    if not set(texts) - {str(OUTSIDE)} <= set(keys):  # of something else: other classes, or numbers from 1
+        return
+    table = pa.table({"key": pa.array(keys, pa.string()), "class": pa.array(keys.values(), pa.int32())})
+    with registered(con, "_given_labels", table):
+        n, n_same, n_predicted, n_as_predicted, row, uri, said, label = fetch(con, "count_given_labels")[0]
+    is_name_of_pred = n_predicted > 0 and n_as_predicted == n_predicted and plain(given.label or "") not in TRUE
+    if n == n_same or is_name_of_pred:
+        return
+    start = (
+        f"{given.label} says another class than the label of its image in {n - n_same:,} of {n:,} rows: row {row} has "
+        f"{said!r}, and {uri} is {known.names[label]!r} (class {label})"
+    )
+    role = given.pred_role or given.probs_role
+    column = given.columns.get(role or "")
+    if 2 * n_same >= n or role in given.chosen or column is None:
+        notes.append(f"{start}; metrics are of the labels of the data set")
+        return
+    raise SchemaError(
+        f"{given.origin}: {start}; are the classes of this table in another order than {_first_names(known)}? write "
+        f"the name of each prediction as pred_name; if only the labels changed, leave the column {given.label} out"
+    )
+
+
+def _first_names(known: Classes) -> str:
+    return ", ".join(known.names[:5]) + ", …" * (len(known) > 5)
+
+
 def _is_better(n: int, n_other: int, n_all: int) -> bool:
     """Whether one way to count agrees with the labels, and the other does not: as good models do, or beyond chance."""
     return n >= max(1, 2 * n_other) and (2 * n >= n_all or n - n_other > 3 * math.sqrt(n + n_other))
@@ -488,6 +536,11 @@ def _explained(problem: str, known: Classes) -> str:
 def _convert(con: duckdb.DuckDBPyConnection, given: Given, outputs: str, known: Classes, notes: list[str]) -> str:
     """Check the values and make `_converted`: probabilities; what the values were."""
     execute(con, "create_checked")
+    if outputs in ("logits", "sigmoid") and given.probs_role is None:
+        raise SchemaError(
+            f'{given.origin}: outputs="{outputs}" (--outputs {outputs}) says what the values of each class are, and '
+            "there are none; give them, or leave outputs= out"
+        )
     asked = outputs
     if outputs == "auto" and given.probs_role == "logits":
         asked = "logits"
@@ -500,7 +553,7 @@ def _convert(con: duckdb.DuckDBPyConnection, given: Given, outputs: str, known: 
     if n_other and given.pred_role:
         notes.append(
             f"{n_other:,} predictions are not the class of the largest probability: are the probabilities in the order "
-            f"of the classes ({', '.join(known.names[:5])}{', …' if len(known) > 5 else ''})?"
+            f"of the classes ({_first_names(known)})?"
         )
     if taken == "logits" and outputs == "auto":
         notes.append(f"{given.columns.get('logits')} taken as logits: probabilities are their softmax")

@@ -11,6 +11,7 @@ from typing import Literal, overload
 
 import duckdb
 import pyarrow as pa
+import torch
 from duckdb.func import ARROW
 
 from ..core import arrow, progress, talk
@@ -188,6 +189,8 @@ def predict(
 ) -> Predicted | DryRun:
     """Run a model over images; writes `outputs.<run>`, `errors`, `runs`, and the view `<run>`.
 
+    The run of an encoder (`load_model(…, embedding=True)`) has activations and no predictions.
+
     Two images of noise go through the model first: answers that are random, or that depend on the other images of a
     batch, are refused, and a run is resumed only by a model that answers them as the run's did (`runs.probe`).
     Answers are committed in blocks of about five seconds. Committed blocks survive a crash, and the same call resumes
@@ -236,12 +239,20 @@ def predict(
     _check(model, batch_size)
     model.check_unchanged()
     policies.check_policy(policy)
-    model = dataclasses.replace(model, outputs=meanings.override(model.outputs, meanings.check_kind(outputs)))
+    meanings.check_kind(outputs)
+    if model.is_encoder and (policy != "auto" or class_map is not None or outputs != "auto"):
+        raise ArgumentError(
+            f"{model.name} gives embeddings and predicts nothing: leave policy=, class_map= and outputs= out"
+        )
+    if not model.is_encoder:
+        model = dataclasses.replace(model, outputs=meanings.override(model.outputs, outputs))
     dataset, space = resolve_dataset(con, dataset)
     n_selected = job.select(con, dataset, where, split)
     notes = [*model.notes, *job.pooled_splits(con)]
-    mapping, used_policy = policies.choose_map(con, model, space, policy, class_map)
-    notes += policies.note_order(con, model, space, mapping)
+    mapping, used_policy = None, "identity"
+    if not model.is_encoder:
+        mapping, used_policy = policies.choose_map(con, model, space, policy, class_map)
+        notes += policies.note_order(con, model, space, mapping)
     wanted = Run(
         run=run or model.name,
         dataset=dataset,
@@ -258,12 +269,13 @@ def predict(
         selection=job.condition(where, split),
         trusted_pickle=model.trusted_pickle,
         outputs=model.outputs,
+        prompts=json.dumps(model.prompts, ensure_ascii=False) if model.prompts else None,
         weights_key=model.weights_key,
         transform_source=model.transform_source,
         classes_source=model.classes_source,
     )
     # Everything that can be refused is checked before the engine starts and before anything is written.
-    spec = policies.with_model_classes(con, wanted, model, mapping)
+    spec = Spec(wanted) if model.is_encoder else policies.with_model_classes(con, wanted, model, mapping)
     spec = dataclasses.replace(spec, call=f"predict(con, model, {wanted.run!r}")
     runs.check_spec(con, spec, overwrite=overwrite)
     if dry_run:
@@ -351,8 +363,9 @@ def _agreement(
     """Compare another dtype with fp32 on the first images.
 
     Returns:
-        JSON with n, top1_equal (share of equal predictions) and max_abs_dp (largest difference of a probability);
-        None for fp32, or if no image can be read.
+        JSON with n, top1_equal (share of equal predictions) and max_abs_dp (largest difference of a probability), for
+        an encoder n and min_cosine (smallest cosine similarity of two embeddings); None for fp32, or if no image can
+        be read.
     """
     if engine.dtype in ("fp32", devices.OWN_DTYPES.get(model.input_dtype)):
         return None
@@ -365,6 +378,9 @@ def _agreement(
         reference.close()
     if not both:
         return None
+    if model.is_encoder:
+        first, second = (torch.tensor([pair[side]["activation"] for pair in both]).double() for side in (0, 1))
+        return json.dumps({"n": len(both), "min_cosine": float(torch.cosine_similarity(first, second).min())})
     equal = sum(a["pred"] == b["pred"] for a, b in both) / len(both)
     max_difference = max(abs(p - q) for a, b in both for p, q in zip(a["probs"], b["probs"], strict=True))
     return json.dumps({"n": len(both), "top1_equal": equal, "max_abs_dp": max_difference})

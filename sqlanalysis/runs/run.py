@@ -50,7 +50,8 @@ class Run:
     dtype_agreement: str | None = None
     trusted_pickle: bool | None = None
     members: str | None = None  # JSON, of a derived run: run, weight, temperature, fit_on
-    outputs: str | None = None  # what the module gives: logits, probs, log_probs or sigmoid
+    outputs: str | None = None  # what the module gives: logits, probs, log_probs, sigmoid or embedding
+    prompts: str | None = None  # JSON, a list of what a model of images and texts is asked about each class
     probe: str | None = None  # JSON, answers to fixed noise images
     version: str | None = None  # as the caller calls a model that cannot be identified
     weights_key: str | None = None  # which weights of a checkpoint

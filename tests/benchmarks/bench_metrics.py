@@ -338,20 +338,22 @@ def paired(d: Data) -> list[Any]:
 def resampled(d: Data, *runs: Array) -> Array:
     """Accuracy, balanced accuracy, macro F1, kappa and Matthews correlation of 1000 row resamples of each run."""
     rng, rows_of_scores = np.random.default_rng(1), []
-    cells = [d.y * d.classes + p for p in runs]
     for _ in range(1000):
         rows = rng.integers(0, d.n, d.n)
-        rows_of_scores.append([cell_scores(np.bincount(run[rows], minlength=d.classes**2), d.classes) for run in cells])
+        y = d.y[rows]
+        rows_of_scores.append([margin_scores(y, run[rows], d.classes) for run in runs])
     return np.array(rows_of_scores)
 
 
-def cell_scores(counts: Array, classes: int) -> list[float]:
-    cells = counts.reshape(classes, classes)
-    n, tp, support, guessed = counts.sum(), cells.diagonal(), cells.sum(1), cells.sum(0)
+def margin_scores(y: Array, p: Array, classes: int) -> list[float]:
+    n, tp, support, guessed = len(y), *(np.bincount(values, minlength=classes) for values in (y[y == p], y, p))
     both = tp.sum() / n - support @ guessed / n**2
     spread = np.sqrt((1 - support @ support / n**2) * (1 - guessed @ guessed / n**2))
     kappa = both / (1 - support @ guessed / n**2)
-    return [tp.sum() / n, (tp / support).mean(), (2 * tp / (support + guessed)).mean(), kappa, both / spread]
+    present = support > 0
+    balanced = (tp[present] / support[present]).mean()
+    met = support + guessed > 0
+    return [tp.sum() / n, balanced, (2 * tp[met] / (support + guessed)[met]).mean(), kappa, both / spread]
 
 
 def bootstrap(d: Data) -> list[Any]:

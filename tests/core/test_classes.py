@@ -207,3 +207,12 @@ def test_no_classes_at_all_are_refused(tmp_path: Path, empty: object) -> None:
     (tmp_path / "names.txt").write_text("\n")
     with pytest.raises(ArgumentError, match="classes= names no class"):
         load_classes(tmp_path / "names.txt" if empty == "file" else empty)  # type: ignore[arg-type]
+
+
+def test_classes_as_a_mapping_are_taken_by_their_indices() -> None:
+    assert load_classes({"owl": 2, "cat": 0, "dog": 1}).names == ("cat", "dog", "owl")
+    assert load_classes({0: "owl", 1: "cat", 2: "dog"}).names == ("owl", "cat", "dog")
+    with pytest.raises(ArgumentError, match="has no order"):
+        load_classes({"cat", "dog"})
+    with pytest.raises(SchemaError):
+        load_classes({"cat": 0, "dog": 2})

@@ -337,3 +337,42 @@ def test_frames_of_pictures_are_encoded() -> None:
 def test_from_rows_needs_pictures(tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match="no column of pictures"):
         huggingface.from_rows(Table(pa.table({"a": [1]}), "here", tmp_path, "x", {}), {})
+
+
+def _pixels(data: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def test_streams_that_decode_or_say_no_columns(con: duckdb.DuckDBPyConnection) -> None:
+    """`filter` hands on decoded pictures, and after `map` the columns are unknown."""
+    datasets = pytest.importorskip("datasets")
+    data = [png(number) for number in range(4)]
+
+    def rows() -> Any:
+        for number, one in enumerate(data):
+            yield {"image": {"bytes": one, "path": None}, "label": number % 3}
+
+    kinds = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=NAMES))
+    stream = datasets.IterableDataset.from_generator(rows, features=kinds)
+    add_images(con, stream.filter(lambda row: row["label"] > 0), dataset="some")
+    assert sorted(filter(None, labels_of(con, "some").values())) == ["dog", "owl"]
+    stored = con.sql("select image.bytes from image_files where dataset = 'some' order by image_id").fetchall()
+    for (one,), number in zip(stored, (1, 2), strict=True):
+        assert np.array_equal(_pixels(one), _pixels(png(number)))
+    turned = stream.map(lambda row: {"label": 2 - row["label"]})
+    with pytest.raises(SchemaError, match=r"does not say what its columns are.*give it features"):
+        add_images(con, turned, dataset="turned")
+    typed = stream.map(lambda row: {"label": 2 - row["label"]}, features=kinds)
+    add_images(con, typed, dataset="typed")
+    assert sorted(filter(None, labels_of(con, "typed").values())) == ["cat", "dog", "owl", "owl"]
+
+
+def test_frames_of_path_objects_and_series(con: duckdb.DuckDBPyConnection, photos: Path) -> None:
+    files = sorted(photos.glob("*/*.jpg"))
+    frame = pd.DataFrame({"path": files, "label": [file.parent.name for file in files]})
+    assert add_images(con, frame, dataset="frame").n_labeled == 18
+    polars = pl.DataFrame({"path": pl.Series(files, dtype=pl.Object), "label": frame["label"].tolist()})
+    assert add_images(con, polars, dataset="polars").n_labeled == 18
+    with pytest.raises(SchemaError, match="a Series is one column"):
+        add_images(con, frame["path"], dataset="series")

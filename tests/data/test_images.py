@@ -555,3 +555,21 @@ def test_memory_is_flat_in_the_number_of_files(tmp_path: Path) -> None:
     n_added, megabytes = map(int, subprocess.run(command, capture_output=True, text=True, check=True).stdout.split())
     assert n_added == 20_000
     assert megabytes < 300
+
+
+@pytest.mark.parametrize("source", ["", " "])
+def test_empty_text_is_not_the_working_directory(con: duckdb.DuckDBPyConnection, source: str) -> None:
+    with pytest.raises(ArgumentError, match=r'empty text; the working directory is "\."'):
+        add_images(con, source)
+    assert con.sql("from datasets").fetchall() == []
+
+
+@pytest.mark.parametrize("kind", ["float32", "int32"])
+def test_gray_of_32_bits_is_said_as_such(con: duckdb.DuckDBPyConnection, tmp_path: Path, kind: str) -> None:
+    Image.fromarray(np.linspace(0, 1 if kind == "float32" else 1e6, 64).reshape(8, 8).astype(kind)).save(
+        tmp_path / "a.tif"
+    )
+    Image.fromarray(np.zeros((8, 8), np.uint16)).save(tmp_path / "b.png")
+    notes = add_images(con, tmp_path, dataset="gray").notes
+    assert any(note.startswith("1 images are 16-bit gray") for note in notes)
+    assert any(note.startswith("1 images are gray of 32 bits") and "0.0 to 1.0 is black" in note for note in notes)

@@ -339,3 +339,51 @@ def test_a_label_that_became_empty_is_said(con: duckdb.DuckDBPyConnection, root:
     )
     assert labels_of(con, "a") == ["cat", "dog", "cat"]
     assert add_images(con, [str(root / f"{n}.png") for n in range(3)], dataset="a").notes == ()
+
+
+def test_a_copy_of_the_data_set_is_said(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:
+    add_images(con, photos, dataset="pets")
+    other = shutil.copytree(photos, tmp_path / "copy")
+    done = add_images(con, other, dataset="pets")
+    assert done.n_added == 18
+    assert any(note.startswith("18 images added with the bytes of one that was there before") for note in done.notes)
+    assert add_images(con, photos, dataset="pets").notes == ()
+    assert add_images(con, other, dataset="other").notes == ()
+
+
+@pytest.mark.parametrize("file", ["l.csv", "l.json"])
+def test_numbers_without_an_image_are_said(con: duckdb.DuckDBPyConnection, root: Path, file: str) -> None:
+    done = add_images(con, write(root / file, label=[0, 1, 2, 1, 255]), dataset="ignored")
+    assert any("labels are 0 to 255, and 252 numbers between have no image" in note for note in done.notes)
+    assert add_images(con, write(root / file, label=[0, 1, 2, 4, 5]), dataset="few").notes == ()
+    named = add_images(con, write(root / file, label=[0, 9]), dataset="named", classes=[f"c{n}" for n in range(10)])
+    assert named.notes == ()
+
+
+def test_one_column_for_each_class_is_no_label(con: duckdb.DuckDBPyConnection, root: Path) -> None:
+    flags = {"healthy": [1, 0, 0], "rust": [0, 1, 0], "scab": [0, 0, 1]}
+    done = add_images(con, write(root / "m.csv", **flags), dataset="flags")
+    assert any("healthy, rust, scab hold only 0 and 1" in note and "idxmax" in note for note in done.notes)
+    assert not any("columns=" in note for note in done.notes)
+    one = add_images(con, write(root / "n.csv", species=["a", "b", "a"], seen=[0, 1, 0]), dataset="one")
+    assert any('columns={"label": "species"}' in note for note in one.notes)
+
+
+@pytest.mark.parametrize("sign", ["|", ";", ", "])
+def test_several_labels_in_one_text_are_said(con: duckdb.DuckDBPyConnection, root: Path, sign: str) -> None:
+    labels = ["edema", "mass", f"mass{sign}edema"]
+    done = add_images(con, write(root / "m.csv", label=labels), dataset="several")
+    assert any(f"'mass{sign}edema' in label is taken as a class of its own" in note for note in done.notes)
+    assert names_of(con, "several") == sorted(labels)
+    labels[2] = f"fire{sign}truck"
+    assert add_images(con, write(root / "m.csv", label=labels), dataset="one").notes == ()
+
+
+def test_a_column_of_splits_that_is_not_taken_is_said(con: duckdb.DuckDBPyConnection, root: Path) -> None:
+    usage = {"label": ["a", "b", "a"], "Usage": ["Training", "PublicTest", "Training"]}
+    file = write(root / "m.csv", **usage)
+    assert any('columns={"split": "Usage"}' in note for note in add_images(con, file, dataset="usage").notes)
+    done = add_images(con, file, dataset="taken", columns={"split": "Usage"})
+    assert (done.splits, done.notes) == ({"PublicTest": 1, "Training": 2}, ())
+    flag = write(root / "n.csv", label=["a", "b"], is_training_image=[1, 0])
+    assert any("is_training_image was not taken as the split" in note for note in add_images(con, flag).notes)

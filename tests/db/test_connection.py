@@ -162,7 +162,7 @@ def test_files_that_are_not_ours(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("version", "advice"),
     [
-        (99, "has schema version 99, this is version 2; upgrade sqlanalysis"),
+        (99, f"has schema version 99, this is version {catalogue.SCHEMA_VERSION}; upgrade sqlanalysis"),
         (1, "was made by a development version .*; make it again"),
     ],
 )

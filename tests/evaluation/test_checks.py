@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ import sqlanalysis
 from sqlanalysis.db import templates
 from sqlanalysis.db.catalogue import recreate_run_views
 from sqlanalysis.errors import ArgumentError, NotFoundError, QueryError, SchemaError
-from sqlanalysis.evaluation import junit
+from sqlanalysis.evaluation import github, junit
 from sqlanalysis.evaluation.checks import Checked, check
 from sqlanalysis.evaluation.junit import Expectation
 
@@ -134,7 +135,10 @@ def test_no_regression_against_statsmodels(con: duckdb.DuckDBPyConnection) -> No
             facts = f"{100 * (won - lost) / N:+.2f} points of accuracy against old_{number}, 95 % interval "
             assert facts + f"{100 * low:+.2f} to {100 * high:+.2f}" in actual.message
             assert f"exact p = {p:.2g}, n = 300: " in actual.message
-            seen.add(actual.message.rpartition(": ")[2])
+            said = re.sub(
+                r", and this n notices 80 % of drops of [\d.]+ points$", "", actual.message.rpartition(": ")[2]
+            )
+            seen.add(said)
     known = {
         "worse",
         "better",
@@ -142,6 +146,83 @@ def test_no_regression_against_statsmodels(con: duckdb.DuckDBPyConnection) -> No
         "worse, but a drop beyond the allowed one is not established",
     }
     assert seen == known
+
+
+@pytest.mark.parametrize(
+    ("lost", "won", "max_drop", "status", "words"),
+    [
+        (10, 10, 0.05, "pass", "a drop of 5 points is excluded; this n notices 80 % of drops of 4.7 points"),
+        (
+            10,
+            10,
+            0.01,
+            "fail",
+            "a drop of 1 points is not excluded; label more images, this n notices 80 % of drops of 4.7",
+        ),
+        (30, 2, 0.02, "fail", "the drop is larger than 2 points; this n notices"),
+        (0, 0, 0.05, "pass", "a drop of 5 points is excluded"),
+        # The interval of no differing image of 300 is ±0.65 points; a drop of one point leaves none with 5 %.
+        (0, 0, 0.01, "fail", "a drop of 1 points is not excluded"),
+        (0, 30, 0.0, "pass", "a drop of 0 points is excluded"),
+        (0, 2, 0.0, "fail", "a drop of 0 points is not excluded"),
+    ],
+)
+def test_max_drop(
+    con: duckdb.DuckDBPyConnection, lost: int, won: int, max_drop: float, status: str, words: str
+) -> None:
+    relation(con, "old", answers(range(won)))
+    relation(con, "new", answers(range(100, 100 + lost)))
+    checked = check(con, run="new", baseline="old", max_drop=max_drop)
+    actual = result(checked, "max_drop")
+    assert actual.status == status
+    assert words in actual.message
+    assert checked.passed == (status == "pass" and lost - won < 12)
+    assert "no_regression" in [one.name for one in checked.results]
+
+
+def test_max_drop_passes_a_true_drop_of_its_size_as_rarely_as_it_says(con: duckdb.DuckDBPyConnection) -> None:
+    """Summed over every outcome: at most 2.5 % (0.3 more where counts are small), at the drop that must be excluded.
+
+    And with 2 points of true drop at 200 images, where the test for a difference is silent in most cases, it fails.
+    """
+    for n, drop in [(100, 0.02), (200, 0.01), (300, 0.05), (1000, 0.01)]:
+        grid = con.execute(
+            "select a, b from range(160) t(a), range(160) u(b) "
+            "where a + b <= ? and _drop_excluded(b, a, ?::bigint, ?::double, 0.95)",
+            [n, n, drop],
+        ).fetchnumpy()
+        lost, won = np.asarray(grid["a"]), np.asarray(grid["b"])
+        for share in (drop, 1.3 * drop, 0.05, 0.1):
+            if share < drop:
+                continue
+            cells = [(share + drop) / 2, (share - drop) / 2, 1 - share]
+            passed = stats.multinomial.pmf(np.stack([lost, won, n - lost - won], 1), n, cells).sum()
+            assert passed <= 0.028, (n, drop, share, passed)
+    assert passed > 0.02  # it is not refused to all
+
+
+def test_github(base: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    page = tmp_path / "summary.md"
+    page.write_text("# Job\n")
+    own = write(tmp_path, "a,b:c.sql", "-- 100% of | labels <b>\nselect 1 as one, E'5% |\\n::error::x' as message")
+    checked = check(base, own, min_accuracy=0.999, github=page)
+    lines = github.annotate(checked.results)
+    assert len(lines) == 2
+    assert lines[0].startswith("::error title=min_accuracy::accuracy 96.67 %25, 95 %25 interval ")
+    name = str(own).replace(":", "%3A").replace(",", "%2C")
+    assert lines[1] == f"::error title={name}::5%25 | ::error::x"
+    text = page.read_text()
+    assert text.startswith("# Job\n### check first: 2 of 5 expectations failed\n\n| expectation |")
+    table = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(table) == 2 + 5
+    assert all(len(re.findall(r"(?<!\\)\|", line)) == 5 for line in table)
+    assert "<" not in text
+    assert page.read_text() == text
+    check(base, github=page)
+    assert page.read_text().count("### check first") == 2
+    for path, error in [(tmp_path, SchemaError), (tmp_path / "no" / "s.md", NotFoundError)]:
+        with pytest.raises(error):
+            check(base, github=path)
 
 
 def test_a_made_regression_is_caught_and_a_made_non_difference_is_not(con: duckdb.DuckDBPyConnection) -> None:
@@ -461,7 +542,7 @@ def test_hostile_names_and_values(con: duckdb.DuckDBPyConnection, tmp_path: Path
     shown = [each.name + each.message + "".join(junit.describe_rows(each)) for each in checked.results]
     assert not any(set(text) & set("\x00\x01\x1b\n\u202e\udcff") for text in shown)
     suite = ElementTree.parse(report).getroot()[0]
-    assert suite.attrib["name"] == 'check a <b> & "c" \\u001b[31m'
+    assert suite.attrib["name"] == 'check a <b> & "c"'
     assert [case.attrib["name"] for case in suite] == [each.name for each in checked.results]
 
 
@@ -523,6 +604,8 @@ def test_wrong_use(base: duckdb.DuckDBPyConnection) -> None:
         (ArgumentError, "max_errors must be a count", {"max_errors": -1}),
         (ArgumentError, "max_errors must be a count", {"max_errors": float("inf")}),
         (ArgumentError, "allow_drop needs a baseline; name one", {"allow_drop": 0.1}),
+        (ArgumentError, "max_drop needs a baseline; name one", {"max_drop": 0.0}),
+        (ArgumentError, "max_drop must be from 0 to 1", {"max_drop": 1.5, "baseline": "first"}),
         (ArgumentError, "min_accuracy must be a number, not '0.9'", {"min_accuracy": "0.9"}),
         (ArgumentError, "max_ece must be a number, not True", {"max_ece": True}),
     ]:
@@ -563,5 +646,10 @@ def test_command_line(tmp_path: Path) -> None:
     assert done.stderr == "run 'second'\n2 of 7 expectations failed, 0 warned\n"
     assert ElementTree.parse(report).getroot().attrib["failures"] == "2"
     assert "--baseline" in command("check", file, "--allow-drop", "0.1", code=2).stderr
+    assert "--baseline" in command("check", file, "--max-drop", "0", code=2).stderr
+    done = command("check", file, "--run", "second", "--baseline", "first", "--max-drop", "0.01", "--github", code=1)
+    assert "::error title=max_drop::" in done.stdout
+    if not os.environ.get("GITHUB_STEP_SUMMARY"):
+        assert "\n### check second: 2 of 5 expectations failed\n" in done.stdout
     assert "--min-accuracy" in command("check", file, "--min-accuracy", "90", code=2).stderr
     assert command("check", file, tmp_path / "none.sql", code=1).stdout == ""

@@ -105,7 +105,7 @@ def test_what_is_not_comparable(two: duckdb.DuckDBPyConnection, change: str, rea
     assert pair(two) == (False, reason, n_both)
     with pytest.raises(SchemaError, match=re.escape(reason)) as refused:
         compare(two, "strong", "weak")
-    way = f"force=True, --force compares the {n_both} images" if n_both else "not even with force"
+    way = f"force=True compares the {n_both} images" if n_both else "not even with force"
     assert way in str(refused.value)
     if n_both:
         assert compare(two, "strong", "weak", force=True).n == n_both
@@ -146,8 +146,11 @@ def test_compare_is_the_macros(two: duckdb.DuckDBPyConnection) -> None:
         assert relation.columns == expected.columns
         assert len(relation.df()) == len(relation)
         for each, other in zip(relation.fetchall(), expected.fetchall(), strict=True):
-            assert each == pytest.approx(other, abs=1e-12)
+            n_same = 4 if each[0] == "accuracy" else None  # accuracy has the interval and the p of verdict
+            assert each[:n_same] == pytest.approx(other[:n_same], abs=1e-12)
     (row,) = rows(two, "from verdict('strong', 'weak', level := 0.9)")
+    (accuracy,) = (each for each in actual.scores.fetchall() if each[0] == "accuracy")
+    assert accuracy[3:] == pytest.approx((row["diff"], row["ci_low"], row["ci_high"], row["p_exact"]), abs=1e-12)
     assert (actual.sentence, actual.n, actual.established) == (row["sentence"], row["n"], row["established"])
     assert (actual.run, actual.baseline, str(actual)) == ("strong", "weak", actual.sentence)
     assert actual.sentence.startswith("strong is better than weak by ")
@@ -228,7 +231,7 @@ def test_force_on_the_command_line(file: Path, tmp_path: Path) -> None:
     with sqlanalysis.connect(copy) as con:
         con.execute("update runs set class_policy = 'open' where run = 'weak'")
     refused = command(copy, "strong", "weak", code=1)
-    assert "different class policies: identity and open (force=True, --force compares the 600 images" in refused.stderr
+    assert "different class policies: identity and open (--force compares the 600 images" in refused.stderr
     assert refused.stdout == ""
     assert "n = 600" in command(copy, "strong", "weak", "--force").stdout
 

@@ -168,6 +168,19 @@ def test_refused_values(run: duckdb.DuckDBPyConnection) -> None:
         strategy="equal",
     )
     refused(run, QueryError, r"accuracy: ", "accuracy", "resnet18", level="high")
+    refused(run, ArgumentError, r"accuracy: level must be between 0 and 1", "accuracy", "resnet18", level=95)
+
+
+@pytest.mark.parametrize("text", ["'split'", " 'it''s' ", "''"])
+def test_a_quoted_constant_is_no_expression(run: duckdb.DuckDBPyConnection, text: str) -> None:
+    words = r"is a quoted constant, the same for every image; for the column give expr="
+    refused(run, ArgumentError, words, "accuracy_by", "resnet18", expr=text)
+    refused(run, ArgumentError, words, "accuracy_by", "resnet18", expr=["split", text])
+    # An expression that only begins and ends with a constant is none.
+    assert len(metric(run, "accuracy_by", "resnet18", expr="'a' || split || 'b'").fetchall()) > 0
+
+
+def test_missing_values(run: duckdb.DuckDBPyConnection) -> None:
     refused(run, ArgumentError, r"accuracy_by needs expr: give expr=", "accuracy_by", "resnet18")
 
 

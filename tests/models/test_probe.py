@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision import transforms
 
 from sqlanalysis import load_model
 from sqlanalysis.errors import InferenceError
@@ -440,3 +441,31 @@ def test_an_unknown_function_is_itself_only() -> None:
     assert describe_function(one) == describe_function(one)
     assert describe_function(one) != describe_function(other)
     assert describe_function(one, vouched=True) == describe_function(other, vouched=True)
+
+
+@pytest.mark.parametrize("as_array", [False, True])
+def test_a_transform_that_returns_its_own_buffer_is_refused(as_array: bool) -> None:
+    held = torch.zeros(3, 64, 64)
+
+    def transform(picture: Image.Image) -> Tensor | np.ndarray:
+        held.copy_(to_64(picture))
+        return held.numpy() if as_array else held
+
+    with pytest.raises(InferenceError, match="gives the same tensor again"):
+        probed(load_model(Base(), transform=transform))
+
+
+def test_a_module_of_batches_of_two_is_seen() -> None:
+    class Pairs(Base):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images.view(2, 3, 64, 64))
+
+    model = load_model(Pairs(), transform=to_64)
+    assert model.batch == 2
+    assert "batches of 2 only" in " ".join(model.notes)
+
+
+def test_a_transform_that_does_not_resize_is_named() -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 28 * 28, 3))
+    with pytest.raises(InferenceError, match="keeps the size of a picture"):
+        load_model(net, transform=transforms.ToTensor())

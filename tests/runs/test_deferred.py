@@ -584,7 +584,7 @@ def test_strict_raises_and_keeps_what_succeeded(
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda batch: batch.mean(), r"output 'output' has shape \(\); the first axis must be the batch, here 1"),
+        (lambda batch: batch.mean(), r"output 'output' has shape \(\); the first axis must be the batch, here 2"),
         (lambda batch: {"pred": [None] * len(batch)}, "output 'pred' is of type object"),
         (
             lambda batch: {"label": batch.mean((1, 2, 3))},
@@ -636,3 +636,13 @@ def test_runs_without_predictions_are_left_out_of_the_report(
         sqlanalysis.report(pets, tmp_path / "page.html", runs=["twice"])
     predict(pets, tiny_model)
     assert "tiny" in sqlanalysis.report(pets, tmp_path / "page.html").read_text()
+
+
+def test_outputs_whose_first_axis_is_no_batch_are_not_halved_until_they_fit(pets: duckdb.DuckDBPyConnection) -> None:
+    """Halves of three images would give (3, 3), the classes in place of the images."""
+    with pytest.raises(
+        InferenceError, match=r"'logits' has shape \(3, 18\); the first axis must be the batch, here 18"
+    ):
+        map_batches(pets, lambda ids: {"logits": np.zeros((3, len(ids)))}, "swapped", "image_id")
+    with pytest.raises(InferenceError, match="the first axis must be the batch"):
+        map_batches(pets, lambda ids: (ids * 1.0, ids * 2.0), "pair", "image_id")

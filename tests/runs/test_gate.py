@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -351,6 +352,25 @@ def test_answers_of_a_later_block_that_are_something_else_are_errors(
 def test_other_outputs_are_the_functions_own(pets: Pets) -> None:
     answers = _constant(logits=LOGITS, raw=[-3.0, 4.0], pred=-1, score=7.0)
     assert sqlanalysis.map_batches(pets, answers, "mine", "image_id", show_progress=False).n_ok == 18
+
+
+def test_what_is_no_table_of_predictions_is_named(pets: Pets, tmp_path: Path) -> None:
+    np.save(tmp_path / "p.npy", np.zeros(3))
+    (tmp_path / "empty.csv").touch()
+    for source, words in [
+        (tmp_path / "p.npy", "p.npy is no table; .* .csv"),
+        (tmp_path, "is a folder"),
+        (tmp_path / "empty.csv", "is empty; a table has a first line"),
+    ]:
+        with pytest.raises(SchemaError, match=words):
+            add_predictions(pets, source, "mine")
+    with pytest.raises(SchemaError, match="there are none; give them, or leave outputs= out"):
+        add_predictions(pets, pd.DataFrame({"image_id": range(1, 19), "pred": 0}), "mine", outputs="logits")
+
+
+def test_a_query_of_polars_is_computed(pets: Pets) -> None:
+    lazy = pl.DataFrame({"image_id": range(1, 19), "pred": [0, 1, 2] * 6}).lazy()
+    assert add_predictions(pets, lazy, "mine").n_ok == 18
 
 
 # Out again

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -15,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import sqlanalysis
-from sqlanalysis import InferenceError, SchemaError, load_model, map_batches, predict, register_model
+from sqlanalysis import InferenceError, SchemaError, defer, load_model, map_batches, predict, register_model
 from sqlanalysis.models.device import count_cores
 from sqlanalysis.models.engine import Engine
 
@@ -269,3 +271,27 @@ def test_other_globals_and_transforms_are_other_work(
         sqlanalysis.defer(pets, "input", lambda image: to_64(image) * 0.5)
     with pytest.raises(SchemaError, match=r"run 'm' exists and differs: transform \((function|deferred\.input)"):
         map_batches(pets, scaled, "m")
+
+
+def test_a_module_in_another_mode_is_another_function(pets: duckdb.DuckDBPyConnection) -> None:
+    net = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(3 * 64 * 64, 3))
+    inputs = defer(pets, "pixels", to_64)
+    torch.manual_seed(0)
+    map_batches(pets, lambda batch: {"logits": net(batch).detach()}, "r", inputs)
+    net.eval()
+    with pytest.raises(SchemaError, match="overwrite"):
+        map_batches(pets, lambda batch: {"logits": net(batch).detach()}, "r", inputs)
+
+
+def test_what_a_cached_function_computes_counts(pets: duckdb.DuckDBPyConnection) -> None:
+    for factor in (1, 2):
+        cached = functools.lru_cache(lambda value, factor=factor: value * factor)
+
+        def function(ids: np.ndarray, cached: Any = cached) -> np.ndarray:
+            return np.array([cached(int(one)) for one in ids])
+
+        if factor == 1:
+            map_batches(pets, function, "r", "image_id")
+        else:
+            with pytest.raises(SchemaError, match="overwrite"):
+                map_batches(pets, function, "r", "image_id")

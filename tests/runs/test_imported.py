@@ -731,7 +731,7 @@ def _falling(n: int, seed: int = 0) -> list[list[float]]:
 
 
 def test_the_best_classes_first_are_no_probabilities_of_each(pets: duckdb.DuckDBPyConnection) -> None:
-    frame = pd.DataFrame({"path": FILES, "index": [[1, 2, 0]] * 18, "prob": _falling(18)})
+    frame = pd.DataFrame({"path": FILES, "prob": _falling(18)})
     refused(pets, frame, "fall in every row: they seem to be those of the best classes")
     separate = pd.DataFrame(_falling(18), columns=["prob_0", "prob_1", "prob_2"]).assign(path=FILES)
     refused(pets, separate, "fall in every row")

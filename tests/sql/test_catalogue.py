@@ -17,6 +17,7 @@ from ..support.edge_cases import CALLS, EDGES, ONE_RELATION, SCALAR_CALLS, load
 SCALARS = {
     "argmax": "xs",
     "bucket": "x, width",
+    "needed_n": "baseline_accuracy, gain, power := 0.8, level := 0.95, differing := null",
     "wilson_high": "k, n, level",
     "wilson_low": "k, n, level",
 }
@@ -29,13 +30,20 @@ TABLES = {
     "agreement": ("rel, baseline", "n agreement churn negative_flips positive_flips wrong_differently kappa"),
     "at_threshold": ("rel, threshold, level := 0.95", "n n_answered n_abstained coverage accuracy ci_low ci_high"),
     "auc": ("rel", "classes n roc_auc_macro roc_auc_weighted map_macro map_weighted"),
-    "auc_per_class": ("rel", "class positives roc_auc average_precision"),
+    "auc_per_class": (
+        "rel, level := 0.95",
+        "class positives roc_auc average_precision roc_auc_low roc_auc_high average_precision_low "
+        "average_precision_high",
+    ),
     "bootstrap_ci": ("rel, n_resamples := 1000, level := 0.95, seed := 0", "metric estimate std_error ci_low ci_high"),
     "calibration_curve": (
         "rel, n_bins := 15, strategy := 'uniform'",
-        "bin n conf_min conf_max confidence accuracy gap ci_low ci_high",
+        "bin n conf_min conf_max confidence accuracy gap ci_low ci_high gap_sd",
     ),
-    "calibration_error": ("rel, n_bins := 15, strategy := 'uniform'", "n ece mce rmsce mean_gap"),
+    "calibration_error": (
+        "rel, n_bins := 15, strategy := 'uniform', level := 0.95",
+        "n ece mce rmsce mean_gap ece_chance ece_chance_high mean_gap_chance ece_low ece_high",
+    ),
     "calibration_error_per_class": ("rel, n_bins := 15", "class n ece mce base_rate"),
     "check_run": (
         "rel, tolerance := 1e-3",
@@ -64,7 +72,7 @@ TABLES = {
     "knn_graph": ("rel, k := 10", "image_id neighbor_id rank distance"),
     "knn_outliers": ("neighbors, k := 10", "image_id mean_distance kth_distance percentile"),
     "ks_test": ("rel_ref, rel_cur, expr", "d n_ref n_cur p_value"),
-    "label_issues": ("rel", "image_id label pred suggested self_confidence confidence margin"),
+    "label_issues": ("rel", "image_id label pred suggested self_confidence confidence margin p_wrong"),
     "label_quality": ("rel", "image_id label pred self_confidence normalized_margin"),
     "leaks": (
         "rel, neighbors, max_distance := null",
@@ -94,11 +102,15 @@ TABLES = {
     ),
     "per_class": (
         "rel, zero_division := 0.0",
-        "class support predicted tp precision recall f1 jaccard recall_low recall_high",
+        "class support predicted tp precision recall f1 jaccard recall_low recall_high precision_low precision_high "
+        "f1_low f1_high",
     ),
     "pr_curve": ("rel, cls, max_points := 200", "threshold precision recall fpr called"),
     "predictive_entropy": ("rel", "n mean_entropy mean_entropy_right mean_entropy_wrong"),
-    "proper_scores": ("rel, eps := 1.1920929e-07", "n log_loss brier mean_p_label mean_confidence accuracy"),
+    "proper_scores": (
+        "rel, eps := 1.1920929e-07, level := 0.95",
+        "n log_loss brier mean_p_label mean_confidence accuracy log_loss_low log_loss_high brier_low brier_high",
+    ),
     "psi_category": (
         "rel_ref, rel_cur, expr, floor_share := 1e-4",
         "psi js_distance total_variation categories n_ref n_cur p_value",
@@ -125,7 +137,10 @@ TABLES = {
     ),
     "top_confusions": ("rel, max_rows := 20", "label pred n share_of_label"),
     "topk_accuracy": ("rel, ks := [1, 3, 5], level := 0.95", "k n correct accuracy ci_low ci_high"),
-    "verdict": ("rel, baseline, level := 0.95", "sentence n diff ci_low ci_high p_exact established"),
+    "verdict": (
+        "rel, baseline, level := 0.95",
+        "sentence n diff ci_low ci_high p_exact established balanced_diff balanced_low balanced_high needed_n",
+    ),
     "weighted_accuracy": ("rel, weight, level := 0.95", "n sum_weights effective_n accuracy ci_low ci_high"),
     # The columns of the relation itself, here those of support/edge_cases.py.
     "with_temperature": (

@@ -47,6 +47,7 @@ def test_calibration(shared: duckdb.DuckDBPyConnection, example: Case, strategy:
         same(row["confidence"], c[inside].mean())
         same(row["accuracy"], right[inside].mean())
         same(row["gap"], gaps[-1][1])
+        same(row["gap_sd"], math.sqrt((c[inside] * (1 - c[inside])).sum()) / inside.sum())
         interval = stats.binomtest(int(right[inside].sum()), int(inside.sum())).proportion_ci(method="wilson")
         same(row["ci_low"], interval.low)
         same(row["ci_high"], interval.high)
@@ -54,6 +55,38 @@ def test_calibration(shared: duckdb.DuckDBPyConnection, example: Case, strategy:
     same(actual["mce"], max(abs(g) for _, g in gaps))
     same(actual["rmsce"], math.sqrt(sum(w * g * g for w, g in gaps)))
     same(actual["mean_gap"], float(c.mean() - right.mean()))
+
+
+@pytest.mark.parametrize(("n", "a", "b"), [(200, 2, 2), (1000, 8, 1)])
+def test_what_chance_gives(shared: duckdb.DuckDBPyConnection, n: int, a: float, b: float) -> None:
+    """Labels drawn from the confidences themselves: the ece that remains is what ece_chance says."""
+    rng = np.random.default_rng(n)
+    c = rng.beta(a, b, n).astype(np.float32)
+    example = Case([0] * n, [0] * n, [[1.0]] * n, c.tolist())
+    (actual,) = rows(shared, f"from calibration_error('{load(shared, example)}')")
+    bins = numpy_bins(c, 15, "uniform")
+    deviations = (rng.random((4000, n)) < c) - c.astype(np.float64)
+    sums = np.stack([deviations[:, bins == each].sum(axis=1) for each in range(15)], axis=1)
+    eces, gaps = abs(sums).sum(axis=1) / n, abs(deviations.mean(axis=1))
+    assert actual["ece_chance"] == pytest.approx(eces.mean(), rel=0.05)
+    assert actual["ece_chance_high"] == pytest.approx(np.quantile(eces, 0.95), rel=0.05)
+    assert actual["mean_gap_chance"] == pytest.approx(np.quantile(gaps, 0.95), rel=0.06)
+
+
+@pytest.mark.parametrize("name", ["binary", "ten", "noise", "digits"])
+def test_interval_of_ece(shared: duckdb.DuckDBPyConnection, digits: Case, name: str) -> None:
+    """From below by the largest bias that noise can have, from both sides by noise."""
+    example = digits if name == "digits" else CASES[name]
+    (actual,) = rows(shared, f"from calibration_error('{load(shared, example)}', level := 0.9)")
+    c, right = example.c.astype(np.float64), example.y == example.p
+    bins, variances = numpy_bins(example.c, 15, "uniform"), []
+    for each in np.unique(bins):
+        inside = bins == each
+        variances.append(max((c * (1 - c))[inside].sum(), right[inside].var() * inside.sum()))
+    bias = sum(min(math.sqrt(2 / math.pi * each), 2 * each) for each in variances) / len(c)
+    margin = stats.norm.ppf(0.95) * math.sqrt(sum(variances)) / len(c)
+    same(actual["ece_low"], max(0.0, actual["ece"] - bias - margin), 1e-9)
+    same(actual["ece_high"], actual["ece"] + margin, 1e-9)
 
 
 @pytest.mark.parametrize("name", ["binary", "ten", "hundred", "digits"])
@@ -186,7 +219,9 @@ def test_with_temperature_is_a_softmax(shared: duckdb.DuckDBPyConnection, exampl
     name = load(shared, example)
     actual = rows(shared, f"from with_temperature('{name}', 1.7) order by image_id")
     before = rows(shared, f"from '{name}' order by image_id")
-    assert [row.keys() for row in actual] == [row.keys() for row in before]
+    added = {"label_name": None, "pred_name": None, "uri": None, "run": name}
+    assert [row.keys() for row in actual] == [{**row, **added}.keys() for row in before]
+    assert all(row[column] == value for row in actual for column, value in added.items())
     for row, old in zip(actual, before, strict=True):
         if math.isnan(sum(old["probs"])):
             assert all(map(math.isnan, row["probs"]))
@@ -235,6 +270,12 @@ MUTANTS = [
         on_cases(test_calibration, "uniform"),
     ),
     Mutant("calibration_error", "sum(n * abs(gap))", "sum(n * gap)", on_cases(test_calibration, "uniform")),
+    Mutant(
+        "calibration_curve",
+        "sum(confidence * (1 - confidence))",
+        "sum(confidence)",
+        lambda con: test_what_chance_gives(con, 200, 2, 2),
+    ),
     Mutant("with_temperature", "/ _scale", "/ 1", on_cases(test_with_temperature_is_a_softmax)),
     Mutant(
         "with_temperature",

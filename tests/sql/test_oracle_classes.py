@@ -23,7 +23,8 @@ def test_confusion_matrix(shared: duckdb.DuckDBPyConnection, example: Case) -> N
     labels = sorted({*example.y.tolist(), *example.p.tolist()})
     expected = quietly(sk.confusion_matrix, example.y, example.p, labels=labels) if labels else np.zeros((0, 0))
     wanted = [(a, b, expected[i, j]) for i, a in enumerate(labels) for j, b in enumerate(labels) if expected[i, j]]
-    assert [tuple(row.values()) for row in actual] == wanted
+    assert [(row["label"], row["pred"], row["n"]) for row in actual] == wanted
+    assert {row["run"] for row in actual} <= {"run_a"}
 
 
 def test_confusion_dense(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
@@ -74,12 +75,17 @@ def test_per_class(shared: duckdb.DuckDBPyConnection, example: Case, sql: str, z
     actual = rows(shared, f"from per_class('{load(shared, example)}', zero_division := {sql})")
     check_per_class(actual, example.y, example.p, zero)
     for row in actual:
-        if row["support"] == 0:
-            assert (row["recall_low"], row["recall_high"]) == (None, None)
-            continue
-        interval = stats.binomtest(row["tp"], row["support"]).proportion_ci(0.95, method="wilson")
-        same(row["recall_low"], interval.low)
-        same(row["recall_high"], interval.high)
+        union = row["support"] + row["predicted"] - row["tp"]
+        for name, n in (("recall", row["support"]), ("precision", row["predicted"]), ("f1", union)):
+            if n == 0:
+                assert (row[f"{name}_low"], row[f"{name}_high"]) == (None, None)
+                continue
+            ends = stats.binomtest(row["tp"], n).proportion_ci(0.95, method="wilson")
+            low, high = (2 * end / (1 + end) if name == "f1" else end for end in ends)
+            same(row[f"{name}_low"], low)
+            same(row[f"{name}_high"], high)
+            if row[name] is not None and not np.isnan(row[name]):
+                assert low - 1e-12 <= row[name] <= high + 1e-12
 
 
 def sk_scores(y: np.ndarray, p: np.ndarray, zero: float = 0.0) -> dict[str, float]:
@@ -100,6 +106,7 @@ def sk_scores(y: np.ndarray, p: np.ndarray, zero: float = 0.0) -> dict[str, floa
 @pytest.mark.parametrize(("sql", "zero"), [("0.0", 0.0), ("1.0", 1.0), ("null", np.nan)], ids=["0", "1", "null"])
 def test_scores(shared: duckdb.DuckDBPyConnection, example: Case, sql: str, zero: float) -> None:
     (actual,) = rows(shared, f"from scores('{load(shared, example)}', zero_division := {sql})")
+    assert actual.pop("run") == "run_a"
     if not len(example.y):
         assert actual.pop("n") == 0
         assert set(actual.values()) == {None}
@@ -170,6 +177,7 @@ def test_worst_mistakes(shared: duckdb.DuckDBPyConnection, example: Case) -> Non
 def test_check_run(shared: duckdb.DuckDBPyConnection) -> None:
     good = rows(shared, f"from check_run('{load(shared, CASES['ten'])}')")[0]
     assert good.pop("n") == 2000
+    assert good.pop("run") == "run_a"
     assert set(good.values()) == {0}
     nan = float("nan")
     bad = Case(
@@ -180,6 +188,7 @@ def test_check_run(shared: duckdb.DuckDBPyConnection) -> None:
     )
     (actual,) = rows(shared, f"from check_run('{load(shared, bad)}')")
     assert actual == {
+        "run": "run_a",
         "n": 10,
         "duplicate_images": 0,
         "no_label": 1,
@@ -195,15 +204,37 @@ def test_check_run(shared: duckdb.DuckDBPyConnection) -> None:
         "confidence_differs": 1,
         "no_confidence": 1,
     }
-    empty = rows(shared, f"from check_run('{load(shared, CASES['empty'])}')")[0]
+    (empty,) = rows(shared, f"from check_run('{load(shared, CASES['empty'])}')")
+    assert empty.pop("run") == "run_a"
     assert set(empty.values()) == {0}
+
+
+@pytest.mark.parametrize("column", ["FLOAT[]", "FLOAT[4]"])
+def test_ties_are_no_fault(shared: duckdb.DuckDBPyConnection, column: str) -> None:
+    """numpy: probs[pred] against the largest, by more than the tolerance; a prediction beyond the classes is outside."""
+    rng = np.random.default_rng(6)
+    probs = rng.choice([0.1, 0.2, 0.4], (400, 4))
+    probs = (probs / probs.sum(axis=1, keepdims=True)).round(3)  # rounded as what an archive holds
+    pred = rng.integers(0, 4, 400)
+    largest = probs.max(axis=1)
+    name = load(shared, Case([0] * 400, pred.tolist(), probs.tolist(), largest.tolist()), column=column)
+    for tolerance in (1e-3, 0.15, 1.0):
+        (actual,) = rows(shared, f"from check_run('{name}', tolerance := {tolerance})")
+        assert actual["pred_not_argmax"] == (largest - probs[range(400), pred] > tolerance).sum()
+        assert actual["outside_classes"] == 0
+    beyond = load(shared, Case([0] * 3, [4, 99, 3], [[0.25] * 4] * 3, [0.25] * 3), column=column)
+    (actual,) = rows(shared, f"from check_run('{beyond}')")
+    assert actual["outside_classes"] == 2
+    assert actual["pred_not_argmax"] == 2
 
 
 def test_check_run_of_answers_without_probabilities(shared: duckdb.DuckDBPyConnection) -> None:
     name = load(shared, CASES["ten"])
     shared.execute(f"create or replace view bare as select image_id, label, pred from {name}").fetchall()
     (actual,) = rows(shared, "from check_run('bare')")
-    assert {column: n for column, n in actual.items() if n} == {"n": 2000, "no_probs": 2000, "no_confidence": 2000}
+    assert {column: n for column, n in actual.items() if n} == {
+        "n": 2000, "no_probs": 2000, "no_confidence": 2000, "run": "bare",
+    }  # fmt: skip
 
 
 def test_an_image_that_is_there_twice_is_counted_or_refused(shared: duckdb.DuckDBPyConnection) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -127,16 +129,30 @@ def test_bootstrap(shared: duckdb.DuckDBPyConnection, digits: Case, name: str) -
     assert (same_run["diff"], same_run["ci_low"], same_run["p_two_sided"]) == (0, 0, 1)
 
 
+def lowbias32(x: int) -> int:
+    """The 32-bit hash function of C. Wellons, hash-prospector."""
+    x = ((x ^ x >> 16) * 0x7FEB352D) & 0xFFFFFFFF
+    x = ((x ^ x >> 15) * 0x846CA68B) & 0xFFFFFFFF
+    return x ^ x >> 16
+
+
+def resample_bits(seed: str, cell: str, replicate: str) -> int:
+    """MD5 of the cell and of the replicate, mixed; the last eight bytes of MD5, lowest first."""
+    keys = (hashlib.md5(f"{seed}:{each}".encode()).digest()[8:] for each in (cell, replicate))
+    first, second = (int.from_bytes(key, "little") for key in keys)
+    high = lowbias32((first ^ second) >> 32)
+    return high << 32 | lowbias32((first ^ second) & 0xFFFFFFFF ^ high)
+
+
 def test_bootstrap_of_replicates(shared: duckdb.DuckDBPyConnection) -> None:
     """A replicate is the scores of the drawn cells; the seed decides, the threads do not."""
     name = load(shared, CASES["outside"])
     actual = rows(shared, f"from _bootstrap_replicates('{name}', n_resamples := 30, seed := 3)")
-    cells = rows(
-        shared,
-        "select replicate, label, pred, _poisson_draw(n, _poisson_steps(n), "
-        "md5_number_lower(concat_ws(':', 3, replicate, label, pred))) as n "
-        f"from confusion_matrix('{name}'), range(30) t(replicate)",
-    )
+    cells = rows(shared, f"from confusion_matrix('{name}'), range(30) t(replicate)")
+    for cell in cells:
+        bits = resample_bits("3", f"{cell['label']}:{cell['pred']}", str(cell["replicate"]))
+        draw = f"_poisson_draw({cell['n']}, _poisson_steps({cell['n']}), {bits})"
+        cell["n"] = shared.execute(f"select {draw}").fetchall()[0][0]
     for row in actual:
         drawn = [each for each in cells if each["replicate"] == row["replicate"]]
         y = np.repeat([each["label"] for each in drawn], [each["n"] for each in drawn])
@@ -162,7 +178,7 @@ def test_paired_interval(con: duckdb.DuckDBPyConnection) -> None:
         expected = paired_interval(*cell)
         same(low, expected[0])
         same(high, expected[1])
-    for cell in [(0, 0, 0, 0.95), (None, 1, 2, 0.95), (1, 2, 9, 95)]:
+    for cell in [(0, 0, 0, 0.95), (None, 1, 2, 0.95)]:
         actual = con.execute("select _paired_low(?, ?, ?, ?), _paired_high(?, ?, ?, ?)", [*cell, *cell]).fetchall()[0]
         assert actual == (None, None)
 
@@ -256,12 +272,12 @@ def counted(con: duckdb.DuckDBPyConnection, baseline_only: int, run_only: int, n
         (7, 41, 899, 0.9, "new is better than old by 3.8 points of accuracy (90 % interval 2.5 to 5.0, n = 899)"),
         (0, 12, 30, 0.999, "new is better than old by 40.0 points of accuracy (99.9 % interval 7.5 to 67.5, n = 30)"),
         # The interval alone would exclude 0, the exact test (p = 1/16) does not establish it.
-        (0, 5, 60, 0.95, "new against old: difference not established at this n (60 images; +8.3 points of accuracy, 95 % interval 0.0 to 15.5)"),
-        (5, 0, 60, 0.95, "new against old: difference not established at this n (60 images; −8.3 points of accuracy, 95 % interval −15.5 to 0.0)"),
+        (0, 5, 60, 0.95, "new against old: difference not established at this n (60 images; +8.3 points of accuracy, 95 % interval 0.0 to 15.5): a gain of up to 15.5 points or none is still possible; about 150 images would settle a difference of this size"),
+        (5, 0, 60, 0.95, "new against old: difference not established at this n (60 images; −8.3 points of accuracy, 95 % interval −15.5 to 0.0): a loss of up to 15.5 points or none is still possible; about 150 images would settle a difference of this size"),
         # The exact test alone would establish it (p = 1/1024), the interval does not exclude 0.
-        (0, 11, 9999, 0.999, "new against old: difference not established at this n (9,999 images; +0.1 points of accuracy, 99.9 % interval 0.0 to 0.2)"),
-        (30, 32, 899, 0.95, "new against old: difference not established at this n (899 images; +0.2 points of accuracy, 95 % interval −1.5 to 1.9)"),
-        (0, 0, 7, 0.95, "new against old: difference not established at this n (7 images; 0.0 points of accuracy, 95 % interval −21.8 to 21.8)"),
+        (0, 11, 9999, 0.999, "new against old: difference not established at this n (9,999 images; +0.1 points of accuracy, 99.9 % interval 0.0 to 0.2): a gain of up to 0.2 points or none is still possible; about 20,000 images would settle a difference of this size"),
+        (30, 32, 899, 0.95, "new against old: difference not established at this n (899 images; +0.2 points of accuracy, 95 % interval −1.5 to 1.9): a gain of up to 1.9 or a loss of up to 1.5 points is still possible; about 110,000 images would settle a difference of this size"),
+        (0, 0, 7, 0.95, "new against old: difference not established at this n (7 images; 0.0 points of accuracy, 95 % interval −21.8 to 21.8): a gain of up to 21.8 or a loss of up to 21.8 points is still possible; about 14,000 images would settle a difference of one point"),
         # More decimals where one would say 0.0.
         (400, 500, 300000, 0.95, "new is better than old by 0.03 points of accuracy (95 % interval 0.01 to 0.05, n = 300,000)"),
         (1000, 1200, 20000, 0.95, "new is better than old by 1.0 points of accuracy (95 % interval 0.5 to 1.5, n = 20,000)"),
@@ -369,6 +385,132 @@ def test_mcnemar_anytime(shared: duckdb.DuckDBPyConnection, example: Case) -> No
     low, high = uniform_mixture(b, a + b, 0.9) if a + b else (math.nan, math.nan)
     same(actual["share_low"], low, 1e-12)
     same(actual["share_high"], high, 1e-12)
+
+
+def drawn(con: duckdb.DuckDBPyConnection, label: np.ndarray, run: np.ndarray, baseline: np.ndarray) -> None:
+    """Relations new and old; `run` and `baseline` say which images each has right."""
+    ids = np.arange(len(label))
+    for name, right in (("new", run), ("old", baseline)):
+        pred = np.where(right, label, label.max() + 1)
+        con.register(name, pa.table({"image_id": ids, "label": label, "pred": pred}))
+
+
+def balanced_half(sizes: np.ndarray, differing: np.ndarray) -> float:
+    overall = (differing.sum() + 1) / (sizes.sum() + 2)
+    variance = ((differing + 2 * overall) / (sizes + 2) / sizes).sum()
+    return float(stats.norm.ppf(0.975) * math.sqrt(variance) / len(sizes))
+
+
+def balanced(label: np.ndarray, run: np.ndarray, baseline: np.ndarray) -> tuple[float, float, float]:
+    """The difference of balanced accuracy (scikit-learn) and its interval, class by class."""
+    fallback = label.max() + 1
+    values = [
+        quietly(
+            partial(sk.recall_score, label, np.where(right, label, fallback), average=None, labels=np.unique(label))
+        )
+        for right in (run, baseline)
+    ]
+    diff = float((values[0] - values[1]).mean())
+    sizes = np.bincount(label)
+    half = balanced_half(sizes, np.bincount(label, run != baseline))
+    return diff, max(-1.0, diff - half), min(1.0, diff + half)
+
+
+def changed(sizes: list[int], won: list[int], lost: list[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images of classes of these sizes, of which the run wins and loses so many against the baseline."""
+    label, number = np.repeat(range(len(sizes)), sizes), np.concatenate([np.arange(size) for size in sizes])
+    return (
+        label,
+        number >= np.repeat(lost, sizes),
+        (number < np.repeat(lost, sizes)) | (number >= np.repeat(lost, sizes) + np.repeat(won, sizes)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "won", "lost", "sentence"),
+    [
+        ([900, 50, 50], [40, 0, 0], [4, 8, 9], r"new against old: better by 1\.9 points of accuracy \(.*, n = 1,000\), but worse by 10\.0 points of balanced accuracy, which counts every class alike \(95 % interval −15\.\d to −\d\.\d\)"),
+        ([900, 50, 50], [4, 8, 9], [40, 0, 0], r"new against old: worse by 1\.9 points of accuracy \(.*, n = 1,000\), but better by 10\.0 points of balanced accuracy, .*interval \d.*\)"),
+        ([900, 8], [60, 0], [2, 2], r"new is better than old by 6\.2 points of accuracy \(.*, n = 908\); balanced accuracy, which counts every class alike, does not confirm it: −9\.3 points \(95 % interval −.* to \d.*\)"),
+        ([900, 100], [30, 0], [0, 30], r"new against old: difference not established at this n \(1,000 images; 0\.0 points .*; about 5,000 images would settle a difference of one point; but balanced accuracy, which counts every class alike, differs by −13\.3 points \(95 % interval −.* to −.*\)"),
+        # Agreement, or classes of one size: not a word.
+        ([500, 500], [40, 10], [0, 0], r"new is better than old by 5\.0 points of accuracy \([^;]*\)"),
+        ([20, 20], [2, 2], [0, 0], r"new against old: difference not established .*still possible; about 130 images would settle a difference of this size"),
+    ],
+)  # fmt: skip
+def test_the_sentence_names_balanced_accuracy_where_it_disagrees(
+    con: duckdb.DuckDBPyConnection, sizes: list[int], won: list[int], lost: list[int], sentence: str
+) -> None:
+    made = changed(sizes, won, lost)
+    drawn(con, *made)
+    (actual,) = rows(con, "from verdict('new', 'old')")
+    assert re.fullmatch(sentence, actual["sentence"]), actual["sentence"]
+    for name, value in zip(("balanced_diff", "balanced_low", "balanced_high"), balanced(*made), strict=True):
+        same(actual[name], value, 1e-12)
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.5])
+@pytest.mark.parametrize("sizes", [[940, 60], [300, 100, 30, 10, 4], [10] * 40], ids=["two", "long tail", "many"])
+def test_balanced_accuracy_keeps_its_level(sizes: list[int], gain: float) -> None:
+    """Easy and hard classes, equally good runs and a true gain: 2,000 pairs, nominal 5 %, Monte Carlo error 0.5 %.
+
+    The interval of the test above, which is that of the macro, with the counts of classes drawn.
+    """
+    rng = np.random.default_rng(len(sizes))
+    n, covered = np.array(sizes), 0
+    for _ in range(2000):
+        share = np.minimum(0.9, 0.15 * rng.gamma(2, 0.5, len(n)))
+        differing = rng.binomial(n, share)
+        diff = float(((2 * rng.binomial(differing, (1 + gain) / 2) - differing) / n).mean())
+        covered += abs(diff - (gain * share).mean()) <= balanced_half(n, differing)
+    assert covered >= 0.94 * 2000
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "gain", "power", "differing"),
+    [(0.76, 0.01, 0.8, None), (0.9, 0.05, 0.9, None), (0.95, -0.03, 0.8, 0.05), (0.5, 0.2, 0.5, 0.2)],
+)
+def test_needed_n_reaches_its_power(
+    con: duckdb.DuckDBPyConnection, accuracy: float, gain: float, power: float, differing: float | None
+) -> None:
+    """20,000 simulated comparisons of that many images: established in as many as the power says, by scipy's test."""
+    sql = "select needed_n(?::double, ?::double, ?::double, differing := ?::double)"
+    ((n,),) = con.execute(sql, [accuracy, gain, power, differing]).fetchall()
+    share = differing or accuracy * (1 - accuracy - gain) + (1 - accuracy) * (accuracy + gain)
+    rng = np.random.default_rng(2)
+
+    def established(images: int) -> float:
+        total = rng.binomial(images, share, 20000)
+        won = rng.binomial(total, (share + gain) / 2 / share)
+        p = 2 * stats.binom.cdf(np.minimum(won, total - won), total, 0.5)
+        return float(((p <= 0.05) & ((won > total / 2) == (gain > 0))).mean())
+
+    assert power - 0.007 <= established(n) <= power + 0.15
+    assert established(int(0.8 * n)) < power
+
+
+def test_needed_n_refuses(con: duckdb.DuckDBPyConnection) -> None:
+    for call, words in [
+        ("0.995, 0.01", "baseline_accuracy and baseline_accuracy"),
+        ("76, 1", "from 0 to 1, such as 0.76"),
+        ("0.76, 0", "gain must not be 0"),
+        ("0.76, 0.01, 80", "power must be between 0 and 1"),
+        ("0.76, 0.01, level := 95", "level must be between 0 and 1"),
+        ("0.76, 0.01, differing := 0.001", "differing must be from gain"),
+    ]:
+        with pytest.raises(duckdb.InvalidInputException, match=words):
+            con.execute(f"select needed_n({call})").fetchall()
+    assert con.execute("select needed_n(null, 0.01)").fetchall() == [(None,)]
+
+
+@pytest.mark.parametrize(("n", "differing"), [(200, 20), (2000, 100), (300, 0), (50000, 900)])
+def test_the_smallest_drop_is_noticed_in_four_of_five(con: duckdb.DuckDBPyConnection, n: int, differing: int) -> None:
+    ((drop,),) = con.execute("select _smallest_drop(?, ?, 0.95)", [n, differing]).fetchall()
+    share, rng = max((differing + 2) / (n + 4), drop), np.random.default_rng(3)
+    total = rng.binomial(n, share, 20000)
+    lost = rng.binomial(total, (share + drop) / 2 / share)
+    p = 2 * stats.binom.cdf(np.minimum(lost, total - lost), total, 0.5)
+    assert 0.79 <= ((p <= 0.05) & (lost > total / 2)).mean() <= 0.94
 
 
 # What must be noticed: a macro, a text in its file, what stands there instead, and a check that must fail then.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
+from scipy import special
 
 from ..support.edge_cases import Case, load, random_case
 from ..support.oracle import CASES, Mutant, is_noticed, on_cases, quietly, rows, same
@@ -107,6 +109,61 @@ def test_label_issues_of_cleanlab(
         for row in rows(shared, f"from confident_joint('{table}')"):
             actual[row["label"], row["true_class"]] = row[column]
         assert (actual == count.compute_confident_joint(y, proba, calibrate=calibrate)).all()
+
+
+def suspected(
+    con: duckdb.DuckDBPyConnection, seed: int, classes: int, signal: float, noise: float
+) -> tuple[int, float, float]:
+    """Number of suspects of a model of that strength, the share of wrong labels among them, and the estimate of it."""
+    rng = np.random.default_rng(seed)
+    n = 3000
+    true = rng.integers(0, classes, n)
+    logits = rng.normal(size=(n, classes))
+    logits[np.arange(n), true] += signal
+    probs = special.softmax(signal * logits, axis=1).astype("float32")
+    flipped = rng.random(n) < noise
+    label = np.where(flipped, (true + rng.integers(1, classes, n)) % classes, true)
+    columns = {"image_id": np.arange(n), "label": label, "pred": probs.argmax(1), "confidence": probs.max(1)}
+    con.register("_drawn", pa.table({**columns, "probs": list(probs)}))
+    issues = rows(con, "from label_issues('_drawn')")
+    wrong = [bool(flipped[row["image_id"]]) for row in issues]
+    return len(issues), float(np.mean(wrong)), float(np.mean([row["p_wrong"] for row in issues]))
+
+
+@pytest.mark.parametrize(
+    ("classes", "signal", "noise"),
+    [
+        (10, 4.0, 0.05),
+        (10, 2.6, 0.05),
+        (10, 2.0, 0.05),
+        (10, 2.6, 0.0),
+        (2, 2.0, 0.08),
+        (50, 3.0, 0.03),
+        (50, 3.0, 0.0),
+    ],
+)
+def test_suspects_are_estimated_to_be_as_right_as_they_are(
+    con: duckdb.DuckDBPyConnection, classes: int, signal: float, noise: float
+) -> None:
+    """From a model that is right on 98 % to one on two thirds: five data sets each, precision from 0 to 0.98."""
+    found = [suspected(con, seed, classes, signal, noise) for seed in range(5)]
+    assert min(n for n, _, _ in found) >= 5
+    shares, estimates = (np.array(each) for each in list(zip(*found, strict=True))[1:])
+    assert abs(shares.mean() - estimates.mean()) < 0.06, (shares, estimates)
+    assert np.abs(shares - estimates).max() < 0.16, (shares, estimates)
+
+
+def test_overconfidence_is_not_taken_for_wrong_labels(con: duckdb.DuckDBPyConnection) -> None:
+    """The same answers with logits doubled, without a wrong label: the estimate stays low."""
+    rng = np.random.default_rng(1)
+    label = rng.integers(0, 10, 3000)
+    logits = rng.normal(size=(3000, 10)) + 2.6 * (label[:, None] == np.arange(10))
+    probs = special.softmax(2 * 2.6 * logits, axis=1).astype("float32")
+    columns = {"image_id": np.arange(3000), "label": label, "pred": probs.argmax(1), "confidence": probs.max(1)}
+    con.register("_drawn", pa.table({**columns, "probs": list(probs)}))
+    issues = rows(con, "from label_issues('_drawn')")
+    assert len(issues) > 200
+    assert np.mean([row["p_wrong"] for row in issues]) < 0.1
 
 
 # What must be noticed: a macro, a text in its file, what stands there instead, and a check that must fail then.

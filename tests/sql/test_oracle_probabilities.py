@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 import torchmetrics.functional.classification as tm
-from scipy import special
+from scipy import special, stats
 from sklearn import metrics as sk
 
-from ..support.edge_cases import Case, load
+from ..support.edge_cases import EDGES, Case, case, load
 from ..support.oracle import CASES, Mutant, has_nan, is_noticed, on_cases, quietly, rows, same
 
 
@@ -70,6 +70,61 @@ def test_auc(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
     if not np.isnan(aucs).any():
         same(actual["roc_auc_macro"], float(np.mean(aucs)))
         same(actual["roc_auc_weighted"], float(np.average(aucs, weights=weights)))
+
+
+def logit_interval(share: float, error: float) -> tuple[float, float]:
+    half = stats.norm.ppf(0.95) * error / (share * (1 - share))
+    return float(special.expit(special.logit(share) - half)), float(special.expit(special.logit(share) + half))
+
+
+def delong(positives: np.ndarray, negatives: np.ndarray) -> tuple[float, float]:
+    """The area and its standard error from every pair of a positive and a negative, as DeLong et al. write it."""
+    wins = (positives[:, None] > negatives) + 0.5 * (positives[:, None] == negatives)
+    of_positives, of_negatives = wins.mean(axis=1), wins.mean(axis=0)
+    variance = of_positives.var(ddof=1) / len(positives) + of_negatives.var(ddof=1) / len(negatives)
+    return float(wins.mean()), float(np.sqrt(variance))
+
+
+@pytest.mark.parametrize("name", ["binary", "ten", "hundred", "digits", "rounded"])
+def test_intervals_of_auc(shared: duckdb.DuckDBPyConnection, digits: Case, name: str) -> None:
+    """DeLong from all pairs and Boyd's binomial interval, on the logit; `rounded` has many ties."""
+    given = {**CASES, "digits": digits, "rounded": CASES["ten"]}[name]
+    probs = np.round(given.probs, 1).tolist() if name == "rounded" else given.probs
+    example = Case(given.label, given.pred, probs, given.confidence)
+    checked = 0
+    for row in rows(shared, f"from auc_per_class('{load(shared, example)}', level := 0.9)"):
+        truth, score = example.y == row["class"], example.proba[:, row["class"]]
+        precision = row["average_precision"]
+        if 1 < truth.sum() < len(truth) - 1 and 0 < row["roc_auc"] < 1 and 0 < precision < 1:
+            low, high = logit_interval(*delong(score[truth], score[~truth]))
+            same(row["roc_auc_low"], low, 1e-9)
+            same(row["roc_auc_high"], high, 1e-9)
+            low, high = logit_interval(precision, float(np.sqrt(precision * (1 - precision) / truth.sum())))
+            same(row["average_precision_low"], low, 1e-9)
+            same(row["average_precision_high"], high, 1e-9)
+            checked += 1
+    assert checked
+
+
+def test_no_interval_of_a_perfect_order(shared: duckdb.DuckDBPyConnection) -> None:
+    example = case([0, 0, 1, 1], [[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.2, 0.8]])
+    for row in rows(shared, f"from auc_per_class('{load(shared, example)}')"):
+        assert row["roc_auc"] == row["average_precision"] == 1
+        assert row["roc_auc_low"] is row["roc_auc_high"] is row["average_precision_low"] is None
+
+
+@pytest.mark.parametrize("name", ["binary", "ten", "digits"])
+def test_intervals_of_proper_scores(shared: duckdb.DuckDBPyConnection, digits: Case, name: str) -> None:
+    example = digits if name == "digits" else CASES[name]
+    (actual,) = rows(shared, f"from proper_scores('{load(shared, example)}', level := 0.9)")
+    proba = example.proba.astype(np.float64)
+    eps = float(np.finfo(np.float32).eps)
+    losses = -np.log(np.clip(proba[np.arange(len(proba)), example.y], eps, 1 - eps))
+    briers = ((proba - np.eye(proba.shape[1])[example.y]) ** 2).sum(axis=1)
+    for name, values in (("log_loss", losses), ("brier", briers)):
+        low, high = stats.norm.interval(0.9, values.mean(), stats.sem(values))
+        same(actual[f"{name}_low"], max(0.0, float(low)), 1e-7)
+        same(actual[f"{name}_high"], float(high), 1e-7)
 
 
 @pytest.mark.parametrize("name", ["ten", "digits"])
@@ -132,7 +187,17 @@ def test_predictive_entropy(shared: duckdb.DuckDBPyConnection, example: Case) ->
 MUTANTS = [
     Mutant("proper_scores", "greatest(p_label, eps)", "p_label", on_cases(test_proper_scores)),
     Mutant("proper_scores", "p_squared - 2 * p_label + 1", "p_squared - p_label + 1", on_cases(test_proper_scores)),
-    Mutant("auc_per_class", "(first_rank + last_rank) / 2 as rank", "first_rank as rank", on_cases(test_auc)),
+    Mutant("auc_per_class", "(others_above + others_called) / 2", "others_above", on_cases(test_auc)),
+    Mutant("auc_per_class", "p >= lowest", "p > lowest", on_cases(test_auc)),
+    Mutant(
+        "auc_per_class", "called - here / 2", "called", lambda con: test_intervals_of_auc(con, EDGES["ties"], "rounded")
+    ),
+    Mutant(
+        "proper_scores",
+        "stddev_samp(loss)",
+        "stddev_pop(loss)",
+        lambda con: test_intervals_of_proper_scores(con, EDGES["ties"], "ten"),
+    ),
 ]
 
 

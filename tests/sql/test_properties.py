@@ -8,6 +8,8 @@ import duckdb
 import numpy as np
 import pytest
 
+from sqlanalysis.db import templates
+
 from ..support.edge_cases import CALLS, INTERNAL_CALLS, ONE_RELATION, Case, load
 from ..support.oracle import (
     CASES,
@@ -34,6 +36,22 @@ def test_order_and_column_type_do_not_matter(shared: duckdb.DuckDBPyConnection, 
         assert actual == pytest.approx(expected, abs=1e-12)
 
 
+# The bootstraps check it themselves, see their tests.
+LEVELED = sorted(
+    {name for name, one in templates.index().items() if one.kind == "metrics" and "level :=" in one.signature}
+)
+
+
+@pytest.mark.parametrize("name", sorted({*LEVELED} - {"bootstrap_ci", "paired_bootstrap", "needed_n"}))
+@pytest.mark.parametrize("level", ["95", "0", "1", "-0.95", "'nan'::double", "null"])
+def test_a_level_outside_0_to_1_is_an_error(shared: duckdb.DuckDBPyConnection, name: str, level: str) -> None:
+    call = CALLS[name].format(load(shared, CASES["ten"])).replace(", level := 0.5", "")
+    first, _, last = call.rpartition(f"{name}(")
+    inside, _, rest = last.partition(")")
+    with pytest.raises(duckdb.InvalidInputException, match="level must be between 0 and 1, such as 0.95, not"):
+        shared.execute(f"from {first}{name}({inside}, level := {level}){rest}").fetchall()
+
+
 def test_every_kind_of_relation(shared: duckdb.DuckDBPyConnection, tmp_path: Any) -> None:
     name = load(shared, CASES["outside"], "my-run")
     shared.execute(f'create or replace view run_view as from "{name}"').fetchall()
@@ -42,9 +60,9 @@ def test_every_kind_of_relation(shared: duckdb.DuckDBPyConnection, tmp_path: Any
         named = call if metric not in ONE_RELATION else f"(select * exclude (run) from {call})"
         expected = values(shared, named, '"my-run"')
         for other in ("run_view", "main.run_view", f"{tmp_path}/preds.parquet"):
-            assert values(shared, named, other) == expected
+            assert values(shared, named, other) == pytest.approx(expected, abs=1e-12)
         hard = shared.execute(f'with hard as (from "my-run") from {named.format("hard")}').fetchall()
-        assert flat(hard) == expected
+        assert flat(hard) == pytest.approx(expected, abs=1e-12)
     assert rows(shared, "from accuracy(run_view)")[0]["n"] == 4
 
 

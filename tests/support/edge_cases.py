@@ -181,13 +181,14 @@ ONE_RELATION = [name for name, call in CALLS.items() if call.count("{0}") == 1 a
 SCALAR_CALLS = {
     "argmax": "argmax([0.25, 0.5, 0.5])",
     "bucket": "bucket(37, 10)",
+    "needed_n": "needed_n(0.76, 0.01)",
     "wilson_high": "wilson_high(7, 9, 0.95)",
     "wilson_low": "wilson_low(7, 9, 0.95)",
 }
 INTERNAL_CALLS = {
-    "_bootstrap_replicates": "_bootstrap_replicates('{0}', n_resamples := 20)",
-    "_coverage_steps": "(from _coverage_steps('{0}') order by all)",
-    "_log_margins": "(from _log_margins('{0}') order by all)",
+    "_bootstrap_replicates": "(select * exclude (run) from _bootstrap_replicates('{0}', n_resamples := 20))",
+    "_coverage_steps": "(select * exclude (run) from _coverage_steps('{0}') order by all)",
+    "_log_margins": "(select * exclude (run) from _log_margins('{0}') order by all)",
     "_slice_members": "(select image_id, is_wrong, cells from _slice_members('{0}', ['confidence', 'rank'], 4) order by all)",
 }
 

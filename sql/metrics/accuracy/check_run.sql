@@ -24,7 +24,6 @@ _rows as (
             confidence,
             probs is null as has_none,
             len(probs) as width,
-            argmax(probs) as top,
             _p_of(probs, pred) as p_pred,
             list_min(probs) as p_min,
             list_max(probs) as p_max,
@@ -58,7 +57,7 @@ select
     count(_rows.image_id) - count(distinct _rows.image_id) as duplicate_images,
     count(*) filter (where _rows.label is null and _rows._is_empty is null) as no_label,
     count(*) filter (where _rows.pred is null and _rows._is_empty is null) as no_prediction,
-    count(*) filter (where _rows.pred < 0) as outside_classes,
+    count(*) filter (where _rows.pred < 0 or _rows.pred >= _rows.width) as outside_classes,
     count(*) filter (where _rows.has_none and _rows._is_empty is null) as no_probs,
     count(*) filter (where _rows.width <> _commonest.width) as other_length,
     count(*) filter (where _rows.label < 0 or _rows.label >= _rows.width) as label_out_of_range,
@@ -72,7 +71,12 @@ select
         and abs(_rows.p_sum - 1) > tolerance
         and coalesce(abs(_rows.p_sum - _rows.inside) > tolerance, true)
     ) as sum_not_1,
-    count(*) filter (where not _rows.has_nan and _rows.pred >= 0 and _rows.pred <> _rows.top) as pred_not_argmax,
+    -- A tie, or what rounding leaves of one, has several most probable classes.
+    count(*) filter (
+        where not _rows.has_nan
+        and _rows.pred >= 0
+        and _rows.p_max - coalesce(_rows.p_pred, '-inf'::double) > tolerance
+    ) as pred_not_argmax,
     count(*) filter (
         where not _rows.has_nan and _rows.pred >= 0 and abs(_rows.confidence - _rows.p_pred) > tolerance
     ) as confidence_differs,

@@ -2,7 +2,7 @@
 -- Grain: one row per run and bin that holds images, in order of both.
 -- Parameters: rel (or a list), n_bins := 15, strategy := 'uniform' or 'quantile' (equal counts; ties never split)
 -- Edges: bins are [low, high), 1 in the last; NULL label, pred or confidence is left out; NaN: one row, bin NULL.
--- Source: Guo et al. (2017), On Calibration of Modern Neural Networks, ICML; gap = confidence - accuracy
+-- Source: Guo et al. (2017), ICML; gap = confidence - accuracy; gap_sd is its standard deviation if calibrated
 create or replace macro calibration_curve(rel, n_bins := 15, strategy := 'uniform') as table
 with _answers as (
     select
@@ -53,6 +53,7 @@ _counts as (
         max(confidence) as conf_max,
         avg(confidence) as confidence,
         count(*) filter (where is_right) as correct,
+        sqrt(greatest(0, sum(confidence * (1 - confidence)))) as spread,
     from _binned
     group by run, bin
 )
@@ -67,6 +68,7 @@ select
     confidence - correct / nullif(n, 0) as gap,
     wilson_low(correct, n, 0.95) as ci_low,
     wilson_high(correct, n, 0.95) as ci_high,
+    spread / nullif(n, 0) as gap_sd,
     run,
 from _counts
 order by run, bin;

@@ -4,16 +4,25 @@
 -- Edges: bins are [low, high), 1 in the last; NULL label, pred or probs is left out; NaN in a class gives NaN.
 -- Source: Kull et al. (2019), Beyond temperature scaling, NeurIPS; base_rate is the share of the label
 create or replace macro calibration_error_per_class(rel, n_bins := 15) as table
-with _scored as (
+with _lists as (
     select
         run,
         label,
-        unnest(probs)::double as p,
-        generate_subscripts(probs, 1) - 1 as class,
+        -- Unnesting an array, which is what runs store, takes 40 times as long as unnesting a list.
+        probs::double[] as probs,
     from query(_rel(rel))
     where label is not null
         and pred is not null
         and probs is not null
+),
+
+_scored as (
+    select
+        run,
+        label,
+        unnest(probs) as p,
+        generate_subscripts(probs, 1) - 1 as class,
+    from _lists
 ),
 
 -- Grouped first and clamped to the range afterwards, which then touches n_bins rows and not all images.

@@ -5,43 +5,44 @@
 -- Source: Efron & Tibshirani (1993), An Introduction to the Bootstrap; p by Davison & Hinkley (1997), ch. 4.
 create or replace macro paired_bootstrap(rel, baseline, n_resamples := 1000, level := 0.95, seed := 0) as table
 with _cells as materialized (
-    select label, pred_baseline, pred_run, count(*) as n, _poisson_steps(count(*)) as steps
+    select
+        label,
+        pred_baseline,
+        pred_run,
+        count(*) as n,
+        concat_ws(':', label, pred_baseline, pred_run) as cell,
     from paired(rel, baseline)
     group by label, pred_baseline, pred_run
 ),
 
 -- Replicate -1 is the data itself, so that its scores come from the same query.
-_numbers as (select unnest(range(-1, n_resamples)) as replicate),
-
-_seeded as (
-    select *, md5_number_lower(concat_ws(':', seed, replicate, label, pred_baseline, pred_run)) as bits
-    from _cells
-    cross join _numbers
-),
-
-_draws as materialized (
-    select replicate, label, pred_baseline, pred_run,
-        case when replicate < 0 then n else _poisson_draw(n, steps, bits) end as n,
-    from _seeded
+_draws as (
+    select -1 as replicate, label, pred_baseline, pred_run, n from _cells
+    union all
+    select replicate, label, pred_baseline, pred_run, n from _resampled('_cells', n_resamples, seed)
 ),
 
 _margins as (
-    select replicate, label as class, n as support,
-        n * _correct(label, pred_run)::integer as tp_run, n * _correct(label, pred_baseline)::integer as tp_baseline
+    select
+        replicate,
+        unnest([label, pred_run, pred_baseline]) as class,
+        unnest([n, 0, 0]) as support,
+        unnest([n * _correct(label, pred_run)::integer, 0, 0]) as tp_run,
+        unnest([n * _correct(label, pred_baseline)::integer, 0, 0]) as tp_baseline,
+        unnest([0, n, 0]) as guessed_run,
+        unnest([0, 0, n]) as guessed_baseline,
     from _draws
-    union all by name
-    select replicate, pred_run as class, n as guessed_run from _draws
-    union all by name
-    select replicate, pred_baseline as class, n as guessed_baseline from _draws
 ),
 
 _classes as (
-    select replicate, class,
-        coalesce(sum(support), 0) as support,
-        coalesce(sum(tp_run), 0) as tp_run,
-        coalesce(sum(tp_baseline), 0) as tp_baseline,
-        coalesce(sum(guessed_run), 0) as guessed_run,
-        coalesce(sum(guessed_baseline), 0) as guessed_baseline
+    select
+        replicate,
+        class,
+        sum(support) as support,
+        sum(tp_run) as tp_run,
+        sum(tp_baseline) as tp_baseline,
+        sum(guessed_run) as guessed_run,
+        sum(guessed_baseline) as guessed_baseline,
     from _margins
     group by replicate, class
 ),
@@ -69,12 +70,13 @@ select
     max(value_run) filter (where replicate < 0) as value_run,
     max(value_baseline) filter (where replicate < 0) as value_baseline,
     max(value_run - value_baseline) filter (where replicate < 0) as diff,
-    quantile_cont(value_run - value_baseline, (1 - level) / 2) filter (where replicate >= 0) as ci_low,
-    quantile_cont(value_run - value_baseline, (1 + level) / 2) filter (where replicate >= 0) as ci_high,
+    quantile_cont(value_run - value_baseline, greatest(0, (1 - level) / 2)) filter (where replicate >= 0) as ci_low,
+    quantile_cont(value_run - value_baseline, least(1, (1 + level) / 2)) filter (where replicate >= 0) as ci_high,
     least(1e0, 2 * (1 + least(
         count(*) filter (where replicate >= 0 and value_run <= value_baseline),
         count(*) filter (where replicate >= 0 and value_run >= value_baseline)
     )) / nullif(count(*), 0)) as p_two_sided,
 from _scores
+where _level(level) > 0
 group by metric
 order by metric;

@@ -1,8 +1,8 @@
--- One sentence: is a run better than its baseline on the same images, by how much, and is that established.
+-- One sentence: is a run better than its baseline on the same images, by how much, and what the data still allow.
 -- Grain: one row.
 -- Parameters: rel, baseline (names, which the sentence shows), level := 0.95
--- Edges: established when exact McNemar p <= 1 - level and the interval of mcnemar excludes 0.
--- Source: macro mcnemar
+-- Edges: established: exact McNemar p <= 1 - level, interval without 0; needed_n: images for diff (80 %), else NULL.
+-- Source: macro mcnemar; balanced accuracy: variance by class, each with two images of the overall share added
 create or replace macro verdict(rel, baseline, level := 0.95) as table
 with _tests as (
     select
@@ -11,42 +11,110 @@ with _tests as (
     from mcnemar(rel, baseline, level)
 ),
 
-_digits as (
+_classes as (
+    select
+        count(*) as n,
+        count(*) filter (where correct_run) - count(*) filter (where correct_baseline) as gained,
+        count(*) filter (where correct_run <> correct_baseline) as differing,
+    from paired(rel, baseline)
+    where label >= 0
+    group by label
+),
+
+-- In a class of few images none may differ by chance, so that its own share would claim that nothing varies.
+_balanced as (
+    select
+        avg(_classes.gained / _classes.n) as balanced_diff,
+        _norm_ppf((1 + level) / 2) / count(*) * sqrt(sum(
+            (_classes.differing + 2 * (_tests.run_only + _tests.baseline_only + 1) / (_tests.n + 2))
+            / (_classes.n + 2) / _classes.n
+        )) as half_width,
+    from _classes
+    cross join _tests
+),
+
+_figures as (
     select
         *,
-        case when established then least(abs(ci_low), abs(ci_high)) else 1 end as gap,
-        -- Enough decimals that neither the interval nor, if established, its distance from 0 is rounded to zero.
-        least(6, greatest(1, -floor(log10(nullif(100 * least(gap, (ci_high - ci_low) / 2), 0)))))::integer as digits,
+        case when half_width is not null then greatest(-1, balanced_diff - half_width) end as balanced_low,
+        case when half_width is not null then least(1, balanced_diff + half_width) end as balanced_high,
+        -- Only where it disagrees: with classes of one size both differences are the same.
+        coalesce((balanced_low > 0 or balanced_high < 0) and diff * balanced_diff <= 0, false) as is_opposed,
+        _point_digits(ci_low, ci_high) as digits,
+        _point_digits(balanced_low, balanced_high) as balanced_digits,
+        (run_only + baseline_only + 2) / (n + 4) as share,
+        _images_to_establish(diff, share, 0.8, level) as enough,
+        case when not established and enough > n then enough end as needed_n,
+        rel::varchar as name_run,
+        baseline::varchar as name_baseline,
+        format('{:.10g} % interval', (100 * level)::double) as interval_text,
     from _tests
+    cross join _balanced
 ),
 
 _texts as (
     select
         *,
-        list_transform(
-            case when established and diff < 0 then [-diff, -ci_high, -ci_low] else [diff, ci_low, ci_high] end,
-            lambda _x: replace(format('{:.{}f}', round(100 * _x, digits) + 0, digits), '-', '−')
-        ) as points,
-        format('{:.10g} % interval {} to {}', (100 * level)::double, points[2], points[3]) as interval_text,
-        baseline::varchar as name_baseline,
-        rel::varchar as name_run,
-    from _digits
+        -- Of an established difference its size is shown, without the sign, and its interval from small to large.
+        format('{} {} to {}',
+            interval_text,
+            _points(case when established and diff < 0 then -ci_high else ci_low end, digits),
+            _points(case when established and diff < 0 then -ci_low else ci_high end, digits)
+        ) as accuracy_interval,
+        format('{} {} to {}',
+            interval_text, _points(balanced_low, balanced_digits), _points(balanced_high, balanced_digits)
+        ) as balanced_interval,
+        case when diff > 0 then 'better' else 'worse' end as word,
+        case when diff > 0 then '+' else '' end || _points(diff, digits) as signed,
+        case when balanced_diff > 0 then '+' else '' end || _points(balanced_diff, balanced_digits) as balanced_signed,
+        case
+            when not established and is_opposed then format(
+                '; but balanced accuracy, which counts every class alike, differs by {} points ({})',
+                balanced_signed, balanced_interval
+            )
+            when established and diff * balanced_diff < 0 then format(
+                '; balanced accuracy, which counts every class alike, does not confirm it: {} points ({})',
+                balanced_signed, balanced_interval
+            )
+            else ''
+        end as balanced_text,
+        case
+            when round(100 * ci_low, digits) < 0 and round(100 * ci_high, digits) > 0 then format(
+                'a gain of up to {} or a loss of up to {} points is still possible',
+                _points(ci_high, digits), _points(-ci_low, digits)
+            )
+            when round(100 * ci_high, digits) > 0
+                then format('a gain of up to {} points or none is still possible', _points(ci_high, digits))
+            else format('a loss of up to {} points or none is still possible', _points(-ci_low, digits))
+        end as possible,
+        coalesce(needed_n, _images_to_establish(0.01, share, 0.8, level)) as images,
+        format(
+            'about {:,} images would settle {}',
+            round(images, (1 - floor(log10(images)))::integer)::bigint,
+            case when needed_n is null then 'a difference of one point' else 'a difference of this size' end
+        ) as settled,
+    from _figures
 )
 
 select
     case
-        when established
-            then format(
-                '{} is {} than {} by {} points of accuracy ({}, n = {:,})',
-                name_run, case when diff > 0 then 'better' else 'worse' end, name_baseline, points[1], interval_text, n
-            )
-        when n > 0
-            then format(
-                '{} against {}: difference not established at this n ({:,} images; {}{} points of accuracy, {})',
-                name_run, name_baseline, n, case when diff > 0 then '+' else '' end, points[1], interval_text
-            )
-        else format(
+        when coalesce(n, 0) = 0 then format(
             '{} against {}: nothing to compare, no labeled image that both have answered', name_run, name_baseline
+        )
+        when not established then format(
+            '{} against {}: difference not established at this n ({:,} images; {} points of accuracy, {}): {}; {}{}',
+            name_run, name_baseline, n, signed, accuracy_interval, possible, settled, balanced_text
+        )
+        when is_opposed then format(
+            '{} against {}: {} by {} points of accuracy ({}, n = {:,}), but {} by {} points of balanced accuracy, '
+            || 'which counts every class alike ({})',
+            name_run, name_baseline, word, _points(abs(diff), digits), accuracy_interval, n,
+            case when diff > 0 then 'worse' else 'better' end, _points(abs(balanced_diff), balanced_digits),
+            balanced_interval
+        )
+        else format(
+            '{} is {} than {} by {} points of accuracy ({}, n = {:,}){}',
+            name_run, word, name_baseline, _points(abs(diff), digits), accuracy_interval, n, balanced_text
         )
     end as sentence,
     n,
@@ -55,4 +123,8 @@ select
     ci_high,
     p_exact,
     established,
+    balanced_diff,
+    balanced_low,
+    balanced_high,
+    needed_n::bigint as needed_n,
 from _texts;

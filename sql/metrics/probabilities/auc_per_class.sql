@@ -1,21 +1,75 @@
--- Area under the ROC curve and average precision of each class against the rest.
+-- Area under the ROC curve and average precision of each class against the rest, with their intervals.
 -- Grain: one row per run and class of probs, in order of both.
--- Parameters: rel (or a list)
--- Edges: NULL label, pred or probs is left out; class absent or alone: NULL; NaN in a class gives NaN; ties share.
--- Source: Hanley & McNeil (1982), Radiology 143:29-36; scikit-learn's roc_auc_score and average_precision_score
-create or replace macro auc_per_class(rel) as table
-with _scored as (
+-- Parameters: rel (or a list), level := 0.95
+-- Edges: NULL label, pred or probs is left out; class absent or alone: NULL; NaN gives NaN; 0 and 1: no interval.
+-- Source: scikit-learn; DeLong et al. (1988), Biometrics 44:837; Boyd et al. (2013), ECML PKDD, both on the logit
+create or replace macro auc_per_class(rel, level := 0.95) as table
+with _labels as materialized (
+    select
+        run,
+        label,
+        len(probs) as width,
+        count(*) as n,
+        min(_p_of(probs, label)) as lowest,
+    from _images(rel)
+    where label is not null
+        and pred is not null
+        and probs is not null
+    group by run, label, width
+),
+
+_classes as (
+    select
+        run,
+        unnest(range(max(width))) as class,
+    from _labels
+    group by run
+),
+
+_sizes as materialized (
+    select
+        _classes.run,
+        _classes.class,
+        coalesce(sum(_labels.n) filter (where _labels.width > _classes.class), 0)::bigint as n,
+        min(_labels.lowest) filter (where _labels.label = _classes.class)::double as lowest,
+    from _classes
+    inner join _labels on _classes.run = _labels.run
+    group by _classes.run, _classes.class
+),
+
+_lowest as (
+    select
+        run,
+        list(lowest order by class) as lowest,
+    from _sizes
+    group by run
+),
+
+_lists as (
+    select
+        answers.run,
+        answers.label,
+        -- Unnesting an array, which is what runs store, takes 40 times as long as unnesting a list.
+        answers.probs::double[] as probs,
+        _lowest.lowest,
+    from query(_rel(rel)) as answers
+    inner join _lowest on answers.run = _lowest.run
+    where answers.label is not null
+        and answers.pred is not null
+        and answers.probs is not null
+),
+
+_scored as (
     select
         run,
         label,
         unnest(probs) as p,
-        generate_subscripts(probs, 1) - 1 as class,
-    from query(_rel(rel))
-    where label is not null
-        and pred is not null
-        and probs is not null
+        unnest(lowest) as lowest,
+        generate_subscripts(lowest, 1) - 1 as class,
+    from _lists
 ),
 
+-- What lies below every image of the class changes no rank that counts. NaN is above every number and stays.
 _ranked as (
     select
         run,
@@ -24,55 +78,97 @@ _ranked as (
         p,
         rank() over (partition by run, class order by p desc) as first_rank,
         count(*) over (partition by run, class order by p desc) as last_rank,
-        count(*) over (partition by run, class) as n,
         isnan(max(p) over (partition by run, class)) as has_nan,
     from _scored
+    where p >= lowest
 ),
 
+-- One row per class and distinct probability of its images: how many there are, and how many with all above them.
 _positives as (
     select
         run,
         class,
-        n,
-        has_nan,
-        (first_rank + last_rank) / 2 as rank,
-        count(*) over (partition by run, class order by p desc) / last_rank as precision,
+        any_value(has_nan) as has_nan,
+        count(*) as here,
+        sum(count(*)) over (partition by run, class order by first_rank)::bigint as called,
+        sum(count(*)) over (partition by run, class)::bigint as positives,
+        any_value(last_rank) as last_rank,
+        first_rank - 1 - (called - here) as others_above,
+        any_value(last_rank) - called as others_called,
     from _ranked
     where is_positive
+    group by run, class, first_rank
+),
+
+_counted as (
+    select
+        _positives.*,
+        _sizes.n - _positives.positives as others,
+        coalesce(
+            lead(_positives.others_above)
+                over (partition by _positives.run, _positives.class order by _positives.called),
+            _sizes.n - _positives.positives
+        ) - _positives.others_called as others_between,
+    from _positives
+    inner join _sizes
+        on _positives.run = _sizes.run
+        and _positives.class = _sizes.class
+),
+
+-- Of each image the share of the others that are above it, of each other the share of images below it; ties half.
+_misses as (
+    select
+        *,
+        (others_above + others_called) / 2 / nullif(others, 0) as above,
+        1 - (called - here / 2) / positives as below_tied,
+        1 - called / positives as below_between,
+    from _counted
 ),
 
 _sums as (
     select
         run,
         class,
-        count(*) as positives,
-        any_value(n) - count(*) as negatives,
+        any_value(positives) as positives,
+        any_value(others) as others,
         any_value(has_nan) as has_nan,
-        sum(rank) as ranks,
-        avg(precision) as precision,
-    from _positives
+        sum(here * above) / nullif(any_value(positives), 0) as missed,
+        sum(here * above * above) as image_squares,
+        -- Those above all images miss all of them.
+        min(others_above) + sum((others_called - others_above) * below_tied ** 2 + others_between * below_between ** 2)
+            as other_squares,
+        sum(here * called / last_rank) / nullif(any_value(positives), 0) as precision,
+    from _misses
     group by run, class
 ),
 
-_classes as (
-    select distinct
+_areas as (
+    select
         run,
         class,
-    from _ranked
+        positives,
+        case when has_nan then 'nan'::double else 1 - missed end as roc_auc,
+        case when has_nan then 'nan'::double else precision end as average_precision,
+        sqrt(
+            greatest(0, image_squares - positives * missed ** 2) / nullif(positives - 1, 0) / positives
+            + greatest(0, other_squares - others * missed ** 2) / nullif(others - 1, 0) / nullif(others, 0)
+        ) as area_error,
+        sqrt(greatest(0, precision * (1 - precision)) / positives) as precision_error,
+    from _sums
 )
 
 select
-    _classes.class,
-    coalesce(_sums.positives, 0) as positives,
-    case
-        when _sums.has_nan then 'nan'::double
-        else 1 - (_sums.ranks - _sums.positives * (_sums.positives + 1) / 2)
-            / nullif(_sums.positives * _sums.negatives, 0)
-    end as roc_auc,
-    case when _sums.has_nan then 'nan'::double else _sums.precision end as average_precision,
-    _classes.run,
-from _classes
-left join _sums
-    on _classes.run = _sums.run
-    and _classes.class = _sums.class
-order by _classes.run, _classes.class;
+    _sizes.class,
+    coalesce(_areas.positives, 0) as positives,
+    _areas.roc_auc,
+    _areas.average_precision,
+    _logit_low(_areas.roc_auc, _areas.area_error, level) as roc_auc_low,
+    1 - _logit_low(1 - _areas.roc_auc, _areas.area_error, level) as roc_auc_high,
+    _logit_low(_areas.average_precision, _areas.precision_error, level) as average_precision_low,
+    1 - _logit_low(1 - _areas.average_precision, _areas.precision_error, level) as average_precision_high,
+    _sizes.run,
+from _sizes
+left join _areas
+    on _sizes.run = _areas.run
+    and _sizes.class = _areas.class
+order by _sizes.run, _sizes.class;

@@ -1,11 +1,11 @@
 -- Upper end of the Wilson score interval for k successes of n.
 -- Grain: scalar.
 -- Parameters: k, n, level (0.95 for a 95 % interval)
--- Edges: n = 0 gives NULL; k = n gives exactly 1.
+-- Edges: n = 0 gives NULL; a level outside 0..1 is an error; k = n gives exactly 1.
 -- Source: Wilson (1927), J. Am. Stat. Assoc. 22:209-212.
 create or replace macro wilson_high(k, n, level) as
 case
-    when n = 0 then null
+    when _level(level) is null or n = 0 then null
     when k = n then 1e0
     else list_transform(
         [_norm_ppf((1 + level) / 2)],

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from ...core.classes import from_keys
+from ...core.decode import encode
 from ...core.reading import MAX_BYTES
 from ...core.text import one_line
 from ...errors import ArgumentError, NotFoundError, SchemaError
@@ -268,7 +269,7 @@ def _from_stream(parts: Mapping[str | None, Any], chosen: Mapping[str, str]) -> 
         for split, part in parts.items():
             for number, row in enumerate(part):
                 value = row[column]
-                data, path = (value.get("bytes"), value.get("path")) if isinstance(value, dict) else (value, None)
+                data, path = _bytes_and_path(value)
                 data = data if data is not None and len(data) <= MAX_BYTES else None
                 picture = by_content(data, path, f"{split or origin}#{number}", Path.cwd(), split, seen)
                 meta = {name: row.get(name) for name in rest if name not in used}
@@ -290,10 +291,23 @@ def _from_stream(parts: Mapping[str | None, Any], chosen: Mapping[str, str]) -> 
     return source
 
 
+def _bytes_and_path(value: Any) -> tuple[bytes | None, str | None]:
+    """The bytes of a picture in a row; those of a decoded one, as `filter` hands them on, without loss."""
+    if isinstance(value, dict):
+        return value.get("bytes"), value.get("path")
+    return (value if value is None or isinstance(value, bytes) else encode(value)), None
+
+
 def _undecoded(dataset: Any) -> Any:
     """The stream without its transforms' formats, and with pictures as the bytes they came in."""
     if getattr(dataset, "features", None) is None and hasattr(dataset, "_resolve_features"):
-        dataset = dataset._resolve_features()
+        try:
+            dataset = dataset._resolve_features()
+        except (pa.ArrowException, TypeError, ValueError) as error:  # of decoded pictures it tells no type
+            raise SchemaError(
+                f"this {type(dataset).__name__} does not say what its columns are, and its rows do not, either: give "
+                "it features (ds.cast(Features(…)), or map(…, features=…))"
+            ) from error
     for name, feature in dict(getattr(dataset, "features", None) or {}).items():
         if type(feature).__name__ == "Image":
             dataset = dataset.cast_column(name, type(feature)(decode=False))

@@ -73,7 +73,13 @@ def from_table(table: Table, chosen: Mapping[str, str]) -> Source:
         numbers=numbers,
         total=table.rows.num_rows,
         columns=columns.describe(found),
-        notes=naming.notes + _words_for_nothing(found["label"], keys) + _unlabeled(found, rest),
+        notes=[
+            *naming.notes,
+            *_words_for_nothing(found["label"], keys),
+            *_several_in_one(found["label"], keys),
+            *_unlabeled(table, found, rest),
+            *_unsplit(table, found, rest),
+        ],
     )
     source.entries = _entries(table, found, labels, accepted, rest, source)
     return source
@@ -95,15 +101,54 @@ def _refuse_split_labels(table: Table, label: str | None) -> None:
             )
 
 
-def _unlabeled(found: Mapping[str, str | None], rest: Sequence[str]) -> list[str]:
+def _unlabeled(table: Table, found: Mapping[str, str | None], rest: Sequence[str]) -> list[str]:
     """A word when no column was taken for the label, though there are columns that could be it."""
     if found["label"] is not None or not rest:
         return []
     listed = ", ".join(rest[:8]) + (", …" if len(rest) > 8 else "")
+    flags = [name for name in rest if set(map(to_text, table.rows[name].to_pylist())) <= {"0", "1", "0.0", "1.0"}]
+    if len(flags) > 1:
+        return [
+            f"no label column among {listed}: {', '.join(flags[:4])}{', …' * (len(flags) > 4)} hold only 0 and 1, as "
+            "one column for each class does; write the class of each image into a column label, in pandas "
+            f"frame[[{', '.join(map(repr, flags[:2]))}{', …' * (len(flags) > 2)}]].idxmax(axis=1)"
+        ]
     return [
         f"no label column recognized among {listed}; if one is the label, name it: "
         f'columns={{"label": "{rest[0]}"}}, --columns label={rest[0]}'
     ]
+
+
+def _unsplit(table: Table, found: Mapping[str, str | None], rest: Sequence[str]) -> list[str]:
+    """A word when no column was taken for the split, and one holds names of splits, or says what is in one."""
+    from .folder import is_split  # which reads tables, too
+
+    if found["split"] is not None:
+        return []
+    for name in rest:
+        column = table.rows[name]
+        if re.fullmatch(r"is_(train|test|val|valid)\w*", columns.plain(name)):
+            return [f"{name} was not taken as the split: write train, val or test into a column split"]
+        if not pa.types.is_string(column.type) and not pa.types.is_large_string(column.type):
+            continue
+        values = pc.unique(column.combine_chunks()).drop_null().to_pylist()
+        if len(values) <= 8 and any(map(is_split, values)):
+            cure = f'columns={{"split": "{name}"}} (--columns split={name})'
+            return [f"{name} holds {', '.join(values[:4])} and was not taken as the split; if it is, {cure}"]
+    return []
+
+
+def _several_in_one(column: str | None, keys: Sequence[str]) -> list[str]:
+    """A word about labels such as `cat|dog` beside `cat` and `dog`, which are classes of their own."""
+    known = set(keys)
+    for key in keys:
+        parts = [part.strip() for part in re.split(r"[|;,]", key)]
+        if len(parts) > 1 and known.issuperset(parts):
+            return [
+                f"{key!r} in {column} is taken as a class of its own, beside {parts[0]!r} and {parts[1]!r}; if these "
+                'are several right labels, write lists, and columns={"accepted": "…"} (--columns accepted=…)'
+            ]
+    return []
 
 
 def _values(table: Table, column: str | None) -> list[Any]:

@@ -46,6 +46,8 @@ def open_source(source: Any, chosen: Mapping[str, str]) -> Source:
 
 
 def _from_text(text: str, chosen: Mapping[str, str]) -> Source:
+    if not text.strip():
+        raise ArgumentError('the source is empty text; the working directory is "."')
     if "://" in text and not text.startswith("file:"):
         return remote.from_address(text, chosen)
     path = Path(text.removeprefix("file://")).expanduser()

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import duckdb
@@ -82,7 +82,12 @@ class Table:
 
 def is_table(source: Any) -> bool:
     """Whether a source is a data frame, an Arrow table or a relation."""
-    return any(hasattr(source, name) for name in TABULAR)
+    return any(hasattr(source, name) for name in TABULAR) or _is_lazy(source)
+
+
+def _is_lazy(source: Any) -> bool:
+    """Whether a source is a query of polars, which is computed when its rows are read."""
+    return type(source).__name__ == "LazyFrame" and type(source).__module__.partition(".")[0] == "polars"
 
 
 def table_files(source: str | Path) -> list[Path]:
@@ -115,6 +120,8 @@ def read_table(
         from .pictured import encoded
 
         origin = type(source).__name__
+        source = source.collect() if _is_lazy(source) else source
+        _refuse_series(source)
         source, unread = _selected(_with_text_names(source), is_wanted)
         source, mixed = _one_type_each(source)
         rows = _as_arrow(encoded(source))
@@ -147,6 +154,14 @@ def _refuse_repeated(names: Sequence[Any], origin: str) -> None:
         raise SchemaError(f"{origin} has two columns named {one_line(twice, 40)}: which one is meant? rename one")
 
 
+def _refuse_series(source: Any) -> None:
+    if type(source).__module__.partition(".")[0] in ("pandas", "polars") and not hasattr(source, "columns"):
+        raise SchemaError(
+            f"a {type(source).__name__} is one column: give a frame, with a column path (series.reset_index() makes a "
+            "column of its index)"
+        )
+
+
 def _one_type_each(frame: Any) -> tuple[Any, frozenset[str]]:
     """A pandas or polars frame whose columns of text and numbers became text, as in JSON, and the names of these."""
     if type(frame).__module__.partition(".")[0] not in ("pandas", "polars"):
@@ -156,12 +171,16 @@ def _one_type_each(frame: Any) -> tuple[Any, frozenset[str]]:
     for name in frame.columns:
         if str(frame[name].dtype).lower() != "object":
             continue
-        values = [_plain(value) for value in list(frame[name])]
+        cells = list(frame[name])
+        values = [_plain(value) for value in cells]
+        is_foreign = any(isinstance(cell, PurePath) or _is_tensor(cell) for cell in cells)  # Arrow knows neither
         is_polars = hasattr(frame, "with_columns")
         if is_mixed(values):
             mixed |= {str(name)}
         # Of objects, polars hands out their addresses.
-        elif not is_polars or not all(value is None or isinstance(value, str | int | float) for value in values):
+        elif not is_foreign and not (
+            is_polars and all(value is None or isinstance(value, str | int | float) for value in values)
+        ):
             continue
         simple = json_column(values).to_pylist()
         if is_polars:
@@ -172,9 +191,18 @@ def _one_type_each(frame: Any) -> tuple[Any, frozenset[str]]:
     return frame, mixed
 
 
+def _is_tensor(value: Any) -> bool:
+    """A number or a list of numbers of torch; a picture of it has more dimensions."""
+    return type(value).__module__.partition(".")[0] == "torch" and hasattr(value, "tolist") and value.ndim <= 1
+
+
 def _plain(value: Any) -> Any:
-    """A cell of a frame as JSON has it: numpy's numbers as Python's, no value as None."""
+    """A cell of a frame as JSON has it: numpy's and torch's numbers as Python's, paths as text, no value as None."""
     value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, PurePath):
+        return str(value)
+    if _is_tensor(value):
+        return value.tolist()
     is_none = type(value).__name__ == "NAType" or (isinstance(value, float) and value != value)
     return None if is_none else value
 
@@ -259,6 +287,9 @@ def _as_arrow(source: Any) -> pa.Table:
 
 def _read_csv(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> pa.Table:
     _check_size(files)
+    empty = next((file for file in files if not file.stat().st_size), None)
+    if empty is not None:
+        raise SchemaError(f"{empty} is empty; a table has a first line that names its columns")
     with tempfile.TemporaryDirectory() as folder:
         # DuckDB reads a big-endian UTF-16 file as an empty one, without an error.
         names = [_as_utf8(file, Path(folder) / f"{n}.csv") if _is_utf16(file) else file for n, file in enumerate(files)]

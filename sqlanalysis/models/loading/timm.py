@@ -18,7 +18,12 @@ from .names import parse, sql_name
 
 
 def from_timm(
-    name: str, weights: str | Path | None, classes: Classes | None, transform_given: bool, trust_pickle: bool
+    name: str,
+    weights: str | Path | None,
+    classes: Classes | None,
+    transform_given: bool,
+    trust_pickle: bool,
+    embedding: bool = False,
 ) -> Found:
     """A model of timm, with `resolve_model_data_config` and `create_transform` as its transform.
 
@@ -28,10 +33,11 @@ def from_timm(
         classes: their number makes the head of random weights.
         transform_given: the caller gives a transform.
         trust_pickle: let the weights file run code.
+        embedding: without its head, as `num_classes=0` makes it.
 
     Raises:
         NotFoundError: no such model or weights.
-        InferenceError: the weights cannot be downloaded or do not fit.
+        InferenceError: the weights cannot be downloaded or do not fit, or there is no head.
     """
     import timm
 
@@ -51,7 +57,7 @@ def from_timm(
     default = str(weights) == "DEFAULT"
     found = Found(nn.Identity(), sql_name(folder.resolve().name if local else name.rpartition("/")[2]), address)
     if default or weights is None:
-        module = make(len(classes) if classes and weights is None else None, pretrained=default)
+        module: Any = make(len(classes) if classes and weights is None else None, pretrained=default)
         found = preprocessing.replace(found, module=module, weights=address if default else "random")
     else:
         opened = _open(weights, address, trust_pickle)
@@ -59,11 +65,17 @@ def from_timm(
         found = preprocessing.replace(
             found, module=module, weights=opened.origin, weights_key=chosen.label or None, notes=chosen.notes
         )
+    if embedding:
+        module.reset_classifier(0)
+    elif getattr(module, "num_classes", None) == 0:
+        raise InferenceError(
+            f"{address} is an encoder without a classifier (num_classes = 0); give embedding=True to keep embeddings"
+        )
     data = timm.data.resolve_model_data_config(module)
     transform = timm.data.create_transform(**data, is_training=False)
     found = preprocessing.replace(found, transform=transform, transform_source=f"{address} of timm")
     if default:
-        named = _classes(module)
+        named = None if embedding else _classes(module)
         return preprocessing.replace(found, classes=named, classes_source=address if named else "numbered")
     return found if weights is None else preprocessing.complete(found, opened.file, address, transform_given)
 

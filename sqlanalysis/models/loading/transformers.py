@@ -1,4 +1,4 @@
-"""Image classifiers of Hugging Face's transformers: a name of the hub or a folder, with its processor as transform."""
+"""Image classifiers and encoders of Hugging Face's transformers: a name of the hub or a folder, with its processor."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def from_transformers(
     found_name = sql_name(Path(name).resolve().name if local else name.rpartition("/")[2])
     notes: tuple[str, ...] = ()
     key = None
-    with _quiet():
+    with quiet():
         try:
             config = AutoConfig.from_pretrained(name)
             if str(weights) == "DEFAULT":
                 module, loaded = AutoModelForImageClassification.from_pretrained(
                     name, config=config, output_loading_info=True
                 )
-                _require_all(address, config, loaded)
+                require_all(address, config, loaded)
             else:
                 width = len(classes) if classes and weights is None else None
 
@@ -95,7 +95,83 @@ def from_transformers(
         classes_source=address if named else "numbered",
         notes=notes,
     )
-    return found if transform_given else _with_processor(found, name, address, config)
+    return found if transform_given else with_processor(found, name, address, config)
+
+
+def from_encoder(name: str, weights: str | Path | None, transform_given: bool, trust_pickle: bool) -> Found:
+    """A vision encoder (`AutoModel`), whose answer is an embedding; a classifier is loaded without its head.
+
+    Of a model of images and texts it is the embedding in their common space, of others the pooled output; the class
+    token, or the mean over places, where the pooling has no weights.
+
+    Raises:
+        NotFoundError: no such weights file.
+        InferenceError: it cannot be downloaded or loaded.
+    """
+    from transformers import AutoModel
+
+    from . import zero_shot
+
+    address = name if Path(name).is_dir() else f"hf/{name}"
+    default = str(weights) == "DEFAULT"
+    notes: tuple[str, ...] = ()
+    key = None
+    with quiet():
+        config = read_settings(name, address)
+        if zero_shot.has_text_tower(config):
+            towers = zero_shot.Towers(name, weights, trust_pickle)
+            module: Any = towers.image_tower()
+            notes, key = towers.notes, towers.weights_key
+        else:
+            try:
+                if default:
+                    module, notes = _pretrained_encoder(name, address, config)
+                else:
+                    module = AutoModel.from_config(config)
+            except InferenceError:
+                raise
+            except Exception as error:
+                raise InferenceError(
+                    f"cannot load {address} as an encoder of transformers: {first_line(error)}; "
+                    "give a folder with config.json and model.safetensors, or a name of the hub"
+                ) from error
+            if not default and weights is not None:
+                chosen = checkpoint.load_state(module, weights, trust_pickle)
+                notes, key = chosen.notes, chosen.label or None
+    origin = address if default else "random" if weights is None else str(checkpoint.split_key(weights)[0])
+    found_name = sql_name(Path(name).resolve().name if Path(name).is_dir() else name.rpartition("/")[2])
+    found = Found(module.float(), found_name, origin, weights_key=key, notes=notes)
+    return found if transform_given else with_processor(found, name, address, config)
+
+
+def _pretrained_encoder(name: str, address: str, config: Any) -> tuple[Any, tuple[str, ...]]:
+    """The encoder without a pooling that has no weights: transformers would fill it with random numbers."""
+    from transformers import AutoModel
+
+    module, loaded = AutoModel.from_pretrained(name, config=config, output_loading_info=True)
+    absent = {str(key) for key in loaded["missing_keys"]}
+    if not absent or any(not key.startswith("pooler.") for key in absent):
+        require_all(address, config, loaded)
+        return module, ()
+    module = AutoModel.from_pretrained(name, config=config, add_pooling_layer=False)
+    return module, (f"{address} has no weights for its pooling layer, which is left out",)
+
+
+def read_settings(name: str, address: str) -> Any:
+    """The settings of a model of transformers.
+
+    Raises:
+        InferenceError: they cannot be read.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(name)
+    except Exception as error:
+        raise InferenceError(
+            f"cannot load {address} of transformers: {first_line(error)}; give a folder with config.json and "
+            "model.safetensors, or a name of the hub"
+        ) from error
 
 
 def _open(weights: str | Path, address: str, trust_pickle: bool) -> checkpoint.Checkpoint:
@@ -105,19 +181,21 @@ def _open(weights: str | Path, address: str, trust_pickle: bool) -> checkpoint.C
     return checkpoint.open_checkpoint(weights, trust_pickle)
 
 
-def _require_all(address: str, config: Any, loaded: Any) -> None:
+def require_all(address: str, config: Any, loaded: Any) -> None:
     """Refuse a model part of which transformers has filled with random numbers."""
     absent = sorted(str(key) for key in (*loaded["missing_keys"], *loaded["mismatched_keys"]))
     if not absent:
         return
     kind = ", ".join(config.architectures or ()) or config.model_type
+    zero_shot = 'prompts=["a photo of a {}"] and classes=[…], ' if hasattr(config, "text_config") else ""
     raise InferenceError(
-        f"{address} is a {kind} without a classifier (no weights for {', '.join(absent[:2])}), so its answers would be "
-        "random; give a model fine-tuned for image classification"
+        f"{address} is a {kind} without weights for {', '.join(absent[:2])}, so its answers would be random; give a "
+        f"model fine-tuned for image classification, {zero_shot}or embedding=True for a run of embeddings"
     )
 
 
-def _with_processor(found: Found, name: str, address: str, config: Any) -> Found:
+def with_processor(found: Found, name: str, address: str, config: Any) -> Found:
+    """With the processor of the model as its transform; ImageNet's, and a note, where a folder has none."""
     if Path(name).is_dir() and not (Path(name) / preprocessing.PROCESSOR).is_file():
         size = getattr(config, "image_size", None)
         pair = (size, size) if isinstance(size, int) else tuple(size)[:2] if size else None
@@ -134,7 +212,7 @@ def read_processor(name: str) -> Transform:
     """
     from transformers import AutoImageProcessor
 
-    with _quiet():
+    with quiet():
         try:
             return Processor(AutoImageProcessor.from_pretrained(name))
         except Exception as error:
@@ -156,7 +234,7 @@ def _classes(config: Any) -> Classes | None:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without progress bars and reports of transformers: what matters of them is raised or noted."""
     from transformers.utils import logging
 

@@ -37,7 +37,8 @@ def data_checks(draft: Draft, classes: list[Row]) -> Row:
     # Each row has the counts of all pairs, not only of those that are shown.
     near = pairs[0] if pairs else {"n_found": 0, "n_leaks": 0, "n_labels": 0}
     small = [row for row in classes if row["n"] < words.SMALL_CLASS]
-    lines = [[name, checked[column]] for column, name in PROBLEMS.items() if column in checked]
+    known = checked if draft.predicted else {"duplicate_images", "no_label"}
+    lines = [[name, checked[column]] for column, name in PROBLEMS.items() if column in known]
     lines += [
         ["images with the same bytes as another", copies["copies"]],
         ["image contents in more than one split", copies["in_two_splits"]],

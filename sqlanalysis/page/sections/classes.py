@@ -22,7 +22,9 @@ def per_class(draft: Draft) -> Row:
     shown = [row for row in rows if row["n"]][:DRAWN_CLASSES]
     low = shown[0]
     summary = (
-        f"Lowest recall: {name_in_sentence(low['name'])} with {percent(low['recall'])} of {count(low['n'])} images."
+        f"Lowest recall: {name_in_sentence(low['name'])} with {percent(low['recall'])} of {count(low['n'])} images"
+        f" (95% interval {interval(low, 'recall_low', 'recall_high')}). "
+        "Of many classes one is lowest by chance alone: compare its interval with those of the others."
     )
     if len(shown) < len(rows):
         summary += f" The chart shows the lowest {len(shown)} of {count(len(rows))} classes."

@@ -12,11 +12,18 @@ from ..charts.drawing import hues
 Row = dict[str, Any]
 
 
-def map_of(points: list[Row], counts: Row, *, labeled: bool) -> Row | None:
-    """Still pictures of the map, colored by class and by correctness, with legends; None without coordinates."""
+def map_of(points: list[Row], counts: Row, *, labeled: bool, predicted: bool = True) -> Row | None:
+    """Still pictures of the map, colored by class and by correctness, with legends; None without coordinates.
+
+    A run without predictions has the colors of labels, or of clusters where no image has a label.
+    """
     if not points:
         return None
-    by, index = ("label", "label") if labeled else ("prediction", "pred")
+    by, index = ("label", "label") if labeled or not predicted else ("prediction", "pred")
+    if not predicted and not counts["n_labeled"]:
+        by, index = "cluster", "cluster"
+        named = [None if point["cluster"] is None else f"cluster {point['cluster']}" for point in points]
+        points = [{**point, "cluster_name": name} for point, name in zip(points, named, strict=True)]
     field = f"{index}_name"
     points = [{**point, field: point[field] or "no " + by} for point in points]
     names = [point[field] for point in sorted(points, key=lambda p: (p[index] is None, p[index]))]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..draft import Draft, Table
-from ..words import percent
+from ..words import count, percent
 
 Row = dict[str, Any]
 
@@ -21,12 +21,28 @@ def mistakes(draft: Draft, key: Row) -> Row:
     listed = {"Confident mistakes": worst, "Suspected label errors": suspects, "Least confident answers": unsure}
     return {
         "n_suspects": suspects[0]["n_found"] if suspects else 0,
+        "estimate": _estimate(suspects[0]) if suspects else "",
         "probs": draft.probs,
         "worst": draft.pictures(worst),
         "suspects": draft.pictures(suspects),
         "unsure": draft.pictures(unsure),
-        "tables": [Table(caption, heads, _image_rows(rows), (1, 2)) for caption, rows in listed.items() if rows],
+        "tables": [
+            Table(caption, heads + ["wrong label"] * (rows is suspects), _image_rows(rows), (1, 2))
+            for caption, rows in listed.items()
+            if rows
+        ],
     }
+
+
+def _estimate(first: Row) -> str:
+    """How many of the suspected labels are wrong; the others are mistakes of the model."""
+    if first["n_wrong"] is None:
+        return ""
+    return (
+        f"An estimated {count(round(first['n_wrong']))} of the {count(first['n_found'])} labels are wrong, the others "
+        "are mistakes of the model. The estimate takes contradictions that fade with confidence for mistakes, and "
+        "those that do not for wrong labels."
+    )
 
 
 def _image_rows(rows: Sequence[Row]) -> list[list[str]]:
@@ -37,6 +53,7 @@ def _image_rows(rows: Sequence[Row]) -> list[list[str]]:
             row["pred_name"] or "–",
             percent(row["confidence"]),
             percent(row["p_label"]),
+            *([percent(row["p_wrong"])] if "p_wrong" in row else []),
         ]
         for row in rows
     ]

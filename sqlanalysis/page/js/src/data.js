@@ -40,6 +40,7 @@ export async function readRows() {
     y: take(column("y")),
     label: take(column("label")),
     pred: take(column("pred")),
+    cluster: take(column("cluster")),
     confidence: take(column("confidence")),
     differ: differ ? take(differ) : null,
     names: table.getChild("name"),

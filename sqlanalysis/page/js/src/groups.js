@@ -4,7 +4,7 @@ import { NONE } from "./aggregation.js";
 const HUES = 12;
 const STEPS = [0, 0.5, 0.7, 0.9, 0.95, 0.99, 1];
 
-export const MODES = { label: "label", pred: "prediction", correct: "right or wrong", confidence: "confidence", differ: "disagreement" };
+export const MODES = { label: "label", pred: "prediction", correct: "right or wrong", confidence: "confidence", differ: "disagreement", cluster: "cluster" };
 
 /** The CSS variable with the color of a mark; the class `dot MARK` has the same color. */
 export function variable(mark) {
@@ -25,7 +25,8 @@ function byClass(rows, column, name) {
   if (known.length > HUES) {
     for (const code of known.slice(HUES)) indices.set(code, groups.length);
     const sql = `${column} not in (${kept.join(", ")})`;
-    groups.push({ name: `other (${known.length - HUES} classes)`, mark: "", sql });
+    const n = known.length - HUES;
+    groups.push({ name: column === "cluster" ? `other (${n} clusters)` : `other (${n} classes)`, mark: "", sql });
   }
   indices.set(NONE, groups.length);
   groups.push({ name: name(NONE, column), mark: "", sql: `${column} is null` });
@@ -76,7 +77,7 @@ function byDisagreement(rows) {
 
 /** The groups of a mode with their sizes, and the index of each row's group. */
 export function makeGroups(rows, mode, name) {
-  const make = { label: byClass, pred: byClass, correct: byCorrect, confidence: byConfidence, differ: byDisagreement };
+  const make = { label: byClass, pred: byClass, correct: byCorrect, confidence: byConfidence, differ: byDisagreement, cluster: byClass };
   const { groups, of } = make[mode](rows, mode, name);
   const group = new Uint8Array(rows.n);
   for (const entry of groups) entry.n = 0;

@@ -14,7 +14,8 @@ import { restoreTheme, startCopying, startTheme } from "./theme.js";
 /** A function from the code of a class to its name; NONE and codes outside the classes have special names. */
 function namer(facts) {
   return (code, column) => {
-    if (code === NONE) return column === "label" ? "no label" : "no prediction";
+    if (code === NONE) return { label: "no label", cluster: "no cluster" }[column] ?? "no prediction";
+    if (column === "cluster") return `cluster ${code}`;
     return code < 0 ? "(outside)" : facts.classes[code];
   };
 }
@@ -122,8 +123,11 @@ async function explore() {
     update();
   };
 
-  const modes = Object.entries(MODES).filter(([mode]) => mode !== "differ" || rows.differ);
-  const usable = modes.filter(([mode]) => facts.labeled || !["label", "correct"].includes(mode));
+  const known = { label: facts.labeled, pred: facts.predicted, confidence: facts.predicted, cluster: facts.clustered };
+  known.correct = facts.labeled && facts.predicted;
+  known.differ = Boolean(rows.differ);
+  const modes = Object.entries(MODES).filter(([mode]) => known[mode]);
+  const usable = modes.length ? modes : [["label", MODES.label]];
   byId("color").replaceChildren(...usable.map(([value, words]) => html("option", { value }, words)));
   byId("color").addEventListener("change", (event) => color(event.target.value));
   byId("lasso").addEventListener("click", (event) => {

@@ -63,12 +63,12 @@ export class Panel {
       ["Mean confidence", percent(figures.confidence), `calibration error ${Number.isFinite(figures.ece) ? figures.ece.toFixed(3) : "–"}`],
     ];
     byId("figures").replaceChildren(
-      ...values.map(([term, figure, sub]) =>
+      ...(this.facts.predicted ? values : []).map(([term, figure, sub]) =>
         html("div", {}, html("dt", {}, term), html("dd", {}, html("b", {}, figure), html("small", {}, sub))),
       ),
     );
     const note = byId("note");
-    note.hidden = !active;
+    note.hidden = !active || !this.facts.predicted;
     note.textContent =
       figures.n < SMALL
         ? `Only ${count(figures.n)} labeled images: too few for a reliable figure.`
@@ -81,9 +81,14 @@ export class Panel {
     return this.rows.confidence[row] >= 0 ? percent(this.rows.confidence[row]) : "–";
   }
 
+  group(row) {
+    return this.facts.clustered ? this.name(this.rows.cluster[row], "cluster") : "";
+  }
+
   /** "label → prediction" for a mistake, "✓ prediction" for a right answer, the prediction if there is no label. */
   names(row) {
     const { rows, name } = this;
+    if (!this.facts.predicted) return html("span", { class: "names" }, html("bdi", {}, name(rows.label[row], "label")));
     const guess = html("bdi", {}, name(rows.pred[row], "pred"));
     if (!isWrong(rows, row)) return html("span", { class: "names" }, rows.label[row] === NONE ? "" : "✓ ", guess);
     const cross = html("span", { class: "cross", "aria-hidden": "true" }, "✗ ");
@@ -94,9 +99,11 @@ export class Panel {
     const { rows, name, thumbnails } = this;
     const url = thumbnails.url(rows.origin[row]);
     const wrong = isWrong(rows, row);
-    const alt = `labeled ${name(rows.label[row], "label")}, predicted ${name(rows.pred[row], "pred")}`;
+    const guess = this.facts.predicted ? `, predicted ${name(rows.pred[row], "pred")}` : "";
+    const alt = `labeled ${name(rows.label[row], "label")}${guess}`;
     const picture = url ? image(url, alt) : html("span", { class: "missing" }, rows.file(row));
-    const caption = html("figcaption", {}, this.names(row), html("span", { class: "small" }, this.sure(row)));
+    const below = this.facts.predicted ? this.sure(row) : this.group(row);
+    const caption = html("figcaption", {}, this.names(row), html("span", { class: "small" }, below));
     return html("figure", { class: wrong ? "wrong" : null, title: rows.file(row) }, html("div", { class: "frame" }, picture), caption);
   }
 
@@ -123,7 +130,7 @@ export class Panel {
     const agree = rows.differ ? ` · ${rows.differ[row] ? `${rows.differ[row]} other runs differ` : "all runs agree"}` : "";
     const lines = [
       this.names(row),
-      html("p", {}, `confidence ${this.sure(row)}${agree}`),
+      html("p", {}, this.facts.predicted ? `confidence ${this.sure(row)}${agree}` : this.group(row)),
       html("p", { class: "muted" }, html("bdi", {}, rows.file(row)), ` · id ${rows.id[row]}`),
     ];
     card.replaceChildren(...(url ? [image(url, "")] : []), html("div", {}, ...lines));

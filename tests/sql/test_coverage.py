@@ -1,0 +1,51 @@
+"""Intervals hold the truth as often as they say, in data sets whose truth is known.
+
+Sixty data sets each: at a nominal 0.95 fewer than 51 hits have a probability of 1e-3 (binomial). The long form, with
+more sizes and a numpy copy of the bootstrap, is tests/benchmarks/coverage.py.
+"""
+
+from __future__ import annotations
+
+import duckdb
+import numpy as np
+import pytest
+
+from ..support import simulations as sim
+
+SETS, LEAST = 60, 51
+
+
+@pytest.mark.parametrize("fixed", [False, True], ids=["sampled", "fixed"])
+def test_macro_f1_of_many_small_classes(shared: duckdb.DuckDBPyConnection, fixed: bool) -> None:
+    """The plain percentiles hold it in about 40 of 60 where the labels are sampled."""
+    hits, plain = 0, 0
+    for seed in range(SETS):
+        y, p, truth = sim.labels_and_answers(100, 10, seed, fixed)
+        select = "select ci_low, ci_high from bootstrap_ci('made', n_resamples := 150) where metric = 'f1_macro'"
+        low, high = sim.answer(shared, {"label": y, "pred": p}, select)
+        assert low <= sim.macro_f1(y, p, 100) <= high
+        hits += low <= truth <= high
+        if not fixed and seed < 20:
+            select = "select quantile_cont(f1_macro, [0.025, 0.975]) from _bootstrap_replicates('made', 150)"
+            ((low, high),) = sim.answer(shared, {"label": y, "pred": p}, select)
+            plain += low <= truth <= high
+    assert hits >= LEAST
+    assert fixed or plain < 18
+
+
+def test_auc_and_average_precision(shared: duckdb.DuckDBPyConnection) -> None:
+    hits = np.sum(list(sim.area_hits(shared, SETS, 300, 0.2, 1.5)), axis=0)
+    assert hits.min() >= LEAST
+
+
+@pytest.mark.parametrize("power", [1.0, 0.5])
+def test_ece(shared: duckdb.DuckDBPyConnection, power: float) -> None:
+    assert sum(sim.ece_hits(shared, SETS, 300, power)) >= LEAST
+
+
+def test_log_loss(shared: duckdb.DuckDBPyConnection) -> None:
+    assert sum(sim.loss_hits(shared, SETS, 300)) >= LEAST
+
+
+def test_precision_recall_and_f1(shared: duckdb.DuckDBPyConnection) -> None:
+    assert np.sum(list(sim.class_hits(shared, SETS, 10, 30)), axis=0).min() >= LEAST

@@ -1,0 +1,122 @@
+"""Data sets from models whose truth is known, for coverage of intervals: what the short and the long form share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+
+def labels_and_answers(classes: int, each: int, seed: int, fixed: bool) -> tuple[np.ndarray, np.ndarray, float]:
+    """Labels, predictions and the true macro F1 of a classifier whose recall differs by class.
+
+    `fixed`: every class has the same number of images, as in ImageNet; else the labels are sampled like the images.
+    """
+    recall = np.random.default_rng(classes).uniform(0.55, 0.95, classes)
+    guessed = recall + ((1 - recall).sum() - (1 - recall)) / (classes - 1)
+    rng, n = np.random.default_rng(seed), classes * each
+    y = np.arange(n) % classes if fixed else rng.integers(0, classes, n)
+    right = rng.random(n) < recall[y]
+    p = np.where(right, y, (y + rng.integers(1, classes, n)) % classes)
+    return y, p, float((2 * recall / (1 + guessed)).mean())
+
+
+def macro_f1(y: np.ndarray, p: np.ndarray, classes: int) -> float:
+    both = np.bincount(y, minlength=classes) + np.bincount(p, minlength=classes)
+    hits = np.bincount(y[y == p], minlength=classes)
+    return float((2 * hits[both > 0] / both[both > 0]).mean())
+
+
+def f1_interval(y: np.ndarray, p: np.ndarray, classes: int, n_resamples: int, seed: int) -> tuple[float, float]:
+    """bootstrap_ci's interval in numpy: percentiles less once and twice the bias; the estimate lies within."""
+    rng, values = np.random.default_rng(seed + 10**6), []
+    for _ in range(n_resamples):
+        rows = rng.integers(0, len(y), len(y))
+        values.append(macro_f1(y[rows], p[rows], classes))
+    estimate = macro_f1(y, p, classes)
+    bias = float(np.mean(values)) - estimate
+    low, high = np.quantile(values, [0.025, 0.975])
+    return min(low - bias, low - 2 * bias, estimate), max(high - bias, high - 2 * bias, estimate)
+
+
+def binormal(n: int, share: float, shift: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two classes and a score, normal in both, shifted in class 1: its area under the ROC curve is known."""
+    rng = np.random.default_rng(seed)
+    y = (rng.random(n) < share).astype(int)
+    return y, rng.normal(size=n) + shift * y
+
+
+def gaps_of_bins(c: np.ndarray, accuracy: np.ndarray) -> float:
+    """ECE in 15 bins of equal width, given the true accuracy of each confidence."""
+    bins = np.minimum((c * 15).astype(int), 14)
+    return float(abs(np.bincount(bins, c - accuracy, 15)).sum() / len(c))
+
+
+def sharpness(c: np.ndarray, power: float) -> np.ndarray:
+    """The true accuracy behind a confidence: power 1 is calibrated, below 1 overconfident."""
+    odds = (c / (1 - c)) ** power
+    return odds / (1 + odds)
+
+
+def answer(con: duckdb.DuckDBPyConnection, columns: dict[str, np.ndarray], select: str) -> tuple[Any, ...]:
+    """The one row that a query gives for a relation `made` of these columns."""
+    con.register("made", pa.table({name: values.tolist() for name, values in columns.items()}))
+    (row,) = con.execute(select).fetchall()
+    return tuple(row)
+
+
+def area_hits(con: duckdb.DuckDBPyConnection, sets: int, n: int, share: float, shift: float) -> Iterator[list[bool]]:
+    """Whether the intervals of AUC and average precision of class 1 hold the truth."""
+    from scipy import stats
+    from sklearn import metrics as sk
+
+    area = stats.norm.cdf(shift / np.sqrt(2))
+    precision = sk.average_precision_score(*binormal(1_000_000, share, shift, 10**6))
+    for seed in range(sets):
+        y, score = binormal(n, share, shift, seed)
+        p = 1 / (1 + np.exp(-score))
+        select = "select [roc_auc_low, roc_auc_high], [average_precision_low, average_precision_high]"
+        columns = {"label": y, "pred": y, "probs": np.stack([1 - p, p], axis=1)}
+        found = answer(con, columns, f"{select} from auc_per_class('made') where class = 1")
+        yield [bool(low <= truth <= high) for (low, high), truth in zip(found, (area, precision), strict=True)]
+
+
+def ece_hits(con: duckdb.DuckDBPyConnection, sets: int, n: int, power: float) -> Iterator[bool]:
+    """Whether the interval of ECE holds that of the model, which is overconfident where power is below 1."""
+    many = np.random.default_rng(1).beta(5, 2, 1_000_000)
+    truth = gaps_of_bins(many, sharpness(many, power))
+    for seed in range(sets):
+        rng = np.random.default_rng(seed + 10)
+        c = rng.beta(5, 2, n)
+        label = (rng.random(n) >= sharpness(c, power)).astype(int)
+        columns = {"label": label, "pred": np.zeros(n, int), "confidence": c}
+        low, high = answer(con, columns, "select ece_low, ece_high from calibration_error('made')")
+        yield low <= truth <= high
+
+
+def loss_hits(con: duckdb.DuckDBPyConnection, sets: int, n: int) -> Iterator[bool]:
+    """Whether the interval of the log loss of a calibrated model of two classes holds its entropy."""
+    many = np.random.default_rng(1).beta(5, 2, 1_000_000)
+    truth = float(-(many * np.log(many) + (1 - many) * np.log1p(-many)).mean())
+    for seed in range(sets):
+        rng = np.random.default_rng(seed + 10)
+        c = rng.beta(5, 2, n)
+        label = (rng.random(n) >= c).astype(int)
+        columns = {"label": label, "pred": label, "confidence": c, "probs": np.stack([c, 1 - c], axis=1)}
+        low, high = answer(con, columns, "select log_loss_low, log_loss_high from proper_scores('made')")
+        yield low <= truth <= high
+
+
+def class_hits(con: duckdb.DuckDBPyConnection, sets: int, classes: int, each: int) -> Iterator[list[bool]]:
+    """Whether the intervals of precision, recall and F1 of class 0 hold the truth."""
+    recall = np.random.default_rng(classes).uniform(0.55, 0.95, classes)
+    guessed = float(recall[0] + (1 - recall[1:]).sum() / (classes - 1))
+    truths = {"precision": recall[0] / guessed, "recall": recall[0], "f1": 2 * recall[0] / (1 + guessed)}
+    for seed in range(sets):
+        y, p, _ = labels_and_answers(classes, each, seed, False)
+        ends = ", ".join(f"[{name}_low, {name}_high]" for name in truths)
+        found = answer(con, {"label": y, "pred": p}, f"select {ends} from per_class('made') where class = 0")
+        yield [bool(low <= truth <= high) for (low, high), truth in zip(found, truths.values(), strict=True)]
