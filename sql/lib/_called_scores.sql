@@ -1,7 +1,7 @@
 -- The probabilities by class that decide ranks: those not below all of the images of the class.
 -- Grain: one row per image and class, but for those below, whose ranks do not count.
 -- Parameters: rel
--- Edges: NULL label, pred or probs is left out; NaN is above every number and stays; image is a number within this query.
+-- Edges: NULL label, pred or probs is left out; NaN is above every number; image is a number within this query.
 -- Source: definition
 create or replace macro _called_scores(rel) as table
 with _lowest as (

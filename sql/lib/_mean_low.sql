@@ -1,7 +1,7 @@
 -- Lower end of the interval of a mean of numbers from 0 to largest; upper end: _mean_high.
 -- Grain: scalar.
 -- Parameters: n, total, squares (sums of the numbers and of their squares), largest (possible, seen or not), level
--- Edges: of numbers that are 0 or largest it is Wilson's interval; n = 0 gives NULL; all numbers possible equal: total / n.
+-- Edges: of numbers that are 0 or largest it is Wilson's interval; n = 0 gives NULL; largest = 0 gives total / n.
 -- Source: Wilson (1927) with the variance mean * (spread - mean) of a mean that is due to rare numbers of a size spread
 create or replace macro _mean_low(n, total, squares, largest, level) as
 case

@@ -5,10 +5,21 @@
 -- Source: definition
 create or replace macro _sides(runs, baselines, is_right) as table
 with _answers as materialized (
-    select true as is_run, run, image_id, label, _right(is_right, label, pred) as was_right
+    select
+        true as is_run,
+        run,
+        image_id,
+        -- NULL where an expression says what is right: then it is not for the labels to agree.
+        case when typeof(is_right) = '"NULL"' then label end as label,
+        _right(is_right, label, pred) as was_right,
     from query(_rel(runs))
     union all
-    select false as is_run, run, image_id, label, _right(is_right, label, pred) as was_right
+    select
+        false as is_run,
+        run,
+        image_id,
+        case when typeof(is_right) = '"NULL"' then label end as label,
+        _right(is_right, label, pred) as was_right,
     from query(_rel(baselines))
 ),
 
@@ -42,7 +53,6 @@ _checks as (
     from _answers
     where was_right is not null
         and image_id is not null
-        and typeof(is_right) = '"NULL"'
     group by image_id
 )
 

@@ -1,7 +1,7 @@
 -- What the answers cost by a table of costs: the mean per image, with its interval.
 -- Grain: one row per run.
 -- Parameters: rel (or a list), costs (label, pred, cost; by number, or by name where its label is text), level := 0.95
--- Edges: NULL label or pred is left out; right answers cost 0 unless listed; another pair that is not listed is an error.
+-- Edges: NULL label or pred is left out; right answers cost 0 unless listed; a mistake that is not listed is an error.
 -- Source: Elkan (2001), The Foundations of Cost-Sensitive Learning, IJCAI; interval: _mean_low
 create or replace macro cost(rel, costs, level := 0.95) as table
 with _costs as materialized (

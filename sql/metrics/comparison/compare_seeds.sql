@@ -2,7 +2,7 @@
 -- Grain: one row.
 -- Parameters: runs, baselines (lists of relations, a seed each), level := 0.95, is_right := null (as mcnemar)
 -- Edges: images that all runs have answered; a side of one run is taken to vary as the other; one and one: no interval.
--- Source: crossed random effects: Searle, Casella & McCulloch (1992), ch. 4; Satterthwaite (1946), Biometrics Bull. 2:110.
+-- Source: crossed random effects: Searle, Casella & McCulloch (1992), ch. 4; Satterthwaite (1946), Biometrics 2:110.
 create or replace macro compare_seeds(runs, baselines, level := 0.95, is_right := null) as table
 with _answers as materialized (
     from _sides(runs, baselines, is_right)

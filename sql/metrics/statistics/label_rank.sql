@@ -1,4 +1,4 @@
--- The place of a class among all classes by probability, from 1: label_rank(probs, label) <= 5 is right among the top 5.
+-- The rank of a class by probability, from 1: with label_rank(probs, label) <= 5 an answer is right among the top 5.
 -- Grain: scalar.
 -- Parameters: xs (list or array of probabilities), cls (0-based)
 -- Edges: ties go to the lower class; NULL gives NULL; NaN in xs, or a class that is not in it, is after the last.
