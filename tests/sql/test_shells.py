@@ -51,9 +51,9 @@ TWO = [
     "from compare_many(['b', 'c'], 'a', is_right := abs(label - pred) < 2)",
     "from mcnemar('b', 'a', is_right := label_rank(probs, label) <= 3)",
     "from paired_bootstrap('b', 'a', n_resamples := 100, is_right := abs(label - pred) < 2)",
-    "from largest_gap(['a', 'b'], (split, label))",
+    "from largest_gap(['a', 'b'], concat(split, label))",
     "from metric_by(['a', 'b'], 'calibration_curve', concat(label % 2, split), 'n_bins := 5, strategy := ''quantile''')",
-    "from auc_ci(['a', 'big'])",
+    "from auc_ci(['a', 'b'])",
     "from per_class(['b', 'a', 'empty'])",
     "with \"my-run\" as (from a where image_id < 900) from accuracy_by(['b', '\"my-run\"', 'main.big'], concat(run, pred))",
 ]
