@@ -74,9 +74,10 @@ _slopes as (
         _classes.positives,
         _classes.area,
         _classes.precision,
-        -- As in a sample variance one image less is counted; the others of a class are many.
+        -- As in a sample variance one image of the class less is counted; the others are many.
+        sqrt(positives / nullif(positives - 1, 0)) as correction,
         (1 - (called - hits - (tied - tied_hits) / 2) / nullif(others, 0) - area)
-        / nullif(sqrt(positives * (positives - 1)), 0) as area_of_class,
+        / positives * correction as area_of_class,
         ((hits - tied_hits / 2) / positives - 1) / nullif(others, 0) + area_below as area_of_others,
         area_below,
         (
@@ -86,7 +87,7 @@ _slopes as (
         (
             _classes.gain - sum(tied_hits / called) over _above + tied_hits / called
             + _called.precision - _classes.precision
-        ) / positives - lost as precision_of_class,
+        ) / positives * correction - lost * correction as precision_of_class,
         -lost as precision_of_others,
     from _called
     inner join _classes
