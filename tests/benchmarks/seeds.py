@@ -87,7 +87,7 @@ for groups, each, accuracy, spread in (
 for name in sim.PRICES:
     for n in (50, 200, 1000):
         CLAIMS[f"cost {name} n {n}"] = of(sim.cost_hits, name, n), True
-for classes, n, signal in ((5, 100, 1.5), (5, 500, 1.0), (20, 400, 2.0), (100, 1000, 3.0)):
+for classes, n, signal in ((5, 100, 1.5), (5, 500, 1.0), (20, 400, 2.0), (100, 1000, 3.0), (100, 5000, 1.0)):
     for metric in ("roc_auc_macro", "map_macro"):
         CLAIMS[f"auc_ci {metric} {classes} classes n {n}"] = of(sim.mean_area_hits, metric, classes, n, signal), True
 

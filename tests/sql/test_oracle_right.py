@@ -441,6 +441,17 @@ def slopes(y: np.ndarray, p: np.ndarray, score: Any) -> np.ndarray:
     return found
 
 
+def precision_beside(is_positive: np.ndarray, score: np.ndarray) -> float:
+    """The mean precision of what is called beside each image of the class, the others of it weighted up to all."""
+    m, found = is_positive.sum(), []
+    for i in np.flatnonzero(is_positive):
+        called = score >= score[i]
+        called[i] = False
+        hits = (is_positive & called).sum() * m / (m - 1)
+        found.append(hits / (hits + (called & ~is_positive).sum()) if called.any() else np.nan)
+    return float(np.where(np.isnan(found), np.nanmax(found), found).mean())
+
+
 @pytest.mark.parametrize("digits", [9, 1], ids=["distinct", "ties"])
 def test_auc_ci(shared: duckdb.DuckDBPyConnection, digits: int) -> None:
     """One class is rare, so that the weights of the classes differ and vary."""
@@ -459,11 +470,12 @@ def test_auc_ci(shared: duckdb.DuckDBPyConnection, digits: int) -> None:
         weighted = (added @ positives + theta[y] - theta @ positives / len(y)) / len(y)
         errors += [np.sqrt((each**2).sum()) for each in (added.mean(axis=1), weighted)]
     assert [row["std_error"] for row in found] == pytest.approx(errors, rel=1e-4)
-    for row in found:
-        logit = np.log(row["estimate"] / (1 - row["estimate"]))
-        half = stats.norm.ppf(0.95) * row["std_error"] / (row["estimate"] * (1 - row["estimate"]))
-        ends = 1 / (1 + np.exp(-logit + np.array([half, -half])))
-        assert [row["ci_low"], row["ci_high"]] == pytest.approx(ends.tolist())
+    beside = np.array([precision_beside(y == k, p[:, k].astype(float)) for k in range(3)])
+    centers = [*values[:2], beside.mean(), beside @ positives / len(y)]
+    for row, center in zip(found, centers, strict=True):
+        logit, half = np.log(center / (1 - center)), stats.norm.ppf(0.95) * row["std_error"] / (center * (1 - center))
+        low, high = 1 / (1 + np.exp(-logit + np.array([half, -half])))
+        assert [row["ci_low"], row["ci_high"]] == pytest.approx([min(low, row["estimate"]), max(high, row["estimate"])])
 
 
 def test_auc_ci_of_one_class_is_delong(shared: duckdb.DuckDBPyConnection) -> None:
@@ -486,6 +498,11 @@ def test_auc_ci_on_edges(shared: duckdb.DuckDBPyConnection, name: str) -> None:
         same(row["estimate"], expected[row["metric"]])
         if row["estimate"] in (None, 0, 1):
             assert row["ci_low"] is None
+
+
+def test_mean_precision_of_many_small_classes(shared: duckdb.DuckDBPyConnection) -> None:
+    """Around the estimates themselves the interval would hold the truth in fewer than ten of 60."""
+    assert sum(sim.mean_area_hits(shared, 30, "map_macro", 50, 1500, 1.0)) >= 24
 
 
 def test_intervals_of_means_of_areas(shared: duckdb.DuckDBPyConnection) -> None:
@@ -515,6 +532,7 @@ MUTANTS = [
     Mutant("_tree_paths", "max(steps) as height", "min(steps) as height", check_tree),
     Mutant("_lca_heights", "min(_above.height)", "max(_above.height)", check_tree),
     Mutant("auc_ci", "- tied_hits / 2) / positives - 1)", ") / positives - 1)", check_area),
+    Mutant("auc_ci", "(hits - 1) * positives\n", "hits * positives\n", check_area),
     Mutant("auc_ci", "_classes.gain - sum", "_classes.loss - sum", check_area),
     Mutant("auc_ci", "coalesce(max(own_area) - any_value(estimates[2]), 0)", "0", check_area),
 ]  # fmt: skip

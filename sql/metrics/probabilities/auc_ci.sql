@@ -1,7 +1,7 @@
 -- Intervals of the means that auc gives: area under the ROC curve and average precision, macro and weighted by label.
 -- Grain: one row per run and mean, in the order of auc.
 -- Parameters: rel (or a list), level := 0.95
--- Edges: as auc; NaN gives NaN; 0 and 1: no interval; a class of one image adds nothing to std_error.
+-- Edges: as auc; NaN gives NaN; 0 and 1: no interval; map: around the mean without its bias, and holds the estimate.
 -- Source: DeLong et al. (1988), Biometrics 44:837, over all classes: what each image adds, squared; on the logit
 create or replace macro auc_ci(rel, level := 0.95) as table
 with _scored as materialized (
@@ -96,6 +96,40 @@ _slopes as (
     window _above as (partition by _called.run, _called.class order by _called.p desc rows unbounded preceding)
 ),
 
+-- An image is called at its own probability, which makes precision too high: on average of many small classes by more
+-- than the standard error. What is called beside it has no such bias; the first of all, beside which there is nothing,
+-- is as precise as the best.
+_beside as (
+    select
+        _called.run,
+        _called.class,
+        tied_hits,
+        positives,
+        (hits - 1) * positives
+        / nullif((hits - 1) * positives + (called - hits) * (positives - 1), 0) as precision,
+        _classes.precision as plain,
+    from _called
+    inner join _classes
+        on _called.run = _classes.run
+        and _called.class = _classes.class
+    where tied_hits > 0
+),
+
+_centers as (
+    select
+        run,
+        class,
+        case
+            when any_value(positives) = 1 then any_value(plain)
+            else (
+                coalesce(sum(tied_hits * precision), 0)
+                + coalesce(sum(tied_hits) filter (where precision is null), 0) * coalesce(max(precision), 1)
+            ) / any_value(positives)
+        end as center,
+    from _beside
+    group by run, class
+),
+
 _means as (
     select
         run,
@@ -112,7 +146,9 @@ _means as (
             avg(precision),
             sum(positives * precision) / n_images
         ] as estimates,
+        [estimates[1], estimates[2], avg(center), sum(positives * center) / n_images] as centers,
     from _classes
+    inner join _centers using (run, class)
     group by run
 ),
 
@@ -174,18 +210,27 @@ _rows as (
         unnest(range(4)) as position,
         unnest(['roc_auc_macro', 'roc_auc_weighted', 'map_macro', 'map_weighted']) as metric,
         unnest(coalesce(_means.estimates, [null, null, null, null])) as estimate,
+        unnest(coalesce(_means.centers, [null, null, null, null])) as center,
         unnest(coalesce(_errors.std_errors, [null, null, null, null])) as std_error,
     from (select distinct run from query(_rel(rel))) as _runs
     left join _means on _runs.run = _means.run
     left join _errors on _runs.run = _errors.run
+),
+
+_ends as (
+    select
+        *,
+        _logit_low(center, std_error, level) as low,
+        1 - _logit_low(1 - center, std_error, level) as high,
+    from _rows
 )
 
 select
     metric,
     estimate,
     std_error,
-    _logit_low(estimate, std_error, level) as ci_low,
-    1 - _logit_low(1 - estimate, std_error, level) as ci_high,
+    case when low is not null then least(low, estimate) end as ci_low,
+    case when high is not null then greatest(high, estimate) end as ci_high,
     run,
-from _rows
+from _ends
 order by run, position;
