@@ -41,7 +41,7 @@ _pairs as (
 
 _absent as (
     select min(node) as node
-    from (select label_node as node from _pairs union select pred_node as node from _pairs) as _seen
+    from (select unnest([label_node, pred_node]) as node from _pairs) as _seen
     where node not in (select node from _paths)
 ),
 

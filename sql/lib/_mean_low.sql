@@ -7,7 +7,7 @@ create or replace macro _mean_low(n, total, squares, largest, level) as
 case
     when largest = 0 then total / nullif(n, 0)
     else list_transform(
-        -- Two images of the largest number are added to the size, so that sizes are not unheard of if they were not seen.
+        -- As if two images more had the largest number, so that an interval allows for numbers that were not seen.
         [(squares + 2 * largest ** 2) / (total + 2 * largest)],
         lambda _spread: _spread * wilson_low(total / _spread, n, level)
     )[1]

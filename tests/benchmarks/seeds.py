@@ -74,8 +74,14 @@ for n in (200, 1000, 5000):
 for sizes in ((2, 2), (3, 3), (5, 5), (10, 10)):
     for sd in (0.0, 0.5, 1.0):
         world = sim.World(1000, *sizes, (sd, sd), shift=0.4)
-        CLAIMS[f"compare_seeds {sizes[0]} against {sizes[1]} n 1000 sd {sd:g} true gain by numpy"] = seeds(world, False), False
-        CLAIMS[f"compare_seeds {sizes[0]} against {sizes[1]} n 300 sd {sd:g}"] = seeds(sim.World(300, *sizes, (sd, sd)), True), True
+        CLAIMS[f"compare_seeds {sizes[0]} against {sizes[1]} n 1000 sd {sd:g} true gain by numpy"] = (
+            seeds(world, False),
+            False,
+        )
+        CLAIMS[f"compare_seeds {sizes[0]} against {sizes[1]} n 300 sd {sd:g}"] = (
+            seeds(sim.World(300, *sizes, (sd, sd)), True),
+            True,
+        )
 for n, runs in ((100, 2), (300, 5), (1000, 10), (300, 30)):
     CLAIMS[f"compare_many {runs} runs n {n}: no alarm"] = many(n, runs, "p_holm > 0.05"), True
     CLAIMS[f"compare_many {runs} runs n {n}: all intervals"] = many(n, runs, "ci_low <= 0 and ci_high >= 0"), True

@@ -501,7 +501,7 @@ def test_auc_ci_on_edges(shared: duckdb.DuckDBPyConnection, name: str) -> None:
 
 
 def test_mean_precision_of_many_small_classes(shared: duckdb.DuckDBPyConnection) -> None:
-    """Around the estimates themselves the interval would hold the truth in fewer than ten of 60."""
+    """Around the estimate itself the interval holds the truth in one of these 30."""
     assert sum(sim.mean_area_hits(shared, 30, "map_macro", 50, 1500, 1.0)) >= 24
 
 

@@ -62,9 +62,7 @@ def test_variance_components_of_a_mixed_model(shared: duckdb.DuckDBPyConnection)
     (found,) = rows(shared, "from compare_seeds('new', 'old')")
     seeds = 0.0
     for right in (run, baseline):
-        frame = pd.DataFrame(
-            {"y": right.ravel().astype(float), "i": np.repeat(range(n), m), "s": np.tile(range(m), n)}
-        )
+        frame = pd.DataFrame({"y": right.ravel().astype(float), "i": np.repeat(range(n), m), "s": np.tile(range(m), n)})
         table = anova.anova_lm(sm.ols("y ~ C(i) + C(s)", frame).fit())
         squares = table["sum_sq"] / table["df"]
         seeds += (squares["C(s)"] - squares["Residual"]) / n / m
@@ -82,7 +80,9 @@ def test_seeds_that_are_not_given(shared: duckdb.DuckDBPyConnection) -> None:
     assert found["diff"] == pytest.approx(run[:, 0].mean() - baseline[:, 1].mean())
     assert {found[name] for name in ("ci_low", "ci_high", "p_value", "std_error", "df", "seed_sd_run")} == {None}
     # Equal runs differ by nothing, but an interval of no width would be certainty.
-    (found,) = rows(shared, "with copied as (select * replace ('b' || run as run) from new) from compare_seeds('new', 'copied')")
+    (found,) = rows(
+        shared, "with copied as (select * replace ('b' || run as run) from new) from compare_seeds('new', 'copied')"
+    )
     assert (found["diff"], found["p_value"]) == (0, 1)
     assert found["ci_low"] < 0 < found["ci_high"]
     (found,) = rows(shared, "with none as (from old where false) from compare_seeds('new', 'none')")

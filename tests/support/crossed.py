@@ -35,7 +35,9 @@ class World:
         """The true difference of accuracy, over all images and seeds."""
         rng = np.random.default_rng(0)
         z = 2 + 2.5 * rng.normal(size=400_000)
-        return float(np.mean(softly(z + self.shift + self._seeds(rng, len(z), 0)) - softly(z + self._seeds(rng, len(z), 1))))
+        return float(
+            np.mean(softly(z + self.shift + self._seeds(rng, len(z), 0)) - softly(z + self._seeds(rng, len(z), 1)))
+        )
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Which images each seed has right: images x runs and images x baselines."""
@@ -115,7 +117,7 @@ def gap_hits(
         group = np.arange(groups * each) % groups
         pred = (rng.random(len(group)) >= truth[group]).astype(int)
         con.register("made", pa.table({"group": group, "label": np.zeros(len(group), int), "pred": pred}))
-        ((low, high),) = con.execute('select ci_low, ci_high from largest_gap(\'made\', "group")').fetchall()
+        ((low, high),) = con.execute("select ci_low, ci_high from largest_gap('made', \"group\")").fetchall()
         yield bool(low <= np.ptp(truth) <= high)
 
 
@@ -132,7 +134,9 @@ def cost_hits(con: duckdb.DuckDBPyConnection, sets: int, name: str, n: int) -> I
     """Whether the interval of cost holds the true mean."""
     prices, shares = np.array(PRICES[name][0], float), np.array(PRICES[name][1])
     rng = np.random.default_rng(n)
-    con.register("prices", pa.table({"label": np.zeros(len(prices), int), "pred": np.arange(len(prices)), "cost": prices}))
+    con.register(
+        "prices", pa.table({"label": np.zeros(len(prices), int), "pred": np.arange(len(prices)), "cost": prices})
+    )
     for _ in range(sets):
         con.register("made", pa.table({"label": np.zeros(n, int), "pred": rng.choice(len(prices), n, p=shares)}))
         ((low, high),) = con.execute("select ci_low, ci_high from cost('made', 'prices')").fetchall()

@@ -19,6 +19,10 @@ _baseline as (
         and image_id is not null
 ),
 
+_size as (
+    select count(*) as n from _baseline
+),
+
 _pairs as (
     select
         _answers.run,
@@ -27,11 +31,12 @@ _pairs as (
         count(*) filter (where _baseline.was_right and not _answers.was_right) as baseline_only,
         count(_answers.was_right) as n_run,
         count(_baseline.was_right) as n,
-        (select count(*) from _baseline) as n_baseline,
+        any_value(_size.n) as n_baseline,
     from _answers
     left join _baseline
         on _answers.image_id = _baseline.image_id
         and _answers.was_right is not null
+    cross join _size
     where _answers.is_run
     group by _answers.run
 ),

@@ -91,8 +91,9 @@ _parts as (
         coalesce(chance_run, chance_baseline, 0) * share_run
         + coalesce(chance_baseline, chance_run, 0) * share_baseline as chance,
         -- As in mcnemar's interval two images are added, of answers that differ as they do by chance alone.
-        (squares_diff + (share_run + share_baseline) / 2 - sum_diff * sum_diff / (n + 2)) / ((n + 1) * (n + 2)) as images,
-        -- Few seeds say little about which side varies more: the degrees of freedom are never more than at equal spread.
+        (squares_diff + (share_run + share_baseline) / 2 - sum_diff * sum_diff / (n + 2))
+        / ((n + 1) * (n + 2)) as images,
+        -- Few seeds say little about which side varies more: never more degrees of freedom than at equal spread.
         case
             when least(n_runs, n_baselines) = 1 then nullif(greatest(n_runs, n_baselines) - 1, 0)
             else least(

@@ -132,7 +132,7 @@ _centers as (
 
 _means as (
     select
-        run,
+        _classes.run,
         count(area) as n_areas,
         count(*) as n_classes,
         sum(positives) filter (where area is not null)::double as n_area_images,
@@ -148,8 +148,10 @@ _means as (
         ] as estimates,
         [estimates[1], estimates[2], avg(center), sum(positives * center) / n_images] as centers,
     from _classes
-    inner join _centers using (run, class)
-    group by run
+    inner join _centers
+        on _classes.run = _centers.run
+        and _classes.class = _centers.class
+    group by _classes.run
 ),
 
 -- The weight of a class in a weighted mean varies too.
