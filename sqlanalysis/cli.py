@@ -148,8 +148,10 @@ def _in_options(text: str, arguments: list[str]) -> str:
     def option(match: re.Match[str]) -> str:
         name, value = match["name"], match["value"]
         plain = value.strip("'\"")
-        return match[0] if name not in options else options[name] + (f" {plain}" if plain not in ("", "True") else "")
+        shown = value if " " in plain else plain
+        return match[0] if name not in options else options[name] + (f" {shown}" if plain not in ("", "True") else "")
 
+    text = re.sub(r"\bpredict\(con, model, '[^']*', ([^()]*)\)", r"the same command with \1", text)
     for name, written in options.items():  # where both forms are said, one is enough
         python = rf'(?<![\w.-]){name}=(?:\{{[^}}]*\}}|\[[^\]]*\]|"[^"]*"|[^\s,;()]*)'
         text = re.sub(rf"{python} \(({written}\b[^)]*)\)", r"\1", text)
@@ -157,7 +159,7 @@ def _in_options(text: str, arguments: list[str]) -> str:
         text = re.sub(rf"{python}([^()]*?) \(({written}\b[^)]*)\)", r"\2\1", text)
     text = re.sub(r'(?<![\w.-])prompts=\["([^"]*)"\]', r'--prompt "\1"', text)
     text = re.sub(r'(?<![\w.-])columns=\{"(\w+)": "([^"]*)"\}', r"--columns \1=\2", text)
-    return re.sub(r"(?<![\w.-])(?P<name>[a-z_]+)=(?!=)(?P<value>[^\s,;)]*)", option, text)
+    return re.sub(r"(?<![\w.-])(?P<name>[a-z_]+)=(?!=)(?P<value>'[^']*'|\"[^\"]*\"|[^\s,;)]*)", option, text)
 
 
 def _say(text: str, *, always: bool = False) -> None:
@@ -653,7 +655,7 @@ def _pairs(texts: list[str] | None) -> dict[str, str] | None:
 
 
 # `width_px >= 256` is an argument without a name, `level=0.9` has one.
-_KEY_VALUE = re.compile(r"[a-z_]\w*=", re.I)
+_KEY_VALUE = re.compile(r"[a-z_]\w*=(?!=)", re.I)
 
 
 def _decoded(text: str) -> Any:

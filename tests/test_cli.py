@@ -57,6 +57,15 @@ def test_predict_again_resumes(file: Path, weights: Path, classes: Path) -> None
         "predict", file, "squeezenet1_1", "--weights", weights, "--classes", classes, "--run", "squeeze", code=1
     )
     assert "run 'squeeze' exists and differs: layer features → None" in other.stderr
+    assert "start from scratch: the same command with --overwrite" in other.stderr
+
+
+def test_predict_refuses_in_its_own_words(file: Path, weights: Path, classes: Path) -> None:
+    net = [file, "squeezenet1_1", "--weights", weights, "--run", "odd"]
+    assert "--classes names no class" in run("predict", *net, "--classes", "", code=1).stderr
+    wrong = run("predict", *net, "--classes", classes, "--where", "widt > 3", code=1).stderr
+    assert "--where 'widt > 3' is not a condition over `images`: Binder Error" in wrong
+    assert "LINE" not in wrong
 
 
 def test_one_split(tmp_path: Path, photos: Path, weights: Path, classes: Path) -> None:
@@ -72,7 +81,7 @@ def test_one_split(tmp_path: Path, photos: Path, weights: Path, classes: Path) -
     assert "counted together" not in one.stderr
     assert "has no split 'test'" in run("predict", path, *net, "--split", "test", code=1).stderr
     of_val = run("metric", path, "accuracy", "pooled", "--split", "val", "--format", "csv").stdout
-    assert of_val == run("metric", path, "accuracy", "one", "--format", "csv").stdout
+    assert of_val.replace("pooled", "one") == run("metric", path, "accuracy", "one", "--format", "csv").stdout
     assert (
         "no row of split 'vall'; did you mean val"
         in run("metric", path, "accuracy", "pooled", "--split=vall", code=1).stderr
@@ -107,12 +116,24 @@ def test_metric_and_formats(file: Path) -> None:
     rows = json.loads(run(*arguments, "--format", "json").stdout)
     assert [tuple(row.values()) for row in rows] == expected
     table = list(csv.reader(io.StringIO(run(*arguments, "--format", "csv").stdout)))
-    assert table[0] == ["slice", "n", "correct", "accuracy", "ci_low", "ci_high"]
+    assert table[0] == ["slice", "n", "correct", "accuracy", "ci_low", "ci_high", "run"]
     assert [float(row[3]) for row in table[1:]] == [row[3] for row in expected]
     assert "accuracy" in run(*arguments).stdout
     assert "topk_accuracy" in run("list-metrics", file).stdout
     ks = json.loads(run("metric", file, "topk_accuracy", "squeeze", "ks=[1,3]", "--format", "json").stdout)
     assert [(row["k"], row["accuracy"]) for row in ks][1] == (3, 1.0)
+
+
+def test_metric_in_order_and_of_some_rows(file: Path) -> None:
+    named = run("metric", file, "accuracy_by", "squeeze", "expr=width_px >= 64", "level=0.9", "--format", "csv").stdout
+    assert run("metric", file, "accuracy_by", "squeeze", "width_px >= 64", "0.9", "--format", "csv").stdout == named
+    assert run("metric", file, "accuracy_by", "squeeze", "label == 0", "0.9").stdout
+    with sqlanalysis.connect(file) as con:
+        expected = con.sql("select count(*), count(*) filter (where correct) from squeeze where label <> 1").fetchall()
+    arguments = ["metric", file, "accuracy", '["squeeze"]', "--where", "label <> 1", "--format", "json"]
+    (row,) = json.loads(run(*arguments).stdout)
+    assert [(row["n"], row["correct"])] == expected
+    assert row["run"] == "squeeze"
 
 
 def test_query_knows_the_functions_and_the_models(file: Path, weights: Path, classes: Path) -> None:
@@ -159,7 +180,13 @@ def test_unreadable_files_are_counted(tmp_path: Path) -> None:
         (["metric", "none.duckdb", "accuracy", "x"], 1, "error: no file"),
         (["metric", "{file}", "acuracy", "squeeze"], 1, "error: no metric 'acuracy'; did you mean accuracy"),
         (["metric", "{file}", "accuracy", "squeze"], 1, "did you mean squeeze"),
-        (["metric", "{file}", "accuracy", "squeeze", "level"], 2, "is not KEY=VALUE"),
+        (["metric", "{file}", "accuracy", "squeeze", "high"], 1, "level is a number, such as 0.95, not 'high'"),
+        (["metric", "{file}", "accuracy", "squeeze", "0.9", "0.8"], 1, "takes level after the relation, not 2"),
+        (["metric", "{file}", "accuracy", "squeeze", "0.9", "level=0.8"], 1, "level is given twice"),
+        (["metric", "{file}", "worst_slices", "squeeze"], 1, "worst_slices needs cols: give cols="),
+        (["metric", "{file}", "accuracy", "squeeze", "--where", "width_px > 0 and"], 1, "is not one SQL expression"),
+        (["metric", "{file}", "accuracy", "squeeze", "--where", "width_px < 0"], 1, "no row where width_px < 0"),
+        (["metric", "{file}", "accuracy", "squeeze", "--where", "widht_px < 0"], 1, "did you mean width_px"),
         (["metric", "{file}", "accuracy", "squeeze", "lvl=1"], 1, "no parameter 'lvl'; it takes level"),
         (["predict", "{file}", "squeezenet9"], 1, "no model 'squeezenet9' in torchvision; did you mean squeezenet"),
         (["project", "{file}", "nope"], 1, "no run 'nope'"),

@@ -90,6 +90,24 @@ where images.image_id in (
 order by images.image_id;
 
 
+-- name: list_picture_sizes
+-- Sizes of the images of the file in pixels; two tell that they differ.
+select distinct
+    width_px,
+    height_px,
+from images
+where width_px is not null
+limit 2;
+
+
+-- name: read_any_images
+-- Some images of the file, to see their size.
+select image_files.image
+from image_files
+order by image_files.image_id
+limit ?;
+
+
 -- name: list_representatives
 -- Pending images to compute, in order: one per distinct content without an output (shared), or all of them.
 select

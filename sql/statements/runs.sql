@@ -144,6 +144,7 @@ update runs
 set
     status = $1,
     seconds = $2,
+    total_seconds = ($2::json ->> 'total')::double,
     images_per_second = (n_ok + n_errors) / nullif(($2::json ->> 'total')::double, 0),
     n_images = greatest(n_images, n_ok + n_errors),
     finished_at = (current_timestamp at time zone 'UTC')

@@ -37,5 +37,6 @@ create table if not exists runs (
     started_at timestamp not null default (current_timestamp at time zone 'UTC'),
     finished_at timestamp,
     seconds json,
+    total_seconds double,
     images_per_second double
 );

@@ -8,7 +8,7 @@ with _stages as (
     select
         run,
         images_per_second,
-        (seconds ->> 'total')::double as total_seconds,
+        total_seconds,
         seconds as profile,
         unnest(['read', 'decode', 'transform', 'forward', 'write']) as stage,
     from runs

@@ -87,7 +87,7 @@ def load_classes(source: Classes | str | Path | Sequence[str] | int) -> Classes:
         SchemaError: names repeat, the CSV has no column `name`, indices have gaps, the file is not UTF-8, is YAML, or
             has a number before every name, or the order of a folder is not certain.
     """
-    classes = _load(source)
+    classes = Classes(()) if source == "" else _load(source)  # as a path, "" is the current folder
     if not len(classes):
         raise ArgumentError("classes= names no class; give a name for each output, or their number")
     return classes

@@ -21,9 +21,14 @@ Output = TypeVar("Output")
 
 
 class Interruptible:
-    """Base class of workers that process batches, can be stopped between batches, and limit the time per item."""
+    """Base class of workers that process batches, can be stopped between batches, and limit the time per item.
+
+    Attributes:
+        refusal: why it refuses to go on; DuckDB reports what is raised inside it as an error of the query.
+    """
 
     def __init__(self) -> None:
+        self.refusal: InferenceError | None = None
         self._stop = threading.Event()
         self._own = threading.local()  # each calling thread has its own helper thread
 

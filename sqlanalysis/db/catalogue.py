@@ -13,7 +13,7 @@ from ..errors import SchemaError
 from . import templates
 from .statements import execute, fetch, transaction
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 # Templates of views whose text depends on the runs of a file.
 _GENERATED = ("recreate_run_view", "recreate_predictions")
 

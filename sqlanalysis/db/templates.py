@@ -115,15 +115,17 @@ class Template:
         if not self.signature:
             return f"from {self.name}"
         samples = {**_SAMPLES, "expr": "confidence"} if self.name in _NUMERIC else _SAMPLES
-        call = f"{self.name}({', '.join(samples.get(part, part) for part in required_parameters(self.signature))})"
+        required = [part for part, default in parameter_defaults(self.signature).items() if default is None]
+        call = f"{self.name}({', '.join(samples.get(part, part) for part in required)})"
         return f"from {call}" if self.is_table_macro else f"select {call}"
 
 
-def required_parameters(signature: str) -> list[str]:
-    """The parameters without a default."""
+def parameter_defaults(signature: str) -> dict[str, str | None]:
+    """The parameters of a macro in order, each with its default as SQL; None where it has to be given."""
     # A comma inside the brackets of a default, such as [1, 3, 5], does not separate parameters.
     parts = re.split(r",(?![^\[]*\])", signature.partition("(")[2].rpartition(")")[0])
-    return [part.strip() for part in parts if part.strip() and ":=" not in part]
+    pairs = [part.partition(":=") for part in parts if part.strip()]
+    return {name.strip(): default.strip() if sign else None for name, sign, default in pairs}
 
 
 def ident(name: str) -> str:

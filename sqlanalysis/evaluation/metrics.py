@@ -24,6 +24,7 @@ _SQL_PARAMETERS = ("expr", "cols", "weight", "is_right")
 _RELATIONS = ("baseline", "baselines", "rel_cur", "neighbors", "costs", "tree")
 _ABSENT = re.compile(r'(?:Table with name|No files found that match the pattern) "?(.+?)"?(?: does not exist|$)', re.M)
 
+_NUMBER = re.compile(r"[0-9.]+(?:e[+-]?[0-9]+)?")
 # One text literal: a column name that was quoted twice.
 _CONSTANT = re.compile(r"\s*'(?:[^']|'')*'\s*")
 
@@ -179,8 +180,8 @@ def _own_metrics() -> duckdb.DuckDBPyRelation:
     return duckdb.connect().from_arrow(pa.table(columns))
 
 
-def _parameters(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, bool]:
-    """Parameters of a metric, the relation first, with whether each is required."""
+def _parameters(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, str | None]:
+    """Parameters of a metric, the relation first, each with its default as SQL; None where it has to be given."""
     try:
         rows = list_metrics(con).fetchall()
     except duckdb.Error as error:
@@ -189,20 +190,24 @@ def _parameters(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, bool]:
     if name not in signatures:
         raise NotFoundError(f"no metric {name!r}{near_matches(name, signatures)}")
     # For a user's own macro nothing is required: DuckDB does not list which of its parameters have defaults.
-    required = templates.required_parameters(signatures[name])
+    defaults = templates.parameter_defaults(signatures[name])
     known: list[str] = statements.fetch(con, "read_parameters", [name])[0][0]
-    return {parameter: parameter in required for parameter in known}
+    return {parameter: defaults.get(parameter, "") for parameter in known}
 
 
-def _check_values(name: str, parameters: dict[str, bool], values: dict[str, object]) -> None:
+def _check_values(name: str, parameters: dict[str, str | None], values: dict[str, object]) -> None:
     others = list(parameters)[1:]
     unknown = [value for value in values if value not in others]
     if unknown:
         takes = ", ".join(others) or "no parameter besides the relation"
         raise ArgumentError(f"{name} has no parameter {unknown[0]!r}; it takes {takes}")
-    missing = [parameter for parameter in others if parameters[parameter] and parameter not in values]
+    missing = [parameter for parameter in others if parameters[parameter] is None and parameter not in values]
     if missing:
         raise ArgumentError(f"{name} needs {', '.join(missing)}: give {missing[0]}=")
+    for parameter, value in values.items():
+        default = parameters[parameter] or ""
+        if _NUMBER.fullmatch(default) and isinstance(value, str):
+            raise ArgumentError(f"{name}: {parameter} is a number, such as {default}, not {value!r}")
 
 
 @contextmanager

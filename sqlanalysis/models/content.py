@@ -55,6 +55,7 @@ _MODULE_NOISE = (
     *("_parameters", "_buffers", "_modules", "_backward", "_is_full", "_non_persistent", "_state_dict", "training"),
     *("_load_state", "_version", "_is_hf_initialized", "_compiled_call_impl"),
 )
+HEAP_TYPE = 1 << 9  # in __flags__: made by a class statement, not in C
 MAX_PARTS = 200_000  # objects of one walk
 
 
@@ -74,7 +75,10 @@ def _of_package(name: str | None) -> bool:
 def is_own(value: Any) -> bool:
     """Whether a function, class or object was written by the user, not by an installed package."""
     named = value if isinstance(value, type | types.FunctionType) else type(value)
-    return not _of_package(getattr(named, "__module__", None))
+    name = getattr(named, "__module__", None)
+    if name == "builtins":  # is also the module of a class that `exec` makes without a __name__
+        return isinstance(named, type) and bool(named.__flags__ & HEAP_TYPE)
+    return not _of_package(name)
 
 
 def _code_parts(function: types.FunctionType) -> Iterator[Part]:
@@ -168,6 +172,24 @@ def reach(value: Any) -> dict[int, Any]:
         seen[id(current)] = current
         waiting += [part for _, part in parts(current)]
     return seen
+
+
+def reads_outside(function: Any) -> str | None:
+    """What a function of one's own and those it calls read each time, as far as their code shows it, or None."""
+    seen: set[int] = set()
+    waiting = [function if isinstance(function, CODE) else vars(type(function)).get("__call__")]
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen or isinstance(value, type) or not isinstance(value, CODE):
+            continue
+        seen.add(id(value))
+        if isinstance(value, types.FunctionType) and is_own(value):
+            if {"environ", "getenv"} & set(value.__code__.co_names):
+                return "the environment"
+            if "open" in _globals_of(value.__code__):
+                return "a file"
+        waiting += [part for _, part in parts(value)]
+    return None
 
 
 def fingerprint(value: Any, skip: Callable[[str], bool] = lambda _path: False, *, modes: bool = False) -> str:
@@ -306,8 +328,12 @@ def _name(value: Any) -> str:
 
 def _tensor(tensor: Tensor) -> bytes:
     plain = tensor.detach()
-    if plain.is_quantized or plain.layout != torch.strided or plain.is_meta:
-        return _hash("tensor", str(plain))
+    if plain.is_meta:
+        return _hash("tensor", "meta", str(plain.dtype), str(tuple(plain.shape)))
+    if plain.is_quantized:
+        plain = plain.dequantize()
+    if plain.layout != torch.strided:
+        plain = plain.to_dense()
     return _hash("tensor", str(plain.dtype), str(tuple(plain.shape)), tensor_bytes(plain))
 
 

@@ -12,11 +12,12 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..core import decode
 from ..core.arrow import ERROR_TYPE, spread
@@ -27,16 +28,17 @@ from ..errors import ArgumentError, ImageError, InferenceError
 from . import device as devices
 from . import outputs, stages
 from .model import Model
-from .probe import Probed, probe
+from .probe import Probed, noise, probe, refuse_mixing
 from .stages import STAGES, Item
-from .transforms import split_transform
+from .transforms import split_transform, to_tensor
 from .workers import Workers
 
 OWN_TYPES = {**devices.DTYPES, **{name: dtype for dtype, name in devices.OWN_DTYPES.items()}}
 CHECKED = 64  # images of the first block
-# Per model what was found in this process: answers to noise, and where workers agree with one worker.
-_probed: weakref.WeakKeyDictionary[Model, dict[tuple[Any, ...], Probed]] = weakref.WeakKeyDictionary()
-_agreed: weakref.WeakKeyDictionary[Model, set[str]] = weakref.WeakKeyDictionary()
+PROBED = 2  # images of noise in a batch
+# What was found in this process of the module of a model: answers to noise, and where workers agree with one worker.
+_probed: weakref.WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Probed]] = weakref.WeakKeyDictionary()
+_agreed: weakref.WeakKeyDictionary[nn.Module, set[str]] = weakref.WeakKeyDictionary()
 CPU_BATCH, DECODE_BATCH = 8, 8  # images
 Submit = Callable[..., Future[Any]]
 
@@ -126,19 +128,21 @@ class Engine(Interruptible):
         Raises:
             InferenceError: the answers are random, depend on the other images of a batch, or cannot be computed.
         """
-        size = self.model.batch or min(2, self.batch_size)
-        key = (str(self.device), self.dtype, size, allow_random)
-        known = _probed.setdefault(self.model, {})
+        size = self.model.batch or min(PROBED, self.batch_size)
+        model = self.model
+        key = (str(self.device), self.dtype, size, allow_random, model.noise_size, model.layer, id(model.transform))
+        known = _probed.setdefault(model.module, {})
         if key not in known:
             # In a worker, which has the number of threads that inference will have.
             known[key] = self._pool.submit(
                 probe,
-                self.model.name,
+                model.name,
                 self._to_tensor,
                 self._pass,
                 size,
                 OWN_TYPES[self.dtype],
-                settings_sha256=self.model.settings_sha256,
+                pictures=noise(*model.noise_size),
+                settings_sha256=model.settings_sha256,
                 allow_random=allow_random,
             ).result()
         self._checked = self._checked or known[key].is_random
@@ -150,8 +154,16 @@ class Engine(Interruptible):
         serial, first = self._workers.serial, self._must_check(len(column))
         kept: list[list[Item]] = []
         answers = self._compute(column, kept if first else None)
-        if not serial and (self._workers.serial or self._notice_writes() or self._differ(kept)):
+        disturbed = not serial and (self._workers.serial or self._notice_writes() or self._differ(kept))
+        if disturbed:
             answers = self._compute(column, None)
+        if kept:
+            try:
+                batch = kept[0][: self.batch_size]
+                self._refuse_mixing(self._pool.submit(self._repeat, [batch]).result() if disturbed else batch)
+            except InferenceError as error:
+                self.refusal = error
+                raise
         self.advance(len(column))
         return answers
 
@@ -179,10 +191,10 @@ class Engine(Interruptible):
         return written is not None
 
     def _must_check(self, n_images: int) -> bool:
-        """Whether the answers of this call are to be compared with those of one worker: once for a model and dtype."""
-        known = _agreed.setdefault(self.model, set())
+        """Whether the answers of this call are to be compared with others: once for a model and dtype."""
+        known = _agreed.setdefault(self.model.module, set())
         with self._lock:
-            asked = n_images > 0 and not (self._checked or self._workers.serial or self.dtype in known)
+            asked = n_images > 0 and not (self._checked or self.dtype in known)
             self._checked = self._checked or asked
         return asked
 
@@ -196,8 +208,24 @@ class Engine(Interruptible):
         differs = differs and _equal(alone, self._pool.submit(self._repeat, batches).result())
         if differs:
             self._serialize(f"workers of {self.model.name} disturb each other: their answers are not those of one")
-        _agreed.setdefault(self.model, set()).add(self.dtype)
         return differs
+
+    def _refuse_mixing(self, batch: list[Item]) -> None:
+        """Refuse answers that depend on the place or on neighbors in a batch of full size; the probe has two images.
+
+        Raises:
+            InferenceError: backwards, the images get other answers.
+        """
+        size = self.batch_size
+        ready = [item for item in batch if item.is_answered]
+        if size > PROBED and len(ready) > 1:
+            half = ready[: len(ready) // 2]  # other neighbors: the half of them, from the last place backwards
+            places = [half[(size - 1 - place) % len(half)] for place in range(size)]
+            inputs = {place: item.inputs for place, item in enumerate(places)}
+            logits, _ = self._pool.submit(self._pass, inputs, size).result()
+            before = [(item.outputs["logits"], None) for item in places]  # type: ignore[index]
+            refuse_mixing(self.model.name, OWN_TYPES[self.dtype], before, [(row, None) for row in logits])
+        _agreed.setdefault(self.model.module, set()).add(self.dtype)
 
     def _repeat(self, batches: list[list[Item]]) -> list[Item]:
         """The same batches by this worker alone."""
@@ -231,9 +259,7 @@ class Engine(Interruptible):
 
         return [submit(run, start) for start in range(0, len(column), size)]
 
-    def _staged(
-        self, column: pa.ChunkedArray, submit: Submit, _kept: list[list[Item]] | None
-    ) -> list[Future[pa.Array]]:
+    def _staged(self, column: pa.ChunkedArray, submit: Submit, kept: list[list[Item]] | None) -> list[Future[pa.Array]]:
         """CUDA: workers decode, the calling thread runs the device, workers convert tensors to rows."""
         starts = range(0, len(column), DECODE_BATCH)
         decoded = [submit(self._decode, column.slice(start, DECODE_BATCH)) for start in starts]
@@ -245,6 +271,8 @@ class Engine(Interruptible):
             while len(waiting) >= self.batch_size or (future is decoded[-1] and waiting):
                 batch, waiting = waiting[: self.batch_size], waiting[self.batch_size :]
                 self._forward(batch)
+                if kept is not None and not kept:
+                    kept.append(batch)
                 parts.append(submit(self._conclude, batch))
         return parts
 
@@ -344,7 +372,7 @@ class Engine(Interruptible):
             if inputs.is_floating_point():
                 inputs = inputs.to(self.model.input_dtype)
             logits, activation = self._workers.run(inputs)
-            return logits.float().cpu(), None if activation is None else activation.float().cpu()
+            return _host(logits), None if activation is None else _host(activation)
 
     def _one_at_a_time(self) -> AbstractContextManager[Any]:
         return self._forward_lock if self._workers.serial else nullcontext()
@@ -380,17 +408,27 @@ class Engine(Interruptible):
                 f"torch.compile fails on {self.model.name}: {first}; run it without compile"
             ) from error
 
+    def _score(self, items: list[Item]) -> dict[str, Tensor]:
+        """Columns of the answers of these items; one whose answer cannot be scored fails, and has no row in them."""
+        if not items:
+            return {}
+        held = [item.outputs or {} for item in items]
+        scored: dict[str, Tensor] = {}
+        if not self.model.is_encoder:
+            logits = torch.stack([values["logits"] for values in held])
+            scored = outputs.score(logits, self.class_map, self.model.outputs)
+            for item, fine in zip(items, scored["probs"].isfinite().all(1).tolist(), strict=True):
+                if not fine:
+                    item.fail("forward", InferenceError("no probability is left for the classes of the data set"))
+        if self.model.n_activations is not None:
+            scored["activation"] = torch.stack([values["activation"] for values in held])
+        kept = torch.tensor([item.is_answered for item in items])
+        return {name: values[kept] for name, values in scored.items()}
+
     def _conclude(self, items: list[Item]) -> pa.Array:
+        scored = self._score([item for item in items if item.is_answered])
         good = [item.is_answered for item in items]
-        answers = [item.outputs for item in items if item.is_answered and item.outputs is not None]
-        columns: dict[str, pa.Array] = {}
-        if answers:
-            logits = torch.stack([values["logits"] for values in answers])
-            encodes = self.model.is_encoder
-            scored = {} if encodes else outputs.score(logits, self.class_map, self.model.outputs)
-            if self.model.n_activations is not None:
-                scored["activation"] = torch.stack([values["activation"] for values in answers])
-            columns = {name: spread(values.numpy(), good) for name, values in scored.items()}
+        columns = {name: spread(values.numpy(), good) for name, values in scored.items()} if any(good) else {}
         columns["sha256"] = pa.array([item.sha256 for item in items], pa.string())
         columns["error"] = pa.array([item.error for item in items], ERROR_TYPE)
         arrays = [
@@ -401,10 +439,32 @@ class Engine(Interruptible):
         return pa.StructArray.from_arrays(arrays, fields=list(self.output_type), mask=missing)
 
 
+def _host(tensor: Tensor) -> Tensor:
+    """A copy on the host: a module may give a buffer of its own, which its next pass overwrites."""
+    return tensor.to("cpu", torch.float32, copy=True)
+
+
 def _equal(first: list[Item], second: list[Item]) -> bool:
     """Whether the outputs of the images without an error are equal to the bit."""
     pairs = [(a, b) for a, b in zip(first, second, strict=True) if a.is_answered and b.is_answered]
     return all(torch.equal(a.outputs[key], b.outputs[key]) for a, b in pairs for key in a.outputs)  # type: ignore[index,union-attr]
+
+
+def fit(model: Model, column: pa.ChunkedArray) -> Model:
+    """The model for pictures of the size of the first that can be read, where its transform keeps their size.
+
+    Args:
+        model: any.
+        column: Arrow array of STRUCT(bytes, path).
+    """
+    for row in column.to_pylist():
+        try:
+            picture = decode.decode(decode.read(row["bytes"], row["path"]))
+            shape = tuple(to_tensor(model.transform(picture)).shape)
+        except Exception:  # noqa: S112 - the run records why
+            continue
+        return replace(model, input_shape=shape, noise_size=picture.size)
+    return model
 
 
 def output_type(model: Model, class_map: ClassMap | None) -> pa.StructType:

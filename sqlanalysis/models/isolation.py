@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import threading
+import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,14 +53,16 @@ def freeze(module: nn.Module, *, owned: bool = False) -> Frozen:
         owned: nobody else holds the module, so that it need not be copied; it is only tried.
 
     Raises:
-        InferenceError: lazy parameters that have no weights yet.
+        InferenceError: a parameter or buffer has no values yet (lazy, meta), or is sparse.
     """
-    _refuse_lazy(module)
+    _refuse_empty(module)
     name = type(module).__name__
     memo: dict[int, Any] = {id(tensor): tensor for tensor in _tensors(module)} if owned else {}
     given = set(memo)
     try:
-        copied = _copy(module, memo)
+        with warnings.catch_warnings():  # that an exported program holds shapes without values, once in a process
+            warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
+            copied = _copy(module, memo)
     except Exception as error:  # a module can hold anything
         reason = str(error).strip().partition("\n")[0][:120] or type(error).__name__
         return Frozen(module, False, (f"{name} cannot be copied ({reason}), so one worker runs it",))
@@ -73,8 +76,17 @@ def freeze(module: nn.Module, *, owned: bool = False) -> Frozen:
     return Frozen((module if owned else copied).cpu().eval())
 
 
-def _refuse_lazy(module: nn.Module) -> None:
+def _refuse_empty(module: nn.Module) -> None:
+    """Refuse tensors without values, and those that workers cannot share."""
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.is_meta:
+            raise InferenceError(
+                f"{name} of {type(module).__name__} is on the device meta and has no values; load its weights first, "
+                "such as with module.to_empty(device='cpu') and load_state_dict"
+            )
+        if tensor.layout != torch.strided:
+            layout = str(tensor.layout).removeprefix("torch.")
+            raise InferenceError(f"{name} of {type(module).__name__} is {layout}; give it dense, tensor.to_dense()")
         if nn.parameter.is_lazy(tensor):
             raise InferenceError(
                 f"{name} of {type(module).__name__} is an uninitialized parameter of a lazy module: it would get "

@@ -256,8 +256,11 @@ class Mapper(Interruptible):
     def _call(self, items: list[Item]) -> dict[str, np.ndarray]:
         arguments = [_stack([item.inputs[column] for item in items]) for column in range(len(self.inputs))]
         answer = self.function(*arguments)
-        outputs = answer if isinstance(answer, Mapping) else {SINGLE: answer}
-        return {name: _to_numpy(values) for name, values in outputs.items()}
+        if answer is None:
+            raise InferenceError("the function returned None; return an array (B, …) or a dict of arrays")
+        is_frame = hasattr(answer, "columns") and hasattr(answer, "items")
+        outputs = answer if isinstance(answer, Mapping) or is_frame else {SINGLE: answer}
+        return {str(name): _to_numpy(values) for name, values in outputs.items()}
 
     def _check(self, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if outputs.keys() != self._types.keys():
@@ -321,22 +324,27 @@ def type_of(name: str, values: np.ndarray) -> pa.DataType:
     Raises:
         InferenceError: there is none for these values.
     """
+    if 0 in values.shape[1:]:
+        raise InferenceError(f"output {name!r} has shape {values.shape}, without a value for an image")
     return array_type(_dtype(name, values), values.shape[1:])
 
 
 def _find_infinite(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
     """For each row of a batch whether an output is NaN or infinite."""
-    floats = [values for values in outputs.values() if values.dtype.kind == "f"]
     n = len(next(iter(outputs.values())))
     bad = np.zeros(n, bool)
-    for values in floats:
-        bad |= ~np.isfinite(values.reshape(n, -1)).all(axis=1)
+    for name, values in outputs.items():
+        if values.dtype.kind == "f":  # -inf is the logit of a class that is ruled out
+            fine = np.isfinite(values) | ((values == -np.inf) & (name == "logits"))
+            bad |= ~fine.reshape(n, -1).all(axis=1)
     return bad
 
 
 def _dtype(name: str, values: np.ndarray) -> pa.DataType:
     if values.dtype.kind == "f":
         return pa.float64() if values.dtype == np.float64 else pa.float32()
+    if values.dtype == np.uint64 and values.size and values.max() > np.iinfo(np.int64).max:
+        raise InferenceError(f"output {name!r} holds {values.max()}, more than the {np.iinfo(np.int64).max} of BIGINT")
     if values.dtype.kind not in _DTYPES:
         raise InferenceError(f"output {name!r} is of type {values.dtype}; give numbers, booleans or text")
     return _DTYPES[values.dtype.kind]

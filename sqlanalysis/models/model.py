@@ -37,7 +37,7 @@ class Model:
         layer: name of the sub-module whose pooled output is the activation, or None.
         weights: where the weights came from: an enum name, a path, "random" or "module".
         weights_sha256: hash of names, types, shapes and values of the state dict.
-        input_shape: (C, H, W).
+        input_shape: (C, H, W); where the transform keeps the size of a picture, that of an image of noise.
         n_activations: width of the activation, None without a layer; of an encoder, width of the embedding.
         trusted_pickle: whether loading the weights was allowed to run code of their file.
         outputs: what the module's outputs are: logits, probs, log_probs or sigmoid; "embedding" of an encoder, which
@@ -51,6 +51,8 @@ class Model:
         input_dtype: dtype that the module takes.
         batch: the only batch size that the module takes; None where any does.
         can_copy: whether workers may have copies of the module; otherwise `module` is the caller's own.
+        noise_size: (width, height) of the images of noise that the transform takes.
+        keeps_size: whether the transform keeps the size of a picture, so that the images decide `input_shape`.
         settings: hashes of what the module is beside its weights: code of own classes, attributes, hooks.
         caller: the module that the caller holds, and its checksum; None if nobody else holds the module.
         checksum: of the module when it was loaded.
@@ -76,6 +78,8 @@ class Model:
     input_dtype: torch.dtype = torch.float32
     batch: int | None = None
     can_copy: bool = True
+    noise_size: tuple[int, int] = (probe.SIDES[0], probe.SIDES[0])
+    keeps_size: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
     caller: weakref.ref[nn.Module] | None = None
     checksum: int | None = None
@@ -239,6 +243,8 @@ def load_model(
         input_dtype=facts.input_dtype,
         batch=facts.batch,
         can_copy=frozen.can_copy,
+        noise_size=(facts.side, facts.side),
+        keeps_size=facts.keeps_size,
         settings=facts.settings,
         caller=None if owned else weakref.ref(found.module),
         checksum=isolation.checksum(frozen.module),

@@ -17,6 +17,7 @@ from ..errors import ArgumentError, InferenceError, near_matches
 EMBEDDING = "embedding"  # what an encoder gives: one vector per image, and no predictions
 KINDS = ("logits", "probs", "log_probs", "percent", "sigmoid")
 SUM_TOLERANCE, RANGE_TOLERANCE = 1e-2, 1e-6  # of probabilities: 2-byte floats drift
+_KEYS = ("logits", "probabilities", "probs")  # of a dict, best first
 LARGEST = 1_000_000  # values of a result that is remembered
 _BOUNDED = {
     "sigmoid": ("aten::sigmoid", "aten::sigmoid_", "aten::special_expit", "aten::hardsigmoid"),
@@ -30,15 +31,17 @@ _WRAP = "wrap the module in one whose forward gives a tensor (B, n) of logits"
 def take(result: Any) -> tuple[Tensor, str]:
     """The outputs (B, n) in what a forward pass gives, and where they were, such as `["logits"]`; "" if it is a tensor.
 
-    `.logits` and `["logits"]` of a dict, a dataclass or a named tuple, the first element of a tuple or list, and the
-    only value of a dict are taken; trailing axes of length 1 are left out, and (B,) is one output.
+    `.logits` and `["logits"]` of a dict, a dataclass or a named tuple, `["probabilities"]` of a dict, the first element
+    of a tuple or list, and the only value of a dict are taken; trailing axes of length 1 are left out, and (B,) is one
+    output, as is one number.
 
     Raises:
         InferenceError: there are none; the message names what is there.
     """
     if isinstance(result, Tensor):
         shape = tuple(result.shape)
-        flat = result[:, None] if result.ndim == 1 else result.flatten(1) if result.shape[2:].numel() == 1 else result
+        flat = result.reshape(-1, 1) if result.ndim < 2 else result
+        flat = flat.flatten(1) if flat.shape[2:].numel() == 1 else flat
         if flat.ndim != 2 or not flat.is_floating_point() or flat.shape[1] == 0:
             raise InferenceError(f"outputs have shape (B, n) and are floats, these are {result.dtype} {shape}; {_WRAP}")
         return flat, ""
@@ -49,8 +52,9 @@ def take(result: Any) -> tuple[Tensor, str]:
 
 def _inside(result: Any) -> tuple[Any, str]:
     if isinstance(result, Mapping):
-        if "logits" in result:
-            return result["logits"], '["logits"]'
+        known = next((key for key in _KEYS if key in result), None)
+        if known is not None:
+            return result[known], f'["{known}"]'
         if len(result) == 1:
             key, value = next(iter(result.items()))
             return value, f'["{key}"]'
@@ -227,8 +231,10 @@ def fits(outputs: Tensor, kind: str) -> Tensor:
     """Whether each row of outputs (B, n) is finite and of that kind, a boolean tensor (B,)."""
     values = outputs.double()
     scaled = values.exp() if kind == "log_probs" else values / 100 if kind == "percent" else values
+    if kind == "logits":  # -inf is the logit of a class that is ruled out
+        return ~values.isnan().any(1) & (values < torch.inf).all(1) & values.isfinite().any(1)
     good = scaled.isfinite().all(1)
-    if kind in ("logits", EMBEDDING):
+    if kind == EMBEDDING:
         return good
     good &= ((scaled >= -RANGE_TOLERANCE) & (scaled <= 1 + SUM_TOLERANCE)).all(1)
     if scaled.shape[1] > 1:
@@ -247,7 +253,7 @@ def check(outputs: Tensor, kind: str) -> None:
     if good.all():
         return
     row = outputs[int((~good).nonzero()[0, 0])].double()
-    if row.isnan().any() or row.eq(torch.inf).any() or (kind != "log_probs" and not row.isfinite().all()):
+    if row.isnan().any() or row.eq(torch.inf).any() or not row.isfinite().any():
         raise InferenceError("the output is NaN or infinite")
     raise InferenceError(f"the outputs are not {kind}: {_row(row)}")
 

@@ -11,10 +11,10 @@ import hashlib
 import json
 import platform
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,13 +28,17 @@ from .content import fingerprint, module_settings
 from .transforms import Transform, to_tensor
 
 MAX_NUMBERS = 16  # of one vector in the record
-SIDE, BLOCK = 256, 32  # pixels of the noise images, and of their squares of one color
+SQUARES = 8  # of one color, along a side of a noise image
+# Pixels of the sides of noise images. The first is tried first; the others for a transform that keeps the size of a
+# picture, or takes no other.
+SIDES = (256, 224, 32, 28, 64, 96, 128, 299, 384, 512, 48, 84, 112, 160, 192, 320, 448)
 # Batches that a module of a fixed size may want; the first is tried first.
 SIZES = (2, 1, 4, 8, 16, 32, 64, 128, 3, 5, 6, 10, 12, 24)
 # Two computations of one answer may differ by this share of its largest number: by the order of sums, and by place.
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 RARE = 24  # further passes of a module that draws random numbers and yet gave equal answers
 
+Answers = Sequence[tuple[Tensor, Tensor | None]]  # logits and activation, for each of the two images
 Pass = Callable[[dict[int, Tensor], int], tuple[Tensor, Tensor | None]]
 
 
@@ -43,7 +47,9 @@ class Facts:
     """What `examine` measures.
 
     Attributes:
-        input_shape: of one image, (C, H, W).
+        side: of the images of noise that it takes, in pixels.
+        keeps_size: whether the transform keeps the size of a picture, so that the data set decides `input_shape`.
+        input_shape: of one image of noise, (C, H, W).
         input_dtype: dtype that the module takes.
         batch: the only batch size that the module takes; None where any does.
         outputs: (2, n) or (1, n), for the images of noise.
@@ -54,6 +60,8 @@ class Facts:
         notes: what differs from the common case.
     """
 
+    side: int
+    keeps_size: bool
     input_shape: tuple[int, ...]
     input_dtype: torch.dtype
     batch: int | None
@@ -65,13 +73,14 @@ class Facts:
     notes: tuple[str, ...] = ()
 
 
-def noise() -> list[Image.Image]:
+def noise(width: int = SIDES[0], height: int = SIDES[0]) -> list[Image.Image]:
     """Two fixed images: squares of random colors with random pixels over them; the same on every machine."""
-    pictures, count = [], SIDE // BLOCK
+    pictures = []
+    rows, columns = (np.arange(n) * SQUARES // n for n in (height, width))
     for name in ("first", "second"):
-        coarse = _bytes(f"{name} coarse", count * count * 3).reshape(count, count, 3)
-        fine = _bytes(f"{name} fine", SIDE * SIDE * 3).reshape(SIDE, SIDE, 3)
-        large = np.kron(coarse, np.ones((BLOCK, BLOCK, 1), np.uint8)).astype(np.uint16)
+        coarse = _bytes(f"{name} coarse", SQUARES * SQUARES * 3).reshape(SQUARES, SQUARES, 3)
+        fine = _bytes(f"{name} fine", height * width * 3).reshape(height, width, 3)
+        large = coarse[rows][:, columns].astype(np.uint16)
         pictures.append(Image.fromarray(((2 * large + fine) // 3).astype(np.uint8)))
     return pictures
 
@@ -93,14 +102,9 @@ def examine(
     """
     with torch.random.fork_rng(), nullcontext() if can_copy else isolation.borrowed(module):
         runner = isolation.worker_copy(module) if can_copy else module
-        before = settings(runner)
-        tensors: Tensor | None = None
-        try:
-            tensors = torch.stack([to_tensor(transform(picture)) for picture in noise()])
-            batch, dtype, size = _first_pass(runner, tensors)
-        except Exception as error:
-            cause = f"{type(error).__name__}: {one_line(error, 300)}{_advice(tensors)}"
-            raise InferenceError(f"the model fails on a 256 x 256 image of noise: {cause}") from error
+        before, weights = settings(runner), isolation.checksum(runner)
+        first = _first_pass(runner, transform)
+        batch, size = first.batch, first.size
 
         def forward() -> Any:
             with torch.inference_mode():
@@ -118,12 +122,25 @@ def examine(
             rows, where = outputs.take(result)
         if len(rows) != len(batch):
             raise InferenceError(f"outputs have shape (B, n), these are {tuple(rows.shape)} for B = {len(batch)}")
+        if batch.is_floating_point() and not first.given.is_floating_point:
+            values = f"{str(first.given).removeprefix('torch.')} values"
+            notes = (*notes, f"the transform gives {values}, which the module gets as floats, not divided by 255")
         if size is not None:
             notes = (*notes, f"the module takes batches of {size} only")
         after = settings(runner)
+        learns = weights != isolation.checksum(module)  # parameters are shared
+        if can_copy and not learns and (before != after or weights != isolation.checksum(runner)):
+            learns = _depends_on_first(runner, isolation.worker_copy(module), batch)
+        if learns:
+            raise InferenceError(
+                f"{type(module).__name__} sets weights or buffers from the first batch that it gets, here of noise "
+                "(data-dependent initialization): pass a batch of your own images through it, then load it"
+            )
     return Facts(
-        tuple(tensors.shape[1:]),
-        dtype,
+        first.side,
+        _keeps_size(transform, first.side),
+        tuple(batch.shape[1:]),
+        batch.dtype,
         size,
         rows[:2].cpu(),
         where,
@@ -135,31 +152,106 @@ def examine(
     )
 
 
-def _advice(tensors: Tensor | None) -> str:
-    """What may be wrong with the tensors of a transform, if the module fails on them."""
-    if tensors is not None and tensors.is_floating_point() and tuple(tensors.shape[2:]) == (SIDE, SIDE):
+class _First(NamedTuple):
+    """Side of the noise images that were taken, dtype that the transform gives, and what `_take_batch` found."""
+
+    side: int
+    given: torch.dtype
+    batch: Tensor
+    size: int | None
+
+
+def _first_pass(module: nn.Module, transform: Transform) -> _First:
+    """Images of noise that transform and module take.
+
+    Raises:
+        InferenceError: they take none of the sides that are tried.
+    """
+    failure: InferenceError | None = None
+    for side in SIDES:
+        what = f"{side} x {side} image of noise"
+        try:
+            tensors = torch.stack([to_tensor(transform(picture)) for picture in noise(side, side)])
+        except (Exception, SystemExit) as error:
+            failure = failure or _failed(f"the transform fails on a {what}", error, "")
+            continue
+        try:
+            # What fails for its size may be large: it is not tried with large batches, too.
+            batch, size = _take_batch(module, tensors, SIZES if side == SIDES[0] else SIZES[:2])
+        except (Exception, SystemExit) as error:
+            failure = failure or _failed(f"the model fails on a {what}", error, _advice(tensors[0], (side, side)))
+            if tuple(tensors.shape[2:]) != (side, side):
+                raise failure from error
+            continue
+        return _First(side, tensors.dtype, batch, size)
+    raise failure or InferenceError("there is no image of noise to try")
+
+
+def _failed(what: str, error: BaseException, advice: str) -> InferenceError:
+    failure = InferenceError(f"{what}: {type(error).__name__}: {one_line(error, 300)}{advice}")
+    failure.__cause__ = error
+    return failure
+
+
+def _advice(tensor: Tensor, size: tuple[int, int]) -> str:
+    """What may be wrong with the tensor that a transform gives for a picture of a size, if the module fails on it."""
+    if tensor.is_floating_point() and tuple(tensor.shape[1:]) == size[::-1]:
         return "; the transform keeps the size of a picture: let it resize to what the module takes"
-    if tensors is None or (tensors.is_floating_point() and tensors.ndim == 4):
+    if tensor.is_floating_point() and tensor.ndim == 3:
         return ""
-    shape = tuple(tensors.shape[1:])
-    return f"; the transform gives {tensors.dtype} {shape}, a transform gives floats of shape (C, H, W)"
+    return f"; the transform gives {tensor.dtype} {tuple(tensor.shape)}, a transform gives floats of shape (C, H, W)"
 
 
-def _first_pass(module: nn.Module, tensors: Tensor) -> tuple[Tensor, torch.dtype, int | None]:
-    """A batch that the module takes, its dtype, and its size if the module takes no other."""
+def _keeps_size(transform: Transform, side: int) -> bool:
+    """Whether a picture of another size gives a tensor of that size."""
+    try:
+        shape = to_tensor(transform(noise(side + 8, side)[0])).shape
+    except (Exception, SystemExit):  # it takes one size only
+        return False
+    return tuple(shape[1:]) == (side, side + 8)
+
+
+def _take_batch(module: nn.Module, tensors: Tensor, sizes: Sequence[int]) -> tuple[Tensor, int | None]:
+    """A batch that the module takes, and its size if the module takes no other."""
     own = next((tensor.dtype for tensor in module.parameters() if tensor.is_floating_point()), tensors.dtype)
     dtypes = dict.fromkeys([tensors.dtype, own] if tensors.is_floating_point() else [tensors.dtype, torch.float32])
-    failure: Exception | None = None
-    for size in SIZES:
+    failure: BaseException | None = None
+    for size in sizes:
         for dtype in dtypes:
             batch = tensors[torch.arange(size) % 2].to(dtype).to(_device(module))
             try:
                 with torch.inference_mode():
                     module(batch)
-                return batch, dtype, None if size == SIZES[0] and _takes_one(module, batch) else size
-            except Exception as error:
+                return batch, None if size == SIZES[0] and _takes_one(module, batch) else size
+            except (Exception, SystemExit) as error:
                 failure = failure or error
     raise failure or InferenceError("there is no batch size to try")
+
+
+def _depends_on_first(used: nn.Module, fresh: nn.Module, batch: Tensor) -> bool:
+    """Whether a module gives other answers, the same in each pass, if its first batch was not this one."""
+
+    def answer(module: nn.Module) -> Answers:
+        torch.manual_seed(0)
+        return [(tensor.clone(), None) for tensor in _numbers(module(batch))]
+
+    with torch.inference_mode():
+        first, again = answer(used), answer(used)
+        fresh((batch / 2).to(batch.dtype))
+        second = answer(fresh)
+    if len({len(answers) for answers in (first, again, second)}) > 1:
+        return False
+    limit = TOLERANCE.get(batch.dtype, TOLERANCE[torch.float32])
+    # One that changes with each pass is what `probe` refuses.
+    return _gap(first, again) <= limit < _gap(first, second)
+
+
+def _numbers(result: Any) -> list[Tensor]:
+    """The tensors in what a forward pass gives."""
+    held = list(result.values()) if isinstance(result, dict) else result
+    if isinstance(held, list | tuple):
+        return [tensor for part in held for tensor in _numbers(part)]
+    return [held] if isinstance(held, Tensor) else []
 
 
 def _takes_one(module: nn.Module, batch: Tensor) -> bool:
@@ -250,10 +342,11 @@ def probe(
     size: int,
     dtype: torch.dtype,
     *,
+    pictures: Sequence[Image.Image],
     settings_sha256: str,
     allow_random: bool = False,
 ) -> Probed:
-    """Run two images of noise twice, at two places of a batch and beside another image.
+    """Run two images of noise beside each other, and the first again at another place beside blanks.
 
     Args:
         name: of the model, for messages.
@@ -261,6 +354,7 @@ def probe(
         run: tensors at their places of a batch of the given size to logits and activations of the batch.
         size: of the batches; 1 has one place and no neighbor.
         dtype: in which the module computes.
+        pictures: two of `noise`.
         settings_sha256: of `Facts`.
         allow_random: record answers that differ from pass to pass instead of refusing them.
 
@@ -268,33 +362,31 @@ def probe(
         InferenceError: the transform or module is random, an answer depends on the other images of its batch, or
             nothing can be computed.
     """
+    tensors: list[Tensor] = []
     with torch.random.fork_rng():
         try:
-            random_reason = _random_transform(name, load)
-            tensors = [load(picture) for picture in noise()]
-            answers, moved, drew = _passes(run, tensors, size)
+            random_reason = _random_transform(name, load, pictures[0])
+            tensors = [load(picture) for picture in pictures]
+            answers, drew = _both(run, tensors, size)
+            moved = _answer(run, size, (tensors[0], size - 1))
             limit = TOLERANCE.get(dtype, TOLERANCE[torch.float32])
-            gap = _gap(answers, moved)
+            gap = _gap(answers[:1], moved)
             if random_reason is None and (drew or gap > limit):
                 random_reason = _random(name, run, tensors, size, answers, drew, limit)
         except InferenceError:
             raise
-        except Exception as error:
-            raise InferenceError(f"{name} fails on images of noise: {type(error).__name__}: {error}") from error
+        except (Exception, SystemExit) as error:
+            advice = _advice(tensors[0], pictures[0].size) if tensors else ""
+            what = "{} fails on {} x {} images of noise".format(name, *pictures[0].size)
+            raise _failed(what, error, advice) from error
     if random_reason is not None and not allow_random:
         raise InferenceError(f"{random_reason}, or allow random answers with allow_random=True")
-    if random_reason is None and gap > limit:
-        raise InferenceError(
-            f"{name} gives an image another answer beside other images of its batch (outputs differ by "
-            f"{gap:.2g} of the largest): it computes with statistics of the batch, such as F.batch_norm(x, None, None, "
-            "training=True), or mixes images; normalize with stored statistics, or give batch_size=1"
-        )
+    if random_reason is None:
+        refuse_mixing(name, dtype, answers[:1], moved)
     return Probed(_record(answers, dtype, size, settings_sha256, random_reason is not None), random_reason is not None)
 
 
-def _random_transform(name: str, load: Callable[[Image.Image], Tensor]) -> str | None:
-    picture = noise()[0]
-
+def _random_transform(name: str, load: Callable[[Image.Image], Tensor], picture: Image.Image) -> str | None:
     def differs() -> bool:
         again = load(picture)
         if again.data_ptr() == first.data_ptr() and first.numel():
@@ -318,25 +410,40 @@ def _random_states() -> tuple[bytes, ...]:
     return repr(random.getstate()).encode(), repr(numbers).encode(), bytes(torch.get_rng_state().numpy())
 
 
-Answers = list[tuple[Tensor, Tensor | None]]  # logits and activation, for each of the two images
+def refuse_mixing(name: str, dtype: torch.dtype, answers: Answers, moved: Answers) -> None:
+    """Refuse a model that gives images other answers at another place of a batch, beside other images.
+
+    Raises:
+        InferenceError: the answers differ by more than rounding.
+    """
+    gap = _gap(answers, moved)
+    if gap > TOLERANCE.get(dtype, TOLERANCE[torch.float32]):
+        raise InferenceError(
+            f"{name} gives an image another answer beside other images of its batch (outputs differ by "
+            f"{gap:.2g} of the largest): it computes with statistics of the batch, such as F.batch_norm(x, None, None, "
+            "training=True), or mixes images; normalize with stored statistics, or give batch_size=1"
+        )
 
 
-def _passes(run: Pass, tensors: list[Tensor], size: int) -> tuple[Answers, Answers, bool]:
-    """Answers of both images, at another place beside another image, and whether torch drew random numbers."""
+def _answer(run: Pass, size: int, *images: tuple[Tensor, int]) -> Answers:
+    """The answers of one pass, of images at their places."""
+    logits, activation = run({place: tensor for tensor, place in images}, size)
+    if logits.ndim != 2 or len(logits) != size:
+        raise InferenceError(f"a model gives logits of shape (B, n), this one gives {tuple(logits.shape)}")
+    if activation is not None and (activation.ndim != 2 or len(activation) != size):
+        raise InferenceError(f"the layer gives no vector for each image, but {tuple(activation.shape)}")
+    return [(logits[place], None if activation is None else activation[place]) for _, place in images]
 
-    def answer(*pairs: tuple[int, int]) -> Answers:
-        """The answers of one pass of images at places."""
-        logits, activation = run({place: tensors[image] for image, place in pairs}, size)
-        if logits.ndim != 2 or len(logits) != size:
-            raise InferenceError(f"a model gives logits of shape (B, n), this one gives {tuple(logits.shape)}")
-        if activation is not None and (activation.ndim != 2 or len(activation) != size):
-            raise InferenceError(f"the layer gives no vector for each image, but {tuple(activation.shape)}")
-        return [(logits[place], None if activation is None else activation[place]) for _, place in pairs]
 
+def _both(run: Pass, tensors: list[Tensor], size: int) -> tuple[Answers, bool]:
+    """Answers of both images, beside each other where there is room, and whether torch drew random numbers."""
+    first, second = tensors
     state = torch.get_rng_state()
-    first = answer((0, 0), (1, 1)) if size > 1 else [*answer((0, 0)), *answer((1, 0))]
-    drew = not torch.equal(state, torch.get_rng_state())
-    return first, [*answer((0, size - 1)), *answer((1, 0))], drew
+    if size > 1:
+        answers = _answer(run, size, (first, 0), (second, 1))
+    else:
+        answers = [*_answer(run, size, (first, 0)), *_answer(run, size, (second, 0))]
+    return answers, not torch.equal(state, torch.get_rng_state())
 
 
 def _random(
@@ -345,7 +452,7 @@ def _random(
     """Why the answers of equal passes differ, or None if they do not."""
     gap = 0.0
     for _ in range(RARE if drew else 1):
-        gap = max(gap, _gap(first, _passes(run, tensors, size)[0]))
+        gap = max(gap, _gap(first, _both(run, tensors, size)[0]))
         if gap > limit:
             break
     else:

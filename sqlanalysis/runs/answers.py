@@ -199,6 +199,7 @@ def check_first(con: duckdb.DuckDBPyConnection, meaning: Meaning, given: Mapping
     Raises:
         SchemaError: the message names the option that takes them.
     """
+    given = _usable(given, meaning)
     n = len(next(iter(given.values())))
     pred = given.get("pred")
     if pred is not None and meaning.size is not None and not ((pred >= OUTSIDE) & (pred < meaning.size)).all():
@@ -233,6 +234,21 @@ def check_first(con: duckdb.DuckDBPyConnection, meaning: Meaning, given: Mapping
             f"{n_other:,} of the first {n:,} predictions are not the class of the largest probability: are the "
             "probabilities in the order of the classes?"
         )
+
+
+def _usable(given: Mapping[str, np.ndarray], meaning: Meaning) -> Mapping[str, np.ndarray]:
+    """The answers without NaN and infinity, which become errors of their images.
+
+    Raises:
+        SchemaError: there is none.
+    """
+    values = given[meaning.column].astype(np.float64) if meaning.column else None
+    if values is None:
+        return given
+    fine = ~(np.isnan(values) | (values == np.inf)).any(axis=1)
+    if not fine.any():
+        raise SchemaError(f"{meaning.origin}: {meaning.column} of all {len(fine)} first images hold NaN or infinity")
+    return {name: part[fine] for name, part in given.items()}
 
 
 @dataclass(frozen=True)

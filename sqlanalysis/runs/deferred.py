@@ -158,7 +158,8 @@ def defer(
         name: SQL name, an identifier; a deferred column of that name is replaced.
         transform: maps an RGB PIL image (or the value of `of`) to a tensor or array of numbers.
         of: "image", or another deferred column that this one is computed from.
-        shape: shape of one value, None for an axis that varies by image; by default measured with gray images.
+        shape: shape of one value, None for an axis that varies by image; by default measured with gray images,
+            of the size of the images where all have one.
 
     Returns:
         The column. In SQL, values are FLOAT[…] arrays of this shape, FLOAT[] lists along axes that vary, and NULL where
@@ -185,7 +186,7 @@ def defer(
             return transform(earlier(image))
 
     source = json.dumps(describe_function(transform))
-    column = ColumnFunction(name, source_name, function, _shape(name, function, shape), source)
+    column = ColumnFunction(name, source_name, function, tuple(shape or _measure(con, name, function)), source)
     sql_type = arrow.sql_type(column.type)
     functions.register(con, name, column, sql_type, ARROW)
     known[name] = column
@@ -196,14 +197,13 @@ def defer(
     return DeferredColumn(con, column)
 
 
-def _shape(name: str, function: Callable[[Any], Any], shape: Sequence[int | None] | None) -> Shape:
-    """The shape of a column: as given, or measured; None for an axis that differs between gray images."""
+def _measure(con: duckdb.DuckDBPyConnection, name: str, function: Callable[[Any], Any]) -> Shape:
+    """The shape of a column for gray images; None for an axis that differs between them."""
     from PIL import Image
 
-    if shape is not None:
-        return tuple(shape)
     found: list[tuple[int, ...]] = []
-    for size in _GRAY_SIZES:
+    sizes = fetch(con, "list_picture_sizes")
+    for size in sizes if len(sizes) == 1 else _GRAY_SIZES:
         try:
             found.append(tuple(as_tensor(function(Image.new("RGB", size, (128, 128, 128)))).shape))
         except BaseException as error:

@@ -49,6 +49,7 @@ class Engine(Stoppable, Protocol):
 
     output_type: pa.StructType
     seconds: dict[str, float]
+    refusal: InferenceError | None
 
     def __call__(self, *columns: pa.ChunkedArray) -> pa.Array:
         """One answer, STRUCT(…, sha256, error), for every image."""
@@ -138,7 +139,8 @@ def select(con: duckdb.DuckDBPyConnection, dataset: str, where: str | None, spli
     try:
         execute(con, "create_selected", {"dataset": dataset}, where=condition(where, split)).fetchall()
     except QueryError as error:
-        raise QueryError(f"where={where!r} is not a condition over `images`: {error.__cause__ or error}") from error
+        reason = str(error.__cause__ or error).partition("\nLINE")[0]  # of a statement that is not the caller's
+        raise QueryError(f"where={where!r} is not a condition over `images`: {reason.strip()}") from error
     n: int = fetch(con, "count_selected")[0][0]
     if not n:
         raise NotFoundError(_nothing_selected(con, dataset, condition(where, split)))
@@ -182,6 +184,12 @@ def first_images(
     return pictures, pa.chunked_array([pa.array([row[1] for row in rows])]) if inputs else None
 
 
+def any_images(con: duckdb.DuckDBPyConnection, n: int) -> pa.ChunkedArray:
+    """The first n images of the file as STRUCT(bytes, path)."""
+    rows = fetch(con, "read_any_images", [n])
+    return pa.chunked_array([pa.array([row[0] for row in rows], arrow.IMAGE_TYPE)])
+
+
 def packages() -> str:
     """Versions of Python and of the packages that compute, as JSON."""
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
@@ -218,7 +226,9 @@ def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
             raise InferenceError(_no_answer(con, run.run, n_errors))
         status = "finished"
     except BaseException as error:
-        # After Ctrl-C the engine raises inside DuckDB, which reports it as an error of the query.
+        # What the engine raises inside DuckDB, also after Ctrl-C, comes back as an error of the query.
+        if engine.refusal is not None:
+            raise engine.refusal from error
         if not engine.interrupted:
             raise
         status = "interrupted"

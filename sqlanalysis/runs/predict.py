@@ -23,7 +23,7 @@ from ..db.statements import execute, fetch
 from ..errors import ArgumentError
 from ..models import device as devices
 from ..models import outputs as meanings
-from ..models.engine import Engine
+from ..models.engine import Engine, fit
 from ..models.model import Model
 from ..models.transforms import describe_transform
 from . import job, policies
@@ -32,6 +32,7 @@ from .job import Done, Work
 from .run import Run, Spec
 
 SAMPLE = 64  # images that a dry run computes
+FITTED = 16  # images of which the first that can be read gives the size of the input, where a transform keeps it
 AGREEMENT_SAMPLE = 32  # images on which another dtype is compared with fp32
 
 
@@ -102,6 +103,8 @@ def register_model(
         InferenceError: the device is not available, compiling fails, or the model is not fit, as in `predict`.
     """
     _check(model, batch_size)
+    if model.keeps_size:
+        model = fit(model, job.any_images(con, FITTED))
     engine = Engine(model, batch_size=batch_size, device=device, dtype=dtype, compile=compile)
     try:
         engine.probe(allow_random=allow_random)
@@ -248,6 +251,8 @@ def predict(
         model = dataclasses.replace(model, outputs=meanings.override(model.outputs, outputs))
     dataset, space = resolve_dataset(con, dataset)
     n_selected = job.select(con, dataset, where, split)
+    if model.keeps_size:
+        model = fit(model, job.first_images(con, FITTED)[0])
     notes = [*model.notes, *job.pooled_splits(con)]
     mapping, used_policy = None, "identity"
     if not model.is_encoder:

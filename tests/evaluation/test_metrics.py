@@ -167,7 +167,9 @@ def test_refused_values(run: duckdb.DuckDBPyConnection) -> None:
         "resnet18",
         strategy="equal",
     )
-    refused(run, QueryError, r"accuracy: ", "accuracy", "resnet18", level="high")
+    refused(
+        run, ArgumentError, r"accuracy: level is a number, such as 0.95, not 'high'", "accuracy", "resnet18", "high"
+    )
     refused(run, ArgumentError, r"accuracy: level must be between 0 and 1", "accuracy", "resnet18", level=95)
 
 

@@ -111,7 +111,7 @@ def page_of(con: duckdb.DuckDBPyConnection, folder: Path, **options: object) -> 
 def test_numbers_are_the_macros_numbers(digits: tuple[duckdb.DuckDBPyConnection, Page]) -> None:
     con, page = digits
     text = " ".join(page.texts["main"][0].split())
-    n, correct, accuracy, low, high = con.execute("from accuracy('digits_logreg')").fetchall()[0]
+    n, correct, accuracy, low, high, _ = con.execute("from accuracy('digits_logreg')").fetchall()[0]
     assert f"{correct:,} of {n:,} labeled images: {accuracy:.1%}, 95% interval {low * 100:.1f}–{high:.1%}" in text
     scores = con.execute("select balanced_accuracy, f1_macro, mcc from scores('digits_logreg')").fetchall()[0]
     assert f"Balanced accuracy{scores[0]:.1%}" in text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -222,6 +223,21 @@ def test_an_unknown_function_needs_a_version(pets: duckdb.DuckDBPyConnection) ->
     assert map_batches(pets, streaming(), "s", version="v1").n_computed == 0
     with pytest.raises(SchemaError, match="version v1 → v2"):
         map_batches(pets, streaming(), "s", version="v2")
+
+
+def factor() -> float:
+    return float(os.environ.get("FACTOR_OF_A_TEST", "1"))
+
+
+def test_a_function_that_reads_the_environment_needs_a_version(pets: duckdb.DuckDBPyConnection) -> None:
+    def make() -> Callable[[Tensor], Tensor]:
+        return lambda batch: batch.mean((1, 2, 3)) * factor()
+
+    map_batches(pets, make(), "e", where="image_id <= 6")
+    with pytest.raises(SchemaError, match=r"run .e. exists.*overwrite=True"):
+        map_batches(pets, make(), "e")
+    map_batches(pets, make(), "e", overwrite=True, version="factor 1")
+    assert map_batches(pets, make(), "e", version="factor 1").n_computed == 0
 
 
 def test_the_same_object_resumes_an_unfinished_run(pets: duckdb.DuckDBPyConnection) -> None:

@@ -644,8 +644,10 @@ def test_run_profile_names_the_stage_that_binds(pets: duckdb.DuckDBPyConnection,
     assert sum(row[2] for row in rows) == pytest.approx(1)
     slowest = max(row[1] for row in rows)
     assert [row[0] for row in rows if row[3]] == [row[0] for row in rows if row[1] == slowest]  # two, if they tie
-    total, n = pets.sql("select (seconds ->> 'total')::double, n_images from runs").fetchall()[0]
+    total, n, column = pets.sql("select (seconds ->> 'total')::double, n_images, total_seconds from runs").fetchall()[0]
     assert rows[0][4] == pytest.approx(n / total)
+    assert column == total > 0
+    assert pets.sql("select distinct total_seconds from run_profile").fetchall() == [(total,)]
 
 
 def test_a_folder_with_broken_files_is_accounted_for(

@@ -11,7 +11,7 @@ import pytest
 import sqlanalysis
 from sqlanalysis.db import templates
 
-from ..support.edge_cases import CALLS, EDGES, ONE_RELATION, SCALAR_CALLS, load
+from ..support.edge_cases import CALLS, EDGES, ONE_RELATION, SCALAR_CALLS, load, random_case
 
 # The contract: parameters of every public macro, defaults included, and the columns of those that give rows, in order.
 SCALARS = {
@@ -123,7 +123,7 @@ TABLES = {
         "metric value_run value_baseline diff ci_low ci_high p_two_sided",
     ),
     "per_class": (
-        "rel, zero_division := 0.0",
+        "rel, zero_division := 0.0, level := 0.95",
         "class support predicted tp precision recall f1 jaccard recall_low recall_high precision_low precision_high "
         "f1_low f1_high",
     ),
@@ -346,14 +346,12 @@ def test_help_lists_what_the_user_made(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_examples_of_help_run(con: duckdb.DuckDBPyConnection) -> None:
-    for run in ("my_run", "seed_1", "seed_2", "old_seed_1", "old_seed_2"):
-        load(con, EDGES["ties"], run)
+    for name in ("my_run", "old_run", "my_run_neighbors", "seed_1", "seed_2", "old_seed_1", "old_seed_2"):
+        load(con, random_case(60, 3, 1), name)
     con.execute(
         "create table my_costs as select distinct _a.label, _b.pred, 2.5 as cost from my_run as _a cross join my_run as _b"
     ).fetchall()
     con.execute("create table my_tree as select i as class, 3 as parent from range(3) as _r (i)").fetchall()
-    load(con, EDGES["ties"], "old_run")
-    load(con, EDGES["ties"], "my_run_neighbors")
     con.execute(
         "create or replace view wide as select *, 'jpeg' as format, 9 as n_bytes, 640 as width_px from my_run"
     ).fetchall()

@@ -72,7 +72,8 @@ def check_per_class(found: list[dict[str, Any]], y: np.ndarray, p: np.ndarray, z
 
 @pytest.mark.parametrize(("sql", "zero"), [("0.0", 0.0), ("1.0", 1.0), ("null", np.nan)], ids=["0", "1", "null"])
 def test_per_class(shared: duckdb.DuckDBPyConnection, example: Case, sql: str, zero: float) -> None:
-    actual = rows(shared, f"from per_class('{load(shared, example)}', zero_division := {sql})")
+    level, given = (0.95, "") if zero == 0 else (0.8, ", level := 0.8")
+    actual = rows(shared, f"from per_class('{load(shared, example)}', zero_division := {sql}{given})")
     check_per_class(actual, example.y, example.p, zero)
     for row in actual:
         union = row["support"] + row["predicted"] - row["tp"]
@@ -80,7 +81,7 @@ def test_per_class(shared: duckdb.DuckDBPyConnection, example: Case, sql: str, z
             if n == 0:
                 assert (row[f"{name}_low"], row[f"{name}_high"]) == (None, None)
                 continue
-            ends = stats.binomtest(row["tp"], n).proportion_ci(0.95, method="wilson")
+            ends = stats.binomtest(row["tp"], n).proportion_ci(level, method="wilson")
             low, high = (2 * end / (1 + end) if name == "f1" else end for end in ends)
             same(row[f"{name}_low"], low)
             same(row[f"{name}_high"], high)

@@ -13,7 +13,7 @@ import pytest
 from scipy import stats
 
 from sqlanalysis import metric
-from sqlanalysis.errors import SchemaError
+from sqlanalysis.errors import QueryError, SchemaError
 
 from ..support.oracle import Mutant, is_noticed, rows, same
 
@@ -385,6 +385,23 @@ def test_edges(con: duckdb.DuckDBPyConnection) -> None:
     assert stacked[3] == 24
     con.execute("delete from made").fetchall()
     assert len(worst_slices(con, ["a", "x"])) == 0
+
+
+def test_nothing_is_worse_and_nothing_was_tried(con: duckdb.DuckDBPyConnection) -> None:
+    """No row says that slices were tested; where none could be, that is an error, also if only rows are counted."""
+    wrong = np.arange(100) % 8 < 2  # as often in each half
+    planted(con, pd.DataFrame({"half": np.arange(100) % 2, "all": "x", "each": np.arange(100).astype(str)}), wrong)
+    assert len(worst_slices(con, ["half"])) == len(worst_slices(con, ["half", "all", "each"])) == 0
+    for cols, more in ((["all"], {}), (["each", "all"], {}), (["half"], {"min_n": 51})):
+        at_least = more.get("min_n", 20)
+        message = f"made: nothing to test: no value of {', '.join(cols)} has at least {at_least} images \\(min_n\\)"
+        with pytest.raises(QueryError, match=message):
+            worst_slices(con, cols, **more)
+        with pytest.raises(duckdb.InvalidInputException, match=message):
+            con.execute(f"select count(*) from worst_slices('made', {cols}, min_n := {at_least})").fetchall()
+    con.execute("create table few as from made where image_id % 4 = 0").fetchall()
+    with pytest.raises(QueryError, match=r"few: nothing to test"):
+        metric(con, "worst_slices", ["made", "few"], cols=["half"], min_n=30)
 
 
 @pytest.mark.parametrize("name", ["slices", "slice_pairs", "worst_slices"])

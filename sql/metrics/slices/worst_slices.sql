@@ -1,15 +1,35 @@
 -- Where the model fails: slices and pairs that are significantly worse (Fisher's test), with images to look at.
 -- Grain: one row per run and slice with p_bh below alpha, worst lower bound first.
 -- Parameters: rel (or a list), cols (names), min_n := 20, bins := 4 (of a number), max_rows := 20, alpha := 0.05
--- Edges: tested as slices and slice_pairs; numbers are cut; exemplars are the five most confident mistakes.
--- Source: Fisher's exact test, one-sided; slices and pairs each get half of the weight of the correction
+-- Edges: no row: none is worse; none of min_n images with others beside it: an error; exemplars: surest mistakes.
+-- Source: Fisher's exact test as in slices and slice_pairs, each with half of the weight of the correction
 create or replace macro worst_slices(rel, cols, min_n := 20, bins := 4, max_rows := 20, alpha := 0.05) as table
 with _images as materialized (
     from _slice_members(rel, cols, bins)
 ),
 
-_sets as ( -- noqa: ST03
+_sets as materialized (
     from _slice_sets('_images', min_n)
+),
+
+-- Without a slice to test, no row would look like a model that is worse nowhere.
+_sizes as (
+    select
+        run,
+        count(*) as n,
+    from _images
+    group by run
+),
+
+_tried as (
+    select
+        _sizes.run,
+        count(_sets.n) as n_slices,
+    from _sizes
+    left join _sets
+        on _sizes.run = _sets.run
+        and _sizes.n > _sets.n
+    group by _sizes.run
 ),
 
 _worst as materialized (
@@ -60,4 +80,14 @@ left join _mistakes
     on _worst.run = _mistakes.run
     and _worst.value.code_a = _mistakes.code_a
     and _worst.value.code_b = _mistakes.code_b
+where (
+    select coalesce(bool_and(case
+        when n_slices > 0 then true
+        else error(format(
+            '{}: nothing to test: no value of {} has at least {} images (min_n) and others beside it',
+            run, array_to_string(cols, ', '), min_n
+        ))
+    end), true)
+    from _tried
+)
 order by _worst.run, _worst.rank;

@@ -19,7 +19,7 @@ def in_batches(run: Callable[[Tensor], Any], batch: Tensor, size: int | None) ->
     """
     if size is None:
         return run(batch)
-    parts = []
+    parts: list[Any] = []
     for start in range(0, len(batch), size):
         rows = batch[start : start + size]
         blanks = rows.new_zeros((size - len(rows), *rows.shape[1:]))
@@ -28,8 +28,8 @@ def in_batches(run: Callable[[Tensor], Any], batch: Tensor, size: int | None) ->
 
 
 def _take(value: Any, n: int) -> Any:
-    if isinstance(value, Tensor):
-        return value[:n]
+    if isinstance(value, Tensor):  # without axes it belongs to no picture, such as a loss
+        return value[:n] if value.ndim else value
     if isinstance(value, dict):
         return {key: _take(part, n) for key, part in value.items()}
     return type(value)(_take(part, n) for part in value) if type(value) in (tuple, list) else value
@@ -38,7 +38,7 @@ def _take(value: Any, n: int) -> Any:
 def _join(parts: list[Any]) -> Any:
     first = parts[0]
     if isinstance(first, Tensor):
-        return torch.cat(parts)
+        return torch.cat(parts) if first.ndim else first
     if isinstance(first, dict):
         return {key: _join([part[key] for part in parts]) for key in first}
     return (
