@@ -42,6 +42,8 @@ _sizes as (
         any_value(_all.n) as n,
         sum(tied_hits * (called - hits - (tied - tied_hits) / 2)) / nullif(positives * others, 0) as missed,
         sum(tied_hits * precision) / positives as precision,
+        -- Of how few images a precision is the share; half an image less, so that a precision of 1 is not certain.
+        sum(tied_hits * (hits - 0.5) * (called - hits + 0.5) / called ** 3) / positives ** 2 as noise,
     from _called
     inner join _class_sizes(rel) as _all
         on _called.run = _all.run
@@ -62,6 +64,7 @@ _classes as (
         -- What an image adds that is below all of the class; their ranks are not looked at one by one.
         (1 - area) / nullif(others, 0) as area_below,
         n,
+        noise,
     from _sizes
 ),
 
@@ -140,6 +143,8 @@ _means as (
         max(n) as n_answers,
         sum(area_below) / n_areas as below_macro,
         sum(positives * area_below) / nullif(n_area_images, 0) as below_weighted,
+        sum(noise) / n_classes ** 2 as noise_macro,
+        sum(positives ** 2 * noise) / n_images ** 2 as noise_weighted,
         [
             avg(area),
             sum(positives * area) / nullif(n_area_images, 0),
@@ -198,8 +203,8 @@ _errors as (
         [
             sqrt(sum(added[1] ** 2) + n_below * any_value(below_macro) ** 2),
             sqrt(sum(added[2] ** 2) + n_below * any_value(below_weighted) ** 2),
-            sqrt(sum(added[3] ** 2)),
-            sqrt(sum(added[4] ** 2))
+            sqrt(sum(added[3] ** 2) + any_value(noise_macro)),
+            sqrt(sum(added[4] ** 2) + any_value(noise_weighted))
         ] as std_errors,
     from _images_added
     inner join _means on _images_added.run = _means.run
