@@ -19,9 +19,9 @@ from ..errors import ArgumentError, NotFoundError, QueryError, SchemaError, near
 CONTRACT = ("image_id", "label", "pred", "confidence", "probs", "activation")
 NEIGHBORS = ("neighbor_id", "rank", "distance")
 # Parameters whose argument is SQL over the columns of the relation, not a value.
-_SQL_PARAMETERS = ("expr", "cols", "weight")
-# Parameters that name a second relation.
-_RELATIONS = ("baseline", "rel_cur", "neighbors")
+_SQL_PARAMETERS = ("expr", "cols", "weight", "is_right")
+# Parameters that name other relations.
+_RELATIONS = ("baseline", "baselines", "rel_cur", "neighbors", "costs", "tree")
 _ABSENT = re.compile(r'(?:Table with name|No files found that match the pattern) "?(.+?)"?(?: does not exist|$)', re.M)
 
 _NUMBER = re.compile(r"[0-9.]+(?:e[+-]?[0-9]+)?")
@@ -41,7 +41,9 @@ def metric(
         metric(con, "accuracy_by", "resnet18", expr="width_px > 256", level=0.9)
         metric(con, "accuracy_by", "resnet18", "split")
         metric(con, "mcnemar", "resnet50", baseline="resnet18")
+        metric(con, "mcnemar", "resnet50", "resnet18", is_right="label_rank(probs, label) <= 5")
         metric(con, "leaderboard", ["resnet50", "resnet18"])
+        metric(con, "compare_seeds", ["new_1", "new_2", "new_3"], ["old_1", "old_2", "old_3"])
 
     Args:
         con: from `connect`.

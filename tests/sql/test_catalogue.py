@@ -17,19 +17,21 @@ from ..support.edge_cases import CALLS, EDGES, ONE_RELATION, SCALAR_CALLS, load,
 SCALARS = {
     "argmax": "xs",
     "bucket": "x, width",
+    "label_rank": "xs, cls",
     "needed_n": "baseline_accuracy, gain, power := 0.8, level := 0.95, differing := null",
     "wilson_high": "k, n, level",
     "wilson_low": "k, n, level",
 }
 _SLICES = "feature value n n_wrong error_rate ci_low ci_high lift diff excess_errors p_value p_holm p_bh"
 TABLES = {
-    "accuracy": ("rel, level := 0.95", "n correct accuracy ci_low ci_high"),
+    "accuracy": ("rel, level := 0.95, is_right := null", "n correct accuracy ci_low ci_high"),
     "accuracy_accepted": ("rel, level := 0.95", "n correct accuracy ci_low ci_high n_empty"),
     "accuracy_anytime": ("rel, level := 0.95", "n correct accuracy ci_low ci_high"),
-    "accuracy_by": ("rel, expr, level := 0.95", "slice n correct accuracy ci_low ci_high"),
+    "accuracy_by": ("rel, expr, level := 0.95, is_right := null", "slice n correct accuracy ci_low ci_high"),
     "agreement": ("rel, baseline", "n agreement churn negative_flips positive_flips wrong_differently kappa"),
     "at_threshold": ("rel, threshold, level := 0.95", "n n_answered n_abstained coverage accuracy ci_low ci_high"),
     "auc": ("rel", "classes n roc_auc_macro roc_auc_weighted map_macro map_weighted"),
+    "auc_ci": ("rel, level := 0.95", "metric estimate std_error ci_low ci_high"),
     "auc_per_class": (
         "rel, level := 0.95",
         "class positives roc_auc average_precision roc_auc_low roc_auc_high average_precision_low "
@@ -52,13 +54,23 @@ TABLES = {
     ),
     "class_purity": ("rel, neighbors, k := 10", "class n purity knn_accuracy isolated"),
     "compare_classes": (
-        "rel, baseline, level := 0.95",
+        "rel, baseline, level := 0.95, is_right := null",
         "class n recall_run recall_baseline diff ci_low ci_high run_only baseline_only p_value p_holm p_bh",
+    ),
+    "compare_many": (
+        "runs, baseline, level := 0.95, is_right := null",
+        "n n_left_out run_only baseline_only accuracy_run accuracy_baseline diff ci_low ci_high p_value p_holm run",
+    ),
+    "compare_seeds": (
+        "runs, baselines, level := 0.95, is_right := null",
+        "n n_left_out n_runs n_baselines accuracy_run accuracy_baseline diff ci_low ci_high p_value std_error df "
+        "seed_sd_run seed_sd_baseline",
     ),
     "confident_joint": ("rel", "label true_class raw calibrated"),
     "confident_thresholds": ("rel", "class n threshold"),
     "confusion_dense": ("rel, n_classes := 0", "label pred n recall_share precision_share"),
     "confusion_matrix": ("rel", "label pred n"),
+    "cost": ("rel, costs, level := 0.95", "n n_wrong total_cost mean_cost ci_low ci_high"),
     "drift": ("rel_ref, rel_cur", "feature measure value n_ref n_cur p_value p_holm verdict"),
     "duplicate_groups": ("neighbors, max_distance := null", "group_id image_id group_size"),
     "fit_temperature": (
@@ -69,11 +81,20 @@ TABLES = {
         "rel, baseline, max_rows := 50",
         "image_id label pred_run pred_baseline correct_run correct_baseline confidence_run",
     ),
+    "hierarchical_distance": (
+        "rel, tree, level := 0.95",
+        "n n_wrong mean_height ci_low ci_high mean_height_wrong wrong_low wrong_high",
+    ),
+    "hierarchy": ("rel, tree, level := 0.95", "height n correct accuracy ci_low ci_high"),
     "knn_graph": ("rel, k := 10", "image_id neighbor_id rank distance"),
     "knn_outliers": ("neighbors, k := 10", "image_id mean_distance kth_distance percentile"),
     "ks_test": ("rel_ref, rel_cur, expr", "d n_ref n_cur p_value"),
     "label_issues": ("rel", "image_id label pred suggested self_confidence confidence margin p_wrong"),
     "label_quality": ("rel", "image_id label pred self_confidence normalized_margin"),
+    "largest_gap": (
+        "rel, expr, min_n := 20, level := 0.95, is_right := null",
+        "n_groups n_small best worst n_best n_worst accuracy_best accuracy_worst gap ci_low ci_high",
+    ),
     "leaks": (
         "rel, neighbors, max_distance := null",
         "image_a image_b split_a split_b label_a label_b distance",
@@ -84,20 +105,21 @@ TABLES = {
         "p_value p_holm",
     ),
     "mcnemar": (
-        "rel, baseline, level := 0.95",
+        "rel, baseline, level := 0.95, is_right := null",
         "n both_right run_only baseline_only both_wrong accuracy_run accuracy_baseline diff ci_low ci_high p_exact "
         "p_mid p_chi2",
     ),
     "mcnemar_anytime": (
-        "rel, baseline, level := 0.95",
+        "rel, baseline, level := 0.95, is_right := null",
         "n run_only baseline_only diff share_run share_low share_high p_value",
     ),
+    "metric_by": ("rel, name, expr, arguments := ''", "slice n correct accuracy ci_low ci_high"),
     "mmd": ("rel_ref, rel_cur, sample_n := 500, gamma := null, seed := 0", "mmd2 gamma n_ref n_cur p_value"),
     "near_duplicates": ("neighbors, max_distance := null", "image_a image_b distance"),
     "neighbor_agreement": ("rel, neighbors, k := 10", "image_id label neighbors purity neighbor_label"),
-    "paired": ("rel, baseline", "image_id label pred_run pred_baseline correct_run correct_baseline"),
+    "paired": ("rel, baseline, is_right := null", "image_id label pred_run pred_baseline correct_run correct_baseline"),
     "paired_bootstrap": (
-        "rel, baseline, n_resamples := 1000, level := 0.95, seed := 0",
+        "rel, baseline, n_resamples := 1000, level := 0.95, seed := 0, is_right := null",
         "metric value_run value_baseline diff ci_low ci_high p_two_sided",
     ),
     "per_class": (
@@ -256,7 +278,7 @@ def test_parameters_shadow_no_column(name: str) -> None:
         contract -= {"probs"}
     assert not contract & set(parameters(name))
     if signature(name)[2]:
-        assert parameters(name)[0] in ("rel", "rels", "rel_ref", "neighbors")
+        assert parameters(name)[0] in ("rel", "rels", "runs", "rel_ref", "neighbors", "tree")
         text = re.sub(r"--[^\n]*|'[^']*'", "", INDEX[name].text).partition("as table")[2]
         made = set(re.findall(r"\bas (\w+)", text)) - {"table"}
         assert not made & set(parameters(name)) - {"k", "gamma", "neighbors"}, "a column has the name of a parameter"
@@ -324,8 +346,12 @@ def test_help_lists_what_the_user_made(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_examples_of_help_run(con: duckdb.DuckDBPyConnection) -> None:
-    for name in ("my_run", "old_run", "my_run_neighbors"):
+    for name in ("my_run", "old_run", "my_run_neighbors", "seed_1", "seed_2", "old_seed_1", "old_seed_2"):
         load(con, random_case(60, 3, 1), name)
+    con.execute(
+        "create table my_costs as select distinct _a.label, _b.pred, 2.5 as cost from my_run as _a cross join my_run as _b"
+    ).fetchall()
+    con.execute("create table my_tree as select i as class, 3 as parent from range(3) as _r (i)").fetchall()
     con.execute(
         "create or replace view wide as select *, 'jpeg' as format, 9 as n_bytes, 640 as width_px from my_run"
     ).fetchall()

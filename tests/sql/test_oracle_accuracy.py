@@ -216,7 +216,7 @@ def test_one_may_look_after_every_image(con: duckdb.DuckDBPyConnection) -> None:
 
 # What must be noticed: a macro, a text in its file, what stands there instead, and a check that must fail then.
 MUTANTS = [
-    Mutant("accuracy", "count(is_right) as n", "count(*) as n", on_cases(test_accuracy)),
+    Mutant("accuracy", "count(was_right) as n", "count(*) as n", on_cases(test_accuracy)),
     Mutant("_correct", "y_true = y_pred", "y_true >= y_pred", on_cases(test_accuracy)),
     Mutant("wilson_low", "k + _q * _q / 2 - _q", "k - _q", on_cases(test_accuracy)),
     Mutant("wilson_low", "+ _q * _q / 4", "+ _q * _q / 2", on_cases(test_accuracy)),

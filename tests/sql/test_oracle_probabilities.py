@@ -188,7 +188,7 @@ MUTANTS = [
     Mutant("proper_scores", "greatest(p_label, eps)", "p_label", on_cases(test_proper_scores)),
     Mutant("proper_scores", "p_squared - 2 * p_label + 1", "p_squared - p_label + 1", on_cases(test_proper_scores)),
     Mutant("auc_per_class", "(others_above + others_called) / 2", "others_above", on_cases(test_auc)),
-    Mutant("auc_per_class", "p >= lowest", "p > lowest", on_cases(test_auc)),
+    Mutant("_called_scores", "p >= lowest", "p > lowest", on_cases(test_auc)),
     Mutant(
         "auc_per_class", "called - here / 2", "called", lambda con: test_intervals_of_auc(con, EDGES["ties"], "rounded")
     ),

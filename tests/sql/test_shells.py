@@ -26,6 +26,9 @@ SCALARS = {
     "_anytime_low": "_anytime_low(7, 9, 0.95)",
     "_anytime_high": "_anytime_high(7, 9, 0.95)",
     "_chi2_sf": "_chi2_sf(7.5, 5)",
+    "_t_sf": "_t_sf(2.5, 3.7)",
+    "_t_sf_large": "_t_sf(2.5, 5000)",
+    "_t_ppf": "_t_ppf(0.95, 1.3)",
     "_smirnov_sf": "_smirnov_sf(300, 250, 7000)",
 }
 RELATIONS = ("big", "outside", "ties", "empty")
@@ -42,6 +45,15 @@ TWO = [
     "from slices('b', ['label', 'neighbor_id'])",
     "from worst_slices('b', ['label', 'confidence'], alpha := 1)",
     "from leaderboard(['a', 'b'])",
+    "from compare_seeds(['b', 'c'], ['a', 'd'])",
+    "from compare_seeds(['b'], ['a', 'd'], level := 0.9, is_right := label_rank(probs, label) <= 2)",
+    "from compare_many(['b', 'c', 'd'], 'a')",
+    "from compare_many(['b', 'c'], 'a', is_right := abs(label - pred) < 2)",
+    "from mcnemar('b', 'a', is_right := label_rank(probs, label) <= 3)",
+    "from paired_bootstrap('b', 'a', n_resamples := 100, is_right := abs(label - pred) < 2)",
+    "from largest_gap(['a', 'b'], concat(split, label))",
+    "from metric_by(['a', 'b'], 'calibration_curve', concat(label % 2, split), 'n_bins := 5, strategy := ''quantile''')",
+    "from auc_ci(['a', 'b'])",
     "from per_class(['b', 'a', 'empty'])",
     "with \"my-run\" as (from a where image_id < 900) from accuracy_by(['b', '\"my-run\"', 'main.big'], concat(run, pred))",
 ]
@@ -67,7 +79,8 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answers]:
     for name in RELATIONS[1:]:
         load(con, EDGES[name], name)
     load(con, CASES["ten"], "a")
-    load(con, other_run(CASES["ten"]), "b")
+    for name, seed in (("b", 5), ("c", 6), ("d", 7)):
+        load(con, other_run(CASES["ten"], seed), name)
     actual = {}
     for sql in queries():
         result = con.execute(sql)
@@ -152,7 +165,7 @@ def test_shell_lists_the_catalogue(shell: str, answers: tuple[Path, Any]) -> Non
     actual = ask(shell, answers[0], "from help where topic = 'accuracy'")
     assert {"accuracy", "scores", "summary"} <= {row["name"] for row in actual}
     (row,) = [row for row in actual if row["name"] == "accuracy"]
-    assert row["signature"] == "accuracy(rel, level := 0.95)"
+    assert row["signature"] == "accuracy(rel, level := 0.95, is_right := null)"
 
 
 def test_two_files_side_by_side(shell: str, answers: tuple[Path, Any], tmp_path: Path) -> None:

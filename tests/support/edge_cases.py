@@ -111,6 +111,20 @@ OTHER = (
     "with second_run as (select * replace (case when image_id % 3 = 0 then label else (pred + 1) % 3 end as pred) "
     "from query_table('{0}'))"
 )
+# Three more runs beside the second, for two runs and two baselines.
+SEEDS = (
+    OTHER + ", third_run as (select * replace ((label + image_id % 2) % 3 as pred) from query_table('{0}')), "
+    "fourth_run as (select * replace ((pred + image_id % 2) % 3 as pred) from query_table('{0}'))"
+)
+# A cost of every mistake among a hundred classes, and a tree of them.
+COSTS = (
+    "with my_costs as (select _a.i as label, _b.i as pred, abs(_a.i - _b.i) as cost "
+    "from range(-1, 100) as _a (i), range(-1, 100) as _b (i))"
+)
+TREE = (
+    "with my_tree as (select i as class, 100 + i // 3 as parent from range(100) as _r (i) "
+    "union all select 100 + i, 200 + i % 2 from range(34) as _r (i) union all select 200 + i, 300 from range(2) as _r (i))"
+)
 # One call of every public macro that gives rows; {0} is the relation.
 CALLS = {
     "accuracy": "accuracy('{0}')",
@@ -120,6 +134,7 @@ CALLS = {
     "agreement": f"({OTHER} from agreement('second_run', '{{0}}'))",
     "at_threshold": "at_threshold('{0}', 0.6)",
     "auc": "auc('{0}')",
+    "auc_ci": "auc_ci('{0}')",
     "auc_per_class": "auc_per_class('{0}')",
     "bootstrap_ci": "bootstrap_ci('{0}', n_resamples := 50)",
     "calibration_curve": "calibration_curve('{0}', strategy := 'quantile')",
@@ -128,23 +143,30 @@ CALLS = {
     "check_run": "check_run('{0}')",
     "class_purity": "class_purity('{0}', '{0}')",
     "compare_classes": f"({OTHER} from compare_classes('second_run', '{{0}}'))",
+    "compare_many": f"({SEEDS} from compare_many(['second_run', 'third_run'], '{{0}}'))",
+    "compare_seeds": f"({SEEDS} from compare_seeds(['second_run', 'third_run'], ['{{0}}', 'fourth_run']))",
     "confident_joint": "confident_joint('{0}')",
     "confident_thresholds": "confident_thresholds('{0}')",
     "confusion_dense": "confusion_dense('{0}')",
     "confusion_matrix": "confusion_matrix('{0}')",
+    "cost": f"({COSTS} from cost('{{0}}', 'my_costs'))",
     "drift": "drift('{0}', '{0}')",
     "duplicate_groups": "duplicate_groups('{0}', max_distance := 0.5)",
     "fit_temperature": "fit_temperature('{0}')",
     "flips": f"({OTHER} from flips('second_run', '{{0}}'))",
+    "hierarchical_distance": f"({TREE} from hierarchical_distance('{{0}}', 'my_tree'))",
+    "hierarchy": f"({TREE} from hierarchy('{{0}}', 'my_tree'))",
     "knn_graph": "(from knn_graph('{0}', k := 2) where image_id < 5)",
     "knn_outliers": "knn_outliers('{0}')",
     "ks_test": "ks_test('{0}', '{0}', confidence)",
     "leaderboard": "leaderboard('{0}')",
     "label_issues": "label_issues('{0}')",
     "label_quality": "label_quality('{0}')",
+    "largest_gap": "largest_gap('{0}', image_id % 3, min_n := 1)",
     "leaks": "leaks('{0}', '{0}', max_distance := 0.5)",
     "mcnemar": f"({OTHER} from mcnemar('second_run', '{{0}}'))",
     "mcnemar_anytime": f"({OTHER} from mcnemar_anytime('second_run', '{{0}}'))",
+    "metric_by": "metric_by('{0}', 'accuracy', image_id % 3)",
     "mmd": "mmd('{0}', '{0}', sample_n := 50)",
     "near_duplicates": "near_duplicates('{0}', max_distance := 0.5)",
     "neighbor_agreement": "neighbor_agreement('{0}', '{0}')",
@@ -181,6 +203,7 @@ ONE_RELATION = [name for name, call in CALLS.items() if call.count("{0}") == 1 a
 SCALAR_CALLS = {
     "argmax": "argmax([0.25, 0.5, 0.5])",
     "bucket": "bucket(37, 10)",
+    "label_rank": "label_rank([0.25, 0.5, 0.5], 2)",
     "needed_n": "needed_n(0.76, 0.01)",
     "wilson_high": "wilson_high(7, 9, 0.95)",
     "wilson_low": "wilson_low(7, 9, 0.95)",

@@ -1,18 +1,17 @@
 -- Accuracy with its Wilson score interval, for every value of an expression.
 -- Grain: one row per run and value of expr (one more for NULL), in order of both.
--- Parameters: rel (or a list), expr (any SQL over its columns; several: (split, width_px > 256)), level := 0.95
+-- Parameters: rel (or a list), expr (SQL over its columns; several: (split, width_px > 256)), level := 0.95, is_right
 -- Edges: as accuracy, within each slice; no rows give no rows; a window in expr spans all runs.
 -- Source: Wilson (1927), J. Am. Stat. Assoc. 22:209-212.
-create or replace macro accuracy_by(rel, expr, level := 0.95) as table
+create or replace macro accuracy_by(rel, expr, level := 0.95, is_right := null) as table
 with _answers as (
     select
         run,
         expr as slice,
         image_id,
-        _correct(label, pred) as is_right,
+        _right(is_right, label, pred) as was_right,
     from query(_rel(rel))
-    where label is not null
-        and pred is not null
+    where _right(is_right, label, pred) is not null
 ),
 
 _counts as (
@@ -20,7 +19,7 @@ _counts as (
         run,
         slice,
         count(*) as n,
-        count(*) filter (where is_right) as correct,
+        count(*) filter (where was_right) as correct,
         count(image_id) as n_ids,
         count(distinct image_id) as n_images,
     from _answers

@@ -1,9 +1,9 @@
 -- Where a run is better or worse than its baseline: recall of every class, its difference tested and corrected.
 -- Grain: one row per class with images, smallest p-value first.
--- Parameters: rel, baseline, level := 0.95
+-- Parameters: rel, baseline, level := 0.95, is_right := null (as mcnemar)
 -- Edges: images of both, as in paired; diff is run - baseline; intervals hold for one class, p_holm and p_bh for all.
 -- Source: exact McNemar test per class; Holm (1979), Scand. J. Stat. 6:65-70; Benjamini & Hochberg (1995).
-create or replace macro compare_classes(rel, baseline, level := 0.95) as table
+create or replace macro compare_classes(rel, baseline, level := 0.95, is_right := null) as table
 with _classes as (
     select
         label as class,
@@ -12,7 +12,7 @@ with _classes as (
         count(*) filter (where correct_baseline) as right_baseline,
         count(*) filter (where correct_run and not correct_baseline) as run_only,
         count(*) filter (where correct_baseline and not correct_run) as baseline_only,
-    from paired(rel, baseline)
+    from paired(rel, baseline, is_right := is_right)
     where label >= 0
     group by label
 ),

@@ -1,9 +1,9 @@
 -- Is a run better than its baseline on the same images: McNemar's tests and an interval of the difference.
 -- Grain: one row.
--- Parameters: rel, baseline, level := 0.95
+-- Parameters: rel, baseline, level := 0.95, is_right := null (what is right, such as list_contains(accepted, pred))
 -- Edges: images of both, as in paired; the interval includes 0 when p_exact > 1 - level; no difference gives p = 1.
 -- Source: McNemar (1947), Psychometrika 12:153-157 (chi2 with correction); Agresti & Min (2005), Stat. Med. 24:729-740.
-create or replace macro mcnemar(rel, baseline, level := 0.95) as table
+create or replace macro mcnemar(rel, baseline, level := 0.95, is_right := null) as table
 with _counts as (
     select
         count(*) as n,
@@ -11,7 +11,7 @@ with _counts as (
         count(*) filter (where correct_run and not correct_baseline) as run_only,
         count(*) filter (where correct_baseline and not correct_run) as baseline_only,
         count(*) filter (where not correct_run and not correct_baseline) as both_wrong,
-    from paired(rel, baseline)
+    from paired(rel, baseline, is_right := is_right)
 ),
 
 _tests as (

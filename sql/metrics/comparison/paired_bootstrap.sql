@@ -1,25 +1,37 @@
 -- The difference between a run and its baseline with bootstrap intervals: accuracy, balanced accuracy, macro F1.
 -- Grain: one row per metric.
--- Parameters: rel, baseline, n_resamples := 1000, level := 0.95, seed := 0
+-- Parameters: rel, baseline, n_resamples := 1000, level := 0.95, seed := 0, is_right := null (then no f1_macro)
 -- Edges: images of both, as in paired; diff is run - baseline; equal runs give p = 1; no rows in common give no rows.
 -- Source: Efron & Tibshirani (1993), An Introduction to the Bootstrap; p by Davison & Hinkley (1997), ch. 4.
-create or replace macro paired_bootstrap(rel, baseline, n_resamples := 1000, level := 0.95, seed := 0) as table
+create or replace macro paired_bootstrap(
+    rel, baseline, n_resamples := 1000, level := 0.95, seed := 0, is_right := null
+) as table
 with _cells as materialized (
     select
         label,
         pred_baseline,
         pred_run,
+        correct_baseline,
+        correct_run,
         count(*) as n,
-        concat_ws(':', label, pred_baseline, pred_run) as cell,
-    from paired(rel, baseline)
-    group by label, pred_baseline, pred_run
+        coalesce(
+            correct_run = _correct(label, pred_run) and correct_baseline = _correct(label, pred_baseline), false
+        ) as is_plain,
+        concat_ws(
+            ':', label, pred_baseline, pred_run,
+            case when not is_plain then concat(correct_baseline, correct_run) end
+        ) as cell,
+    from paired(rel, baseline, is_right := is_right)
+    group by label, pred_baseline, pred_run, correct_baseline, correct_run
 ),
 
 -- Replicate -1 is the data itself, so that its scores come from the same query.
 _draws as (
-    select -1 as replicate, label, pred_baseline, pred_run, n from _cells
+    select -1 as replicate, label, pred_baseline, pred_run, correct_baseline, correct_run, n
+    from _cells
     union all
-    select replicate, label, pred_baseline, pred_run, n from _resampled('_cells', n_resamples, seed)
+    select replicate, label, pred_baseline, pred_run, correct_baseline, correct_run, n
+    from _resampled('_cells', n_resamples, seed)
 ),
 
 _margins as (
@@ -27,8 +39,8 @@ _margins as (
         replicate,
         unnest([label, pred_run, pred_baseline]) as class,
         unnest([n, 0, 0]) as support,
-        unnest([n * _correct(label, pred_run)::integer, 0, 0]) as tp_run,
-        unnest([n * _correct(label, pred_baseline)::integer, 0, 0]) as tp_baseline,
+        unnest([n * correct_run::integer, 0, 0]) as tp_run,
+        unnest([n * correct_baseline::integer, 0, 0]) as tp_baseline,
         unnest([0, n, 0]) as guessed_run,
         unnest([0, 0, n]) as guessed_baseline,
     from _draws
@@ -54,14 +66,16 @@ _scores as (
         unnest([
             sum(tp_run) / nullif(sum(support), 0),
             avg(tp_run / nullif(support, 0)) filter (where class >= 0),
-            avg(2 * tp_run / nullif(support + guessed_run, 0)) filter (where class >= 0)
+            avg(2 * tp_run / nullif(support + guessed_run, 0)) filter (where class >= 0 and is_plain)
         ]) as value_run,
         unnest([
             sum(tp_baseline) / nullif(sum(support), 0),
             avg(tp_baseline / nullif(support, 0)) filter (where class >= 0),
-            avg(2 * tp_baseline / nullif(support + guessed_baseline, 0)) filter (where class >= 0)
+            avg(2 * tp_baseline / nullif(support + guessed_baseline, 0)) filter (where class >= 0 and is_plain)
         ]) as value_baseline,
     from _classes
+    -- F1 counts a prediction for its class, which has no meaning where another class is right too.
+    cross join (select bool_and(is_plain) as is_plain from _cells) as _all_cells
     group by replicate
 )
 
@@ -72,10 +86,12 @@ select
     max(value_run - value_baseline) filter (where replicate < 0) as diff,
     quantile_cont(value_run - value_baseline, greatest(0, (1 - level) / 2)) filter (where replicate >= 0) as ci_low,
     quantile_cont(value_run - value_baseline, least(1, (1 + level) / 2)) filter (where replicate >= 0) as ci_high,
-    least(1e0, 2 * (1 + least(
-        count(*) filter (where replicate >= 0 and value_run <= value_baseline),
-        count(*) filter (where replicate >= 0 and value_run >= value_baseline)
-    )) / nullif(count(*), 0)) as p_two_sided,
+    case
+        when count(value_run) > 0 then least(1e0, 2 * (1 + least(
+            count(*) filter (where replicate >= 0 and value_run <= value_baseline),
+            count(*) filter (where replicate >= 0 and value_run >= value_baseline)
+        )) / count(value_run))
+    end as p_two_sided,
 from _scores
 where _level(level) > 0
 group by metric

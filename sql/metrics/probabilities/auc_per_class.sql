@@ -4,72 +4,10 @@
 -- Edges: NULL label, pred or probs is left out; class absent or alone: NULL; NaN gives NaN; 0 and 1: no interval.
 -- Source: scikit-learn; DeLong et al. (1988), Biometrics 44:837; Boyd et al. (2013), ECML PKDD, both on the logit
 create or replace macro auc_per_class(rel, level := 0.95) as table
-with _labels as materialized (
-    select
-        run,
-        label,
-        len(probs) as width,
-        count(*) as n,
-        min(_p_of(probs, label)) as lowest,
-    from _images(rel)
-    where label is not null
-        and pred is not null
-        and probs is not null
-    group by run, label, width
+with _sizes as materialized (
+    from _class_sizes(rel)
 ),
 
-_classes as (
-    select
-        run,
-        unnest(range(max(width))) as class,
-    from _labels
-    group by run
-),
-
-_sizes as materialized (
-    select
-        _classes.run,
-        _classes.class,
-        coalesce(sum(_labels.n) filter (where _labels.width > _classes.class), 0)::bigint as n,
-        min(_labels.lowest) filter (where _labels.label = _classes.class)::double as lowest,
-    from _classes
-    inner join _labels on _classes.run = _labels.run
-    group by _classes.run, _classes.class
-),
-
-_lowest as (
-    select
-        run,
-        list(lowest order by class) as lowest,
-    from _sizes
-    group by run
-),
-
-_lists as (
-    select
-        answers.run,
-        answers.label,
-        -- Unnesting an array, which is what runs store, takes 40 times as long as unnesting a list.
-        answers.probs::double[] as probs,
-        _lowest.lowest,
-    from query(_rel(rel)) as answers
-    inner join _lowest on answers.run = _lowest.run
-    where answers.label is not null
-        and answers.pred is not null
-        and answers.probs is not null
-),
-
-_scored as (
-    select
-        run,
-        label,
-        unnest(probs) as p,
-        unnest(lowest) as lowest,
-        generate_subscripts(lowest, 1) - 1 as class,
-    from _lists
-),
-
--- What lies below every image of the class changes no rank that counts. NaN is above every number and stays.
 _ranked as (
     select
         run,
@@ -79,8 +17,7 @@ _ranked as (
         rank() over (partition by run, class order by p desc) as first_rank,
         count(*) over (partition by run, class order by p desc) as last_rank,
         isnan(max(p) over (partition by run, class)) as has_nan,
-    from _scored
-    where p >= lowest
+    from _called_scores(rel)
 ),
 
 -- One row per class and distinct probability of its images: how many there are, and how many with all above them.
