@@ -668,7 +668,7 @@ def _decoded(text: str) -> Any:
 def _value(key: str, text: str) -> Any:
     """The value of a parameter: numbers and lists are JSON; what is SQL stays text."""
     decoded = _decoded(text)
-    return text if key in ("expr", "weight") and not isinstance(decoded, list) else decoded
+    return text if key in ("expr", "weight", "groups") and not isinstance(decoded, list) else decoded
 
 
 @app.command()

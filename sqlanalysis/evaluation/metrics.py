@@ -19,7 +19,7 @@ from ..errors import ArgumentError, NotFoundError, QueryError, SchemaError, near
 CONTRACT = ("image_id", "label", "pred", "confidence", "probs", "activation")
 NEIGHBORS = ("neighbor_id", "rank", "distance")
 # Parameters whose argument is SQL over the columns of the relation, not a value.
-_SQL_PARAMETERS = ("expr", "cols", "weight")
+_SQL_PARAMETERS = ("expr", "cols", "weight", "groups")
 # Parameters that name a second relation.
 _RELATIONS = ("baseline", "rel_cur", "neighbors")
 _ABSENT = re.compile(r'(?:Table with name|No files found that match the pattern) "?(.+?)"?(?: does not exist|$)', re.M)
@@ -50,7 +50,7 @@ def metric(
             `image_id`, `label`, `pred`, `confidence`, `probs`, `activation`); a list of names, which gives one set of
             rows for each, named in the last column `run`; or a relation object of this connection.
         arguments: the parameters after the relation in their order, as in SQL.
-        values: the other parameters of the metric, bound as values. Exceptions are `expr`, `weight` and `cols`, which
+        values: the other parameters of the metric, bound as values. Exceptions are `expr`, `weight`, `groups` and `cols`, which
             are SQL over the columns of the relation; there a list of strings is a row of expressions (`expr`) or of
             names (`cols`). `baseline`, `rel_cur` and `neighbors` also take a name or a relation object.
 

@@ -23,10 +23,10 @@ SCALARS = {
 }
 _SLICES = "feature value n n_wrong error_rate ci_low ci_high lift diff excess_errors p_value p_holm p_bh"
 TABLES = {
-    "accuracy": ("rel, level := 0.95", "n correct accuracy ci_low ci_high"),
+    "accuracy": ("rel, level := 0.95, groups := null", "n correct accuracy ci_low ci_high"),
     "accuracy_accepted": ("rel, level := 0.95", "n correct accuracy ci_low ci_high n_empty"),
     "accuracy_anytime": ("rel, level := 0.95", "n correct accuracy ci_low ci_high"),
-    "accuracy_by": ("rel, expr, level := 0.95", "slice n correct accuracy ci_low ci_high"),
+    "accuracy_by": ("rel, expr, level := 0.95, groups := null", "slice n correct accuracy ci_low ci_high"),
     "agreement": ("rel, baseline", "n agreement churn negative_flips positive_flips wrong_differently kappa"),
     "at_threshold": ("rel, threshold, level := 0.95", "n n_answered n_abstained coverage accuracy ci_low ci_high"),
     "auc": ("rel", "classes n roc_auc_macro roc_auc_weighted map_macro map_weighted"),
