@@ -32,7 +32,7 @@ _counts as (
 _scaled as (
     select
         _counts.*,
-        _group_scale(n, correct, squares, crossed, sizes, level) as scale,
+        _group_scale(_counts.n, correct, squares, crossed, sizes, level) as scale,
     from _counts
     inner join _group_sums('_answers') as _sums
         on _counts.run = _sums.run

@@ -4,31 +4,11 @@
 -- Edges: images missing in one, NULL label or NULL pred of either are left out; label or pred below 0 is wrong.
 -- Source: definition
 create or replace macro paired(rel, baseline) as table
-with _run as (
-    select
-        image_id,
-        label,
-        pred as pred_run,
-    from _one_run_once(rel)
-    where label is not null
-        and pred is not null
-),
-
-_baseline as (
-    select
-        image_id,
-        pred as pred_baseline,
-    from _one_run_once(baseline)
-    where pred is not null
-)
-
 select
-    _run.image_id,
-    _run.label,
-    _run.pred_run,
-    _baseline.pred_baseline,
-    _correct(_run.label, _run.pred_run) as correct_run,
-    _correct(_run.label, _baseline.pred_baseline) as correct_baseline,
-from _run
-inner join _baseline
-    on _run.image_id = _baseline.image_id;
+    image_id,
+    label,
+    pred_run,
+    pred_baseline,
+    correct_run,
+    correct_baseline,
+from _pairs(rel, baseline);
