@@ -104,7 +104,7 @@ where run = ?
 
 
 -- name: create_compared
--- The columns of one run that a comparison reads, read once.
+-- The columns of one run that a comparison reads, read once; groups is SQL, for the groups of its images.
 create or replace temp table {{ ident(name) }} as
 select
     image_id,
@@ -114,6 +114,7 @@ select
     pred,
     pred_name,
     confidence,
+    {{ groups }} as image_group,
 from {{ ident(run) }};
 
 
@@ -133,6 +134,9 @@ from {{ ident(name) }}(
 {% for value in values %}
     {{ ident(value) }} := ${{ value }}{{ "," if not loop.last }}
 {% endfor %}
+{% if grouped %}
+    , groups := image_group
+{% endif %}
 );
 
 
@@ -160,8 +164,11 @@ from {{ ident(name) }}(
 {% for value in values %}
     {{ ident(value) }} := ${{ value }}{{ "," if not loop.last }}
 {% endfor %}
+{% if grouped %}
+    , groups := image_group
+{% endif %}
 ) as scores
-cross join verdict({% for run in tables %}{{ literal(run) }}, {% endfor %}level := $level) as verdict
+cross join verdict({% for run in tables %}{{ literal(run) }}, {% endfor %}level := $level{% if grouped %}, groups := image_group{% endif %}) as verdict
 order by scores.metric;
 
 
