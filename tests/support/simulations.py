@@ -147,7 +147,9 @@ def group_interval(right: np.ndarray, cluster: np.ndarray) -> tuple[float, float
     return (middle - width) / (enough + z**2), (middle + width) / (enough + z**2)
 
 
-def group_hits(con: duckdb.DuckDBPyConnection, sets: int, groups: int, size: int, icc: float, p: float) -> Iterator[bool]:
+def group_hits(
+    con: duckdb.DuckDBPyConnection, sets: int, groups: int, size: int, icc: float, p: float
+) -> Iterator[bool]:
     """Whether the interval of accuracy with groups holds the truth."""
     for seed in range(sets):
         made = grouped(groups, size, icc, p, seed)
