@@ -35,7 +35,10 @@ TABLES = {
         "class positives roc_auc average_precision roc_auc_low roc_auc_high average_precision_low "
         "average_precision_high",
     ),
-    "bootstrap_ci": ("rel, n_resamples := 1000, level := 0.95, seed := 0, groups := null", "metric estimate std_error ci_low ci_high"),
+    "bootstrap_ci": (
+        "rel, n_resamples := 1000, level := 0.95, seed := 0, groups := null",
+        "metric estimate std_error ci_low ci_high",
+    ),
     "calibration_curve": (
         "rel, n_bins := 15, strategy := 'uniform'",
         "bin n conf_min conf_max confidence accuracy gap ci_low ci_high gap_sd",

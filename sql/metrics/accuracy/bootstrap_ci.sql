@@ -1,7 +1,7 @@
 -- Accuracy, balanced accuracy, macro F1, kappa and Matthews correlation with bootstrap intervals.
 -- Grain: one row per run and metric.
 -- Parameters: rel (or a list), n_resamples := 1000, level := 0.95, seed := 0, groups := null (as accuracy)
--- Edges: as scores; undefined resamples are left out; the interval holds the estimate; NULL if all resamples agree.
+-- Edges: as scores; undefined resamples: left out; all agree: NULL; too narrow if mistakes are in few groups.
 -- Source: percentiles, macro F1 less its bootstrap bias; Efron & Tibshirani (1993), An Introduction to the Bootstrap
 create or replace macro bootstrap_ci(rel, n_resamples := 1000, level := 0.95, seed := 0, groups := null) as table
 with _estimates as (
@@ -55,6 +55,7 @@ _spread as (
 _stretched as (
     select
         _spread.*,
+        _stretches.stretch,
         case
             when stretch = 1 then plain
             when stretch > 1 then [
@@ -71,7 +72,7 @@ _stretched as (
 _shifted as (
     select
         _estimates.*,
-        _stretched.std_error,
+        case when _stretched.stretch is not null then _stretched.std_error end as std_error,
         case when _level(level) > 0 and _stretched.std_error > 0 then _stretched.ends end as ends,
         case when metric = 'f1_macro' then _stretched.mean - _estimates.estimate else 0 end as bias,
     from _estimates
