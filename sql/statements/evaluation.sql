@@ -129,13 +129,13 @@ with
 {% endfor %}
 from {{ ident(name) }}(
 {% for run in tables %}
-    {{ literal(run) }}{{ "," if not loop.last or values }}
+    {{ literal(run) }}{{ "," if not loop.last or values or grouped }}
 {% endfor %}
 {% for value in values %}
-    {{ ident(value) }} := ${{ value }}{{ "," if not loop.last }}
+    {{ ident(value) }} := ${{ value }}{{ "," if not loop.last or grouped }}
 {% endfor %}
 {% if grouped %}
-    , groups := image_group
+    groups := image_group
 {% endif %}
 );
 
@@ -159,13 +159,13 @@ select
     case when scores.metric = 'accuracy' then verdict.p_exact else scores.p_two_sided end as p_two_sided,
 from {{ ident(name) }}(
 {% for run in tables %}
-    {{ literal(run) }}{{ "," if not loop.last or values }}
+    {{ literal(run) }}{{ "," if not loop.last or values or grouped }}
 {% endfor %}
 {% for value in values %}
-    {{ ident(value) }} := ${{ value }}{{ "," if not loop.last }}
+    {{ ident(value) }} := ${{ value }}{{ "," if not loop.last or grouped }}
 {% endfor %}
 {% if grouped %}
-    , groups := image_group
+    groups := image_group
 {% endif %}
 ) as scores
 cross join verdict({% for run in tables %}{{ literal(run) }}, {% endfor %}level := $level{% if grouped %}, groups := image_group{% endif %}) as verdict
