@@ -90,6 +90,9 @@ Database = Annotated[Path, typer.Argument(metavar="DB", help="The evaluation fil
 Columns = Annotated[
     list[str] | None, typer.Option(metavar="ROLE=COLUMN", help="Which column is what, such as label=species; repeat.")
 ]
+Groups = Annotated[
+    str | None, typer.Option(metavar="SQL", help="Column or expression: images of one value depend on each other.")
+]
 OutputFormat = Annotated[Format, typer.Option("--format", help="How to print the rows.")]
 Weights = Annotated[
     str, typer.Option(help='"DEFAULT", another name of the source, a file, FILE#KEY of several in it, or "random".')
@@ -689,7 +692,7 @@ def _decoded(text: str) -> Any:
 def _value(key: str, text: str) -> Any:
     """The value of a parameter: numbers and lists are JSON; what is SQL stays text."""
     decoded = _decoded(text)
-    return text if key in ("expr", "weight", "is_right") and not isinstance(decoded, list) else decoded
+    return text if key in ("expr", "weight", "is_right", "groups") and not isinstance(decoded, list) else decoded
 
 
 @app.command()
@@ -716,13 +719,14 @@ def compare(
     baseline: Annotated[str, typer.Argument(help="The run to beat.")],
     force: Annotated[bool, typer.Option("--force", help="Compare the images that both have, regardless.")] = False,
     level: Annotated[float, typer.Option(help="Level of the intervals and of the sentence.")] = 0.95,
+    groups: Groups = None,
     output: OutputFormat = Format.table,
 ) -> None:
     """Say in one sentence whether a run is better than another, then by what and where."""
     from .evaluation.comparison import compare
 
     with _open_to_read(db) as con:
-        _show_comparison(compare(con, run, baseline, level=level, force=force), output)
+        _show_comparison(compare(con, run, baseline, level=level, force=force, groups=groups), output)
 
 
 def _show_comparison(found: Comparison, output: Format) -> None:
@@ -757,6 +761,7 @@ def check(
         float | None, typer.Option(min=0, help="Images that may have failed: a share below 1, or a count.")
     ] = None,
     max_ece: Annotated[float | None, typer.Option(min=0, max=1, help="Largest calibration error.")] = None,
+    groups: Groups = None,
     junit: Annotated[Path | None, typer.Option(metavar="FILE", help="Write the results as JUnit XML.")] = None,
     github: Annotated[
         bool, typer.Option("--github", help="Annotate the job, and append to the summary of $GITHUB_STEP_SUMMARY.")
@@ -773,7 +778,7 @@ def check(
     with _open_to_read(db) as con:
         checked = check(
             con, files or (), run=run, min_accuracy=min_accuracy, baseline=baseline, allow_drop=allow_drop,
-            max_drop=max_drop, max_errors=max_errors, max_ece=max_ece, junit=junit,
+            max_drop=max_drop, max_errors=max_errors, max_ece=max_ece, junit=junit, groups=groups,
             github=(os.environ.get("GITHUB_STEP_SUMMARY") or None) if github else None,
         )  # fmt: skip
     if github:

@@ -9,19 +9,32 @@ with _tests as (
         verdict.diff,
         verdict.ci_low,
         verdict.ci_high,
-        mcnemar.run_only + mcnemar.baseline_only as differing,
+        case when counts.n_groups < counts.n then format(' in {:,} groups', counts.n_groups) else '' end as in_groups,
+        -- With groups both tests count what the images are worth, at Student's t.
+        1 / counts.deff * (z / coalesce(_t_from_z(z, counts.df), z)) ** 2 as scale,
         coalesce(
-            comparable.reason, comparable.sample,
-            case when verdict.n = 0 then 'no labeled image that both have answered' end
+            comparable.reason, comparable.sample, case
+                when verdict.n = 0 then 'no labeled image that both have answered'
+                when counts.deff is null then 'all images are in one group'
+            end
         ) as obstacle,
         coalesce(
-            not _drop_excluded(mcnemar.run_only, mcnemar.baseline_only, verdict.n, $max_drop::double, 0.95), true
+            not (
+                verdict.ci_low > -$max_drop::double
+                and _drop_excluded(
+                    counts.run_only * scale, counts.baseline_only * scale, counts.n * scale, $max_drop::double, 0.95
+                )
+            ),
+            true
         ) as is_open,
         verdict.ci_high < -$max_drop::double as is_worse,
         -- A run as good as its baseline passes with a power of 80 % if this n notices a drop of that size.
-        _smallest_drop(verdict.n, differing, 0.95) as smallest,
-    from verdict($run, $baseline) as verdict
-    cross join mcnemar($run, $baseline) as mcnemar
+        _smallest_drop(
+            verdict.n / counts.deff, (counts.run_only + counts.baseline_only) / counts.deff, 0.95
+        ) as smallest,
+    from verdict($run, $baseline, groups := {{ groups | default('null') }}) as verdict
+    cross join _pair_counts($run, $baseline, groups := {{ groups | default('null') }}) as counts
+    cross join (select _norm_ppf(0.975) as z) as _normal
     left join comparable on comparable.run = $run and comparable.baseline = $baseline
 )
 
@@ -35,8 +48,8 @@ select
     case
         when obstacle is not null then format('not comparable with {}: {}', $baseline::varchar, obstacle)
         else format(
-            '{:+.2f} points of accuracy against {}, 95 % interval {:+.2f} to {:+.2f}, n = {:,}: {}; {}',
-            100 * diff, $baseline::varchar, 100 * ci_low, 100 * ci_high, n,
+            '{:+.2f} points of accuracy against {}, 95 % interval {:+.2f} to {:+.2f}, n = {:,}{}: {}; {}',
+            100 * diff, $baseline::varchar, 100 * ci_low, 100 * ci_high, n, in_groups,
             case
                 when is_worse then format('the drop is larger than {:g} points', 100 * $max_drop::double)
                 when is_open then format('a drop of {:g} points is not excluded', 100 * $max_drop::double)

@@ -2,7 +2,7 @@
 -- Grain: one row, a violation unless violated is false.
 -- Parameters: $run, $min_accuracy
 -- Edges: no labeled image with a prediction is a violation; images that failed are left out, see max_errors.
--- Source: macro accuracy
+-- Source: macro accuracy; with groups= its cluster-robust interval
 select
     n,
     accuracy,
@@ -17,4 +17,4 @@ select
             case when ci_low < $min_accuracy then 'is below' else 'reaches' end, 100 * $min_accuracy::double
         )
     end as message,
-from accuracy($run);
+from accuracy($run, groups := {{ groups | default('null') }});

@@ -2,12 +2,13 @@
 -- Grain: one row, a violation unless violated is false.
 -- Parameters: $run, $baseline, $allow_drop (a share of the images, 0 for none)
 -- Edges: established and interval as in verdict; runs that cannot be compared (view comparable) are a violation.
--- Source: macros verdict and mcnemar, view comparable (runs only: other relations need images that both have answered)
+-- Source: macro verdict, view comparable (runs only: other relations need images that both have answered)
 with _tests as (
     select
         verdict.n,
-        mcnemar.accuracy_baseline,
-        mcnemar.accuracy_run,
+        (counts.both_right + counts.baseline_only) / nullif(counts.n, 0) as accuracy_baseline,
+        (counts.both_right + counts.run_only) / nullif(counts.n, 0) as accuracy_run,
+        case when counts.n_groups < counts.n then format(' in {:,} groups', counts.n_groups) else '' end as in_groups,
         verdict.diff,
         verdict.ci_low,
         verdict.ci_high,
@@ -16,15 +17,19 @@ with _tests as (
         verdict.balanced_diff,
         verdict.balanced_low,
         verdict.balanced_high,
-        _smallest_drop(verdict.n, mcnemar.run_only + mcnemar.baseline_only, 0.95) as smallest,
+        _smallest_drop(
+            verdict.n / counts.deff, (counts.run_only + counts.baseline_only) / counts.deff, 0.95
+        ) as smallest,
         accuracy.n as n_run,
         coalesce(
-            comparable.reason, comparable.sample,
-            case when verdict.n = 0 then 'no labeled image that both have answered' end
+            comparable.reason, comparable.sample, case
+                when verdict.n = 0 then 'no labeled image that both have answered'
+                when counts.deff is null then 'all images are in one group'
+            end
         ) as obstacle,
         coalesce(verdict.established and verdict.ci_high < -$allow_drop::double, false) as is_worse,
-    from verdict($run, $baseline) as verdict
-    cross join mcnemar($run, $baseline) as mcnemar
+    from verdict($run, $baseline, groups := {{ groups | default('null') }}) as verdict
+    cross join _pair_counts($run, $baseline, groups := {{ groups | default('null') }}) as counts
     cross join accuracy($run) as accuracy
     left join comparable on comparable.run = $run and comparable.baseline = $baseline
 )
@@ -43,8 +48,9 @@ select
         when obstacle is not null then format('not comparable with {}: {}', $baseline::varchar, obstacle)
         else format(
             '{:+.2f} points of accuracy against {}, 95 % interval {:+.2f} to {:+.2f}, '
-            || 'exact p = {:.2g}, n = {:,}{}: {}{}',
-            100 * diff, $baseline::varchar, 100 * ci_low, 100 * ci_high, p_exact, n,
+            || '{}p = {:.2g}, n = {:,}{}{}: {}{}',
+            100 * diff, $baseline::varchar, 100 * ci_low, 100 * ci_high,
+            case when in_groups = '' then 'exact ' else '' end, p_exact, n, in_groups,
             case when n < n_run then format(' of {:,}', n_run) else '' end,
             case
                 when not established then format(

@@ -7,11 +7,6 @@ create or replace macro _agresti_min_low(run_only, baseline_only, n, level) as
 case
     when n > 0 and baseline_only + run_only >= 0 then list_transform(
         [_norm_ppf((1 + _level(level)) / 2)],
-        lambda _q: case
-            when _q is not null then greatest(-1e0, (
-                run_only - baseline_only
-                - _q * sqrt(baseline_only + run_only + 1 - (run_only - baseline_only) ** 2 / (n + 2e0))
-            ) / (n + 2e0))
-        end
+        lambda _q: _agresti_min_end(run_only, baseline_only, n, _q)
     )[1]
 end;

@@ -1,15 +1,31 @@
 -- The scores of bootstrap resamples, which vary as they would with other images.
 -- Grain: one row per run and replicate, in order of both.
--- Parameters: rel, n_resamples := 1000, seed := 0
--- Edges: as scores and _resampled; a resample without images has no row.
+-- Parameters: rel, n_resamples := 1000, seed := 0, groups := null (images that are drawn together)
+-- Edges: as scores and _resampled_groups; a resample without images has no row.
 -- Source: Hanley & MacGibbon (2006), Comput. Methods Programs Biomed. 83:57-62, drawn per cell of the confusion matrix
-create or replace macro _bootstrap_replicates(rel, n_resamples := 1000, seed := 0) as table
-with _cells as ( -- noqa: ST03
+create or replace macro _bootstrap_replicates(rel, n_resamples := 1000, seed := 0, groups := null) as table
+with _rows as (
     select
-        *,
+        run,
+        label,
+        pred,
+        groups as cluster,
+    from query(_rel(rel))
+    where label is not null
+        and pred is not null
+),
+
+_cells as ( -- noqa: ST03
+    select
+        run,
+        label,
+        pred,
+        cluster,
+        count(*) as n,
         dense_rank() over (order by run) - 1 as run_number,
         concat_ws(':', label, pred) as cell,
-    from confusion_matrix(rel)
+    from _rows
+    group by run, label, pred, cluster
 ),
 
 _runs as (
@@ -26,7 +42,7 @@ _draws as ( -- noqa: ST03
         label,
         pred,
         n,
-    from _resampled('_cells', n_resamples, seed)
+    from _resampled_groups('_cells', n_resamples, seed)
 )
 
 select

@@ -105,7 +105,7 @@ where run = ?
 
 
 -- name: create_compared
--- The columns of one run that a comparison reads, read once.
+-- The columns of one run that a comparison reads, read once; groups is SQL, for the groups of its images.
 create or replace temp table {{ ident(name) }} as
 select
     image_id,
@@ -115,6 +115,7 @@ select
     pred,
     pred_name,
     confidence,
+    {{ groups }} as image_group,
 from {{ ident(run) }};
 
 
@@ -129,11 +130,14 @@ with
 {% endfor %}
 from {{ ident(name) }}(
 {% for run in tables %}
-    {{ literal(run) }}{{ "," if not loop.last or values }}
+    {{ literal(run) }}{{ "," if not loop.last or values or grouped }}
 {% endfor %}
 {% for value in values %}
-    {{ ident(value) }} := ${{ value }}{{ "," if not loop.last }}
+    {{ ident(value) }} := ${{ value }}{{ "," if not loop.last or grouped }}
 {% endfor %}
+{% if grouped %}
+    groups := image_group
+{% endif %}
 );
 
 
@@ -156,13 +160,16 @@ select
     case when scores.metric = 'accuracy' then verdict.p_exact else scores.p_two_sided end as p_two_sided,
 from {{ ident(name) }}(
 {% for run in tables %}
-    {{ literal(run) }}{{ "," if not loop.last or values }}
+    {{ literal(run) }}{{ "," if not loop.last or values or grouped }}
 {% endfor %}
 {% for value in values %}
-    {{ ident(value) }} := ${{ value }}{{ "," if not loop.last }}
+    {{ ident(value) }} := ${{ value }}{{ "," if not loop.last or grouped }}
 {% endfor %}
+{% if grouped %}
+    groups := image_group
+{% endif %}
 ) as scores
-cross join verdict({% for run in tables %}{{ literal(run) }}, {% endfor %}level := $level) as verdict
+cross join verdict({% for run in tables %}{{ literal(run) }}, {% endfor %}level := $level{% if grouped %}, groups := image_group{% endif %}) as verdict
 order by scores.metric;
 
 

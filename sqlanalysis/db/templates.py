@@ -89,8 +89,8 @@ class Template:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the text is plain SQL, which is not rendered."""
-        return self.kind in PLAIN
+        """Whether the text is plain SQL, which is not rendered; expectations take SQL for the groups of images."""
+        return self.kind in PLAIN and self.kind != "expectations"
 
     @property
     def summary(self) -> str:

@@ -22,6 +22,7 @@ from ..errors import ArgumentError, NotFoundError, QueryError, SchemaError, near
 from ..runs import run as runs
 from .github import summary
 from .junit import Expectation, to_junit
+from .metrics import group_expression
 
 SHOWN = 5  # violations that a result keeps
 _ALWAYS = ("sound_run", "whole_run", "sound_database")
@@ -56,6 +57,7 @@ def check(
     max_ece: float | None = None,
     junit: str | Path | None = None,
     github: str | Path | None = None,
+    groups: str | None = None,
 ) -> Checked:
     """Check a run against expectations, as the gate of a CI job. Reads the file and writes only `junit` and `github`.
 
@@ -83,6 +85,8 @@ def check(
             subtracted.
         junit: path of a JUnit XML file to write.
         github: path of a Markdown file to which a summary is appended, such as that in `$GITHUB_STEP_SUMMARY`.
+        groups: SQL over the columns of the run, such as "patient": images that have the same value depend on each
+            other, and `min_accuracy`, `baseline` and `max_drop` are checked with cluster-robust intervals.
 
     Returns:
         Run, `passed`, and one `Expectation` per query: status, number of violations, message, first rows.
@@ -117,7 +121,8 @@ def check(
         talk.say([f"run {run!r} has embeddings and no predictions: its images are checked, and no accuracy"])
     ready = [*(_ALWAYS if run is not None else _ALWAYS[-1:]), *asked]
     given = {key: value for key, value in {"run": run, "baseline": baseline, **bounds}.items() if value is not None}
-    results = [_evaluate(con, name, templates.render(name), given) for name in ready]
+    by = "null" if groups is None or run is None else group_expression(con, run, groups)
+    results = [_evaluate(con, name, templates.render(name, groups=by), given) for name in ready]
     results += [_evaluate(con, name, file, given) for name, file in files.items()]
     checked = Checked(run, tuple(results))
     if report is not None:

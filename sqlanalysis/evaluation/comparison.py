@@ -10,6 +10,10 @@ from ..core.results import Result
 from ..db import statements, templates
 from ..errors import ArgumentError, SchemaError
 from ..runs import run as runs
+from .metrics import group_expression
+
+# The metrics of a comparison that take groups.
+_GROUPED = ("verdict", "mcnemar", "paired_bootstrap")
 
 _SAMPLED = (
     "the images that both have answered are compared, and the interval does not allow for a stop after looking at them "
@@ -47,6 +51,7 @@ def compare(
     level: float = 0.95,
     seed: int = 0,
     force: bool = False,
+    groups: str | None = None,
 ) -> Comparison:
     """Determine whether a run is better than its baseline on the same images, and where; writes nothing.
 
@@ -61,6 +66,9 @@ def compare(
             better or worse is at most 1 - level.
         seed: seed of the bootstrap.
         force: compare the images that both runs have answered even if the view `comparable` gives a reason not to.
+        groups: SQL over the columns of the run, such as "patient" or "video": images that have the same value depend
+            on each other. The sentence, `mcnemar` and `scores` then have cluster-robust intervals; an image where it
+            is NULL depends on no other. `classes` still counts images as independent.
 
     Returns:
         The sentence of `verdict`, whether the difference is established, the number of images, and the rows of
@@ -81,12 +89,14 @@ def compare(
     tables = {run: "_compared_run", baseline: "_compared_baseline"}
 
     def rows(metric: str, query: str = "compare", **values: object) -> duckdb.DuckDBPyRelation:
-        sql = templates.render(query, name=metric, tables=tables, values=list(values))
+        grouped = groups is not None and metric in _GROUPED
+        sql = templates.render(query, name=metric, tables=tables, values=list(values), grouped=grouped)
         return con.sql(sql, params=values).materialize()
 
     try:
         for name, table in tables.items():
-            statements.execute(con, "create_compared", run=name, name=table)
+            given = group_expression(con, run, groups) if name == run else "null"
+            statements.execute(con, "create_compared", run=name, name=table, groups=given)
         sentence, n, _, _, _, _, established, *_ = rows("verdict", level=level).fetchall()[0]
         return Comparison(
             run,

@@ -19,7 +19,7 @@ from ..errors import ArgumentError, NotFoundError, QueryError, SchemaError, near
 CONTRACT = ("image_id", "label", "pred", "confidence", "probs", "activation")
 NEIGHBORS = ("neighbor_id", "rank", "distance")
 # Parameters whose argument is SQL over the columns of the relation, not a value.
-_SQL_PARAMETERS = ("expr", "cols", "weight", "is_right")
+_SQL_PARAMETERS = ("expr", "cols", "weight", "is_right", "groups")
 # Parameters that name other relations.
 _RELATIONS = ("baseline", "baselines", "rel_cur", "neighbors", "costs", "tree")
 _ABSENT = re.compile(r'(?:Table with name|No files found that match the pattern) "?(.+?)"?(?: does not exist|$)', re.M)
@@ -52,9 +52,9 @@ def metric(
             `image_id`, `label`, `pred`, `confidence`, `probs`, `activation`); a list of names, which gives one set of
             rows for each, named in the last column `run`; or a relation object of this connection.
         arguments: the parameters after the relation in their order, as in SQL.
-        values: the other parameters of the metric, bound as values. Exceptions are `expr`, `weight` and `cols`, which
-            are SQL over the columns of the relation; there a list of strings is a row of expressions (`expr`) or of
-            names (`cols`). `baseline`, `rel_cur` and `neighbors` also take a name or a relation object.
+        values: the other parameters of the metric, bound as values. Exceptions are `expr`, `weight`, `groups` and
+            `cols`, which are SQL over the columns of the relation; there a list of strings is a row of expressions
+            (`expr`) or of names (`cols`). `baseline`, `rel_cur` and `neighbors` also take a name or a relation object.
 
     Returns:
         The rows of the metric, already computed; shares are fractions, not percentages. Use `.df()`, `.fetchall()` or
@@ -258,6 +258,29 @@ def _sql(parameter: str, value: object) -> str:
     if parameter == "cols":
         return "[" + ", ".join(templates.literal(part) for part in parts) + "]"
     return "row(" + ", ".join(_expression(parameter, part) for part in parts) + ")"
+
+
+def group_expression(con: duckdb.DuckDBPyConnection, relation: str, groups: str | None) -> str:
+    """SQL for the group of each image of a relation, checked; `null` where none is given: each image by itself.
+
+    Args:
+        con: from `connect`.
+        relation: name of a run, table or view.
+        groups: SQL over its columns, such as "patient".
+
+    Raises:
+        ArgumentError: it is a quoted constant.
+        SchemaError: the relation lacks a column that it reads.
+        QueryError: it is not one SQL expression.
+    """
+    if groups is None:
+        return "null"
+    text = _expression("groups", groups)
+    try:
+        con.sql(templates.render("metric", name="accuracy", values={"groups": text}), params=[relation])
+    except duckdb.Error as error:
+        raise _explain(con, "groups", relation, error) from error
+    return text
 
 
 def _expression(parameter: str, text: str) -> str:

@@ -63,6 +63,19 @@ for classes, each in ((10, 10), (10, 50), (100, 20)):
     for index, name in enumerate(("precision", "recall", "f1")):
         CHECKS[f"{name} of a class, {classes} x {each}"] = column(sim.class_hits, index, classes, each)
 
+for groups in (30, 100):
+    for icc in (0.3, 0.6):
+        for size in (10, 30):
+            for p in (0.7, 0.9, 0.97):
+                kind = f"{groups} groups of {size}, ICC {icc}, accuracy {p}"
+                for name, check in (
+                    ("accuracy", sim.group_hits), ("accuracy numpy", sim.group_hits_by_numpy),
+                    ("bootstrap_ci", sim.group_resamples), ("mcnemar", sim.group_tests),
+                ):  # fmt: skip
+                    CHECKS[f"{name}, {kind}"] = (
+                        lambda con, sets, a=(groups, size, icc, p), check=check: check(con, sets, *a)  # type: ignore[misc]
+                    )
+
 
 def main() -> None:
     parser = argparse.ArgumentParser()

@@ -267,3 +267,17 @@ def test_the_shell_says_the_same(file: Path, shell: str) -> None:
     assert (row["n"], row["n_both"], row["reason"]) == (600, 600, None)
     for name in ("diff", "ci_low", "ci_high", "p_exact"):
         assert row[name] == pytest.approx(counts[name], abs=1e-12)
+
+
+def test_images_in_groups(file: Path) -> None:
+    """The sentence, mcnemar and scores are those of the macros with groups, in Python and on the command line."""
+    by = "image_id // 20"
+    with sqlanalysis.connect(file, read_only=True) as con:
+        actual = compare(con, "strong", "weak", groups=by)
+        for name, got in (("mcnemar", actual.mcnemar), ("verdict", None)):
+            ((*found,),) = con.execute(f"from {name}('strong', 'weak', groups := {by})").fetchall()
+            assert found == list(got.fetchall()[0]) if got is not None else found[0] == actual.sentence
+        with pytest.raises(SchemaError, match="no column 'patient'"):
+            compare(con, "strong", "weak", groups="patient")
+    assert "600 images in 30 groups" in actual.sentence or "n = 600 in 30 groups" in actual.sentence
+    assert command(file, "strong", "weak", "--groups", by).stdout.splitlines()[0] == actual.sentence

@@ -24,10 +24,13 @@ SCALARS = {
 }
 _SLICES = "feature value n n_wrong error_rate ci_low ci_high lift diff excess_errors p_value p_holm p_bh"
 TABLES = {
-    "accuracy": ("rel, level := 0.95, is_right := null", "n correct accuracy ci_low ci_high"),
+    "accuracy": ("rel, level := 0.95, is_right := null, groups := null", "n correct accuracy ci_low ci_high"),
     "accuracy_accepted": ("rel, level := 0.95", "n correct accuracy ci_low ci_high n_empty"),
     "accuracy_anytime": ("rel, level := 0.95", "n correct accuracy ci_low ci_high"),
-    "accuracy_by": ("rel, expr, level := 0.95, is_right := null", "slice n correct accuracy ci_low ci_high"),
+    "accuracy_by": (
+        "rel, expr, level := 0.95, is_right := null, groups := null",
+        "slice n correct accuracy ci_low ci_high",
+    ),
     "agreement": ("rel, baseline", "n agreement churn negative_flips positive_flips wrong_differently kappa"),
     "at_threshold": ("rel, threshold, level := 0.95", "n n_answered n_abstained coverage accuracy ci_low ci_high"),
     "auc": ("rel", "classes n roc_auc_macro roc_auc_weighted map_macro map_weighted"),
@@ -37,7 +40,10 @@ TABLES = {
         "class positives roc_auc average_precision roc_auc_low roc_auc_high average_precision_low "
         "average_precision_high",
     ),
-    "bootstrap_ci": ("rel, n_resamples := 1000, level := 0.95, seed := 0", "metric estimate std_error ci_low ci_high"),
+    "bootstrap_ci": (
+        "rel, n_resamples := 1000, level := 0.95, seed := 0, groups := null",
+        "metric estimate std_error ci_low ci_high",
+    ),
     "calibration_curve": (
         "rel, n_bins := 15, strategy := 'uniform'",
         "bin n conf_min conf_max confidence accuracy gap ci_low ci_high gap_sd",
@@ -105,7 +111,7 @@ TABLES = {
         "p_value p_holm",
     ),
     "mcnemar": (
-        "rel, baseline, level := 0.95, is_right := null",
+        "rel, baseline, level := 0.95, is_right := null, groups := null",
         "n both_right run_only baseline_only both_wrong accuracy_run accuracy_baseline diff ci_low ci_high p_exact "
         "p_mid p_chi2",
     ),
@@ -119,7 +125,7 @@ TABLES = {
     "neighbor_agreement": ("rel, neighbors, k := 10", "image_id label neighbors purity neighbor_label"),
     "paired": ("rel, baseline, is_right := null", "image_id label pred_run pred_baseline correct_run correct_baseline"),
     "paired_bootstrap": (
-        "rel, baseline, n_resamples := 1000, level := 0.95, seed := 0, is_right := null",
+        "rel, baseline, n_resamples := 1000, level := 0.95, seed := 0, is_right := null, groups := null",
         "metric value_run value_baseline diff ci_low ci_high p_two_sided",
     ),
     "per_class": (
@@ -160,7 +166,7 @@ TABLES = {
     "top_confusions": ("rel, max_rows := 20", "label pred n share_of_label"),
     "topk_accuracy": ("rel, ks := [1, 3, 5], level := 0.95", "k n correct accuracy ci_low ci_high"),
     "verdict": (
-        "rel, baseline, level := 0.95",
+        "rel, baseline, level := 0.95, groups := null",
         "sentence n diff ci_low ci_high p_exact established balanced_diff balanced_low balanced_high needed_n",
     ),
     "weighted_accuracy": ("rel, weight, level := 0.95", "n sum_weights effective_n accuracy ci_low ci_high"),

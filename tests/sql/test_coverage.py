@@ -49,3 +49,26 @@ def test_log_loss(shared: duckdb.DuckDBPyConnection) -> None:
 
 def test_precision_recall_and_f1(shared: duckdb.DuckDBPyConnection) -> None:
     assert np.sum(list(sim.class_hits(shared, SETS, 10, 30)), axis=0).min() >= LEAST
+
+
+@pytest.mark.parametrize(("icc", "p"), [(0.3, 0.7), (0.6, 0.9)])
+def test_accuracy_of_images_in_groups(shared: duckdb.DuckDBPyConnection, icc: float, p: float) -> None:
+    """The formula in numpy over a thousand data sets; SQL gives the same ends on a few of them."""
+    hits = list(sim.group_hits_by_numpy(shared, 1000, 30, 10, icc, p))
+    assert np.mean(hits) >= 0.93  # standard error at .95: .007
+    assert list(sim.group_hits(shared, 20, 30, 10, icc, p)) == hits[:20]
+    for seed in range(5):
+        made = sim.grouped(30, 10, icc, p, seed)
+        columns = made | {"pred": made["pred_0"]}
+        ends = sim.answer(shared, columns, "select ci_low, ci_high from accuracy('made', groups := patient)")
+        assert ends == pytest.approx(sim.group_interval(made["pred_0"] == 0, made["patient"]), abs=1e-5)
+
+
+def test_two_equal_runs_over_images_in_groups(shared: duckdb.DuckDBPyConnection) -> None:
+    """As if the images were independent, the test finds a difference in about 24 of 60."""
+    assert sum(sim.group_tests(shared, SETS, 30, 10, 0.6, 0.7)) >= LEAST
+    assert sum(sim.group_tests(shared, SETS, 30, 10, 0.6, 0.7, "null")) < 45
+
+
+def test_bootstrap_over_groups(shared: duckdb.DuckDBPyConnection) -> None:
+    assert sum(sim.group_resamples(shared, SETS, 30, 10, 0.3, 0.7)) >= LEAST

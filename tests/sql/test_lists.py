@@ -147,8 +147,8 @@ def test_arguments_in_order(three: duckdb.DuckDBPyConnection) -> None:
     assert sqlanalysis.metric(three, "accuracy_by", "a", "split", 0.9).fetchall() == by_name
     with pytest.raises(ArgumentError, match="expr is given twice"):
         sqlanalysis.metric(three, "accuracy_by", "a", "split", expr="label")
-    with pytest.raises(ArgumentError, match="accuracy takes level, is_right after the relation, not 3"):
-        sqlanalysis.metric(three, "accuracy", "a", 0.9, "pred = 1", 7)
+    with pytest.raises(ArgumentError, match="accuracy takes level, is_right, groups after the relation, not 4"):
+        sqlanalysis.metric(three, "accuracy", "a", 0.9, "pred = 1", "split", 7)
 
 
 def test_classes_by_name(three: duckdb.DuckDBPyConnection) -> None:

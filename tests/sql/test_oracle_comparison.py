@@ -522,13 +522,13 @@ MUTANTS = [
         on_cases(test_mcnemar),
     ),
     Mutant(
-        "mcnemar",
+        "_pair_tests",
         "(run_only - baseline_only) / nullif(n, 0) as diff",
         "(baseline_only - run_only) / nullif(n, 0) as diff",
         on_cases(test_mcnemar),
     ),
-    Mutant("_agresti_min_low", "baseline_only + run_only + 1 -", "baseline_only + run_only -", on_cases(test_mcnemar)),
-    Mutant("paired", "where pred is not null", "where true", on_cases(test_mcnemar)),
+    Mutant("_agresti_min_end", "baseline_only + run_only + 1 -", "baseline_only + run_only -", on_cases(test_mcnemar)),
+    Mutant("_pairs", "where pred is not null", "where true", on_cases(test_mcnemar)),
     Mutant(
         "agreement",
         "correct_baseline and not correct_run",

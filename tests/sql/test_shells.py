@@ -55,6 +55,12 @@ TWO = [
     "from metric_by(['a', 'b'], 'calibration_curve', concat(label % 2, split), 'n_bins := 5, strategy := ''quantile''')",
     "from auc_ci(['a', 'b'])",
     "from per_class(['b', 'a', 'empty'])",
+    "from accuracy(['a', 'b'], groups := image_id // 9)",
+    "from accuracy_by('b', label, level := 0.9, groups := case when image_id % 5 > 0 then image_id // 9 end)",
+    "from mcnemar('b', 'a', groups := (split, image_id // 9))",
+    "from verdict('b', 'a', groups := image_id // 9)",
+    "from bootstrap_ci(['a', 'b'], n_resamples := 100, groups := image_id // 9)",
+    "from paired_bootstrap('b', 'a', n_resamples := 100, groups := image_id // 9)",
     "with \"my-run\" as (from a where image_id < 900) from accuracy_by(['b', '\"my-run\"', 'main.big'], concat(run, pred))",
 ]
 Answers = dict[str, list[dict[str, Any]]]
@@ -165,7 +171,7 @@ def test_shell_lists_the_catalogue(shell: str, answers: tuple[Path, Any]) -> Non
     actual = ask(shell, answers[0], "from help where topic = 'accuracy'")
     assert {"accuracy", "scores", "summary"} <= {row["name"] for row in actual}
     (row,) = [row for row in actual if row["name"] == "accuracy"]
-    assert row["signature"] == "accuracy(rel, level := 0.95, is_right := null)"
+    assert row["signature"] == "accuracy(rel, level := 0.95, is_right := null, groups := null)"
 
 
 def test_two_files_side_by_side(shell: str, answers: tuple[Path, Any], tmp_path: Path) -> None:

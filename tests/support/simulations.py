@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+from scipy import stats
 
 
 def labels_and_answers(classes: int, each: int, seed: int, fixed: bool) -> tuple[np.ndarray, np.ndarray, float]:
@@ -70,7 +71,6 @@ def answer(con: duckdb.DuckDBPyConnection, columns: dict[str, np.ndarray], selec
 
 def area_hits(con: duckdb.DuckDBPyConnection, sets: int, n: int, share: float, shift: float) -> Iterator[list[bool]]:
     """Whether the intervals of AUC and average precision of class 1 hold the truth."""
-    from scipy import stats
     from sklearn import metrics as sk
 
     area = stats.norm.cdf(shift / np.sqrt(2))
@@ -120,3 +120,76 @@ def class_hits(con: duckdb.DuckDBPyConnection, sets: int, classes: int, each: in
         ends = ", ".join(f"[{name}_low, {name}_high]" for name in truths)
         found = answer(con, {"label": y, "pred": p}, f"select {ends} from per_class('made') where class = 0")
         yield [bool(low <= truth <= high) for (low, high), truth in zip(found, truths.values(), strict=True)]
+
+
+def grouped(groups: int, size: int, icc: float, p: float, seed: int, runs: int = 1) -> dict[str, np.ndarray]:
+    """Answers to images in groups, beta-binomial with that correlation within a group; of `runs` runs, each its own."""
+    rng = np.random.default_rng(seed)
+    cluster = np.repeat(np.arange(groups), size)
+    share = rng.beta(p * (1 / icc - 1), (1 - p) * (1 / icc - 1), (runs, groups))
+    right = rng.random((runs, len(cluster))) < share[:, cluster]
+    zeros = np.zeros(len(cluster), int)
+    return {"image_id": np.arange(len(cluster)), "label": zeros, "patient": cluster} | {
+        f"pred_{run}": np.where(right[run], 0, 1) for run in range(runs)
+    }
+
+
+def group_interval(right: np.ndarray, cluster: np.ndarray) -> tuple[float, float]:
+    """accuracy's interval with groups, its formula in numpy: Wilson at the effective number of images."""
+    sizes, hits = np.bincount(cluster), np.bincount(cluster, right)
+    n, k, size = sizes.sum(), hits.sum(), (sizes**2).sum() / sizes.sum()
+    share = (k + size / 2) / (n + size)
+    # Half a group of typical size that is all right, and half of one that is all wrong.
+    spread = ((hits - share * sizes) ** 2).sum() + size**2 * (share**2 + (1 - share) ** 2) / 2
+    z, df = stats.norm.ppf(0.975), n / size - 1
+    enough = n / max(1, spread / (n * share * (1 - share))) * (z / stats.t.ppf(0.975, df)) ** 2
+    middle, width = k / n * enough + z**2 / 2, z * np.sqrt(k / n * (1 - k / n) * enough + z**2 / 4)
+    return (middle - width) / (enough + z**2), (middle + width) / (enough + z**2)
+
+
+def group_hits(
+    con: duckdb.DuckDBPyConnection, sets: int, groups: int, size: int, icc: float, p: float
+) -> Iterator[bool]:
+    """Whether the interval of accuracy with groups holds the truth."""
+    for seed in range(sets):
+        made = grouped(groups, size, icc, p, seed)
+        columns = made | {"pred": made["pred_0"]}
+        low, high = answer(con, columns, "select ci_low, ci_high from accuracy('made', groups := patient)")
+        yield low <= p <= high
+
+
+def group_hits_by_numpy(
+    con: duckdb.DuckDBPyConnection, sets: int, groups: int, size: int, icc: float, p: float
+) -> Iterator[bool]:
+    for seed in range(sets):
+        made = grouped(groups, size, icc, p, seed)
+        low, high = group_interval(made["pred_0"] == 0, made["patient"])
+        yield bool(low <= p <= high)
+
+
+def group_tests(
+    con: duckdb.DuckDBPyConnection, sets: int, groups: int, size: int, icc: float, p: float, by: str = "patient"
+) -> Iterator[bool]:
+    """Whether the verdict on two equally good runs claims no difference."""
+    for seed in range(sets):
+        made = grouped(groups, size, icc, p, seed, 2)
+        con.register("made", pa.table({name: values.tolist() for name, values in made.items()}))
+        query = (
+            "with a as (select *, pred_0 as pred from made), b as (select *, pred_1 as pred from made) "
+            f"select p_exact, ci_low <= 0 and ci_high >= 0 from mcnemar('b', 'a', groups := {by})"
+        )
+        ((p_value, holds),) = con.execute(query).fetchall()
+        assert holds == (p_value > 0.05), "interval and p disagree"
+        yield holds
+
+
+def group_resamples(
+    con: duckdb.DuckDBPyConnection, sets: int, groups: int, size: int, icc: float, p: float
+) -> Iterator[bool]:
+    """Whether bootstrap_ci's interval of accuracy with groups holds the truth."""
+    for seed in range(sets):
+        made = grouped(groups, size, icc, p, seed)
+        select = "select ci_low, ci_high from bootstrap_ci('made', n_resamples := 300, groups := patient)"
+        select += " where metric = 'accuracy'"
+        low, high = answer(con, made | {"pred": made["pred_0"]}, select)
+        yield low is not None and low <= p <= high

@@ -4,34 +4,11 @@
 -- Edges: images missing in one, NULL label, pred or is_right of either are left out; label or pred below 0 is wrong.
 -- Source: definition
 create or replace macro paired(rel, baseline, is_right := null) as table
-with _run as (
-    select
-        image_id,
-        label,
-        pred as pred_run,
-        _right(is_right, label, pred) as correct_run,
-    from _one_run_once(rel)
-    where _right(is_right, label, pred) is not null
-),
-
-_baseline as (
-    select
-        image_id,
-        pred as pred_baseline,
-        -- NULL without an expression: what is right follows from the label of rel.
-        _right(is_right, null, pred) as was_right,
-    from _one_run_once(baseline)
-    where pred is not null
-        and (typeof(is_right) = '"NULL"' or _right(is_right, null, pred) is not null)
-)
-
 select
-    _run.image_id,
-    _run.label,
-    _run.pred_run,
-    _baseline.pred_baseline,
-    _run.correct_run,
-    coalesce(_baseline.was_right, _correct(_run.label, _baseline.pred_baseline)) as correct_baseline,
-from _run
-inner join _baseline
-    on _run.image_id = _baseline.image_id;
+    image_id,
+    label,
+    pred_run,
+    pred_baseline,
+    correct_run,
+    correct_baseline,
+from _pairs(rel, baseline, is_right := is_right);

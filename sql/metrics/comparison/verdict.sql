@@ -1,14 +1,14 @@
 -- One sentence: is a run better than its baseline on the same images, by how much, and what the data still allow.
 -- Grain: one row.
--- Parameters: rel, baseline (names, which the sentence shows), level := 0.95
+-- Parameters: rel, baseline (names, which the sentence shows), level := 0.95, groups := null (as mcnemar)
 -- Edges: established: exact McNemar p <= 1 - level, interval without 0; needed_n: images for diff (80 %), else NULL.
--- Source: macro mcnemar; balanced accuracy: variance by class, each with two images of the overall share added
-create or replace macro verdict(rel, baseline, level := 0.95) as table
+-- Source: macro mcnemar; balanced accuracy: variance by class, each with two images of the overall share, times deff
+create or replace macro verdict(rel, baseline, level := 0.95, groups := null) as table
 with _tests as (
     select
         *,
         coalesce(p_exact <= 1 - level and (ci_low > 0 or ci_high < 0), false) as established,
-    from mcnemar(rel, baseline, level)
+    from _pair_tests(rel, baseline, level, groups := groups)
 ),
 
 _classes as (
@@ -25,12 +25,21 @@ _classes as (
 _balanced as (
     select
         avg(_classes.gained / _classes.n) as balanced_diff,
-        _norm_ppf((1 + level) / 2) / count(*) * sqrt(sum(
+        sqrt(sum(
             (_classes.differing + 2 * (_tests.run_only + _tests.baseline_only + 1) / (_tests.n + 2))
             / (_classes.n + 2) / _classes.n
-        )) as half_width,
+        )) / count(*) as std_error,
     from _classes
     cross join _tests
+),
+
+_widths as (
+    select
+        balanced_diff,
+        coalesce(_t_from_z(z, df), z) * std_error * sqrt(deff) as half_width,
+    from _balanced
+    cross join _tests
+    cross join (select _norm_ppf((1 + level) / 2) as z) as _normal
 ),
 
 _figures as (
@@ -43,13 +52,14 @@ _figures as (
         _point_digits(ci_low, ci_high) as digits,
         _point_digits(balanced_low, balanced_high) as balanced_digits,
         (run_only + baseline_only + 2) / (n + 4) as share,
-        _images_to_establish(diff, share, 0.8, level) as enough,
+        ceil(deff * _images_to_establish(diff, share, 0.8, level)) as enough,
         case when not established and enough > n then enough end as needed_n,
         rel::varchar as name_run,
         baseline::varchar as name_baseline,
         format('{:.10g} % interval', (100 * level)::double) as interval_text,
+        case when n_groups < n then format(' in {:,} groups', n_groups) else '' end as in_groups,
     from _tests
-    cross join _balanced
+    cross join _widths
 ),
 
 _texts as (
@@ -87,10 +97,11 @@ _texts as (
                 then format('a gain of up to {} points or none is still possible', _points(ci_high, digits))
             else format('a loss of up to {} points or none is still possible', _points(-ci_low, digits))
         end as possible,
-        coalesce(needed_n, _images_to_establish(0.01, share, 0.8, level)) as images,
+        coalesce(needed_n, ceil(deff * _images_to_establish(0.01, share, 0.8, level))) as images,
         format(
-            'about {:,} images would settle {}',
+            'about {:,} images{} would settle {}',
             round(images, (1 - floor(log10(images)))::integer)::bigint,
+            case when in_groups <> '' then ' in groups like these' else '' end,
             case when needed_n is null then 'a difference of one point' else 'a difference of this size' end
         ) as settled,
     from _figures
@@ -101,20 +112,24 @@ select
         when coalesce(n, 0) = 0 then format(
             '{} against {}: nothing to compare, no labeled image that both have answered', name_run, name_baseline
         )
+        when deff is null then format(
+            '{} against {}: {} points of accuracy, for which there is no interval: all {:,} images are in one group',
+            name_run, name_baseline, format('{:+.1f}', (100 * diff)::double), n
+        )
         when not established then format(
-            '{} against {}: difference not established at this n ({:,} images; {} points of accuracy, {}): {}; {}{}',
-            name_run, name_baseline, n, signed, accuracy_interval, possible, settled, balanced_text
+            '{} against {}: difference not established at this n ({:,} images{}; {} points of accuracy, {}): {}; {}{}',
+            name_run, name_baseline, n, in_groups, signed, accuracy_interval, possible, settled, balanced_text
         )
         when is_opposed then format(
-            '{} against {}: {} by {} points of accuracy ({}, n = {:,}), but {} by {} points of balanced accuracy, '
+            '{} against {}: {} by {} points of accuracy ({}, n = {:,}{}), but {} by {} points of balanced accuracy, '
             || 'which counts every class alike ({})',
             name_run, name_baseline, word, _points(abs(diff), digits), accuracy_interval, n,
-            case when diff > 0 then 'worse' else 'better' end, _points(abs(balanced_diff), balanced_digits),
+            in_groups, case when diff > 0 then 'worse' else 'better' end, _points(abs(balanced_diff), balanced_digits),
             balanced_interval
         )
         else format(
-            '{} is {} than {} by {} points of accuracy ({}, n = {:,}){}',
-            name_run, word, name_baseline, _points(abs(diff), digits), accuracy_interval, n, balanced_text
+            '{} is {} than {} by {} points of accuracy ({}, n = {:,}{}){}',
+            name_run, word, name_baseline, _points(abs(diff), digits), accuracy_interval, n, in_groups, balanced_text
         )
     end as sentence,
     n,
