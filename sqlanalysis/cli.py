@@ -131,7 +131,10 @@ def _run() -> None:
     except SQLAnalysisError as error:
         if debug:
             raise
-        _say(f"error: {_in_options(one_line(error, 2000), arguments)}", always=True)
+        text = _in_options(one_line(error, 2000), arguments)
+        if "disabled by configuration" in text and not _trust["file"]:
+            text += "; if the file is your own, `sqlanalysis --trust` before the verb lets its SQL read other files"
+        _say(f"error: {text}", always=True)
         sys.exit(1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

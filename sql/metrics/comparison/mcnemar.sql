@@ -1,6 +1,6 @@
 -- Is a run better than its baseline on the same images: McNemar's tests and an interval of the difference.
 -- Grain: one row.
--- Parameters: rel, baseline, level := 0.95, is_right := null (what is right), groups := null (then p_exact is by t test)
+-- Parameters: rel, baseline, level := 0.95, is_right := null (what is right), groups := null (p_exact by t test)
 -- Edges: images of both, as in paired; ci includes 0 if p_exact > 1 - level; equal: p = 1; groups: p_mid, p_chi2 NULL.
 -- Source: McNemar (1947), Psychometrika 12:153-157 (chi2 with correction); Agresti & Min (2005); groups: _pair_counts
 create or replace macro mcnemar(rel, baseline, level := 0.95, is_right := null, groups := null) as table
