@@ -45,7 +45,7 @@ def test_numbers_equal_scikit_learn(folder: Path, shell: str) -> None:
             rows = con.sql(f"select label, pred from {run}").fetchnumpy()
             expected = accuracy_score(rows["label"], rows["pred"])
             assert sqlanalysis.metric(con, "accuracy", run).fetchall()[0][2] == pytest.approx(expected, abs=1e-15)
-            actual = sqlanalysis.metric(con, "confusion_matrix", run).fetchall()
+            actual = sqlanalysis.metric(con, "confusion_matrix", run).project("label, pred, n").fetchall()
             reference = confusion_matrix(rows["label"], rows["pred"])
             assert {(a, b): n for a, b, n in actual} == {
                 (i, j): n for i, line in enumerate(reference) for j, n in enumerate(line) if n

@@ -31,8 +31,9 @@ def stored(con: duckdb.DuckDBPyConnection, run: str = "pixels") -> list[tuple[in
 
 
 def graph(con: duckdb.DuckDBPyConnection, k: int) -> list[tuple[int, int, int, float]]:
-    rows: list[tuple[int, int, int, float]] = metric(con, "knn_graph", "pixels", k=k).fetchall()
-    return rows
+    rows = metric(con, "knn_graph", "pixels", k=k).fetchall()
+    assert {row[-1] for row in rows} <= {"pixels"}
+    return [row[:4] for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_the_same_rows_as_the_macro(con: duckdb.DuckDBPyConnection, k: int) -> N
     n = int(vectors.any(axis=1).sum())
     assert (done.k, done.n_images, done.n_left_out, done.computed) == (min(k, n - 1), n, 60 - n, True)
     assert stored(con) == graph(con, k)
-    first = metric(con, "similar_to", "pixels", query_id=1, k=k).fetchall()
+    first = metric(con, "similar_to", "pixels", query_id=1, k=k).project("image_id, distance").fetchall()
     assert first == [(row[1], row[3]) for row in stored(con) if row[0] == 1]
 
 
@@ -158,12 +159,15 @@ def test_each_run_has_its_own(con: duckdb.DuckDBPyConnection) -> None:
     for run in ("cnn", "mlp"):
         find_neighbors(con, run, 5)
     assert metric(con, "near_duplicates", "cnn_neighbors").fetchall() == []
-    assert metric(con, "near_duplicates", "mlp_neighbors").fetchall() == [(1, 2, 0.0)]
-    assert metric(con, "duplicate_groups", "mlp_neighbors").fetchall() == [(1, 1, 2), (1, 2, 2)]
+    assert metric(con, "near_duplicates", "mlp_neighbors").fetchall() == [(1, 2, 0.0, "mlp_neighbors")]
+    groups = metric(con, "duplicate_groups", "mlp_neighbors").fetchall()
+    assert groups == [(1, 1, 2, "mlp_neighbors"), (1, 2, 2, "mlp_neighbors")]
     assert len(metric(con, "knn_outliers", "cnn_neighbors").fetchall()) == 30
     assert len(metric(con, "neighbor_agreement", "cnn", neighbors="cnn_neighbors").fetchall()) == 30
     cte = "with n as (from neighbors where run = 'mlp') from near_duplicates('n')"
-    assert con.sql(cte).fetchall() == [(1, 2, 0.0)]
+    assert con.sql(cte).fetchall() == [(1, 2, 0.0, "mlp")]
+    both = con.sql("from near_duplicates('neighbors')").fetchall()  # which has a column run
+    assert both == [(1, 2, 0.0, "mlp")]
     described = con.sql("select description from help where name = 'mlp_neighbors'").fetchall()
     assert described == [
         ("The nearest neighbors of the images of one run, for example from near_duplicates('<run>_neighbors').",)
@@ -221,7 +225,7 @@ def test_command_line(tmp_path: Path) -> None:
     assert "1 images are left out: no activation, or a zero one" in printed
     assert "already there" in call("find-neighbors", file, "pixels", "--k", 3).stderr
     shown = call("metric", file, "near_duplicates", "pixels_neighbors", "--format", "json").stdout
-    assert json.loads(shown) == [{"image_a": 3, "image_b": 5, "distance": 0.0}]
+    assert json.loads(shown) == [{"image_a": 3, "image_b": 5, "distance": 0.0, "run": "pixels_neighbors"}]
 
 
 def test_duplicates_and_leaks(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> None:

@@ -39,7 +39,7 @@ def test_umap(digits: duckdb.DuckDBPyConnection) -> None:
     assert ours > theirs - 0.02
     assert done.trustworthiness == pytest.approx(ours, abs=1e-4)
     kept = digits.sql("select image_id, neighbor_id, rank::int, distance from pixels_neighbors order by all").fetchall()
-    assert kept == digits.sql("from knn_graph('pixels', k := 10) order by all").fetchall()
+    assert kept == digits.sql("select * exclude (run) from knn_graph('pixels', k := 10) order by all").fetchall()
     spec = digits.sql("select params ->> 'metric', params ->> 'neighbors' from projection_specs").fetchall()
     assert spec == [("cosine", "exact")]
 

@@ -83,7 +83,7 @@ def test_an_image_of_the_run_needs_no_model(
     own = plain(con, "vit", np.array(activation, np.float64), 5, image_id)
     for image in (image_id, np.int64(image_id), uri, Path(uri), Path(uri).read_bytes()):
         same(found(sq.find_images(con, "vit", image=image, max_rows=5)), own)
-    distances = con.sql(f"from similar_to('vit', {image_id}, 5)").fetchall()
+    distances = con.sql(f"select image_id, distance from similar_to('vit', {image_id}, 5)").fetchall()
     same(own, [(other, 1 - distance) for other, distance in distances])
     with pytest.raises(NotFoundError, match=r"cannot be loaded again by what the run records \(weights .*give model="):
         sq.find_images(con, "vit", image=Image.new("RGB", (9, 9)))

@@ -151,7 +151,8 @@ def test_the_tutorial(pets: duckdb.DuckDBPyConnection, tiny_net: nn.Module, tiny
         assert (a, x) == (b, y)
         assert np.allclose(probs, expected, atol=1e-6)
         assert np.allclose(activation, reference, atol=1e-5)
-    assert metric(pets, "accuracy", "tutorial").fetchall() == metric(pets, "accuracy", "tiny").fetchall()
+    tutorial, tiny = metric(pets, "accuracy", ["tutorial", "tiny"]).order("run desc").fetchall()
+    assert tutorial[:-1] == tiny[:-1]
     assert {row[0] for row in pets.sql("select run from predictions").fetchall()} == {"tutorial", "tiny"}
     types = pets.sql("select pred, probs, activation from tutorial").types
     assert [str(t) for t in types] == ["INTEGER", "FLOAT[3]", "FLOAT[16]"]

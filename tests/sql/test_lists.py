@@ -75,6 +75,16 @@ def test_each_run_has_its_own_threshold_and_its_own_noise(con: duckdb.DuckDBPyCo
     assert found["sure"] > 50 > 5 > found.get("clean", 0)
 
 
+def test_what_one_run_establishes_is_not_established_for_another(con: duckdb.DuckDBPyConnection) -> None:
+    """Both pass after four failures, but for only one of them a sequence of tests starts there."""
+    for run, n, first in (("first_is_wrong", 40, 1), ("all_right", 100, 0)):
+        confidence = np.linspace(0.9, 0.6, n).tolist()
+        load(con, Case([0] * n, [first] + [0] * (n - 1), [[0.5, 0.5]] * n, confidence), run)
+    both = "threshold_for(['first_is_wrong', 'all_right'], target_accuracy := 0.85)"
+    found = dict(con.execute(f"select run, n_answered from {both}").fetchall())
+    assert found == {"first_is_wrong": 0, "all_right": 100}
+
+
 @pytest.mark.parametrize("name", EACH)
 def test_a_column_run_splits_the_relation(three: duckdb.DuckDBPyConnection, name: str) -> None:
     three.execute("create view stacked as select *, 'a' as run from a union all select *, 'b' as run from b").fetchall()
