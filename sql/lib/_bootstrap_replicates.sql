@@ -7,13 +7,22 @@ create or replace macro _bootstrap_replicates(rel, n_resamples := 1000, seed := 
 with _cells as ( -- noqa: ST03
     select
         *,
+        dense_rank() over (order by run) - 1 as run_number,
         concat_ws(':', label, pred) as cell,
     from confusion_matrix(rel)
 ),
 
+_runs as (
+    select distinct
+        run,
+        run_number,
+    from _cells
+),
+
+-- A number and not a struct of run and replicate, by which millions of rows would be grouped more slowly.
 _draws as ( -- noqa: ST03
     select
-        struct_pack(run := run, replicate := replicate) as slice,
+        run_number * n_resamples + replicate as slice,
         label,
         pred,
         n,
@@ -21,13 +30,14 @@ _draws as ( -- noqa: ST03
 )
 
 select
-    slice.replicate as replicate, -- noqa: AL09
-    n,
-    accuracy,
-    balanced_accuracy,
-    f1_macro,
-    cohen_kappa,
-    mcc,
-    slice.run as run, -- noqa: AL09
-from _cell_scores('_draws')
-order by run, replicate;
+    _scores.slice % n_resamples as replicate,
+    _scores.n,
+    _scores.accuracy,
+    _scores.balanced_accuracy,
+    _scores.f1_macro,
+    _scores.cohen_kappa,
+    _scores.mcc,
+    _runs.run,
+from _cell_scores('_draws') as _scores
+inner join _runs on _scores.slice // n_resamples = _runs.run_number
+order by _runs.run, replicate;

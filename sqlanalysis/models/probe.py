@@ -167,30 +167,28 @@ def _first_pass(module: nn.Module, transform: Transform) -> _First:
     Raises:
         InferenceError: they take none of the sides that are tried.
     """
-    failure: InferenceError | None = None
+    failure = ""
     for side in SIDES:
         what = f"{side} x {side} image of noise"
         try:
             tensors = torch.stack([to_tensor(transform(picture)) for picture in noise(side, side)])
         except (Exception, SystemExit) as error:
-            failure = failure or _failed(f"the transform fails on a {what}", error, "")
+            failure = failure or _told(f"the transform fails on a {what}", error, "")
             continue
         try:
             # What fails for its size may be large: it is not tried with large batches, too.
             batch, size = _take_batch(module, tensors, SIZES if side == SIDES[0] else SIZES[:2])
         except (Exception, SystemExit) as error:
-            failure = failure or _failed(f"the model fails on a {what}", error, _advice(tensors[0], (side, side)))
+            failure = failure or _told(f"the model fails on a {what}", error, _advice(tensors[0], (side, side)))
             if tuple(tensors.shape[2:]) != (side, side):
-                raise failure from error
+                raise InferenceError(failure) from error
             continue
         return _First(side, tensors.dtype, batch, size)
-    raise failure or InferenceError("there is no image of noise to try")
+    raise InferenceError(failure)
 
 
-def _failed(what: str, error: BaseException, advice: str) -> InferenceError:
-    failure = InferenceError(f"{what}: {type(error).__name__}: {one_line(error, 300)}{advice}")
-    failure.__cause__ = error
-    return failure
+def _told(what: str, error: BaseException, advice: str) -> str:
+    return f"{what}: {type(error).__name__}: {one_line(error, 300)}{advice}"
 
 
 def _advice(tensor: Tensor, size: tuple[int, int]) -> str:
@@ -378,7 +376,7 @@ def probe(
         except (Exception, SystemExit) as error:
             advice = _advice(tensors[0], pictures[0].size) if tensors else ""
             what = "{} fails on {} x {} images of noise".format(name, *pictures[0].size)
-            raise _failed(what, error, advice) from error
+            raise InferenceError(_told(what, error, advice)) from error
     if random_reason is not None and not allow_random:
         raise InferenceError(f"{random_reason}, or allow random answers with allow_random=True")
     if random_reason is None:

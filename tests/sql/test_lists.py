@@ -14,13 +14,14 @@ from sklearn import metrics as sk
 import sqlanalysis
 from sqlanalysis.errors import ArgumentError, NotFoundError, QueryError
 
-from ..support.edge_cases import CALLS, EDGES, ONE_RELATION, load, random_case
+from ..support.edge_cases import CALLS, EDGES, ONE_RELATION, Case, load, random_case
 from ..support.oracle import flat, quietly, rows
 
 # Those that count an image twice if it is there twice, and claim an interval or a test of it.
 CLAIMING = [
-    "accuracy", "accuracy_accepted", "accuracy_anytime", "accuracy_by", "at_threshold", "bootstrap_ci",
-    "calibration_curve", "drift", "ks_test", "leaderboard", "mcnemar", "mmd", "paired", "per_class", "scores_by",
+    "accuracy", "accuracy_accepted", "accuracy_anytime", "accuracy_by", "at_threshold", "auc_per_class", "bootstrap_ci",
+    "calibration_curve", "drift", "ks_test", "leaderboard", "mcnemar", "mmd", "paired", "per_class", "proper_scores",
+    "scores_by",
     "slice_pairs", "slices", "threshold_for", "topk_accuracy", "weighted_accuracy", "worst_slices",
 ]  # fmt: skip
 # A leaderboard compares its runs and fit_temperature fits one; both have tests of their own.
@@ -51,6 +52,27 @@ def test_a_list_gives_the_rows_of_each(three: duckdb.DuckDBPyConnection, name: s
     for run, found in each.items():
         assert flat([row for row in both if row[-1] == run]) == pytest.approx(flat(found), abs=1e-12)
     assert len(both) == sum(map(len, each.values()))
+
+
+def test_each_run_has_its_own_threshold_and_its_own_noise(con: duckdb.DuckDBPyConnection) -> None:
+    """Runs so different that what is fitted on both together fits neither."""
+    rng = np.random.default_rng(1)
+    for run, signal, wrong in (("sure", 6.0, 0.1), ("poor", 2.0, 0.0), ("clean", 6.0, 0.0)):
+        example = random_case(1500, 5, 8, signal)
+        labels = [int(rng.integers(5)) if rng.random() < wrong else label for label in example.label]
+        load(con, Case(labels, example.pred, example.probs, example.confidence), run)
+    runs = ["poor", "sure", "clean"]
+    for call in ("threshold_for('{0}', target_accuracy := 0.85)", "label_issues('{0}')"):
+        each = {run: con.execute(f"from {call.format(run)}").fetchall() for run in runs}
+        both = con.execute(f"from {listed(call, *runs)}").fetchall()
+        assert all(flat([row for row in both if row[-1] == run]) == pytest.approx(flat(each[run])) for run in runs)
+        assert len(both) == sum(map(len, each.values()))
+    thresholds = dict(
+        con.execute(f"select run, threshold from threshold_for({runs}, target_accuracy := 0.85)").fetchall()
+    )
+    assert thresholds["sure"] < thresholds["poor"] < 1
+    found = dict(con.execute(f"select run, sum(p_wrong) from label_issues({runs}) group by run").fetchall())
+    assert found["sure"] > 50 > 5 > found.get("clean", 0)
 
 
 @pytest.mark.parametrize("name", EACH)
