@@ -56,7 +56,7 @@ print(f"{done.n_ok} predictions, {done.n_errors} rows left out")
 if done.n_errors:
     con.sql("select uri, message from errors where run = 'mine' limit 5").show()
 
-[(n, correct, accuracy, low, high)] = sq.metric(con, "accuracy", "mine").fetchall()
+[(n, correct, accuracy, low, high, _)] = sq.metric(con, "accuracy", "mine").fetchall()
 print(f"accuracy {accuracy:.4f} ({correct} of {n}), 95 % interval {low:.4f} to {high:.4f}")
 
 print("most common mistakes, by index of the class:")

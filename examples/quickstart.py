@@ -30,7 +30,7 @@ else:
 done = sq.predict(con, model)  # after an interrupt, the same call resumes
 print(f"{done.run}: {done.n_ok} images predicted, {done.n_errors} errors, class policy {done.class_policy}")
 
-[(n, correct, accuracy, low, high)] = sq.metric(con, "accuracy", done.run).fetchall()
+[(n, correct, accuracy, low, high, _)] = sq.metric(con, "accuracy", done.run).fetchall()
 print(f"accuracy {accuracy:.4f} ({correct} of {n}), 95 % interval {low:.4f} to {high:.4f}")
 
 sq.project(con, done.run, method="umap")

@@ -82,7 +82,7 @@ print("\n7. Accuracy")
 # The mean of the column `correct`; the metric adds the 95 % interval.
 con.sql("select avg(correct::integer) as accuracy from resnet18_open").show()
 for run in ("by_hand", "resnet18_open", "resnet18_restricted"):
-    [(n, correct, accuracy, low, high)] = sq.metric(con, "accuracy", run).fetchall()
+    [(n, correct, accuracy, low, high, _)] = sq.metric(con, "accuracy", run).fetchall()
     print(f"{run}: accuracy {accuracy:.4f} ({correct} of {n}), 95 % interval {low:.4f} to {high:.4f}")
 
 print("\n8. Accuracy per label, as bars with intervals, in accuracy.svg")

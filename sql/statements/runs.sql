@@ -307,12 +307,6 @@ select
     images.image_id,
     images.dataset,
     images.uri,
-{% if 'folder' not in names %}
-    parse_dirpath(images.uri, 'both_slash') as folder,
-{% endif %}
-{% if 'file' not in names %}
-    parse_filename(images.uri, false, 'both_slash') as file,
-{% endif %}
     images.split,
     labels.class as label,
     labels.name as label_name,
@@ -357,6 +351,12 @@ select
     points.x,
     points.y,
     {{ 'outputs.cluster' if 'cluster' in names else 'null::integer as cluster' }},
+{% if 'folder' not in names %}
+    parse_dirpath(images.uri, 'both_slash') as folder,
+{% endif %}
+{% if 'file' not in names %}
+    parse_filename(images.uri, false, 'both_slash') as file,
+{% endif %}
     images.sha256,
     images.n_bytes,
     images.format,
