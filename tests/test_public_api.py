@@ -17,7 +17,8 @@ PACKAGE = Path(sqlanalysis.__file__).parent
 MODULES = sorted(PACKAGE.glob("**/*.py"))
 # ConnectionError never leaves its module: a transfer that ends early is tried again, then an ImageError.
 BUILTIN = {"AttributeError", "ConnectionError", "KeyboardInterrupt"}
-MAKE_ERRORS = {"_refusal", "_explain", "_no_number", "remote.refuse"}
+# _AnswerError is an InferenceError that the mapper tells from others.
+MAKE_ERRORS = {"_refusal", "_explain", "_no_number", "remote.refuse", "_AnswerError"}
 
 
 VERBS = [

@@ -231,7 +231,7 @@ with _outputs as (
     select
         done.image_id,
 {% for name in ('pred', 'confidence') %}
-        {{ 'done.' ~ name if name in names else 'null::double' }} as {{ name }},
+        {{ 'done.' ~ name if name in names else 'null::double as ' ~ name }},
 {% endfor %}
         runs.label_space,
     from outputs.{{ ident(run) }} as done

@@ -175,6 +175,9 @@ select distinct
     height_px,
 from images
 where width_px is not null
+order by
+    width_px,
+    height_px
 limit 2;
 
 

@@ -126,7 +126,7 @@ def shield(con: duckdb.DuckDBPyConnection, where: Path, changed: list[str]) -> N
         if template.name in changed and template.kind == "tables":
             raise SchemaError(f"{where} was made by an older sqlanalysis; run `sqlanalysis init {where}` once")
         if template.name in changed:
-            con.execute(re.sub(r"create or replace (macro|view)", r"create or replace temp \1", template.text, count=1))
+            con.execute(re.sub(r"\breplace (?=macro|view)", "replace temp ", template.text, count=1))
     if changed:
         named = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
         talk.say([f"{where} has other views or macros than this package ({named}); those of the package are used"])

@@ -532,7 +532,7 @@ def check_area(con: duckdb.DuckDBPyConnection) -> None:
 MUTANTS = [
     Mutant("_right", "when y_pred is null then null", "", test_without_an_answer_nothing_is_right_or_wrong),
     Mutant("_right", "try_cast(given as boolean)", "coalesce(try_cast(given as boolean), _correct(y_true, y_pred))", test_accepted_classes),
-    Mutant("paired", "_right(is_right, null, pred) as was_right", "_correct(label, pred) as was_right", test_accepted_classes),
+    Mutant("_pairs", "_right(is_right, null, pred) as was_right", "_correct(label, pred) as was_right", test_accepted_classes),
     Mutant("label_rank", "_x > _p", "_x >= _p", lambda con: test_label_rank(con)),
     Mutant("metric_by", "is not distinct from _values.slice", "= _values.slice", test_metric_by_of_many),
     Mutant("largest_gap", "n_groups * (n_groups - 1)", "2 * n_groups", test_largest_gap),
