@@ -102,7 +102,7 @@ def selection(
     try:
         sql = templates.render("selected_rows", of_split=split is not None, where=condition)
         rows = con.sql(sql, params=[relation] if split is None else [relation, split])
-        if not rows.limit(1).fetchall():
+        if not rows.project("run").limit(1).fetchall():  # other columns of two runs may not fit: activations
             raise NotFoundError(f"{relation!r} has no row where {where}")
     except duckdb.Error as error:
         raise _explain(con, "--where", relation, error) from error
@@ -328,6 +328,10 @@ def _explain(
         )
     if re.search(r"(No function matches|Cannot compare values of type|Cannot combine types of) .*VARCHAR", text):
         return SchemaError(f"{relation!r}: label and pred must be 0-based integers, one is text; map names to classes")
+    if "Cannot cast array of size" in text:
+        return SchemaError(
+            f"{name}: the arrays (probs or activation) of {relation!r} differ in length; call it for each relation"
+        )
     # What the macros themselves refuse is a sentence already.
     return QueryError(f"{name}: {text.removeprefix('Invalid Input Error: ')}")
 

@@ -12,7 +12,8 @@ from scipy import stats
 from sklearn import metrics as sk
 
 import sqlanalysis
-from sqlanalysis.errors import ArgumentError, NotFoundError, QueryError
+from sqlanalysis.errors import ArgumentError, NotFoundError, QueryError, SchemaError
+from sqlanalysis.evaluation.metrics import selection
 
 from ..support.edge_cases import CALLS, EDGES, ONE_RELATION, Case, load, random_case
 from ..support.oracle import flat, quietly, rows
@@ -176,6 +177,17 @@ def test_classes_by_name(three: duckdb.DuckDBPyConnection) -> None:
             three.execute(f"select count(*) from pr_curve('named', {cls})").fetchall()
     dense = rows(three, "from confusion_dense('named')")
     assert {(row["label"], row["label_name"]) for row in dense} == set(enumerate(["ant", "bee", "cat", "dog", "eel"]))
+
+
+def test_arrays_of_other_lengths(con: duckdb.DuckDBPyConnection) -> None:
+    """What reads neither is not hindered by them, also of some rows only."""
+    load(con, random_case(60, 3, 1), "narrow", "FLOAT[3]")
+    load(con, random_case(60, 5, 1), "wide", "FLOAT[5]")
+    for relation in (["narrow", "wide"], selection(con, ["narrow", "wide"], where="label < 2")):
+        found = sqlanalysis.metric(con, "accuracy", relation).fetchall()
+        assert [row[-1] for row in found] == ["narrow", "wide"]
+        with pytest.raises(SchemaError, match=r"the arrays \(probs or activation\) of .* differ in length"):
+            sqlanalysis.metric(con, "auc", relation)
 
 
 # The leaderboard
