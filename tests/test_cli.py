@@ -181,7 +181,7 @@ def test_unreadable_files_are_counted(tmp_path: Path) -> None:
         (["metric", "{file}", "acuracy", "squeeze"], 1, "error: no metric 'acuracy'; did you mean accuracy"),
         (["metric", "{file}", "accuracy", "squeze"], 1, "did you mean squeeze"),
         (["metric", "{file}", "accuracy", "squeeze", "high"], 1, "level is a number, such as 0.95, not 'high'"),
-        (["metric", "{file}", "accuracy", "squeeze", "0.9", "0.8"], 1, "takes level after the relation, not 2"),
+        (["metric", "{file}", "confusion_matrix", "squeeze", "1"], 1, "takes no parameter after the relation, not 1"),
         (["metric", "{file}", "accuracy", "squeeze", "0.9", "level=0.8"], 1, "level is given twice"),
         (["metric", "{file}", "worst_slices", "squeeze"], 1, "worst_slices needs cols: give cols="),
         (["metric", "{file}", "accuracy", "squeeze", "--where", "width_px > 0 and"], 1, "is not one SQL expression"),
