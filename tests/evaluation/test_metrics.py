@@ -25,7 +25,7 @@ def test_list_metrics(con: duckdb.DuckDBPyConnection) -> None:
     actual = list_metrics(con)
     assert actual.columns == ["name", "topic", "signature", "description", "example"]
     rows = {row[0]: row[2] for row in actual.fetchall()}
-    assert rows["accuracy_by"] == "accuracy_by(rel, expr, level := 0.95, is_right := null)"
+    assert rows["accuracy_by"] == "accuracy_by(rel, expr, level := 0.95, is_right := null, groups := null)"
     assert "wilson_low" not in rows
 
 
