@@ -60,7 +60,7 @@ def case(con: duckdb.DuckDBPyConnection, name: str, classes: int, where: str) ->
         "mask": columns[3],
         "accuracy": rows_of(con, "from accuracy('chosen')")[0],
         "per_class": rows_of(con, "from per_class('chosen') where support > 0"),
-        "cells": rows_of(con, "from confusion_matrix('chosen')"),
+        "cells": rows_of(con, "select label, pred, n from confusion_matrix('chosen')"),
         "curve": rows_of(con, "from calibration_curve('chosen') where bin is not null"),
         "ece": rows_of(con, "select ece from calibration_error('chosen')")[0]["ece"],
         "worst": [row["confidence"] for row in rows_of(con, order)],
