@@ -132,7 +132,7 @@ def _run() -> None:
         if debug:
             raise
         text = _in_options(one_line(error, 2000), arguments)
-        if "disabled by configuration" in text and not _trust["file"]:
+        if "disabled by configuration" in text and not _trust["file"] and "--safe" not in arguments:
             text += "; if the file is your own, `sqlanalysis --trust` before the verb lets its SQL read other files"
         _say(f"error: {text}", always=True)
         sys.exit(1)
@@ -211,11 +211,11 @@ def _open(db: Path, **how: Any) -> duckdb.DuckDBPyConnection:
     return connection.connect(db, wait=_patience["seconds"], **how)
 
 
-def _open_to_read(db: Path) -> duckdb.DuckDBPyConnection:
-    """The file for a verb that reads: its SQL reaches no other file than those that the command line names."""
-    named = {name for text in sys.argv[1:] for name in (text, *re.split(r"[]['\",=]", text))}
-    files = sorted(name for name in named if Path(name).is_file() and Path(name) != db)
-    return _open(db, read_only=True, safe=not _trust["file"], **({} if _trust["file"] else {"allowed": files}))
+def _open_to_read(db: Path, *relations: str) -> duckdb.DuckDBPyConnection:
+    """The file for a verb that reads: its SQL reaches no other file than the relations that the command line names."""
+    named = {name for text in relations for name in (text, *re.split(r"[]['\",=]", text))}
+    allowed = sorted(name for name in named if Path(name).is_file())
+    return _open(db, read_only=True, safe=not _trust["file"], allowed=allowed)
 
 
 @app.command()
@@ -664,7 +664,7 @@ def metric(
     given = _decoded(relation) if relation.startswith("[") else relation
     named = [text.partition("=") for text in values or [] if _KEY_VALUE.match(text)]
     ordered = [text for text in values or [] if not _KEY_VALUE.match(text)]
-    with _open_to_read(db) as con:
+    with _open_to_read(db, relation, *(values or [])) as con:
         texts = {key: value for key, _, value in named} | name_arguments(con, name, ordered, {key for key, *_ in named})
         rows = given if split is None and where is None else selection(con, given, split, where)
         _show(metric(con, name, rows, **{key: _value(key, str(text)) for key, text in texts.items()}), output)

@@ -492,7 +492,7 @@ def fit(model: Model, columns: Iterable[pa.ChunkedArray]) -> Model:
         try:
             picture = decode.decode(decode.read(row["bytes"], row["path"]))
             shape = tuple(to_tensor(model.transform(picture)).shape)
-        except Exception:  # noqa: S112 - the run records why
+        except (Exception, SystemExit):  # noqa: S112 - the run records why
             continue
         return replace(model, input_shape=shape, noise_size=picture.size)
     return model

@@ -347,8 +347,12 @@ def _to_numpy(values: Any) -> np.ndarray:
         # numpy has no bfloat16, and the file stores no half precision.
         values = values.float() if values.dtype in (torch.bfloat16, torch.float16) else values
     array: np.ndarray = np.asarray(values)
-    # Text of pandas, and lists of equal length in a column.
-    return np.array(array.tolist()) if array.dtype == object and array.ndim else array
+    if array.dtype != object or not array.ndim:
+        return array
+    try:  # text of pandas, and lists of equal length in a column
+        return np.array(array.tolist())
+    except ValueError:  # of different lengths, which `_dtype` refuses
+        return array
 
 
 def type_of(name: str, values: np.ndarray) -> pa.DataType:

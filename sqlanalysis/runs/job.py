@@ -249,7 +249,7 @@ def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
             runs.close_run(con, run.run, status, seconds)
             if status == "finished":
                 execute(con, "update_run_sample", [None, run.run])
-        checkpoint(con)
+    checkpoint(con)
     return Done(run.run, n_images, n_ok, n_errors, n_computed, seconds)
 
 

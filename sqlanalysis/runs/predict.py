@@ -33,7 +33,9 @@ from .run import Run, Spec
 from .sample import Drawing, Sample
 
 SAMPLE = 64  # images that a dry run computes
-FITTED = 16  # images of which the first that can be read gives the size of the input, where a transform keeps it
+# Images of which the first that can be read gives the size of the input where that follows the picture; how many at a
+# time, and at most.
+FITTED, MOST_FITTED = 16, 1024
 AGREEMENT_SAMPLE = 32  # images on which another dtype is compared with fp32
 
 
@@ -283,7 +285,9 @@ def predict(
     dataset, space = resolve_dataset(con, dataset)
     n_selected = job.select(con, dataset, where, split)
     if model.shape_varies:
-        model = fit(model, (job.first_images(con, FITTED, start=at)[0] for at in range(0, n_selected, FITTED)))
+        model = fit(
+            model, (job.first_images(con, FITTED, start=at)[0] for at in range(0, min(n_selected, MOST_FITTED), FITTED))
+        )
     notes = [*model.notes, *job.pooled_splits(con)]
     mapping, used_policy = None, "identity"
     if not model.is_encoder:
