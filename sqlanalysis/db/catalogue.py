@@ -71,8 +71,8 @@ def _fresh() -> Objects:
             con.execute(templates.render("attach", path=file, alias="fresh", read_only=False, new=new))
             return con.execute(templates.render("use", alias="fresh"))
 
-        with opened(new=True) as con:
-            install(con)
+        with opened(new=True) as con, transaction(con):
+            _create(con, comments=False)
         with opened(new=False) as con:
             return _objects(con)
 
@@ -177,17 +177,17 @@ def comment(
     execute(con, "comment", kind=object_type, name=name, text=text)
 
 
-def _create(con: duckdb.DuckDBPyConnection) -> None:
+def _create(con: duckdb.DuckDBPyConnection, *, comments: bool = True) -> None:
     for template in (*templates.installed("tables"), *templates.installed(*templates.MACROS)):
-        _create_object(con, template)
+        _create_object(con, template, comments=comments)
     execute(con, "recreate_predictions", runs=[], runs_with_probs=[])  # before the views, which read it
     for template in templates.installed("views"):
-        _create_object(con, template)
+        _create_object(con, template, comments=comments)
 
 
-def _create_object(con: duckdb.DuckDBPyConnection, template: templates.Template) -> None:
+def _create_object(con: duckdb.DuckDBPyConnection, template: templates.Template, *, comments: bool) -> None:
     con.execute(template.text)
-    if template.name == "outputs":  # a schema, which takes no comment
+    if not comments or template.name == "outputs":  # a schema, which takes no comment
         return
     macro_type = "macro table" if template.is_table_macro else "macro"
     object_type = {"tables": "table", "views": "view"}.get(template.kind, macro_type)

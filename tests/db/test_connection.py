@@ -344,3 +344,11 @@ def test_verify_names_what_no_verb_writes(tmp_path: Path, photos: Path) -> None:
     for run in ("gone", "doubled", "beyond"):
         sqlanalysis.drop_run(con, run)
     assert sqlanalysis.verify(con, show_progress=False).ok
+
+
+def test_a_new_installation_reads_the_same_in_every_file() -> None:
+    found = []
+    for _ in range(5):
+        catalogue._fresh.cache_clear()
+        found.append(catalogue._fresh())
+    assert all(one == found[0] for one in found)

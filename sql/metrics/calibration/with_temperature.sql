@@ -33,9 +33,13 @@ _shares as (
         *,
         list_transform(_power, lambda _p: (_p / _total)::float) as _share,
     from _sums
+),
+
+-- One column at a time: DuckDB keeps several in no certain order, and a definition must read the same in every file.
+_confident as ( -- noqa: ST03
+    select * replace (coalesce(_p_of(_share, pred), confidence) as confidence)
+    from _shares
 )
 
-select
-    * exclude (_is_empty, _top, _scale, _power, _total, _share)
-    replace (_share as probs, coalesce(_p_of(_share, pred), confidence) as confidence),
-from _shares;
+select * exclude (_is_empty, _top, _scale, _power, _total, _share) replace (_share as probs),
+from _confident;
