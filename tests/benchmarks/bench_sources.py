@@ -11,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 
 import sqlanalysis as sq
@@ -40,6 +41,7 @@ def main() -> None:
         folder = start / str(index)
         folder.mkdir()
         os.chdir(folder)
+        torch.manual_seed(0)
         made = make(folder)
         con = sq.connect()
         sq.add_images(con, pictures)

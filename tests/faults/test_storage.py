@@ -434,7 +434,8 @@ def test_an_end_at_any_system_call_loses_nothing(
         written = [at for at in moments if events[at].kind == "write" and len(events[at].data) > 4096]
         offsets = [events[at].offset for at in written]
         in_place = [at for number, at in enumerate(written) if offsets[number] in offsets[:number]]
-        tried += in_place[-scale(6, 500) :]
+        # Of the whole record: what the last checkpoint of all writes again may be what is there.
+        tried += in_place[:: max(1, len(in_place) // scale(6, 500))]
     for at in tried:
         left = power.leave(events, at, start, how, chance)
         for name, content in left.items():
