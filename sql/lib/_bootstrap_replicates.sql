@@ -53,6 +53,7 @@ select
     _scores.f1_macro,
     _scores.cohen_kappa,
     _scores.mcc,
+    _scores.chance,
     _runs.run,
 from _cell_scores('_draws') as _scores
 inner join _runs on _scores.slice // n_resamples = _runs.run_number

@@ -58,4 +58,5 @@ select
             0
         )
     end as mcc,
+    chance / nullif(n::hugeint * n, 0) as chance,
 from _sums;

@@ -2,7 +2,7 @@
 -- Grain: one row.
 -- Parameters: rel, baseline, is_right, groups := null (SQL over the columns of rel)
 -- Edges: each image its own group: deff 1, df NULL; all in one group: deff and df NULL; deff is never below 1.
--- Source: Liang & Zeger (1986), Biometrika 73:13-22; effective number of groups: _group_df
+-- Source: _pair_deff; effective number of groups: _group_df
 create or replace macro _pair_counts(rel, baseline, is_right := null, groups := null) as table
 with _rows as (
     select
@@ -29,10 +29,9 @@ _sums as (
     select
         _counts.*,
         coalesce(_groups.n_groups, 0) as n_groups,
-        (run_only - baseline_only)::double / _counts.n as mean,
-        run_only + baseline_only - _counts.n * mean * mean as spread,
-        squares - 2 * mean * crossed + mean * mean * sizes as group_spread,
-        sizes,
+        _pair_deff(
+            _counts.n, run_only - baseline_only, run_only + baseline_only, squares, crossed, sizes
+        ) as deff,
         -- Each image its own group is no group: then the exact test holds as it is.
         case when sizes <> _counts.n then _group_df(_counts.n, sizes) end as df,
     from _counts
@@ -47,11 +46,5 @@ select
     both_wrong,
     n_groups,
     df,
-    case
-        when coalesce(sizes = n, true) then 1e0
-        when df is null then null
-        -- Where no images differ, or all do in one direction, nothing tells how much those of a group depend.
-        when spread <= 0 then sizes / n
-        else greatest(1e0, group_spread / spread / (1 - sizes / n / n))
-    end as deff,
+    deff,
 from _sums;

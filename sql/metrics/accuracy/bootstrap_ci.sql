@@ -1,8 +1,8 @@
 -- Accuracy, balanced accuracy, macro F1, kappa and Matthews correlation with bootstrap intervals.
 -- Grain: one row per run and metric.
 -- Parameters: rel (or a list), n_resamples := 1000, level := 0.95, seed := 0, groups := null (as accuracy)
--- Edges: as scores; undefined resamples: left out; all agree: NULL; too narrow if mistakes are in few groups.
--- Source: percentiles, macro F1 less its bootstrap bias; Efron & Tibshirani (1993), An Introduction to the Bootstrap
+-- Edges: as scores; undefined resamples: left out; all agree: NULL without groups; a class in one or two groups: narrow.
+-- Source: percentiles, macro F1 less its bias: Efron & Tibshirani (1993); groups: Wilson's interval at _effective_n
 create or replace macro bootstrap_ci(rel, n_resamples := 1000, level := 0.95, seed := 0, groups := null) as table
 with _estimates as (
     select
@@ -18,6 +18,7 @@ _values as (
     select
         unnest(range(5)) as position,
         unnest([accuracy, balanced_accuracy, f1_macro, cohen_kappa, mcc]) as value,
+        chance,
         run,
     from _bootstrap_replicates(rel, n_resamples := n_resamples, seed := seed, groups := groups)
 ),
@@ -33,14 +34,6 @@ _rows as ( -- noqa: ST03
         and pred is not null
 ),
 
-_stretches as (
-    select
-        run,
-        _group_stretch(n, sizes, level) as stretch,
-    from _group_sums('_rows')
-),
-
-
 _spread as (
     select
         run,
@@ -48,47 +41,55 @@ _spread as (
         avg(value) as mean,
         stddev_samp(value) as std_error,
         quantile_cont(value, [greatest(0, (1 - level) / 2), least(1, (1 + level) / 2)]) as plain,
+        -- What a run scores that is always wrong: for kappa and Matthews correlation less than 0.
+        case when position < 3 then 0e0 else -avg(chance) / nullif(1 - avg(chance), 0) end as worst,
     from _values
     group by run, position
 ),
 
-_stretched as (
-    select
-        _spread.*,
-        _stretches.stretch,
-        case
-            when stretch = 1 then plain
-            when stretch > 1 then [
-                greatest(case when position < 3 then 0e0 else -1e0 end, mean + stretch * (plain[1] - mean)),
-                mean + stretch * (plain[2] - mean)
-            ]
-        end as ends,
-    from _spread
-    inner join _stretches on _spread.run = _stretches.run
-),
-
--- Macro F1 of a resample lies below that of its data, and by as much that of the data below the truth if the labels
--- were sampled too; with a fixed number of images per class it lies closer. One end is right for each of the two.
-_shifted as (
+_scaled as (
     select
         _estimates.*,
-        case when _stretched.stretch is not null then _stretched.std_error end as std_error,
-        case when _level(level) > 0 and _stretched.std_error > 0 then _stretched.ends end as ends,
-        case when metric = 'f1_macro' then _stretched.mean - _estimates.estimate else 0 end as bias,
+        _spread.* exclude (run, position),
+        _groups.n,
+        _groups.sizes,
+        greatest(0e0, (estimate - worst) / (1 - worst)) as share,
+        _effective_n(share, (std_error / (1 - worst)) ** 2, n, sizes, level) as scaled_n,
+        -- Macro F1 of a resample lies below that of its data, and by as much that of the data below the truth if the
+        -- labels were sampled too; with a fixed number of images per class it lies closer.
+        case when metric = 'f1_macro' then mean - estimate else 0 end as bias,
     from _estimates
-    left join _stretched
-        on _estimates.run = _stretched.run
-        and _estimates.position = _stretched.position
+    left join _spread
+        on _estimates.run = _spread.run
+        and _estimates.position = _spread.position
+    left join _group_sums('_rows') as _groups on _estimates.run = _groups.run
+),
+
+_ends as (
+    select
+        *,
+        case
+            when sizes > n then case
+                when scaled_n is not null then [
+                    greatest(-1e0, worst + (1 - worst) * wilson_low(share * scaled_n, scaled_n, level)) + bias,
+                    worst + (1 - worst) * wilson_high(share * scaled_n, scaled_n, level) + bias
+                ]
+            end
+            when std_error > 0 then plain
+        end as ends,
+    from _scaled
 )
 
 select
     metric,
     estimate,
-    std_error,
-    case when ends is not null then least(ends[1] - bias, ends[1] - 2 * bias, estimate) end as ci_low,
+    case when scaled_n is not null then std_error end as std_error,
+    -- One end is right for each of the two kinds of labels.
+    case when ends[1] is not null then least(ends[1] - bias, ends[1] - 2 * bias, estimate) end as ci_low,
     case
-        when ends is not null then least(1e0, greatest(ends[2] - bias, ends[2] - 2 * bias, estimate))
+        when ends[2] is not null then least(1e0, greatest(ends[2] - bias, ends[2] - 2 * bias, estimate))
     end as ci_high,
     run,
-from _shifted
+from _ends
+where _level(level) > 0
 order by run, position;

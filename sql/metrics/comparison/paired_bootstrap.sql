@@ -2,7 +2,7 @@
 -- Grain: one row per metric.
 -- Parameters: rel, baseline, n_resamples := 1000, level := 0.95, seed := 0, is_right (then no f1_macro), groups
 -- Edges: images of both, as in paired; diff is run - baseline; equal runs give p = 1; no rows in common give no rows.
--- Source: Efron & Tibshirani (1993), An Introduction to the Bootstrap; p by Davison & Hinkley (1997), ch. 4.
+-- Source: Efron & Tibshirani (1993), percentiles; p: Davison & Hinkley (1997), ch. 4; groups: as mcnemar, their variance
 create or replace macro paired_bootstrap(
     rel, baseline, n_resamples := 1000, level := 0.95, seed := 0, is_right := null, groups := null
 ) as table
@@ -28,14 +28,26 @@ with _cells as materialized (
 
 _groups as (
     select
+        cluster is null as is_alone,
         sum(n) as n,
-        case when cluster is null then sum(n) else sum(n) ** 2 end as sizes,
+        sum(n * (correct_run::integer - correct_baseline::integer)) as gained,
+        sum(n * (correct_run <> correct_baseline)::integer) as differing,
     from _cells
     group by cluster
 ),
 
-_stretches as (
-    select _group_stretch(sum(n), sum(sizes), level) as stretch
+_sums as (
+    select
+        sum(n)::bigint as n,
+        sum(case when is_alone then n else n * n end)::bigint as sizes,
+        _pair_deff(
+            sum(n)::double,
+            sum(gained)::double,
+            sum(differing)::double,
+            sum(case when is_alone then differing else gained * gained end)::double,
+            sum(case when is_alone then gained else gained * n end)::double,
+            sizes::double
+        ) as deff,
     from _groups
 ),
 
@@ -100,35 +112,57 @@ _gaps as (
         value_run,
         value_baseline,
         value_run - value_baseline as gap,
-        avg(gap) filter (where replicate >= 0) over (partition by metric) as center,
     from _scores
 ),
 
-_stretched as (
+_plain as (
     select
-        _gaps.*,
+        metric,
+        max(value_run) filter (where replicate < 0) as value_run,
+        max(value_baseline) filter (where replicate < 0) as value_baseline,
+        max(gap) filter (where replicate < 0) as diff,
+        stddev_samp(gap) filter (where replicate >= 0) as std_error,
+        quantile_cont(gap, greatest(0, (1 - level) / 2)) filter (where replicate >= 0) as ci_low,
+        quantile_cont(gap, least(1, (1 + level) / 2)) filter (where replicate >= 0) as ci_high,
         case
-            when stretch = 1 then gap
-            when stretch > 1 then greatest(-1e0, least(1e0, center + stretch * (gap - center)))
-        end as wide_gap,
+            when count(gap) > 0 then least(1e0, 2 * (1 + least(
+                count(*) filter (where replicate >= 0 and gap <= 0),
+                count(*) filter (where replicate >= 0 and gap >= 0)
+            )) / count(value_run))
+        end as p_two_sided,
     from _gaps
-    cross join _stretches
+    group by metric
+),
+
+-- Few groups vary too little and not as the normal does, above all where the runs differ in a few of them only.
+_grouped as (
+    select
+        _plain.*,
+        n,
+        sizes,
+        _group_df(n, sizes) as df,
+        _t_from_z(_norm_ppf((1 + level) / 2), df) as q,
+        -- As in _agresti_min_end: one image of each run that is right alone is added, here with the weight of its group.
+        diff / (1 + 2 * deff / n) as center,
+        sqrt(std_error * std_error / (1 - sizes / n / n) + (deff / n) ** 2) / (1 + 2 * deff / n) as half,
+    from _plain
+    cross join _sums
 )
 
 select
     metric,
-    max(value_run) filter (where replicate < 0) as value_run,
-    max(value_baseline) filter (where replicate < 0) as value_baseline,
-    max(gap) filter (where replicate < 0) as diff,
-    quantile_cont(wide_gap, greatest(0, (1 - level) / 2)) filter (where replicate >= 0) as ci_low,
-    quantile_cont(wide_gap, least(1, (1 + level) / 2)) filter (where replicate >= 0) as ci_high,
+    value_run,
+    value_baseline,
+    diff,
     case
-        when count(wide_gap) > 0 then least(1e0, 2 * (1 + least(
-            count(*) filter (where replicate >= 0 and wide_gap <= 0),
-            count(*) filter (where replicate >= 0 and wide_gap >= 0)
-        )) / count(value_run))
-    end as p_two_sided,
-from _stretched
+        when sizes = n then ci_low
+        when half is not null then greatest(-1e0, least(diff, center - q * half))
+    end as ci_low,
+    case
+        when sizes = n then ci_high
+        when half is not null then least(1e0, greatest(diff, center + q * half))
+    end as ci_high,
+    case when sizes = n then p_two_sided else 2 * _norm_sf(abs(_z_from_t(center / half, df))) end as p_two_sided,
+from _grouped
 where _level(level) > 0
-group by metric
 order by metric;

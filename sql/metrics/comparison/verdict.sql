@@ -2,7 +2,7 @@
 -- Grain: one row.
 -- Parameters: rel, baseline (names, which the sentence shows), level := 0.95, groups := null (as mcnemar)
 -- Edges: established: exact McNemar p <= 1 - level, interval without 0; needed_n: images for diff (80 %), else NULL.
--- Source: macro mcnemar; balanced accuracy: variance by class, each with two images of the overall share, times deff
+-- Source: macro mcnemar; balanced accuracy: variance by class, each with two images of the overall share, or by groups
 create or replace macro verdict(rel, baseline, level := 0.95, groups := null) as table
 with _tests as (
     select
@@ -11,14 +11,39 @@ with _tests as (
     from _pair_tests(rel, baseline, level, groups := groups)
 ),
 
-_classes as (
+_cells as materialized (
     select
+        label,
+        cluster,
         count(*) as n,
         count(*) filter (where correct_run) - count(*) filter (where correct_baseline) as gained,
         count(*) filter (where correct_run <> correct_baseline) as differing,
-    from paired(rel, baseline)
+    from _pairs(rel, baseline, groups := groups)
     where label >= 0
+    group by label, cluster
+),
+
+_classes as (
+    select
+        label,
+        sum(n)::bigint as n,
+        sum(gained)::bigint as gained,
+        sum(differing)::bigint as differing,
+    from _cells
     group by label
+),
+
+-- What the images of a group add to the balanced difference, squared; those without a group each for itself. Nothing
+-- is centered within a class, nor is it below: a class may lie in few groups.
+_groups as (
+    select
+        case
+            when _cells.cluster is null then sum(_cells.differing / _classes.n / _classes.n)
+            else sum(_cells.gained / _classes.n) ** 2
+        end as square,
+    from _cells
+    inner join _classes on _cells.label = _classes.label
+    group by _cells.cluster
 ),
 
 -- In a class of few images none may differ by chance, so that its own share would claim that nothing varies.
@@ -36,10 +61,15 @@ _balanced as (
 _widths as (
     select
         balanced_diff,
-        coalesce(_t_from_z(z, df), z) * std_error * sqrt(deff) as half_width,
+        case
+            when df is null then z * std_error * sqrt(deff)
+            -- One image of each run that is right alone is added, as in _agresti_min_end, with the weight of its group.
+            else _t_from_z(z, df) * greatest(std_error, sqrt(squares + (deff / n) ** 2))
+        end as half_width,
     from _balanced
     cross join _tests
     cross join (select _norm_ppf((1 + level) / 2) as z) as _normal
+    cross join (select sum(square) / (select count(*) from _classes) ** 2 as squares from _groups) as _squares
 ),
 
 _figures as (
