@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterator
 
 import duckdb
+import numpy as np
 import shared  # noqa: F401  finds the package tests
 from scipy import stats
 
@@ -37,7 +38,7 @@ def f1_by_sql(con: duckdb.DuckDBPyConnection, sets: int, classes: int, each: int
         yield low <= truth <= high
 
 
-Check = Callable[[duckdb.DuckDBPyConnection, int], Iterator[bool]]
+Check = Callable[[duckdb.DuckDBPyConnection, int], Iterator[bool] | Iterator[list[bool]]]
 CHECKS: dict[str, Check] = {}
 for classes, each in ((10, 20), (10, 100), (100, 10), (1000, 10), (1000, 50)):
     for fixed in (False, True):
@@ -77,6 +78,33 @@ for groups in (30, 100):
                     )
 
 
+SCORES = ("accuracy", "balanced accuracy", "macro F1", "kappa", "Matthews correlation")
+DIFFERENCES = ("mcnemar", "balanced accuracy of verdict", *(f"paired_bootstrap, {name}" for name in SCORES[:3]))
+PARTS: dict[str, tuple[str, ...]] = {}  # what a check gives in one go
+for groups in (30, 100):
+    for nested in (False, True):
+        for uneven in (False, True):
+            for icc in (0.3, 0.6):
+                for p in (0.7, 0.9, 0.97):
+                    kind = f"{groups} groups of {'about ' * uneven}10, {'a label each, ' * nested}ICC {icc}, accuracy {p}"
+                    name = f"bootstrap_ci of, {kind}"
+                    PARTS[name] = SCORES
+                    CHECKS[name] = lambda con, sets, a=(groups, 10, icc, p, nested, uneven): sim.group_scores(  # type: ignore[misc]
+                        con, sets, *a
+                    )
+                    name = f"a drop of 5 points by, {kind}"
+                    PARTS[name] = DIFFERENCES
+                    CHECKS[name] = lambda con, sets, a=(groups, 10, icc, p, 0.05, nested, uneven): (  # type: ignore[misc]
+                        sim.group_differences(con, sets, *a)
+                    )
+for drop in (0.02, 0.05):
+    for p in (0.7, 0.9, 0.97):
+        for groups, size, icc, by in ((200, 1, 0.001, "null"), (1000, 1, 0.001, "null"), (30, 10, 0.3, "patient"),
+                                      (30, 10, 0.6, "patient"), (100, 10, 0.6, "patient")):  # fmt: skip
+            name = f"max_drop fails a true drop of {drop}, {groups} groups of {size}, ICC {icc}, accuracy {p}"
+            CHECKS[name] = lambda con, sets, a=(groups, size, icc, p, drop, by): sim.true_drops(con, sets, *a)  # type: ignore[misc]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--sets", type=int, default=100)
@@ -86,10 +114,12 @@ def main() -> None:
     print("| claim | nominal | simulated | Monte Carlo error |\n|---|---|---|---|")
     for name, check in CHECKS.items():
         if not given.only or any(each in name for each in given.only):
-            hits = list(check(con, given.sets))
-            share = sum(hits) / len(hits)
-            error = math.sqrt(stats.binom.var(1, 0.95) / len(hits))
-            print(f"| {name} | 0.95 | {share:.3f} | {error:.3f} |", flush=True)
+            hits = np.array(list(check(con, given.sets))).reshape(given.sets, -1)
+            nominal = 0.975 if name.startswith("max_drop") else 0.95
+            error = math.sqrt(stats.binom.var(1, nominal) / len(hits))
+            for part, share in zip(PARTS.get(name, ("",)), hits.mean(axis=0), strict=True):
+                claim = name.replace(",", f" {part},", 1) if part else name
+                print(f"| {claim} | {nominal} | {share:.3f} | {error:.3f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -166,6 +166,20 @@ def test_bootstrap_of_replicates(shared: duckdb.DuckDBPyConnection) -> None:
     assert rows(shared, f"from _bootstrap_replicates('{name}', 30, 4)") != actual
 
 
+def test_draws_of_every_mean(shared: duckdb.DuckDBPyConnection) -> None:
+    """What is drawn by comparing whole numbers is what _poisson_draw gives, below mean 10 and above."""
+    means = [1, 2, 3, 5, 8, 9, 10, 11, 60, 1000]
+    cells = "(select n as mean, n, concat('cell', n) as cell from (select unnest($means) as n))"
+    sql = f"with cells as (from {cells}) select mean, replicate, n from _resampled('cells', 300, 9)"
+    drawn = {(mean, replicate): n for mean, replicate, n in shared.execute(sql, {"means": means}).fetchall()}
+    for mean in means:
+        bits = [resample_bits("9", f"cell{mean}", str(replicate)) for replicate in range(300)]
+        sql = "select _poisson_draw($mean, _poisson_steps($mean), bits) from (select unnest($bits::ubigint[]) as bits)"
+        expected = [n for (n,) in shared.execute(sql, {"mean": mean, "bits": bits}).fetchall()]
+        assert [drawn.get((mean, replicate), 0) for replicate in range(300)] == expected
+        assert np.mean(expected) == pytest.approx(mean, abs=5 * np.sqrt(mean / 300))
+
+
 def exact(baseline_only: int, run_only: int) -> float:
     return float(stats.binomtest(run_only, baseline_only + run_only).pvalue) if baseline_only + run_only else 1.0
 

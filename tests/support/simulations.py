@@ -10,6 +10,8 @@ import numpy as np
 import pyarrow as pa
 from scipy import stats
 
+from sqlanalysis.db import templates
+
 
 def labels_and_answers(classes: int, each: int, seed: int, fixed: bool) -> tuple[np.ndarray, np.ndarray, float]:
     """Labels, predictions and the true macro F1 of a classifier whose recall differs by class.
@@ -193,3 +195,87 @@ def group_resamples(
         select += " where metric = 'accuracy'"
         low, high = answer(con, made | {"pred": made["pred_0"]}, select)
         yield low is not None and low <= p <= high
+
+
+def answers_in_groups(
+    groups: int, size: int, icc: float, p: float, seed: int, drop: float = 0.0, nested: bool = False,
+    uneven: bool = False, classes: int = 10, alike: float = 0.5,
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Labels and the answers of two runs to images in groups; run 0 is right with probability p, run 1 with p - drop.
+
+    Beta-binomial within a group as in `grouped`, wrong answers evenly over the other classes. `alike`: the share of
+    groups that are as hard for both runs, and of images whose answers depend on the same chance. `nested`: the images
+    of a group have one label, and what is wrong in a group is the same class. `uneven`: sizes are geometric.
+    """
+    rng = np.random.default_rng(seed)
+    sizes = rng.geometric(1 / size, groups) if uneven else np.full(groups, size)
+    cluster = np.repeat(np.arange(groups), sizes)
+    n = len(cluster)
+    hard, chance = rng.random((2, groups)), rng.random((2, n))
+    hard[1] = np.where(rng.random(groups) < alike, hard[0], hard[1])
+    chance[1] = np.where(rng.random(n) < alike, chance[0], chance[1])
+    label = cluster % classes if nested else rng.integers(0, classes, n)
+    others = rng.integers(1, classes, (2, groups))[:, cluster] if nested else rng.integers(1, classes, (2, n))
+    columns = {"image_id": np.arange(n), "label": label, "patient": cluster}
+    for run, share in enumerate((p, p - drop)):
+        quality = stats.beta.ppf(hard[run], share * (1 / icc - 1), (1 - share) * (1 / icc - 1))
+        right = chance[run] < quality[cluster]
+        columns[f"pred_{run}"] = np.where(right, label, (label + others[run]) % classes)
+    return columns
+
+
+def ends_of_runs(con: duckdb.DuckDBPyConnection, columns: dict[str, np.ndarray], call: str) -> list[tuple[Any, ...]]:
+    """The rows of a call over the runs a (pred_0) and b (pred_1) of these columns."""
+    con.register("made", pa.table({name: values.tolist() for name, values in columns.items()}))
+    runs = (f"{run} as (select *, pred_{index} as pred from made)" for index, run in enumerate("ab"))
+    return con.execute(f"with {', '.join(runs)} {call}").fetchall()
+
+
+def group_scores(
+    con: duckdb.DuckDBPyConnection, sets: int, groups: int, size: int, icc: float, p: float, nested: bool = False,
+    uneven: bool = False,
+) -> Iterator[list[bool]]:  # fmt: skip
+    """Whether bootstrap_ci's five intervals with groups hold the truth."""
+    chance = 1 / 10
+    truths = [p, p, p, (p - chance) / (1 - chance), (p - chance) / (1 - chance)]
+    for seed in range(sets):
+        made = answers_in_groups(groups, size, icc, p, seed, nested=nested, uneven=uneven)
+        call = f"select ci_low, ci_high from bootstrap_ci('a', n_resamples := 300, seed := {seed}, groups := patient)"
+        ends = ends_of_runs(con, made, call)
+        yield [low <= truth <= high for (low, high), truth in zip(ends, truths, strict=True)]
+
+
+def group_differences(
+    con: duckdb.DuckDBPyConnection, sets: int, groups: int, size: int, icc: float, p: float, drop: float,
+    nested: bool = False, uneven: bool = False,
+) -> Iterator[list[bool]]:  # fmt: skip
+    """Whether intervals of a true drop hold it: mcnemar's, verdict's of balanced accuracy, paired_bootstrap's three."""
+    for seed in range(sets):
+        made = answers_in_groups(groups, size, icc, p, seed, drop, nested, uneven)
+        ends = [
+            end
+            for select in (
+                "select ci_low, ci_high from mcnemar('b', 'a', groups := patient)",
+                "select balanced_low, balanced_high from verdict('b', 'a', groups := patient)",
+                "select ci_low, ci_high from paired_bootstrap('b', 'a', n_resamples := 300, groups := patient)",
+            )
+            for end in ends_of_runs(con, made, select)
+        ]
+        yield [low <= -drop <= high for low, high in ends]
+
+
+def true_drops(
+    con: duckdb.DuckDBPyConnection, sets: int, groups: int, size: int, icc: float, p: float, drop: float, by: str
+) -> Iterator[bool]:
+    """Whether the gate `max_drop` fails a run that is worse by as much as it must not be; `by`: groups of the gate."""
+    query = templates.render("max_drop", groups=by)
+    for seed in range(sets):
+        made = answers_in_groups(groups, size, icc, p, seed, drop)
+        con.register("made", pa.table({name: values.tolist() for name, values in made.items()}))
+        for index, run in enumerate("ab"):
+            con.execute(f"create or replace temp view run_{run} as select *, pred_{index} as pred from made").fetchall()
+        given = {"run": "run_b", "baseline": "run_a", "max_drop": drop}
+        cursor = con.execute(query, given)
+        position = [column[0] for column in cursor.description].index("violated")
+        ((*row,),) = cursor.fetchall()
+        yield bool(row[position])
