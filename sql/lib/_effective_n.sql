@@ -1,4 +1,4 @@
--- The number of independent images at which a share would vary as one of images in groups does, for its Wilson interval.
+-- At how many independent images a share would vary as one of images in groups does: for its Wilson interval.
 -- Grain: scalar.
 -- Parameters: share (any score that is 0 if all are wrong and 1 if all are right), variance, n, sizes, level
 -- Edges: exactly n if each image is its own group, NULL if all are one group; never above n.

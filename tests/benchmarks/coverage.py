@@ -86,7 +86,9 @@ for groups in (30, 100):
         for uneven in (False, True):
             for icc in (0.3, 0.6):
                 for p in (0.7, 0.9, 0.97):
-                    kind = f"{groups} groups of {'about ' * uneven}10, {'a label each, ' * nested}ICC {icc}, accuracy {p}"
+                    kind = (
+                        f"{groups} groups of {'about ' * uneven}10, {'a label each, ' * nested}ICC {icc}, accuracy {p}"
+                    )
                     name = f"bootstrap_ci of, {kind}"
                     PARTS[name] = SCORES
                     CHECKS[name] = lambda con, sets, a=(groups, 10, icc, p, nested, uneven): sim.group_scores(  # type: ignore[misc]

@@ -146,12 +146,16 @@ def test_without_groups_as_ever(con: duckdb.DuckDBPyConnection) -> None:
             (0.778642529183806, 0.88259552839875), (0.709739140239001, 0.8423612668227672),
             (0.712694513296713, 0.8451531876361453),
         ]), abs=1e-14)  # fmt: skip
-        found = sim.ends_of_runs(con, made, f"select ci_low, ci_high, p_two_sided from paired_bootstrap('b', 'a', {given})")
+        found = sim.ends_of_runs(
+            con, made, f"select ci_low, ci_high, p_two_sided from paired_bootstrap('b', 'a', {given})"
+        )
         assert np.array(found) == pytest.approx(np.array([
             (0.02334726443768996, 0.16383089395896108, 4 / 101), (0.026272004994526494, 0.16790031325922078, 2 / 101),
             (0.041698865602624056, 0.17391726846379352, 2 / 101),
         ]), abs=1e-14)  # fmt: skip
-        found = sim.ends_of_runs(con, made, f"select balanced_low, balanced_high from verdict('b', 'a', groups := {by})")
+        found = sim.ends_of_runs(
+            con, made, f"select balanced_low, balanced_high from verdict('b', 'a', groups := {by})"
+        )
         assert found[0] == pytest.approx((0.03504988780146685, 0.16693301989701687), abs=1e-14)
 
 

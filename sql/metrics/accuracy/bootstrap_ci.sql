@@ -1,7 +1,7 @@
 -- Accuracy, balanced accuracy, macro F1, kappa and Matthews correlation with bootstrap intervals.
 -- Grain: one row per run and metric.
 -- Parameters: rel (or a list), n_resamples := 1000, level := 0.95, seed := 0, groups := null (as accuracy)
--- Edges: as scores; undefined resamples: left out; all agree: NULL without groups; a class in one or two groups: narrow.
+-- Edges: as scores; undefined resamples: left out; all agree: NULL without groups; too narrow if classes are in few.
 -- Source: percentiles, macro F1 less its bias: Efron & Tibshirani (1993); groups: Wilson's interval at _effective_n
 create or replace macro bootstrap_ci(rel, n_resamples := 1000, level := 0.95, seed := 0, groups := null) as table
 with _estimates as (

@@ -2,7 +2,7 @@
 -- Grain: one row per metric.
 -- Parameters: rel, baseline, n_resamples := 1000, level := 0.95, seed := 0, is_right (then no f1_macro), groups
 -- Edges: images of both, as in paired; diff is run - baseline; equal runs give p = 1; no rows in common give no rows.
--- Source: Efron & Tibshirani (1993), percentiles; p: Davison & Hinkley (1997), ch. 4; groups: as mcnemar, their variance
+-- Source: percentiles: Efron & Tibshirani (1993), p: Davison & Hinkley (1997), ch. 4; groups: as _agresti_min_end
 create or replace macro paired_bootstrap(
     rel, baseline, n_resamples := 1000, level := 0.95, seed := 0, is_right := null, groups := null
 ) as table
@@ -142,7 +142,7 @@ _grouped as (
         sizes,
         _group_df(n, sizes) as df,
         _t_from_z(_norm_ppf((1 + level) / 2), df) as q,
-        -- As in _agresti_min_end: one image of each run that is right alone is added, here with the weight of its group.
+        -- As in _agresti_min_end, images are added, in one of which the runs differ, here with the weight of its group.
         diff / (1 + 2 * deff / n) as center,
         sqrt(std_error * std_error / (1 - sizes / n / n) + (deff / n) ** 2) / (1 + 2 * deff / n) as half,
     from _plain

@@ -63,7 +63,7 @@ _widths as (
         balanced_diff,
         case
             when df is null then z * std_error * sqrt(deff)
-            -- One image of each run that is right alone is added, as in _agresti_min_end, with the weight of its group.
+            -- As in _agresti_min_end, an image is added in which the runs differ, here with the weight of its group.
             else _t_from_z(z, df) * greatest(std_error, sqrt(squares + (deff / n) ** 2))
         end as half_width,
     from _balanced
