@@ -4,20 +4,28 @@
 -- Edges: the size of a resample is itself Poisson; the same numbers on every version and thread count.
 -- Source: Hanley & MacGibbon (2006), Comput. Methods Programs Biomed. 83:57-62; mixing: lowbias32 by C. Wellons
 create or replace macro _resampled(rel, n_resamples, seed) as table
-with _cells as materialized (
+with _means as materialized (
     select
-        * exclude (cell),
+        n,
         _poisson_steps(n) as _steps,
         -- The first steps as whole numbers, to compare bits with: reading lists in every row takes three times as long.
         list_transform(_steps, lambda _step: ceil(4294967296e0 * _step)::ubigint) as _ends,
-        coalesce(_ends[1], 0) as _end_0,
-        _ends[2] as _end_1,
-        _ends[3] as _end_2,
-        _ends[4] as _end_3,
-        _ends[5] as _end_4,
-        _ends[6] as _end_5,
-        md5_number_lower(concat_ws(':', seed, cell)) as _cell_bits,
-    from query_table(rel)
+    from (select distinct n from query_table(rel)) as _distinct
+),
+
+_cells as materialized (
+    select
+        _rows.* exclude (cell),
+        _means._steps,
+        coalesce(_means._ends[1], 0) as _end_0,
+        _means._ends[2] as _end_1,
+        _means._ends[3] as _end_2,
+        _means._ends[4] as _end_3,
+        _means._ends[5] as _end_4,
+        _means._ends[6] as _end_5,
+        md5_number_lower(concat_ws(':', seed, _rows.cell)) as _cell_bits,
+    from query_table(rel) as _rows
+    inner join _means on _rows.n = _means.n
 ),
 
 _numbers as materialized (
@@ -51,7 +59,7 @@ _e as (select * exclude (_b1), (xor(_b1, _b1 >> 15) * 2221713035) & 4294967295 a
 _mixed as (select * exclude (_b2), xor(_b2, _b2 >> 16) as _bits from _e),
 
 _draws as (
-    select * exclude (_steps, _ends, _end_0, _end_1, _end_2, _end_3, _end_4, _end_5, _high, _bits) replace (case
+    select * exclude (_steps, _end_0, _end_1, _end_2, _end_3, _end_4, _end_5, _high, _bits) replace (case
         when _bits < _end_1 then 1
         when _bits < _end_2 then 2
         when _bits < _end_3 then 3

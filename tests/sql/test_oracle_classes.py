@@ -289,7 +289,7 @@ MUTANTS = [
     Mutant(
         "_class_scores", "greatest(pred, -1) as class", "greatest(pred, 0) as class", on_cases(test_scores, "0.0", 0.0)
     ),
-    Mutant("_cell_scores", "filter (where class >= 0) as f1_macro", "as f1_macro", on_cases(test_scores_by)),
+    Mutant("_margin_scores", "filter (where class >= 0) as f1_macro", "as f1_macro", on_cases(test_scores_by)),
 ]
 
 

@@ -51,37 +51,40 @@ _sums as (
     from _groups
 ),
 
--- Replicate -1 is the data itself, so that its scores come from the same query.
-_draws as (
-    select -1 as replicate, label, pred_baseline, pred_run, correct_baseline, correct_run, n
+-- A cell stands in three margins, drawn alike in all; in order of classes as in _bootstrap_replicates.
+_margins as ( -- noqa: ST03
+    select
+        n,
+        cell,
+        cluster,
+        correct_run,
+        correct_baseline,
+        unnest([label, pred_run, pred_baseline]) as class,
+        unnest([0, 1, 2]) as side,
     from _cells
-    union all
-    select replicate, label, pred_baseline, pred_run, correct_baseline, correct_run, n
-    from _resampled_groups('_cells', n_resamples, seed)
+    order by class, side
 ),
 
-_margins as (
+-- Replicate -1 is the data itself, so that its scores come from the same query.
+_draws as (
     select
-        replicate,
-        unnest([label, pred_run, pred_baseline]) as class,
-        unnest([n, 0, 0]) as support,
-        unnest([n * correct_run::integer, 0, 0]) as tp_run,
-        unnest([n * correct_baseline::integer, 0, 0]) as tp_baseline,
-        unnest([0, n, 0]) as guessed_run,
-        unnest([0, 0, n]) as guessed_baseline,
-    from _draws
+        * exclude (cell, cluster),
+        -1 as replicate,
+    from _margins
+    union all by name
+    from _resampled_groups('_margins', n_resamples, seed)
 ),
 
 _classes as (
     select
         replicate,
         class,
-        sum(support) as support,
-        sum(tp_run) as tp_run,
-        sum(tp_baseline) as tp_baseline,
-        sum(guessed_run) as guessed_run,
-        sum(guessed_baseline) as guessed_baseline,
-    from _margins
+        coalesce(sum(n) filter (where side = 0), 0) as support,
+        coalesce(sum(n) filter (where side = 0 and correct_run), 0) as tp_run,
+        coalesce(sum(n) filter (where side = 0 and correct_baseline), 0) as tp_baseline,
+        coalesce(sum(n) filter (where side = 1), 0) as guessed_run,
+        coalesce(sum(n) filter (where side = 2), 0) as guessed_baseline,
+    from _draws
     group by replicate, class
 ),
 
