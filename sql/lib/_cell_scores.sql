@@ -14,7 +14,7 @@ with _margins as (
     from query_table(rel)
 ),
 
-_classes as (
+_classes as ( -- noqa: ST03
     select
         slice,
         class,
