@@ -13,7 +13,7 @@ from ..runs import run as runs
 from .metrics import group_expression
 
 # The metrics of a comparison that take groups.
-_GROUPED = ("verdict", "mcnemar", "paired_bootstrap")
+_GROUPED = ("verdict", "mcnemar", "paired_bootstrap", "compare_classes")
 
 _SAMPLED = (
     "the images that both have answered are compared, and the interval does not allow for a stop after looking at them "
@@ -67,8 +67,7 @@ def compare(
         seed: seed of the bootstrap.
         force: compare the images that both runs have answered even if the view `comparable` gives a reason not to.
         groups: SQL over the columns of the run, such as "patient" or "video": images that have the same value depend
-            on each other. The sentence, `mcnemar` and `scores` then have cluster-robust intervals; an image where it
-            is NULL depends on no other. `classes` still counts images as independent.
+            on each other. All intervals and tests then are cluster-robust; an image where it is NULL depends on no other.
 
     Returns:
         The sentence of `verdict`, whether the difference is established, the number of images, and the rows of

@@ -1,9 +1,9 @@
 -- Runs side by side, the best first: accuracy, macro F1, AUC, calibration, speed, and how far each is from the best.
 -- Grain: one row per run, most accurate first.
--- Parameters: rels (a list of relations, or one with a column run), level := 0.95
+-- Parameters: rels (a list of relations, or one with a column run), level := 0.95, groups := null (as mcnemar)
 -- Edges: what is unknown is NULL; diff, its interval and p_value: run - best on the n_both common images.
 -- Source: accuracy, scores, auc, calibration_error, mcnemar; Holm (1979) over all pairs, as the best was chosen
-create or replace macro leaderboard(rels, level := 0.95) as table
+create or replace macro leaderboard(rels, level := 0.95, groups := null) as table
 with _answers as (
     -- A relation may lack these columns.
     select
@@ -11,6 +11,9 @@ with _answers as (
         null::float[] as probs,
     where false
     union all by name
+    select
+        *,
+        groups as image_group,
     from query(_rel(rels))
 ),
 
@@ -19,7 +22,7 @@ _ranked as (
         *,
         row_number() over (order by accuracy desc nulls last, n desc, run asc) as place,
         count(accuracy) over () as n_runs,
-    from accuracy('_answers', level := level)
+    from accuracy('_answers', level := level, groups := image_group)
 ),
 
 _best as (
@@ -35,29 +38,30 @@ _best as (
 _pairs as (
     select
         _answers.run,
-        any_value(_ranked.n_runs * (_ranked.n_runs - 1) / 2) as n_tests,
-        count(*) as n_both,
-        count(*) filter (where _correct(_answers.label, _answers.pred) and not _best.is_right) as run_only,
-        count(*) filter (where _best.is_right and not _correct(_answers.label, _answers.pred)) as best_only,
+        true as slice,
+        _answers.image_group as cluster,
+        _correct(_answers.label, _answers.pred) as correct_run,
+        _best.is_right as correct_baseline,
     from _answers
     inner join _ranked on _answers.run = _ranked.run
     inner join _best on _answers.image_id = _best.image_id
     where _ranked.place > 1
         and _correct(_answers.label, _answers.pred) is not null
-    group by _answers.run
 ),
 
 _tests as (
     select
-        *,
-        _sign_test(run_only, best_only) as p_value,
-    from _pairs
+        _sums.*,
+        _ranked.n_runs * (_ranked.n_runs - 1) / 2 as n_tests,
+        _pair_p(_sums.run_only, _sums.baseline_only, _sums.n, _sums.deff, _sums.df) as p_value,
+    from _pair_sums('_pairs') as _sums
+    inner join _ranked on _sums.run = _ranked.run
 ),
 
 _sorted as (
     select
         *,
-        row_number() over (order by p_value, run) as rank,
+        row_number() over (order by p_value nulls last, run) as rank,
     from _tests
 ),
 
@@ -65,7 +69,12 @@ _sorted as (
 _corrected as (
     select
         *,
-        least(1e0, max(p_value * (n_tests - rank + 1)) over (order by rank rows unbounded preceding)) as p_holm,
+        case
+            when p_value is not null
+                then least(1e0, max(p_value * (n_tests - rank + 1)) over (order by rank rows unbounded preceding))
+        end as p_holm,
+        _pair_low(run_only, baseline_only, n, deff, df, p_value, level) as diff_low,
+        0 - _pair_low(baseline_only, run_only, n, deff, df, p_value, level) as diff_high,
     from _sorted
 )
 
@@ -79,10 +88,10 @@ select
     areas.roc_auc_macro,
     errors.ece,
     runs.images_per_second,
-    _corrected.n_both,
-    (_corrected.run_only - _corrected.best_only) / nullif(_corrected.n_both, 0) as diff,
-    _paired_low(_corrected.run_only, _corrected.best_only, _corrected.n_both, level) as diff_low,
-    _paired_high(_corrected.run_only, _corrected.best_only, _corrected.n_both, level) as diff_high,
+    _corrected.n as n_both,
+    (_corrected.run_only - _corrected.baseline_only) / nullif(_corrected.n, 0) as diff,
+    _corrected.diff_low,
+    _corrected.diff_high,
     _corrected.p_value,
     _corrected.p_holm,
     _ranked.run,
