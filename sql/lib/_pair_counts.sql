@@ -4,7 +4,7 @@
 -- Edges: as _pair_sums; without images all counts are 0 and deff is 1.
 -- Source: _pair_sums
 create or replace macro _pair_counts(rel, baseline, is_right := null, groups := null) as table
-with _rows as (
+with _rows as ( -- noqa: ST03
     select
         true as run,
         true as slice,

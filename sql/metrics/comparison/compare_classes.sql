@@ -4,7 +4,7 @@
 -- Edges: images of both, as in paired; intervals hold for one class, p_holm and p_bh for all; one group: NULL, no test.
 -- Source: exact McNemar test per class; Holm (1979), Scand. J. Stat. 6:65-70; Benjamini & Hochberg (1995).
 create or replace macro compare_classes(rel, baseline, level := 0.95, is_right := null, groups := null) as table
-with _rows as (
+with _rows as ( -- noqa: ST03
     select
         true as run,
         label as slice,

@@ -32,7 +32,7 @@ _runs as (
     group by run
 ),
 
-_pairs as (
+_pairs as ( -- noqa: ST03
     select
         _answers.run,
         true as slice,

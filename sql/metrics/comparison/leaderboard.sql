@@ -4,7 +4,7 @@
 -- Edges: what is unknown is NULL; diff, its interval and p_value: run - best on the n_both common images.
 -- Source: accuracy, scores, auc, calibration_error, mcnemar; Holm (1979) over all pairs, as the best was chosen
 create or replace macro leaderboard(rels, level := 0.95, groups := null) as table
-with _answers as (
+with _given as (
     -- A relation may lack these columns.
     select
         null::float as confidence,
@@ -22,31 +22,40 @@ _ranked as (
         *,
         row_number() over (order by accuracy desc nulls last, n desc, run asc) as place,
         count(accuracy) over () as n_runs,
-    from accuracy('_answers', level := level, groups := image_group)
+    from accuracy('_given', level := level, groups := image_group)
 ),
 
 _best as (
     select
-        _answers.image_id,
-        _correct(_answers.label, _answers.pred) as is_right,
-    from _answers
-    inner join _ranked on _answers.run = _ranked.run
+        _given.run,
+        _given.image_id,
+        _given.label,
+        _correct(_given.label, _given.pred) as is_right,
+    from _given
+    inner join _ranked on _given.run = _ranked.run
     where _ranked.place = 1
-        and _correct(_answers.label, _answers.pred) is not null
+        and _correct(_given.label, _given.pred) is not null
 ),
 
-_pairs as (
+_pairs as ( -- noqa: ST03
     select
-        _answers.run,
+        _given.run,
         true as slice,
-        _answers.image_group as cluster,
-        _correct(_answers.label, _answers.pred) as correct_run,
+        _given.image_group as cluster,
+        _correct(_given.label, _given.pred) as correct_run,
         _best.is_right as correct_baseline,
-    from _answers
-    inner join _ranked on _answers.run = _ranked.run
-    inner join _best on _answers.image_id = _best.image_id
+    from _given
+    inner join _ranked on _given.run = _ranked.run
+    inner join _best on _given.image_id = _best.image_id
     where _ranked.place > 1
-        and _correct(_answers.label, _answers.pred) is not null
+        and _correct(_given.label, _given.pred) is not null
+        and case
+            when _given.label <> _best.label then error(format(
+                'image {} has the label {} in {} and {} in {}: compare runs over the same labels',
+                _given.image_id, _given.label, _given.run, _best.label, _best.run
+            ))
+            else true
+        end
 ),
 
 _tests as (
@@ -96,9 +105,9 @@ select
     _corrected.p_holm,
     _ranked.run,
 from _ranked
-inner join scores('_answers') as averages on _ranked.run = averages.run
-inner join auc('_answers') as areas on _ranked.run = areas.run
-inner join calibration_error('_answers') as errors on _ranked.run = errors.run
+inner join scores('_given') as averages on _ranked.run = averages.run
+inner join auc('_given') as areas on _ranked.run = areas.run
+inner join calibration_error('_given') as errors on _ranked.run = errors.run
 left join runs on _ranked.run = runs.run
 left join _corrected on _ranked.run = _corrected.run
 order by _ranked.place;
