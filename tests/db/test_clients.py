@@ -128,7 +128,7 @@ def test_disk_usage(tmp_path: Path, shell: str) -> None:
     report_files.add_digits(con, 300)
     before = file.stat().st_size
     con.execute(
-        'create table outputs.big as select i as image_id, i % 3 as pred, random()::float as confidence, '
+        "create table outputs.big as select i as image_id, i % 3 as pred, random()::float as confidence, "
         "[random(), random(), random(), random()]::float[4] as probs from range(200000) t(i)"
     ).fetchall()
     catalogue.recreate_run_views(con, [])

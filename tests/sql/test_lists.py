@@ -13,7 +13,7 @@ from scipy import stats
 from sklearn import metrics as sk
 
 import sqlanalysis
-from sqlanalysis.errors import ArgumentError, NotFoundError, QueryError, SchemaError
+from sqlanalysis.errors import ArgumentError, NotFoundError, QueryError
 from sqlanalysis.evaluation.metrics import selection
 
 from ..support import simulations as sim
@@ -193,7 +193,9 @@ def test_arrays_of_other_lengths(con: duckdb.DuckDBPyConnection) -> None:
         together = rows(con, f"from {name}(['narrow', 'wide'])")
         assert [list(row) for row in together] == [list(row) for row in each[0] + each[1]]
         for row, alone in zip(together, each[0] + each[1], strict=True):
-            assert all(flat(row[key]) == flat(value) or row[key] == pytest.approx(value) for key, value in alone.items())
+            assert all(
+                flat(row[key]) == flat(value) or row[key] == pytest.approx(value) for key, value in alone.items()
+            )
 
 
 # The leaderboard

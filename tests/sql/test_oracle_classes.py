@@ -170,7 +170,9 @@ def test_summary(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
 
 
 def test_summary_without_probabilities(con: duckdb.DuckDBPyConnection) -> None:
-    con.execute("create table bare as select i as image_id, i % 3 as label, i % 2 as pred from range(60) t(i)").fetchall()
+    con.execute(
+        "create table bare as select i as image_id, i % 3 as label, i % 2 as pred from range(60) t(i)"
+    ).fetchall()
     actual = {row["metric"]: row["value"] for row in rows(con, "from summary('bare')")}
     assert actual["accuracy"] == pytest.approx(1 / 3)
     assert [name for name, value in actual.items() if value is None] == [
