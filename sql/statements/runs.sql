@@ -678,6 +678,12 @@ anti join outputs.{{ ident(run) }} as done on images.image_id = done.image_id
 left join _answered on images.image_id = _answered.image_id and images.sha256 = _answered.sha256;
 
 
+-- name: check_temperature
+-- How many rows of a run have probabilities at a temperature; an error where it makes zeros matter.
+select count(*) as n
+from with_temperature(?, ?);
+
+
 -- name: read_temperature
 -- Fit a temperature on the images of a run that a condition selects.
 with _fitted as ( -- noqa: ST03

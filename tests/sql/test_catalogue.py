@@ -172,7 +172,7 @@ TABLES = {
     "weighted_accuracy": ("rel, weight, level := 0.95", "n sum_weights effective_n accuracy ci_low ci_high"),
     # The columns of the relation itself, here those of support/edge_cases.py.
     "with_temperature": (
-        "rel, t, eps := 1.1754944e-38",
+        "rel, t, eps := null",
         "image_id label pred confidence probs activation x y split neighbor_id rank distance accepted",
     ),
     "worst_mistakes": ("rel, max_rows := 50", "image_id label pred confidence p_label"),
