@@ -271,7 +271,9 @@ def load_logits(con: duckdb.DuckDBPyConnection, logits: np.ndarray) -> None:
     probs = torch.tensor(logits).softmax(1).numpy()
     con.register("given", pa.table({"image_id": np.arange(len(logits)), "probs": list(probs), "pred": probs.argmax(1),
                                     "label": probs.argmax(1), "confidence": probs.max(1)}))  # fmt: skip
-    con.execute(f"create table late as select * replace (probs::float[{logits.shape[1]}] as probs) from given").fetchall()
+    con.execute(
+        f"create table late as select * replace (probs::float[{logits.shape[1]}] as probs) from given"
+    ).fetchall()
 
 
 def test_a_temperature_that_makes_zeros_matter_is_refused(con: duckdb.DuckDBPyConnection) -> None:
