@@ -648,7 +648,7 @@ def metric(
     db: Database,
     name: Annotated[str, typer.Argument(help="A metric of `list-metrics`.")],
     relation: Annotated[
-        str, typer.Argument(help='A run, view, table or Parquet file, or a list of them: \'["a", "b"]\'.')
+        str, typer.Argument(help='A run, view, table or Parquet file, or several: a,b or \'["a", "b"]\'.')
     ],
     values: Annotated[
         list[str] | None,
@@ -661,7 +661,7 @@ def metric(
     """Compute one metric over one relation, or over each of a list."""
     from .evaluation.metrics import metric, name_arguments, selection
 
-    given = _decoded(relation) if relation.startswith("[") else relation
+    given = _listed(relation)
     named = [text.partition("=") for text in values or [] if _KEY_VALUE.match(text)]
     ordered = [text for text in values or [] if not _KEY_VALUE.match(text)]
     with _open_to_read(db, relation, *(values or [])) as con:
@@ -692,8 +692,17 @@ def _decoded(text: str) -> Any:
         return text
 
 
+def _listed(text: str) -> Any:
+    """One relation, or a list of them: JSON or `a,b`; the name of a file may have a comma."""
+    if text.startswith("["):
+        return _decoded(text)
+    return text.split(",") if "," in text and not Path(text).exists() else text
+
+
 def _value(key: str, text: str) -> Any:
     """The value of a parameter: numbers and lists are JSON; what is SQL stays text."""
+    if key in ("baseline", "baselines"):
+        return _listed(text)
     decoded = _decoded(text)
     return text if key in ("expr", "weight", "is_right", "groups") and not isinstance(decoded, list) else decoded
 

@@ -88,6 +88,9 @@ def test_one_split(tmp_path: Path, photos: Path, weights: Path, classes: Path) -
     )
     assert "no column 'split'" in run("metric", path, "accuracy", "classes", "--split", "val", code=1).stderr
     assert "no relation 'bth'" in run("metric", path, "accuracy", "bth", "--split", "val", code=1).stderr
+    both = run("metric", path, "leaderboard", "pooled,one", "--format", "csv").stdout
+    assert both == run("metric", path, "leaderboard", '["pooled", "one"]', "--format", "csv").stdout
+    assert len(both.splitlines()) == 3
 
 
 def test_nothing_selected_and_nothing_answered_are_errors(

@@ -13,10 +13,20 @@ list_transform(
             then error(format('a relation is given twice: {}; give each once', array_to_string(_names, ', ')))
         else 'select * exclude (run, _rel), coalesce(run::varchar, _rel) as run from ('
             || array_to_string(list_transform(list_zip(_names, _run_names(_names)), lambda _name: format(
-                'select ''{1}'' as _rel, * from query_table(''{0}'') union all by name '
+                'select ''{1}'' as _rel, * {2} union all by name '
                 || 'select ''{1}'' as _rel, true as _is_empty where not exists (from query_table(''{0}''))',
                 replace(_name[1], '''', ''''''),
-                replace(_name[2], '''', '''''')
+                replace(_name[2], '''', ''''''),
+                -- Arrays of two lengths have no common type, not even with a list.
+                case
+                    when len(_names) = 1 then format('from query_table(''{}'')', replace(_name[1], '''', ''''''))
+                    else format(
+                        'replace (probs::double[] as probs, activation::double[] as activation) from ('
+                        || 'select null::double[] as probs, null::double[] as activation where false '
+                        || 'union all by name from query_table(''{}''))',
+                        replace(_name[1], '''', '''''')
+                    )
+                end
             )), ' union all by name ')
             || ' union all by name select null as _rel, null as run, null as image_id, null::varchar as label_name, '
             || 'null::varchar as pred_name, null::varchar as uri, null::boolean as _is_empty where false)'

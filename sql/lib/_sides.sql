@@ -1,9 +1,9 @@
 -- The answers of runs and of their baselines and whether each is right: what compare_seeds and compare_many read.
 -- Grain: one row per run and image; of a run without rows one of NULLs, so that it is counted.
--- Parameters: runs, baselines, is_right (as _right)
+-- Parameters: runs, baselines, is_right (as _right), groups := null (SQL over the columns of runs)
 -- Edges: an image twice in a run and a run on both sides are errors; so are two labels of one image, if they decide.
 -- Source: definition
-create or replace macro _sides(runs, baselines, is_right) as table
+create or replace macro _sides(runs, baselines, is_right, groups := null) as table
 with _answers as materialized (
     select
         true as is_run,
@@ -12,6 +12,7 @@ with _answers as materialized (
         -- NULL where an expression says what is right: then it is not for the labels to agree.
         case when typeof(is_right) = '"NULL"' then label end as label,
         _right(is_right, label, pred) as was_right,
+        groups as cluster,
     from query(_rel(runs))
     union all
     select
@@ -20,6 +21,7 @@ with _answers as materialized (
         image_id,
         case when typeof(is_right) = '"NULL"' then label end as label,
         _right(is_right, label, pred) as was_right,
+        null as cluster,
     from query(_rel(baselines))
 ),
 
@@ -61,5 +63,6 @@ select
     run,
     image_id,
     was_right,
+    cluster,
 from _answers
 where (select bool_and(is_sound) from _checks);

@@ -66,6 +66,37 @@ where run = {{ literal(run) }}
     and embedding = 'activation';
 
 
+-- name: accuracy_by_duplicates
+-- The interval of accuracy if near duplicates are groups of images that depend on each other, and how many there are.
+with _with_groups as ( -- noqa: ST03
+    select
+        answers.image_id,
+        answers.label,
+        answers.pred,
+        near.group_id,
+    from {{ ident(run) }} as answers
+    left join duplicate_groups({{ literal(run ~ '_neighbors') }}) as near on answers.image_id = near.image_id
+),
+
+_near as (
+    select
+        count(group_id) as n_near,
+        count(distinct group_id) as n_groups,
+    from _with_groups
+    where label is not null
+        and pred is not null
+)
+
+select
+    accuracy.accuracy,
+    accuracy.ci_low,
+    accuracy.ci_high,
+    _near.n_near,
+    _near.n_groups,
+from accuracy('_with_groups', groups := group_id) as accuracy
+cross join _near;
+
+
 -- name: near_pairs
 -- Pairs of images that are nearly the same to the model (cosine distance), nearest first, at most $max_pairs.
 -- Equal bytes are left to exact_copies; n_found, n_leaks and n_labels count all pairs.

@@ -41,6 +41,27 @@ from verdict({{ literal(run) }}, {{ literal(baseline) }}) as verdict
 cross join mcnemar({{ literal(run) }}, {{ literal(baseline) }}) as mcnemar;
 
 
+-- name: paired_test_by_duplicates
+-- The paired test if near duplicates are groups of images that depend on each other.
+with _with_groups as ( -- noqa: ST03
+    select
+        answers.image_id,
+        answers.label,
+        answers.pred,
+        near.group_id,
+    from {{ ident(run) }} as answers
+    left join duplicate_groups({{ literal(run ~ '_neighbors') }}) as near on answers.image_id = near.image_id
+)
+
+select
+    diff,
+    ci_low,
+    ci_high,
+    p_exact,
+    p_exact <= 0.05 and (ci_low > 0 or ci_high < 0) as established,
+from mcnemar('_with_groups', {{ literal(baseline) }}, groups := group_id);
+
+
 -- name: paired_differences
 -- Accuracy, balanced accuracy and macro F1 of both runs, and their differences with bootstrap intervals.
 select

@@ -119,6 +119,18 @@ select
 from {{ ident(run) }};
 
 
+-- name: create_compared_by_duplicates
+-- The columns of one run that a comparison reads, near duplicates being the groups of its images.
+create or replace temp table {{ ident(name) }} as
+select
+    answers.image_id,
+    answers.label,
+    answers.pred,
+    near.group_id as image_group,
+from {{ ident(run) }} as answers
+left join duplicate_groups({{ literal(run ~ '_neighbors') }}) as near on answers.image_id = near.image_id;
+
+
 -- name: compare
 -- Call one metric of two runs on the tables of create_compared, under the names of the runs.
 with

@@ -70,6 +70,16 @@ where status <> 'sampled'
 order by started_at, run;
 
 
+-- name: list_output_tables
+-- Tables of outputs, which have the names of their runs.
+select table_name
+from duckdb_tables()
+where database_name = current_database()
+    and schema_name = 'outputs'
+    and regexp_full_match(table_name, '[a-z][a-z0-9_]*')
+order by table_name;
+
+
 -- name: list_predicting_runs
 -- Runs that have predictions with a confidence, oldest first, and whether they have probs; other results are left out.
 select
@@ -444,6 +454,79 @@ where false
 {% endfor %};
 
 
+-- name: recreate_disk_usage
+-- How much of the file each table takes, by run; a table of all runs is divided by the rows of each, what is shared has run NULL.
+-- Blocks that hold parts of several small tables count for each of them; what is not yet in the file (the log) counts 0.
+-- A macro and not a view: DuckDB would read the storage of every table whenever it lists the columns of views.
+create or replace macro disk_usage() as table
+with _segments as (
+{% for run in runs %}
+    select {{ literal(run) }} as run, {{ literal('outputs.' ~ run) }} as table_name, block_id, additional_block_ids, persistent
+    from pragma_storage_info({{ literal('outputs.' ~ ident(run)) }})
+    union all
+{% endfor %}
+{% for table in tables %}
+    select null as run, {{ literal(table) }} as table_name, block_id, additional_block_ids, persistent
+    from pragma_storage_info({{ literal(table) }})
+{% if not loop.last %}
+    union all
+{% endif %}
+{% endfor %}
+),
+
+_blocks as (
+    select
+        run,
+        table_name,
+        unnest(list_append(additional_block_ids, block_id)) as block,
+    from _segments
+    where persistent
+),
+
+_tables as (
+    select
+        run,
+        table_name,
+        count(distinct block) filter (where block >= 0) * (select any_value(block_size) from pragma_database_size()) as bytes,
+    from _blocks
+    group by run, table_name
+),
+
+_rows as (
+{% for run in runs %}
+    select {{ literal(run) }} as run, {{ literal('outputs.' ~ run) }} as table_name, count(*) as n_rows
+    from outputs.{{ ident(run) }}
+    union all
+{% endfor %}
+{% for table, by_run in tables.items() %}
+    select {{ 'run' if by_run else 'null as run' }}, {{ literal(table) }} as table_name, count(*) as n_rows
+    from {{ ident(table) }}
+{% if by_run %}
+    group by run
+{% endif %}
+{% if not loop.last %}
+    union all
+{% endif %}
+{% endfor %}
+)
+
+select
+    _rows.run,
+    _rows.table_name,
+    _rows.n_rows,
+    case
+        when _tables.run is not null or _rows.run is null then coalesce(_tables.bytes, 0)
+        else round(
+            coalesce(_tables.bytes, 0) * _rows.n_rows / sum(_rows.n_rows) over (partition by _rows.table_name)
+        )
+    end::bigint as bytes,
+from _rows
+left join _tables
+    on _rows.table_name = _tables.table_name
+    and (_rows.run = _tables.run or _tables.run is null)
+order by bytes desc, _rows.table_name, _rows.run;
+
+
 -- name: insert_class_map
 -- The outputs of a mapped run and the classes they count as; an output outside the data set has no row.
 insert into class_map (run, from_class, to_class)
@@ -593,6 +676,12 @@ from images
 inner join _asked on images.image_id = _asked.image_id
 anti join outputs.{{ ident(run) }} as done on images.image_id = done.image_id
 left join _answered on images.image_id = _answered.image_id and images.sha256 = _answered.sha256;
+
+
+-- name: check_temperature
+-- How many rows of a run have probabilities at a temperature; an error where it makes zeros matter.
+select count(*) as n
+from with_temperature(?, ?);
 
 
 -- name: read_temperature

@@ -16,8 +16,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ArgumentError, NotFoundError, SchemaError, near_matches
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 WNID = re.compile(r"n\d{8}")
 OUTSIDE = -1
@@ -72,6 +76,19 @@ def from_keys(keys: Sequence[str]) -> Classes:
 def imagenet1k() -> Classes:
     """The 1000 classes of ImageNet-1k, in the order of torchvision's weights."""
     return _read(Path(__file__).with_name("imagenet1k.csv"))
+
+
+def imagenet1k_tree() -> pa.Table:
+    """WordNet's tree over the classes of ImageNet-1k, for the macros `hierarchy` and `hierarchical_distance`.
+
+    Returns:
+        One row per class and per node above them: `class` and `parent`, by name; the names of the classes are those of
+        `imagenet1k`, other nodes have the first word of their synset. Where WordNet has several parents, the first.
+    """
+    from pyarrow import csv as arrow_csv
+
+    options = arrow_csv.ConvertOptions(strings_can_be_null=True)
+    return arrow_csv.read_csv(Path(__file__).with_name("imagenet1k_tree.csv"), convert_options=options)
 
 
 def load_classes(source: Classes | str | Path | Sequence[str] | int) -> Classes:

@@ -19,8 +19,8 @@ from .statements import execute, fetch, transaction
 
 SCHEMA_VERSION = 4
 Objects = dict[str, tuple[str, str]]  # kind and definition by name
-# Templates of views whose text depends on the runs of a file.
-_GENERATED = ("recreate_run_view", "recreate_predictions")
+# Templates of objects whose text depends on the runs of a file.
+_GENERATED = ("recreate_run_view", "recreate_predictions", "recreate_disk_usage")
 
 
 def fingerprint() -> str:
@@ -152,7 +152,7 @@ def refresh(con: duckdb.DuckDBPyConnection, where: Path) -> None:
 
 
 def recreate_run_views(con: duckdb.DuckDBPyConnection, runs: list[str]) -> None:
-    """Create or replace the views of these runs, and the view `predictions` over all runs."""
+    """Create or replace the views of these runs, and what is over all runs: `predictions` and `disk_usage`."""
     for run in runs:
         names = [row[0] for row in fetch(con, "list_columns", ["outputs", run])]
         execute(con, "recreate_run_view", run=run, names=names)
@@ -161,6 +161,11 @@ def recreate_run_views(con: duckdb.DuckDBPyConnection, runs: list[str]) -> None:
     with_probs = [run for run, has_probs in predicting.items() if has_probs]
     execute(con, "recreate_predictions", runs=list(predicting), runs_with_probs=with_probs)
     comment(con, "view", "predictions", "views", templates.find("recreate_predictions").summary)
+    # The tables that the package made, and whether they have a column run.
+    tables = {one.name: "\n    run " in one.text for one in templates.installed("tables") if one.name != "outputs"}
+    execute(con, "recreate_disk_usage", runs=[row[0] for row in fetch(con, "list_output_tables")], tables=tables)
+    summary = templates.find("recreate_disk_usage").summary
+    comment(con, "macro table", "disk_usage", "views", summary, "disk_usage()", "from disk_usage()")
 
 
 def comment(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import duckdb
 
@@ -13,7 +13,7 @@ from ..runs import run as runs
 from .metrics import group_expression
 
 # The metrics of a comparison that take groups.
-_GROUPED = ("verdict", "mcnemar", "paired_bootstrap")
+_GROUPED = ("verdict", "mcnemar", "paired_bootstrap", "compare_classes")
 
 _SAMPLED = (
     "the images that both have answered are compared, and the interval does not allow for a stop after looking at them "
@@ -67,8 +67,9 @@ def compare(
         seed: seed of the bootstrap.
         force: compare the images that both runs have answered even if the view `comparable` gives a reason not to.
         groups: SQL over the columns of the run, such as "patient" or "video": images that have the same value depend
-            on each other. The sentence, `mcnemar` and `scores` then have cluster-robust intervals; an image where it
-            is NULL depends on no other. `classes` still counts images as independent.
+            on each other. All intervals and tests then are cluster-robust; an image where it is NULL depends on no
+            other. Without it, the sentence adds the interval with near duplicates as groups, where neighbors of the
+            run are known (`find_neighbors`).
 
     Returns:
         The sentence of `verdict`, whether the difference is established, the number of images, and the rows of
@@ -87,18 +88,19 @@ def compare(
     sample = _check(con, runs.require(con, run).run, runs.require(con, baseline).run, force)
     # Temporary tables, so that the views of the runs are computed once and not once per metric.
     tables = {run: "_compared_run", baseline: "_compared_baseline"}
+    grouped = groups is not None
 
     def rows(metric: str, query: str = "compare", **values: object) -> duckdb.DuckDBPyRelation:
-        grouped = groups is not None and metric in _GROUPED
-        sql = templates.render(query, name=metric, tables=tables, values=list(values), grouped=grouped)
+        by_group = grouped and metric in _GROUPED
+        sql = templates.render(query, name=metric, tables=tables, values=list(values), grouped=by_group)
         return con.sql(sql, params=values).materialize()
 
     try:
         for name, table in tables.items():
             given = group_expression(con, run, groups) if name == run else "null"
             statements.execute(con, "create_compared", run=name, name=table, groups=given)
-        sentence, n, _, _, _, _, established, *_ = rows("verdict", level=level).fetchall()[0]
-        return Comparison(
+        sentence, n, _, low, high, _, established, *_ = rows("verdict", level=level).fetchall()[0]
+        compared = Comparison(
             run,
             baseline,
             n,
@@ -110,9 +112,28 @@ def compare(
             classes=rows("compare_classes", level=level),
             flips=rows("flips"),
         )
+        if grouped or not statements.fetch(con, "read_neighbor_spec", [run]):
+            return compared
+        statements.execute(con, "create_compared_by_duplicates", run=run, name=tables[run])
+        grouped = True
+        (test,) = rows("mcnemar", level=level).df().to_dict("records")
+        near = _by_duplicates(test, (low, high), level, established)
+        return replace(compared, sentence=compared.sentence + near)
     finally:
         for table in tables.values():
             statements.execute(con, "drop_compared", name=table)
+
+
+def _by_duplicates(test: dict[str, float], plain: tuple[float, float], level: float, established: bool) -> str:
+    """What near duplicates, counted as groups, change in the interval of the difference; empty if nothing."""
+    low, high = (100 * test[end] for end in ("ci_low", "ci_high"))
+    if (low, high) == tuple(100 * end for end in plain) or low != low:
+        return ""
+    lost = established and not (low > 0 or high < 0)
+    return (
+        f"; with near duplicates counted as images that depend on each other, the {100 * level:g} % interval is "
+        f"{low:+.1f} to {high:+.1f} points{' and the difference is not established' if lost else ''}"
+    )
 
 
 def _check(con: duckdb.DuckDBPyConnection, run: str, baseline: str, force: bool) -> str | None:

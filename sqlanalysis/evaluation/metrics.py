@@ -13,6 +13,7 @@ from pathlib import Path
 
 import duckdb
 
+from ..core.classes import imagenet1k_tree
 from ..db import statements, templates
 from ..errors import ArgumentError, NotFoundError, QueryError, SchemaError, near_matches
 
@@ -54,7 +55,8 @@ def metric(
         arguments: the parameters after the relation in their order, as in SQL.
         values: the other parameters of the metric, bound as values. Exceptions are `expr`, `weight`, `groups` and
             `cols`, which are SQL over the columns of the relation; there a list of strings is a row of expressions
-            (`expr`) or of names (`cols`). `baseline`, `rel_cur` and `neighbors` also take a name or a relation object.
+            (`expr`) or of names (`cols`). `baseline`, `rel_cur` and `neighbors` also take a name or a relation object,
+            and `tree` too, or "imagenet1k": WordNet's over the classes of ImageNet-1k, by their names.
 
     Returns:
         The rows of the metric, already computed; shares are fractions, not percentages. Use `.df()`, `.fetchall()` or
@@ -216,6 +218,8 @@ def _names(con: duckdb.DuckDBPyConnection, relations: dict[str, object]) -> Iter
     names: dict[str, str | list[str]] = {}
     views = []
     for parameter, relation in relations.items():
+        if parameter == "tree" and relation == "imagenet1k":
+            relation = con.from_arrow(imagenet1k_tree())
         if isinstance(relation, duckdb.DuckDBPyRelation):
             views.append(f"given_{parameter}")
             try:

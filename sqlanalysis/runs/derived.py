@@ -128,7 +128,8 @@ def temperature_scale(
     Raises:
         ArgumentError: the temperature is not positive, or both `temperature` and `fit_on` are given.
         NotFoundError: no such run.
-        SchemaError: the name is taken, the source has no usable probabilities, or no temperature fits.
+        SchemaError: the name is taken, the source has no usable probabilities, no temperature fits, or it makes
+            probabilities matter that are stored as 0.
         QueryError: `fit_on` is not a valid condition over the columns of the source.
     """
     if temperature is not None and (fit_on is not None or not 0 < temperature < math.inf):
@@ -140,6 +141,10 @@ def temperature_scale(
             part = Member(source, 1.0, _fit(con, source, fit_on), fit_on or "true")
         else:
             part = Member(source, 1.0, float(temperature))
+        try:
+            fetch(con, "check_temperature", [source, part.temperature])
+        except QueryError as error:
+            raise SchemaError(f"{source!r} at temperature {part.temperature:g}: {error.__cause__ or error}") from error
         return _open(con, dataclasses.replace(source_run, run=run), (part,), columns, overwrite)
 
 

@@ -35,7 +35,7 @@ def row(name: str, n_images: int, truth: float, stops: Iterable[Stop]) -> str:
 def fixed(sets: int, n_images: int, gain: float, differing: float) -> float:
     """How often the interval of `verdict`, which is for a fixed number of images, misses the gain after a stop."""
     con = sqlanalysis.connect()
-    sql = "select _paired_low($1, $2, $3, 0.95), _paired_high($1, $2, $3, 0.95)"
+    sql = "select _paired_low($1, $2, $3, 0.95), 0 - _paired_low($2, $1, $3, 0.95)"
     missed = 0
     for signs in exact.differences(sets, n_images, gain, differing):
         n = exact.stop_by_difference(signs)[0]

@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 
 import sqlanalysis
+from sqlanalysis.db import catalogue
 
+from ..support import report_files, shells
 from ..support.edge_cases import load, random_case
 
 
@@ -117,3 +119,29 @@ def _pictures() -> list[tuple[Any, int]]:
     import numpy as np
 
     return [(np.full((2, 2), shade, np.uint8), label) for label, shade in enumerate((10, 200))]
+
+
+def test_disk_usage(tmp_path: Path, shell: str) -> None:
+    """By run and table, at most the file's blocks; a big run takes what it adds to the file."""
+    file = tmp_path / "e.duckdb"
+    con = sqlanalysis.connect(file)
+    report_files.add_digits(con, 300)
+    before = file.stat().st_size
+    con.execute(
+        "create table outputs.big as select i as image_id, i % 3 as pred, random()::float as confidence, "
+        "[random(), random(), random(), random()]::float[4] as probs from range(200000) t(i)"
+    ).fetchall()
+    catalogue.recreate_run_views(con, [])
+    con.execute("checkpoint").fetchall()
+    used = {(run, name): (n, size) for run, name, n, size in con.sql("from disk_usage()").fetchall()}
+    grown = file.stat().st_size - before
+    n, size = used["big", "outputs.big"]
+    assert n == 200000
+    # Five random floats in a row hardly compress; the file grows by blocks that are free again, too.
+    assert 0.8 * 200000 * 5 * 4 <= size <= grown
+    assert used[None, "images"][0] == 300
+    assert used["digits_logreg", "outputs.digits_logreg"][0] == 300
+    assert used["digits_logreg", "runs"][0] == 1
+    assert [row["name"] for row in con.sql("from help where name = 'disk_usage'").df().to_dict("records")]
+    con.close()
+    assert shells.ask(shell, file, "select n_rows from disk_usage() where table_name = 'images'") == [{"n_rows": 300}]

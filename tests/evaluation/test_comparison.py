@@ -281,3 +281,35 @@ def test_images_in_groups(file: Path) -> None:
             compare(con, "strong", "weak", groups="patient")
     assert "600 images in 30 groups" in actual.sentence or "n = 600 in 30 groups" in actual.sentence
     assert command(file, "strong", "weak", "--groups", by).stdout.splitlines()[0] == actual.sentence
+
+
+def test_near_duplicates_widen_the_interval(two: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    """In the sentence and on the page, as mcnemar and accuracy with the groups; not where groups are given."""
+    plain = compare(two, "strong", "weak")
+    assert "near duplicates" not in plain.sentence
+    two.execute(
+        "create table near as select image_id, (row_number() over (order by correct_run::int - correct_baseline::int, "
+        "correct_run, image_id) - 1) // 5 as g from paired('strong', 'weak')"
+    ).fetchall()
+    pairs = two.execute(
+        "select image_id, coalesce(lead(image_id) over (partition by g order by image_id), first(image_id) over "
+        "(partition by g order by image_id)), 1, 0.001 from near where g < 40 "
+        "union all select image_id, 599 - image_id, 1, 0.5 from near where g >= 40"
+    ).fetchall()
+    report_files.add_neighbors(two, "strong", pairs)
+    two.execute("create view grouped as select s.*, if(g < 40, g, null) as g from strong s join near using (image_id)")
+    (test,) = rows(two, "from mcnemar('grouped', 'weak', groups := g)")
+    found = compare(two, "strong", "weak")
+    assert found.sentence == plain.sentence + (
+        "; with near duplicates counted as images that depend on each other, the 95 % interval is "
+        f"{100 * test['ci_low']:+.1f} to {100 * test['ci_high']:+.1f} points"
+    ) + (" and the difference is not established" if plain.established and test["ci_low"] <= 0 else "")  # fmt: skip
+    assert test["ci_low"] < plain.mcnemar.fetchall()[0][8]
+    assert "near duplicates" not in compare(two, "strong", "weak", groups="image_id").sentence
+    (one,) = rows(two, "from accuracy('grouped', groups := g)")
+    sqlanalysis.report(two, tmp_path / "page.html", runs=["strong", "weak"])
+    text = " ".join((tmp_path / "page.html").read_text().split())
+    n = sum(row[3] < 0.1 for row in pairs)
+    assert f"{n} of these images are near duplicates of others (40 groups): with each group counted as" in text
+    assert f"the interval is {100 * one['ci_low']:.1f}–{100 * one['ci_high']:.1f}%." in text
+    assert "With near duplicates counted as images that depend on each other, the interval is" in text

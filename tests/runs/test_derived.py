@@ -317,3 +317,10 @@ def test_command_line(pets: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
         "'mean', 'soft', 'calm'", "'calm', 'soft', 'mean'"
     )
     assert "mean is dropped" in cli("drop-run", file, "mean").stderr
+
+
+def test_a_temperature_that_makes_zeros_matter_is_refused(pets: duckdb.DuckDBPyConnection) -> None:
+    pets.execute("update outputs.a set probs = list_transform(probs, lambda p: (p = list_max(probs))::int::float)")
+    with pytest.raises(SchemaError, match=r"'a' at temperature 30: .* of its probabilities are 0 as float32"):
+        sqlanalysis.temperature_scale(pets, "a", "soft", temperature=30)
+    assert sqlanalysis.temperature_scale(pets, "a", "soft", temperature=3).members[0].temperature == 3

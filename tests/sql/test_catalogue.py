@@ -60,11 +60,11 @@ TABLES = {
     ),
     "class_purity": ("rel, neighbors, k := 10", "class n purity knn_accuracy isolated"),
     "compare_classes": (
-        "rel, baseline, level := 0.95, is_right := null",
+        "rel, baseline, level := 0.95, is_right := null, groups := null",
         "class n recall_run recall_baseline diff ci_low ci_high run_only baseline_only p_value p_holm p_bh",
     ),
     "compare_many": (
-        "runs, baseline, level := 0.95, is_right := null",
+        "runs, baseline, level := 0.95, is_right := null, groups := null",
         "n n_left_out run_only baseline_only accuracy_run accuracy_baseline diff ci_low ci_high p_value p_holm run",
     ),
     "compare_seeds": (
@@ -106,7 +106,7 @@ TABLES = {
         "image_a image_b split_a split_b label_a label_b distance",
     ),
     "leaderboard": (
-        "rels, level := 0.95",
+        "rels, level := 0.95, groups := null",
         "place n accuracy ci_low ci_high f1_macro roc_auc_macro ece images_per_second n_both diff diff_low diff_high "
         "p_value p_holm",
     ),
@@ -172,7 +172,7 @@ TABLES = {
     "weighted_accuracy": ("rel, weight, level := 0.95", "n sum_weights effective_n accuracy ci_low ci_high"),
     # The columns of the relation itself, here those of support/edge_cases.py.
     "with_temperature": (
-        "rel, t, eps := 1.1754944e-38",
+        "rel, t, eps := null",
         "image_id label pred confidence probs activation x y split neighbor_id rank distance accepted",
     ),
     "worst_mistakes": ("rel, max_rows := 50", "image_id label pred confidence p_label"),
@@ -381,3 +381,33 @@ def test_macros_recreate_in_order() -> None:
     order = [each.name for each in templates.installed(*templates.MACROS)]
     assert sorted(order) == sorted(MACROS)
     assert order.index("_norm_ppf") < order.index("wilson_low") < order.index("accuracy") < order.index("summary")
+
+
+def test_a_name_that_a_macro_passes_is_not_taken_by_a_macro_that_gets_it() -> None:
+    """`query_table('_rows')` in a macro with a CTE `_rows` of its own reads that one, without an error."""
+    texts = {name: templates.render(name) for name in MACROS}
+    defined = {name: set(re.findall(r"^(?:with (?:recursive )?)?(_\w+) as (?:materialized )?\(", text, re.M))
+               for name, text in texts.items()}  # fmt: skip
+    called = {name: {other for other in re.findall(r"\b(\w+)\(", text) if other in texts and other != name}
+              for name, text in texts.items()}  # fmt: skip
+
+    def reached(name: str) -> set[str]:
+        found, left = set(), [name]
+        while left:
+            one = left.pop()
+            if one not in found:
+                found.add(one)
+                left += called[one]
+        return found
+
+    passed = [(name, callee, given) for name, text in texts.items()
+              for callee, given in re.findall(r"\b(\w+)\(\s*'(_\w+)'", text) if callee in texts]  # fmt: skip
+    assert ("summary", "accuracy", "_given") in passed
+    taken = {(name, callee, given, other) for name, callee, given in passed
+             for other in reached(callee) if given in defined[other]}  # fmt: skip
+    # Sound: the macro that has a CTE of that name reads what it is given within that CTE only, or is given another name.
+    assert taken <= {
+        ("_bootstrap_replicates", "_resampled_groups", "_cells", "_resampled"),
+        ("paired_bootstrap", "_resampled_groups", "_cells", "_resampled"),
+        ("worst_slices", "_slice_sets", "_images", "_slice_sets"),
+    }

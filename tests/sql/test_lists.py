@@ -7,14 +7,16 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from scipy import stats
 from sklearn import metrics as sk
 
 import sqlanalysis
-from sqlanalysis.errors import ArgumentError, NotFoundError, QueryError, SchemaError
+from sqlanalysis.errors import ArgumentError, NotFoundError, QueryError
 from sqlanalysis.evaluation.metrics import selection
 
+from ..support import simulations as sim
 from ..support.edge_cases import CALLS, EDGES, ONE_RELATION, Case, load, random_case
 from ..support.oracle import flat, quietly, rows
 
@@ -186,8 +188,14 @@ def test_arrays_of_other_lengths(con: duckdb.DuckDBPyConnection) -> None:
     for relation in (["narrow", "wide"], selection(con, ["narrow", "wide"], where="label < 2")):
         found = sqlanalysis.metric(con, "accuracy", relation).fetchall()
         assert [row[-1] for row in found] == ["narrow", "wide"]
-        with pytest.raises(SchemaError, match=r"the arrays \(probs or activation\) of .* differ in length"):
-            sqlanalysis.metric(con, "auc", relation)
+    for name in ("auc", "summary", "topk_accuracy"):
+        each = [rows(con, f"from {name}('{run}')") for run in ("narrow", "wide")]
+        together = rows(con, f"from {name}(['narrow', 'wide'])")
+        assert [list(row) for row in together] == [list(row) for row in each[0] + each[1]]
+        for row, alone in zip(together, each[0] + each[1], strict=True):
+            assert all(
+                flat(row[key]) == flat(value) or row[key] == pytest.approx(value) for key, value in alone.items()
+            )
 
 
 # The leaderboard
@@ -195,8 +203,10 @@ def test_arrays_of_other_lengths(con: duckdb.DuckDBPyConnection) -> None:
 
 def test_leaderboard(three: duckdb.DuckDBPyConnection) -> None:
     """Every figure against scikit-learn and scipy; Holm over all three pairs."""
-    load(three, random_case(180, 5, 12, signal=2.5), "best", "FLOAT[5]")
-    three.execute("create view bare as select image_id, label, pred from b where image_id >= 20").fetchall()
+    three.execute("create table best as select * replace (if(image_id % 4 > 0, label, pred) as pred) from a").fetchall()
+    three.execute(
+        "create view bare as select image_id, label, if(image_id % 7 > 2, label, 0) as pred from a where image_id >= 20"
+    ).fetchall()
     found = rows(three, "from leaderboard(['a', 'bare', 'best'])")
     data = {run: three.execute(f"from {run} order by image_id").df() for run in ("a", "bare", "best")}
     accuracy = {run: float((frame.label == frame.pred).mean()) for run, frame in data.items()}
@@ -227,6 +237,35 @@ def test_leaderboard(three: duckdb.DuckDBPyConnection) -> None:
     holm = {row["run"]: row["p_holm"] for row in found}
     assert holm[first] == pytest.approx(min(1, 3 * p_values[first]))
     assert holm[second] == pytest.approx(min(1, max(3 * p_values[first], 2 * p_values[second])))
+
+
+def test_leaderboard_with_groups_has_the_tests_of_mcnemar(con: duckdb.DuckDBPyConnection) -> None:
+    made = sim.grouped(30, 12, 0.4, 0.75, 3, 3)
+    table = pa.table({key: made[key] for key in ("image_id", "label", "patient", "pred_0", "pred_1", "pred_2")})
+    con.register("answers", table)
+    for i, run in enumerate("abc"):
+        con.execute(f"create table {run} as select image_id, label, patient, pred_{i} as pred from answers").fetchall()
+    found = rows(con, "from leaderboard(['a', 'b', 'c'], groups := patient)")
+    best = found[0]["run"]
+    for row in found:
+        (one,) = rows(con, f"from accuracy('{row['run']}', groups := patient)")
+        assert (row["ci_low"], row["ci_high"]) == (one["ci_low"], one["ci_high"])
+        if row["run"] != best:
+            (test,) = rows(con, f"from mcnemar('{row['run']}', '{best}', groups := patient)")
+            keys = {"n_both": "n", "diff": "diff", "diff_low": "ci_low", "diff_high": "ci_high", "p_value": "p_exact"}
+            assert {key: row[key] for key in keys} == {key: test[other] for key, other in keys.items()}
+    plain = rows(con, "from leaderboard(['a', 'b', 'c'])")
+    width = {row["run"]: row["diff_high"] - row["diff_low"] for row in found[1:]}
+    assert all(width[row["run"]] > 1.2 * (row["diff_high"] - row["diff_low"]) for row in plain[1:])
+    lone = rows(con, "from leaderboard(['a', 'b', 'c'], groups := 1)")
+    assert all(row["p_value"] is row["p_holm"] is row["diff_low"] is None for row in lone)
+
+
+def test_leaderboard_refuses_other_labels(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute("create table a as select i as image_id, i % 3 as label, i % 3 as pred from range(60) t(i)").fetchall()
+    con.execute("create table b as select i as image_id, i % 4 as label, i % 3 as pred from range(60) t(i)").fetchall()
+    with pytest.raises(duckdb.Error, match="compare runs over the same labels"):
+        rows(con, "from leaderboard(['a', 'b'])")
 
 
 def test_leaderboard_finds_nothing_where_runs_are_equally_good(con: duckdb.DuckDBPyConnection) -> None:

@@ -6,6 +6,7 @@ import math
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 import torchmetrics.functional.classification as tm
@@ -252,6 +253,44 @@ def test_fit_on_one_split_and_use_on_another(shared: duckdb.DuckDBPyConnection) 
     same(rows(shared, scores)[0]["log_loss"], fit["log_loss_after"], 1e-6)
     same(rows(shared, f"from proper_scores('{name}')")[0]["log_loss"], fit["log_loss_before"], 1e-6)
     same(rows(shared, f"from calibration_error('{name}')")[0]["ece"], fit["ece_before"])
+
+
+@pytest.mark.parametrize("spread", [3, 10, 40])
+@pytest.mark.parametrize("t", [0.5, 2, 5])
+def test_late_temperature_is_that_of_the_logits(con: duckdb.DuckDBPyConnection, spread: float, t: float) -> None:
+    """What a run stores of 1,000 classes in float32 is enough: to 1e-7, to 5e-5 where most are stored as 0."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, spread, (50, 1000)).astype(np.float32)
+    load_logits(con, logits)
+    actual = con.execute(f"select probs from with_temperature('late', {t}) order by image_id").fetchnumpy()["probs"]
+    expected = torch.tensor(logits, dtype=torch.float64).div(t).softmax(1).numpy()
+    assert np.abs(np.stack(actual) - expected).max() < (5e-5 if (spread, t) == (40, 5) else 1e-7)
+
+
+def load_logits(con: duckdb.DuckDBPyConnection, logits: np.ndarray) -> None:
+    probs = torch.tensor(logits).softmax(1).numpy()
+    con.register("given", pa.table({"image_id": np.arange(len(logits)), "probs": list(probs), "pred": probs.argmax(1),
+                                    "label": probs.argmax(1), "confidence": probs.max(1)}))  # fmt: skip
+    con.execute(
+        f"create table late as select * replace (probs::float[{logits.shape[1]}] as probs) from given"
+    ).fetchall()
+
+
+def test_a_temperature_that_makes_zeros_matter_is_refused(con: duckdb.DuckDBPyConnection) -> None:
+    """A class of probability 0 may be ruled out or lost by rounding; at 20 both differ, and eps says which."""
+    logits = np.zeros((3, 4), np.float32)
+    logits[:, 0] = 200
+    logits[2, 1:] = 190
+    load_logits(con, logits)
+    assert con.execute("select count(*) from with_temperature('late', 3)").fetchall() == [(3,)]
+    with pytest.raises(duckdb.InvalidInputException, match="image 0: 3 of its probabilities are 0 as float32"):
+        con.execute("select count(*) from with_temperature('late', 20)").fetchall()
+    ruled = con.execute("select probs from with_temperature('late', 20, eps := 1e-300) order by image_id").fetchall()
+    assert ruled[0][0] == pytest.approx([1, 0, 0, 0], abs=1e-6)
+    lost = con.execute("select probs from with_temperature('late', 20, eps := 1e-38) order by image_id").fetchall()
+    assert 0.01 < lost[0][0][1] < 0.02
+    expected = torch.tensor(logits[2], dtype=torch.float64).div(20).softmax(0).tolist()
+    assert ruled[2][0] == pytest.approx(expected, abs=1e-6) == lost[2][0]
 
 
 def test_with_temperature_refuses_no_temperature(shared: duckdb.DuckDBPyConnection) -> None:

@@ -159,6 +159,25 @@ def test_summary(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
         if metric != "run":
             same(actual[metric], value)
     assert actual["n_wrong"] == actual["n"] - actual["correct"]
+    (errors,) = rows(shared, f"from calibration_error('{name}')")
+    (losses,) = rows(shared, f"from proper_scores('{name}')")
+    (five,) = rows(shared, f"from topk_accuracy('{name}', ks := [5])")
+    few = all(len(row) <= 5 for row in example.probs)
+    same(actual["top5_accuracy"], None if few else five["accuracy"])
+    same(actual["ece"], errors["ece"])
+    same(actual["log_loss"], losses["log_loss"])
+    same(actual["brier"], losses["brier"])
+
+
+def test_summary_without_probabilities(con: duckdb.DuckDBPyConnection) -> None:
+    con.execute(
+        "create table bare as select i as image_id, i % 3 as label, i % 2 as pred from range(60) t(i)"
+    ).fetchall()
+    actual = {row["metric"]: row["value"] for row in rows(con, "from summary('bare')")}
+    assert actual["accuracy"] == pytest.approx(1 / 3)
+    assert [name for name, value in actual.items() if value is None] == [
+        "mean_confidence", "top5_accuracy", "ece", "log_loss", "brier"
+    ]  # fmt: skip
 
 
 def test_worst_mistakes(shared: duckdb.DuckDBPyConnection, example: Case) -> None:

@@ -15,6 +15,7 @@ import pytest
 from scipy import special, stats
 from sklearn import metrics as sk
 
+from ..support import simulations as sim
 from ..support.edge_cases import Case, load
 from ..support.oracle import (
     CASES,
@@ -185,16 +186,14 @@ def exact(baseline_only: int, run_only: int) -> float:
 
 
 def test_paired_interval(con: duckdb.DuckDBPyConnection) -> None:
+    both_ends = "select _paired_low($1, $2, $3, $4), 0 - _paired_low($2, $1, $3, $4)"
     for cell in [(0, 0, 1, 0.95), (0, 1, 1, 0.95), (41, 7, 899, 0.9), (3, 9, 12, 0.999), (5000, 4000, 1000000, 0.5)]:
-        low, high = con.execute("select _paired_low(?, ?, ?, ?), _paired_high(?, ?, ?, ?)", [*cell, *cell]).fetchall()[
-            0
-        ]
+        ((low, high),) = con.execute(both_ends, list(cell)).fetchall()
         expected = paired_interval(*cell)
         same(low, expected[0])
         same(high, expected[1])
     for cell in [(0, 0, 0, 0.95), (None, 1, 2, 0.95)]:
-        actual = con.execute("select _paired_low(?, ?, ?, ?), _paired_high(?, ?, ?, ?)", [*cell, *cell]).fetchall()[0]
-        assert actual == (None, None)
+        assert con.execute(both_ends, list(cell)).fetchall() == [(None, None)]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -217,6 +216,29 @@ def test_compare_classes(shared: duckdb.DuckDBPyConnection, name: str) -> None:
         same(row["ci_low"], low)
         same(row["ci_high"], high)
         same(row["p_value"], exact(*counts), 1e-12)
+
+
+def test_compare_classes_with_groups_has_the_tests_of_mcnemar(con: duckdb.DuckDBPyConnection) -> None:
+    made = sim.grouped(30, 12, 0.4, 0.75, 5, 2)
+    label = made["patient"] % 3
+    table = pa.table({"image_id": made["image_id"], "label": label, "patient": made["patient"]}
+                     | {run: np.where(made[f"pred_{i}"] == 0, label, 3) for i, run in enumerate("ab")})  # fmt: skip
+    con.register("answers", table)
+    for run in "ab":
+        con.execute(f"create table {run} as select image_id, label, patient, {run} as pred from answers").fetchall()
+    found = {row["class"]: row for row in rows(con, "from compare_classes('b', 'a', groups := patient)")}
+    assert found.keys() == {0, 1, 2}
+    for label, row in found.items():
+        con.execute(f"create or replace view part as from b where label = {label}").fetchall()
+        (test,) = rows(con, "from mcnemar('part', 'a', groups := patient)")
+        for name, other in {"diff": "diff", "ci_low": "ci_low", "ci_high": "ci_high", "p_value": "p_exact"}.items():
+            assert row[name] == test[other]
+    p_values = sorted(row["p_value"] for row in found.values())
+    assert min(row["p_holm"] for row in found.values()) == pytest.approx(min(1, 3 * p_values[0]))
+    plain = {row["class"]: row for row in rows(con, "from compare_classes('b', 'a')")}
+    assert all(found[label]["p_value"] >= plain[label]["p_value"] for label in plain)
+    alone = rows(con, "from compare_classes('b', 'a', groups := label)")
+    assert all(row["p_value"] is row["p_holm"] is row["p_bh"] is row["ci_low"] is None for row in alone)
 
 
 def test_compare_classes_of_statsmodels(shared: duckdb.DuckDBPyConnection) -> None:
@@ -346,7 +368,7 @@ def test_verdict_keeps_to_its_error_rate_exactly(con: duckdb.DuckDBPyConnection,
     """The chance of calling one of two equal runs better, summed over every outcome, by the rule of the sentence."""
     grid = con.execute(
         "select n, a, b from (select unnest([5, 12, 40, 150]) as n), range(60) t(a), range(60) u(b) "
-        "where a + b <= n and (_paired_low(b, a, n, ?::double) > 0 or _paired_high(b, a, n, ?::double) < 0)",
+        "where a + b <= n and (_paired_low(b, a, n, ?::double) > 0 or _paired_low(a, b, n, ?::double) > 0)",
         [level] * 2,
     ).fetchnumpy()
     n, a, b = (np.asarray(column) for column in grid.values())

@@ -6,11 +6,13 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 from scipy import optimize, stats
 from sklearn import metrics as sk
 
 import sqlanalysis
+from sqlanalysis.core.classes import imagenet1k, imagenet1k_tree
 from sqlanalysis.errors import ArgumentError, QueryError
 
 from ..support import crossed as sim
@@ -558,3 +560,33 @@ MUTANTS = [
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.name}: {mutant.new}")
 def test_mutants_are_noticed(con: duckdb.DuckDBPyConnection, mutant: Mutant) -> None:
     assert is_noticed(con, mutant)
+
+
+def test_wordnet_over_the_classes_of_imagenet(con: duckdb.DuckDBPyConnection) -> None:
+    """Every class is there once; where two classes meet is what WordNet says, such as its web page shows it."""
+    known = imagenet1k()
+    tree = dict(zip(*imagenet1k_tree().to_pydict().values(), strict=True))
+    assert set(known.names) <= tree.keys()
+    assert [node for node, parent in tree.items() if parent is None] == ["entity"]
+    pairs = [("tench", "tench"), ("tench", "goldfish"), ("golden retriever", "Labrador retriever"), ("tench", "pizza")]
+    table = pa.table({"image_id": range(4), "label": [known.names.index(a) for a, _ in pairs],
+                      "pred": [known.names.index(b) for _, b in pairs],
+                      "label_name": [a for a, _ in pairs], "pred_name": [b for _, b in pairs]})  # fmt: skip
+    con.register("answers", table)
+    con.execute("create table named as from answers").fetchall()
+    meets = {}
+    for image, (label, _) in enumerate(pairs):
+        con.execute(f"create or replace view one as from named where image_id = {image}").fetchall()
+        found = sqlanalysis.metric(con, "hierarchy", "one", "imagenet1k").fetchall()
+        meets[image] = next(height for height, _, correct, *_ in found if correct)
+        assert found[-1][0] == max(height for height, *_ in found)
+        assert label in tree
+    assert meets[0] == 0
+    assert 1 <= meets[2] < 10 < meets[3] <= found[-1][0]
+    # Fishes: cyprinid is above both, retriever above both dogs.
+    assert tree["tench"] == tree["goldfish"] == "cyprinid"
+    assert meets[1] == 1
+    assert tree["golden retriever"] == tree["Labrador retriever"] == "retriever"
+    con.execute("update named set label_name = 'unicorn' where image_id = 0").fetchall()
+    with pytest.raises(QueryError, match="the tree has no class"):
+        sqlanalysis.metric(con, "hierarchy", "named", tree="imagenet1k")

@@ -6,11 +6,13 @@ import math
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 from scipy import stats
 
 from sqlanalysis import metric
 
+from ..support import simulations as sim
 from ..support.crossed import World, crossed, show
 from ..support.oracle import Mutant, is_noticed, rows, same
 
@@ -152,6 +154,21 @@ def test_seeds_of_equally_good_models(
 
 
 # compare_many
+
+
+def test_compare_many_with_groups_has_the_tests_of_mcnemar(con: duckdb.DuckDBPyConnection) -> None:
+    made = sim.grouped(30, 12, 0.4, 0.75, 4, 3)
+    table = pa.table({key: made[key] for key in ("image_id", "label", "patient", "pred_0", "pred_1", "pred_2")})
+    con.register("answers", table)
+    for i, run in enumerate(["a", "b", "old"]):
+        con.execute(f"create table {run} as select image_id, label, patient, pred_{i} as pred from answers").fetchall()
+    found = rows(con, "from compare_many(['a', 'b'], 'old', groups := patient)")
+    for row in found:
+        (test,) = rows(con, f"from mcnemar('{row['run']}', 'old', level := 0.975, groups := patient)")
+        assert row["p_value"] == test["p_exact"]
+        assert (row["ci_low"], row["ci_high"]) == pytest.approx((test["ci_low"], test["ci_high"]), abs=1e-12)
+    assert all(row["p_value"] is row["p_holm"] is row["ci_low"] is None
+               for row in rows(con, "from compare_many(['a', 'b'], 'old', groups := 1)"))  # fmt: skip
 
 
 def test_compare_many(shared: duckdb.DuckDBPyConnection) -> None:

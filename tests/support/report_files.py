@@ -145,6 +145,7 @@ def add_neighbors(con: duckdb.DuckDBPyConnection, run: str, rows: Sequence[tuple
     """Neighbors (image_id, neighbor_id, rank, distance) of the images of a run, as `find_neighbors` leaves them."""
     sql = "insert into neighbors values (?, 'activation', ?, ?, ?, ?)"
     con.executemany(sql, [[run, *row] for row in rows])
+    execute(con, "insert_neighbor_spec", [run, "activation", 1, len(rows), 0, "digest"])
     execute(con, "recreate_neighbors_view", run=run)
 
 

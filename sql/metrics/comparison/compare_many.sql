@@ -1,11 +1,11 @@
 -- Is any of several runs better or worse than one baseline: their differences, tested and corrected for their number.
 -- Grain: one row per run, the best difference first.
--- Parameters: runs (a list of relations), baseline, level := 0.95, is_right := null (as mcnemar)
+-- Parameters: runs (a list of relations), baseline, level := 0.95, is_right := null, groups := null (both as mcnemar)
 -- Edges: images of both; n_left_out: of one only; all intervals hold at once, so one can include 0 at a small p_holm.
 -- Source: exact McNemar tests, Holm (1979), Scand. J. Stat. 6:65-70; intervals as mcnemar, Bonferroni's correction
-create or replace macro compare_many(runs, baseline, level := 0.95, is_right := null) as table
+create or replace macro compare_many(runs, baseline, level := 0.95, is_right := null, groups := null) as table
 with _answers as materialized (
-    from _sides(runs, baseline, is_right)
+    from _sides(runs, baseline, is_right, groups := groups)
     where (select _same_run(min(run), max(run)) from query(_rel(baseline)))
 ),
 
@@ -23,31 +23,44 @@ _size as (
     select count(*) as n from _baseline
 ),
 
-_pairs as (
+_runs as (
+    select
+        run,
+        count(was_right) as n_run,
+    from _answers
+    where is_run
+    group by run
+),
+
+_pairs as ( -- noqa: ST03
     select
         _answers.run,
-        count(*) filter (where _answers.was_right and _baseline.was_right) as both_right,
-        count(*) filter (where _answers.was_right and not _baseline.was_right) as run_only,
-        count(*) filter (where _baseline.was_right and not _answers.was_right) as baseline_only,
-        count(_answers.was_right) as n_run,
-        count(_baseline.was_right) as n,
-        any_value(_size.n) as n_baseline,
+        true as slice,
+        _answers.cluster,
+        _answers.was_right as correct_run,
+        _baseline.was_right as correct_baseline,
     from _answers
-    left join _baseline
-        on _answers.image_id = _baseline.image_id
-        and _answers.was_right is not null
-    cross join _size
+    inner join _baseline on _answers.image_id = _baseline.image_id
     where _answers.is_run
-    group by _answers.run
+        and _answers.was_right is not null
 ),
 
 _tests as (
     select
-        *,
-        (run_only - baseline_only) / nullif(n, 0) as diff,
-        1 - (1 - _level(level)) / count(nullif(n, 0)) over () as each_level,
-        case when n > 0 then _sign_test(run_only, baseline_only) end as p_value,
-    from _pairs
+        _runs.run,
+        _runs.n_run,
+        _size.n as n_baseline,
+        coalesce(_sums.n, 0) as n,
+        coalesce(_sums.both_right, 0) as both_right,
+        coalesce(_sums.run_only, 0) as run_only,
+        coalesce(_sums.baseline_only, 0) as baseline_only,
+        _sums.deff,
+        _sums.df,
+        1 - (1 - _level(level)) / count(_sums.n) over () as each_level,
+        _pair_p(_sums.run_only, _sums.baseline_only, _sums.n, _sums.deff, _sums.df) as p_value,
+    from _runs
+    left join _pair_sums('_pairs') as _sums on _runs.run = _sums.run
+    cross join _size
 ),
 
 _ranked as (
@@ -65,9 +78,9 @@ select
     baseline_only,
     (both_right + run_only) / nullif(n, 0) as accuracy_run,
     (both_right + baseline_only) / nullif(n, 0) as accuracy_baseline,
-    diff,
-    _paired_low(run_only, baseline_only, n, each_level) as ci_low,
-    _paired_high(run_only, baseline_only, n, each_level) as ci_high,
+    (run_only - baseline_only) / nullif(n, 0) as diff,
+    _pair_low(run_only, baseline_only, n, deff, df, p_value, each_level) as ci_low,
+    0 - _pair_low(baseline_only, run_only, n, deff, df, p_value, each_level) as ci_high,
     p_value,
     case
         when p_value is not null

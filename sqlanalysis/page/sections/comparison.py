@@ -39,6 +39,7 @@ def compare(draft: Draft) -> Row | None:
         "reason": "",
         "baseline": draft.baseline,
         "verdict": f"{test['sentence']}."
+        + _near_duplicates(test, draft)
         + (f" {pair['sample']}: the images that both have answered are compared." if pair["sample"] else ""),
         "n_resamples": drawn,
         "metrics": {row["metric"]: row for row in metrics},
@@ -54,6 +55,18 @@ def compare(draft: Draft) -> Row | None:
         **_classes(classes, draft),
         **_flips(draft),
     }
+
+
+def _near_duplicates(test: Row, draft: Draft) -> str:
+    """The interval with near duplicates as groups, where neighbors are known and it differs."""
+    near = draft.ask("paired_test_by_duplicates").row if draft.ask("has_neighbors").row["n"] else test
+    if near["ci_low"] is None or points_interval(near) == points_interval(test):
+        return ""
+    lost = test["established"] and not near["established"]
+    return (
+        f" With near duplicates counted as images that depend on each other, the interval is {points_interval(near)} "
+        f"points{' and the difference is not established' if lost else ''}."
+    )
 
 
 def _differences(metrics: list[Row], draft: Draft) -> Table:

@@ -41,9 +41,21 @@ def key_figures(draft: Draft, counts: Row) -> Row:
     return {
         "key": {**key, "n_resamples": drawn, "ranges": ranges},
         "scores": scores,
+        "near": near_duplicates(draft, key),
         "top": top,
         "error": draft.ask("confidence_error").row,
     }
+
+
+def near_duplicates(draft: Draft, key: Row) -> str:
+    """How much near duplicates, which depend on each other, widen the interval of accuracy; empty if by nothing."""
+    near = draft.ask("accuracy_by_duplicates").row if draft.ask("has_neighbors").row["n"] else {"n_near": 0}
+    if not near["n_near"] or interval(near) == interval(key):
+        return ""
+    of = f"{count(near['n_near'])} of these images are near duplicates of others ({count(near['n_groups'])} groups)"
+    if near["ci_low"] is None:
+        return f"{of}: all are one group, so that there is no interval."
+    return f"{of}: with each group counted as images that depend on each other, the interval is {interval(near)}."
 
 
 def _range(row: Row | None) -> str:
