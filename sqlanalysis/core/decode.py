@@ -20,6 +20,7 @@ from .reading import MAX_BYTES as MAX_BYTES
 from .reading import cap
 from .reading import read as read
 from .reading import recorded as recorded
+from .text import one_line
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -141,7 +142,7 @@ def to_8_bits(data: bytes) -> bytes:
     try:
         values = np.asarray(image.convert("I"))
     except Exception as error:
-        raise ImageError(f"damaged {image.format}: {error}") from error
+        raise ImageError(f"damaged {image.format}: {one_line(error)}") from error
     return encode(Image.fromarray((values >> 8).astype(np.uint8)))
 
 
@@ -156,7 +157,7 @@ def decode(data: bytes) -> Image.Image:
     try:
         return image.convert("RGB")
     except Exception as error:
-        raise ImageError(f"damaged {image.format}: {error}") from error
+        raise ImageError(f"damaged {image.format}: {one_line(error)}") from error
 
 
 def measure(picture: Image.Image) -> Statistics:
@@ -202,7 +203,7 @@ def thumbnail(image: dict[str, Any], size: int = 64, quality: int = 60) -> bytes
         buffer = io.BytesIO()
         picture.save(buffer, "WEBP", quality=quality, lossless=small and max(picture.size) <= 32)
     except Exception as error:
-        raise ImageError(f"damaged image: {error}") from error
+        raise ImageError(f"damaged image: {one_line(error)}") from error
     return buffer.getvalue()
 
 
@@ -231,7 +232,7 @@ def encode(pixels: Any) -> bytes:
         in_png = pixels.mode in ("1", "L", "LA", "P", "RGB", "RGBA") or pixels.mode.startswith("I;16")
         (pixels if in_png else pixels.convert("RGB")).save(buffer, "PNG", compress_level=PNG_LEVEL)
     except Exception as error:
-        raise ImageError(f"damaged picture: {error}") from error
+        raise ImageError(f"damaged picture: {one_line(error)}") from error
     return buffer.getvalue()
 
 

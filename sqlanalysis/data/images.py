@@ -300,7 +300,7 @@ def _blocks(
                 block.append((bare, _conflict(seen[entry.uri], claim)))
         for entry, facts in pool.map(inspect, fresh):
             block.append((entry, facts))
-            held += len(entry.data or b"") + len(entry.meta or "")
+            held += len(entry.data or b"") + 4 * len(entry.meta or "")  # text, which is copied into a table, too
         if len(block) >= BLOCK_IMAGES or held >= BLOCK_BYTES:
             yield block, n_repeated
             block, held, n_repeated = [], 0, 0

@@ -614,8 +614,8 @@ def contradiction(con: duckdb.DuckDBPyConnection, form: Form, folder: Path, numb
         values = told.get(name)
         if values is None:
             return f"{name} is no row of the file"
-        if any(isinstance(value, str) and value.startswith("{") for value in values):
-            continue  # an object of an id and a name is both
+        if any(isinstance(value, str) and (value.startswith("{") or value.strip() == "-1") for value in values):
+            continue  # an object of an id and a name is both; -1 is no label
         texts = [unicodedata.normalize("NFC", value.strip()) or None for value in values if isinstance(value, str)]
         if len(texts) == len(values) and label not in texts:
             return f"{name} is {label!r}, and the file says {texts}"
