@@ -264,3 +264,17 @@ select
     n,
 from check_database
 order by problem, object;
+
+
+-- name: read_transaction
+-- The number of the current transaction; each statement has its own, unless a transaction is open.
+select current_transaction_id() as id;
+
+
+-- name: try_condition
+-- Nothing, if a condition over `images` can be evaluated on this connection.
+select images.image_id
+from images
+where
+    {{ where }}
+limit 0;

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ArgumentError, NotFoundError, SchemaError, near_matches
+from .parsing import parse_json
 
 WNID = re.compile(r"n\d{8}")
 OUTSIDE = -1
@@ -162,7 +163,7 @@ def from_indices(named: object, origin: str | Path) -> Classes:
 def _read(path: Path) -> Classes:
     if path.suffix.lower() == ".json":
         try:
-            return from_indices(json.loads(_read_text(path)), path)
+            return from_indices(parse_json(_read_text(path)), path)
         except ValueError as error:
             raise SchemaError(f"{path} is not JSON: {error}") from None
     if path.suffix.lower() in (".yaml", ".yml", ".jsonl"):

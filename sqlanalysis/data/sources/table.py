@@ -27,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ...core.parsing import parse_json
 from ...core.text import one_line
 from ...db import templates
 from ...db.statements import configure
@@ -600,11 +601,11 @@ def feature_names(file: Path) -> dict[str, list[str]]:
 
 def _feature_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
     try:
-        features = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        features = parse_json((metadata or {}).get(b"huggingface", b"{}").decode())["info"]["features"]
         return {
             str(column): [str(name) for name in feature["names"]]
             for column, feature in features.items()
             if isinstance(feature, dict) and isinstance(feature.get("names"), list)
         }
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return {}
