@@ -162,10 +162,7 @@ def from_indices(named: object, origin: str | Path) -> Classes:
 
 def _read(path: Path) -> Classes:
     if path.suffix.lower() == ".json":
-        try:
-            return from_indices(parse_json(_read_text(path)), path)
-        except ValueError as error:
-            raise SchemaError(f"{path} is not JSON: {error}") from None
+        return from_indices(parse_json(_read_text(path), path), path)
     if path.suffix.lower() in (".yaml", ".yml", ".jsonl"):
         raise SchemaError(f"{path}: write the class names as a CSV with columns class and name, or one name a line")
     if path.suffix.lower() != ".csv":

@@ -192,19 +192,37 @@ def test_a_second_run_beside_is_refused(gate: Gate, file: Path, figure: Record) 
     figure("P30 threads", "a second predict beside: refused with the reason, result as one", "7 of 7 refused, equal")
 
 
-def test_writers_beside_a_run(gate: Gate, file: Path, scale: Scale) -> None:
-    """Verbs that write other tables, in another thread: neither they nor the run fail."""
+def test_writers_beside_a_run(
+    gate: Gate, file: Path, monkeypatch: pytest.MonkeyPatch, scale: Scale, figure: Record
+) -> None:
+    """Verbs that write, too, in other threads: neither they nor the run fail, and the run is whole."""
+    monkeypatch.setattr(job, "BLOCK_IMAGES", (scale(10, 2), scale(10, 2)))
+    failed, n_written = [], []
     with sqlanalysis.connect(file) as con:
         rows = con.sql("select uri as path, label as pred, 0.5 as confidence from images").to_arrow_table()
+
+        def write(working: Working, name: str) -> None:
+            try:
+                own = sqlanalysis.connect(file)
+                while working.thread.is_alive():
+                    n_written.append(name)
+                    sqlanalysis.add_predictions(own, rows, name)
+                    sqlanalysis.drop_run(own, name)
+            except BaseException as error:
+                failed.append(repr(error))
+
         with Working(gate, con, after=20) as working:
-            own = sqlanalysis.connect(file)
-            working.gate.open.set()
-            for number in range(scale(6, 60)):
-                sqlanalysis.add_predictions(own, rows, f"given{number}")
-                sqlanalysis.drop_run(own, f"given{number}")
-        assert working.error is None, working.error
+            writers = [threading.Thread(target=write, args=(working, f"given{number}")) for number in range(2)]
+            for writer in writers:
+                writer.start()
+        for writer in writers:
+            writer.join()
+        assert failed == []
+        assert working.error is None
+        assert len(n_written) >= 2
         assert con.sql("select run, n_ok from runs").fetchall() == [("held", N)]
         assert con.sql("from check_database").fetchall() == []
+    figure("P30 threads", "verbs that write beside predict: 0 failures", f"{2 * len(n_written)} calls, 0 failures")
 
 
 def test_threads_that_open_a_file_at_once(file: Path, scale: Scale) -> None:

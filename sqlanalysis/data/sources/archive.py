@@ -263,8 +263,8 @@ def _sample(file: Path, sides: Mapping[str, str], unread: Counter[str]) -> tuple
             row[ending] = text or None
             continue
         try:
-            values = parse_json(text)
-        except ValueError:
+            values = parse_json(text, name)
+        except SchemaError:
             unread["that are not JSON"] += 1
             continue
         row |= values if isinstance(values, dict) else {"json": values}

@@ -106,8 +106,8 @@ def _load(file: Path) -> dict[str, Any]:
     if file.stat().st_size > MAX_BYTES:
         raise SchemaError(f"{file} has more than {MAX_BYTES // 1024**3} GB; split it, or write a table of its images")
     try:
-        content = parse_json(file.read_text("utf-8-sig"))
-    except (ValueError, MemoryError) as error:
+        content = parse_json(file.read_text("utf-8-sig"), file)
+    except (UnicodeDecodeError, MemoryError) as error:
         raise SchemaError(f"{file} cannot be read as JSON: {one_line(error, 200)}") from error
     if not isinstance(content, dict) or "images" not in content:
         raise SchemaError(f"{file} is neither COCO annotations, which have `images`, nor a list of rows")

@@ -128,8 +128,8 @@ def _json(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise NotFoundError(f"no file {file}")
     try:
-        found = parse_json(file.read_text("utf-8"))
-    except (ValueError, OSError):
+        found = parse_json(file.read_text("utf-8"), file)
+    except (SchemaError, UnicodeDecodeError, OSError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -601,11 +601,11 @@ def feature_names(file: Path) -> dict[str, list[str]]:
 
 def _feature_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
     try:
-        features = parse_json((metadata or {}).get(b"huggingface", b"{}").decode())["info"]["features"]
+        features = parse_json((metadata or {}).get(b"huggingface", b"{}").decode(), "huggingface")["info"]["features"]
         return {
             str(column): [str(name) for name in feature["names"]]
             for column, feature in features.items()
             if isinstance(feature, dict) and isinstance(feature.get("names"), list)
         }
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (SchemaError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
         return {}

@@ -87,8 +87,8 @@ def to_accepted(value: Any) -> tuple[str | int, ...] | None:
     if value is None or value == "":
         return None
     try:
-        listed = parse_json(value) if isinstance(value, str) else value
-    except ValueError:
+        listed = parse_json(value, "accepted") if isinstance(value, str) else value
+    except SchemaError:
         listed = None
     if not isinstance(listed, list | tuple):
         raise SchemaError(
