@@ -351,7 +351,7 @@ def predict(
         finally:
             engine.close()
     n_outside, said = policies.count_outside(con, wanted.run, mapping)
-    notes += [*engine.notes, *said]
+    notes += [*engine.notes, *engine.complaints.notes(), *said]
     if engine.workers != wanted.workers:  # seen at the first block
         execute(con, "update_run_workers", [engine.workers, wanted.run])
     if not model.can_copy:
