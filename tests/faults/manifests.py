@@ -389,7 +389,12 @@ def many_empty() -> bytes:
 
 def long_text(name: str) -> Callable[[], bytes]:
     def build() -> bytes:
-        cells = {"path": "0.png", "label": "cat", "pred": "cat", name: "x" * (60_000_000 if name == "path" else 20_000_000)}
+        cells = {
+            "path": "0.png",
+            "label": "cat",
+            "pred": "cat",
+            name: "x" * (60_000_000 if name == "path" else 20_000_000),
+        }
         return json.dumps([cells, cells | {"path": "1.png"}]).encode()
 
     return build

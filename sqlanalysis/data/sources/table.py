@@ -421,7 +421,9 @@ def _read_json(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> tuple[p
     for number, row in enumerate(_objects(rows, files[0])):  # an object for each row would take many times the memory
         long = next((name for name, cell in row.items() if isinstance(cell, str) and len(cell) > MAX_CELL), None)
         if long is not None:
-            raise SchemaError(f"{files[0]}: {one_line(long, 40)} of row {number + 1} has more than {MAX_CELL:,} characters")
+            raise SchemaError(
+                f"{files[0]}: {one_line(long, 40)} of row {number + 1} has more than {MAX_CELL:,} characters"
+            )
         values |= {name: [None] * number for name in row if name not in values}
         for name, column in values.items():
             column.append(row.get(name))
