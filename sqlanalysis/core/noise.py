@@ -1,7 +1,7 @@
-"""What decoders say beside their result: kept with the image that they decode, instead of lines on stderr that name none.
+"""What decoders say beside their result: kept with its image, instead of lines on stderr that name none.
 
-Pillow warns through the module `warnings`, libtiff through a handler of its whole library. Both speak in the thread that
-decodes, so the lines are told apart by thread.
+Pillow warns through the module `warnings`, libtiff through a handler of its whole library. Both speak in the thread
+that decodes, so the lines are told apart by thread.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from typing import Any
 from .text import one_line
 
 MOST = 4  # lines of one image
-_MODULES = ("Image", "ImageFile", "TiffImagePlugin", "PngImagePlugin", "JpegImagePlugin", "MpoImagePlugin")
-_MODULES += ("GifImagePlugin", "BmpImagePlugin", "WebPImagePlugin", "AvifImagePlugin", "PpmImagePlugin")
+_MODULES = (
+    *("Image", "ImageFile", "TiffImagePlugin", "PngImagePlugin", "JpegImagePlugin", "MpoImagePlugin"),
+    *("GifImagePlugin", "BmpImagePlugin", "WebPImagePlugin", "AvifImagePlugin", "PpmImagePlugin"),
+)
 _Handler = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
 _own = threading.local()
 
@@ -96,8 +98,7 @@ def _listen() -> Callable[..., None] | None:
         replace.argtypes, replace.restype = [_Handler], ctypes.c_void_p
         usual: list[Any] = []
 
-        @_Handler
-        def handle(module: bytes | None, form: bytes, values: int) -> None:
+        def hear(module: bytes | None, form: bytes, values: int) -> None:
             line = ctypes.create_string_buffer(300)
             if getattr(_own, "said", None) is not None:
                 write(line, len(line), form, values)
@@ -105,6 +106,7 @@ def _listen() -> Callable[..., None] | None:
             elif usual:
                 usual[0](module, form, values)
 
+        handle = _Handler(hear)
         before = replace(handle)
         if before:
             usual.append(_Handler(before))

@@ -1,4 +1,4 @@
-"""The work of a long call: on a cursor of its own, one call at a time for each file, and only while the file is there."""
+"""The work of a long call: on a cursor of its own, one call a file at a time, and only while the file is there."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar, cast
 
 import duckdb
 
 from ..errors import QueryError
 from .statements import configure, fetch
 
-Given = ParamSpec("Given")
-Answer = TypeVar("Answer")
-Connection = duckdb.DuckDBPyConnection
+Function = TypeVar("Function", bound=Callable[..., Any])
 _calls: dict[str, str] = {}  # what works on which file in this process
 _lock = threading.Lock()
 
@@ -53,21 +51,16 @@ def alone(con: duckdb.DuckDBPyConnection, call: str, where: str | None = None) -
             _calls.pop(path, None)
 
 
-def works_alone(
-    name: str,
-) -> Callable[[Callable[Concatenate[Connection, Given], Answer]], Callable[Concatenate[Connection, Given], Answer]]:
+def works_alone(name: str) -> Callable[[Function], Function]:
     """Call a function of a connection `alone`; its condition is the argument `where`."""
 
-    def decorate(
-        function: Callable[Concatenate[Connection, Given], Answer],
-    ) -> Callable[Concatenate[Connection, Given], Answer]:
+    def decorate(function: Function) -> Function:
         @wraps(function)
-        def call(con: Connection, *args: Given.args, **names: Given.kwargs) -> Answer:
-            where: Any = names.get("where")
-            with alone(con, name, where) as cursor:
+        def call(con: duckdb.DuckDBPyConnection, *args: Any, **names: Any) -> Any:
+            with alone(con, name, names.get("where")) as cursor:
                 return function(cursor, *args, **names)
 
-        return call
+        return cast("Function", call)
 
     return decorate
 

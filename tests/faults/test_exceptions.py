@@ -20,7 +20,7 @@ import sqlanalysis
 Record = Callable[[str, str, str], None]
 
 
-class Unprintable(Exception):
+class UnprintableError(Exception):
     """Its text raises."""
 
     def __str__(self) -> NoReturn:
@@ -30,21 +30,21 @@ class Unprintable(Exception):
         raise RuntimeError("no text")
 
 
-class Leaving(Exception):
+class LeavingError(Exception):
     """Its text ends the process."""
 
     def __str__(self) -> NoReturn:
         raise SystemExit(3)
 
 
-class NoText(Exception):
+class NoTextError(Exception):
     """Its text is no text."""
 
     def __str__(self) -> str:
         return 7  # type: ignore[return-value]
 
 
-class Picky(Exception):
+class PickyError(Exception):
     """It can neither be copied nor pickled nor made from its own arguments."""
 
     def __init__(self, first: int, *, second: int) -> None:
@@ -62,7 +62,7 @@ class Named(type):
         raise ValueError("no name")
 
 
-class Nameless(Exception, metaclass=Named):
+class NamelessError(Exception, metaclass=Named):
     """An exception of such a class."""
 
 
@@ -73,14 +73,14 @@ class Text(str):
         raise AttributeError(name)
 
 
-class OddText(Exception):
+class OddTextError(Exception):
     """Its text is of such a class."""
 
     def __str__(self) -> str:
         return Text("odd")
 
 
-class Closed(Exception):
+class ClosedError(Exception):
     """Nothing can be set on it."""
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
@@ -119,14 +119,14 @@ RAISED: list[tuple[Callable[[], NoReturn], str | None]] = [
     (fail(ValueError("\n" * 1_000_000)), "ValueError"),
     (fail(ValueError()), "ValueError"),
     (fail(ValueError(b"\xff", None, {})), "ValueError"),
-    (fail(Unprintable()), "Unprintable"),
-    (fail(Leaving()), "Leaving"),
-    (fail(NoText()), "NoText"),
-    (fail(OddText()), "OddText"),
-    (fail(Picky(1, second=2)), "Picky"),
-    (fail(Picky), "TypeError"),  # raising a class makes an object of it
-    (fail(Nameless()), "Nameless"),
-    (fail(Closed()), None),  # a context manager that it passes sets its traceback, and fails, too
+    (fail(UnprintableError()), "UnprintableError"),
+    (fail(LeavingError()), "LeavingError"),
+    (fail(NoTextError()), "NoTextError"),
+    (fail(OddTextError()), "OddTextError"),
+    (fail(PickyError(1, second=2)), "PickyError"),
+    (fail(PickyError), "TypeError"),  # raising a class makes an object of it
+    (fail(NamelessError()), "NamelessError"),
+    (fail(ClosedError()), None),  # a context manager that it passes sets its traceback, and fails, too
     (fail(Bare("bare")), None),
     (fail(SystemExit(0)), "SystemExit"),
     (fail(SystemExit("text")), "SystemExit"),
@@ -208,7 +208,11 @@ def check(con: duckdb.DuckDBPyConnection, run: str, stage: str) -> int:
     assert [row[0] for row in rows] == list(range(1, len(RAISED) + 1))
     for (_, expected), (_, where, name, message) in zip(RAISED, rows, strict=True):
         assert where == stage
-        assert name and message and len(name) <= 500 and len(message) <= 500 and name.isprintable()
+        assert name
+        assert message
+        assert len(name) <= 500
+        assert len(message) <= 500
+        assert name.isprintable()
         # of what Pillow raises, the decoder says that the picture is damaged
         assert expected is None or name == expected or (stage, name) == ("decode", "ImageError")
     both = con.sql(

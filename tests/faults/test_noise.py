@@ -13,7 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-
 from PIL import Image
 
 import sqlanalysis

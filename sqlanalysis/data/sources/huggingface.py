@@ -15,8 +15,8 @@ import pyarrow as pa
 
 from ...core.classes import from_keys
 from ...core.decode import encode
-from ...core.reading import MAX_BYTES
 from ...core.parsing import parse_json
+from ...core.reading import MAX_BYTES
 from ...core.text import one_line
 from ...errors import ArgumentError, NotFoundError, SchemaError
 from .. import columns
