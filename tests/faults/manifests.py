@@ -682,7 +682,8 @@ def survive(name: str, n: int, folder: Path, patience: float) -> list[dict[str, 
     command = [sys.executable, "-m", "tests.faults.manifests", name, str(n), str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=patience)
     told = [json.loads(line) for line in done.stdout.splitlines()]
-    assert told and told[0].get("whole", "").startswith(f"{N_ROWS if 'classes' not in name else 1} rows, 0 errors"), (
+    assert told, done.stderr[-2000:]
+    assert told[0].get("whole", "").startswith(f"{N_ROWS if 'classes' not in name else 1} rows, 0 errors"), (
         told[:1],
         done.stderr[-2000:],
     )
