@@ -233,6 +233,7 @@ with _outputs as (
 {% for name in ('pred', 'confidence') %}
         {{ 'done.' ~ name if name in names else 'null::double as ' ~ name }},
 {% endfor %}
+        {{ 'done.probs::float[]' if 'probs' in names else 'null::float[]' }} as probs,
         runs.label_space,
     from outputs.{{ ident(run) }} as done
     cross join runs
@@ -251,6 +252,12 @@ select
         struct_pack(
             problem := 'confidence that is no probability',
             n := count(*) filter (where isnan(confidence) or confidence < -1e-6 or confidence > 1 + 1e-6)
+        ),
+        struct_pack(
+            problem := 'probs that are no probabilities',
+            n := count(*) filter (
+                where isnan(list_sum(probs)) or list_min(probs) < -1e-6 or list_sum(probs) > 1 + 1e-2
+            )
         )
     ], recursive := true),
 from _outputs;
@@ -264,3 +271,17 @@ select
     n,
 from check_database
 order by problem, object;
+
+
+-- name: read_transaction
+-- The number of the current transaction; each statement has its own, unless a transaction is open.
+select current_transaction_id() as id;
+
+
+-- name: try_condition
+-- Nothing, if a condition over `images` can be evaluated on this connection.
+select images.image_id
+from images
+where
+    {{ where }}
+limit 0;

@@ -61,6 +61,35 @@ from runs
 order by run;
 
 
+-- name: list_run_objects
+-- The tables and views that have the name of a run, ours or not: run, schema and kind; a run without any has NULL.
+select
+    runs.run,
+    objects.schema_name,
+    objects.kind,
+from runs
+left join (
+    select schema_name, table_name as name, 'table' as kind
+    from duckdb_tables()
+    where database_name = current_database()
+    union all
+    select schema_name, view_name as name, 'view' as kind
+    from duckdb_views()
+    where database_name = current_database()
+) as objects on runs.run = objects.name and objects.schema_name in ('main', 'outputs')
+order by runs.run;
+
+
+-- name: list_ownerless_outputs
+-- Tables of outputs of which no run is known.
+select table_name
+from duckdb_tables()
+where database_name = current_database()
+    and schema_name = 'outputs'
+    and table_name not in (select runs.run from runs)
+order by table_name;
+
+
 -- name: list_incomplete_runs
 -- Runs that lack images or did not finish; an image that failed is accounted for, and a sample is meant to be one.
 select run
@@ -91,6 +120,10 @@ inner join duckdb_columns() as columns
     and columns.database_name = current_database()
     and columns.schema_name = 'outputs'
     and columns.column_name in ('pred', 'confidence', 'probs')
+inner join duckdb_views() as views
+    on runs.run = views.view_name
+    and views.database_name = current_database()
+    and views.schema_name = 'main'
 group by runs.run, runs.started_at
 having count(*) filter (where columns.column_name <> 'probs') = 2
 order by runs.started_at, runs.run;

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pyarrow as pa
 
-from .text import one_line
+from .text import one_line, type_name
 
 IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 ERROR_TYPE = pa.struct([("stage", pa.string()), ("error", pa.string()), ("message", pa.string())])
@@ -41,7 +41,7 @@ def array_type(dtype: pa.DataType, shape: Iterable[int | None]) -> pa.DataType:
 
 def describe_error(stage: str, error: BaseException) -> dict[str, str]:
     """An error about one image as a value of `ERROR_TYPE`; any error can be described."""
-    name = one_line(type(error).__name__)
+    name = one_line(type_name(error))
     return {"stage": stage, "error": name, "message": one_line(error) or name}
 
 

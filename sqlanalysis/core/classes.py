@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import functools
 import io
-import json
 import re
 import unicodedata
 from collections import Counter
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ArgumentError, NotFoundError, SchemaError, near_matches
+from .parsing import parse_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -178,10 +178,7 @@ def from_indices(named: object, origin: str | Path) -> Classes:
 
 def _read(path: Path) -> Classes:
     if path.suffix.lower() == ".json":
-        try:
-            return from_indices(json.loads(_read_text(path)), path)
-        except ValueError as error:
-            raise SchemaError(f"{path} is not JSON: {error}") from None
+        return from_indices(parse_json(_read_text(path), path), path)
     if path.suffix.lower() in (".yaml", ".yml", ".jsonl"):
         raise SchemaError(f"{path}: write the class names as a CSV with columns class and name, or one name a line")
     if path.suffix.lower() != ".csv":

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageError
 from .faults import point
+from .noise import collected
 from .reading import MAX_BYTES as MAX_BYTES
 from .reading import cap
 from .reading import read as read
 from .reading import recorded as recorded
+from .text import one_line
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -103,7 +105,8 @@ def _open(data: bytes) -> Image.Image:
 def inspect(data: bytes) -> Facts:
     """Format and size from the header, and the hash of the bytes; no pixel is decoded."""
     point("hash")
-    image = _open(data)
+    with collected():
+        image = _open(data)
     return Facts(hashlib.sha256(data).hexdigest(), len(data), image.format or "", *image.size, bits=_bits(image))
 
 
@@ -130,7 +133,8 @@ def to_8_bits(data: bytes) -> bytes:
     """
     from PIL import Image
 
-    image = _open(data)
+    with collected():
+        image = _open(data)
     bits = _bits(image)
     if bits == 8:
         return data
@@ -138,10 +142,7 @@ def to_8_bits(data: bytes) -> bytes:
         raise ImageError(f"gray of 32 bits ({image.format}, mode {image.mode}), of unknown range; scale it to 8 bits")
     import numpy as np
 
-    try:
-        values = np.asarray(image.convert("I"))
-    except Exception as error:
-        raise ImageError(f"damaged {image.format}: {error}") from error
+    values = np.asarray(_converted(image, "I"))
     return encode(Image.fromarray((values >> 8).astype(np.uint8)))
 
 
@@ -152,11 +153,17 @@ def decode(data: bytes) -> Image.Image:
         ImageError: bytes that are no image, a truncated or damaged one, or one of more than 50 million pixels.
     """
     point("decode")
-    image = _open(data)
-    try:
-        return image.convert("RGB")
-    except Exception as error:
-        raise ImageError(f"damaged {image.format}: {error}") from error
+    with collected():
+        return _converted(_open(data), "RGB")
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    with collected() as said:
+        try:
+            return image.convert(mode)
+        except Exception as error:
+            beside = f" ({'; '.join(said)})" if said else ""
+            raise ImageError(f"damaged {image.format}: {one_line(error)}{beside}") from error
 
 
 def measure(picture: Image.Image) -> Statistics:
@@ -190,9 +197,14 @@ def measure(picture: Image.Image) -> Statistics:
 
 def thumbnail(image: dict[str, Any], size: int = 64, quality: int = 60) -> bytes:
     """WebP of at most `size` × `size` pixels, upright, without metadata; smaller images keep their pixels."""
+    data = read(image["bytes"], image["path"])
+    with collected():
+        return _small(_open(data), size, quality)
+
+
+def _small(picture: Image.Image, size: int, quality: int) -> bytes:
     from PIL import ImageOps
 
-    picture = _open(read(image["bytes"], image["path"]))
     try:
         picture.draft("RGB", (2 * size, 2 * size))  # a JPEG is decoded at the least scale that is large enough
         picture = ImageOps.exif_transpose(picture)
@@ -202,7 +214,7 @@ def thumbnail(image: dict[str, Any], size: int = 64, quality: int = 60) -> bytes
         buffer = io.BytesIO()
         picture.save(buffer, "WEBP", quality=quality, lossless=small and max(picture.size) <= 32)
     except Exception as error:
-        raise ImageError(f"damaged image: {error}") from error
+        raise ImageError(f"damaged image: {one_line(error)}") from error
     return buffer.getvalue()
 
 
@@ -231,7 +243,7 @@ def encode(pixels: Any) -> bytes:
         in_png = pixels.mode in ("1", "L", "LA", "P", "RGB", "RGBA") or pixels.mode.startswith("I;16")
         (pixels if in_png else pixels.convert("RGB")).save(buffer, "PNG", compress_level=PNG_LEVEL)
     except Exception as error:
-        raise ImageError(f"damaged picture: {error}") from error
+        raise ImageError(f"damaged picture: {one_line(error)}") from error
     return buffer.getvalue()
 
 

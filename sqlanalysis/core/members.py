@@ -30,7 +30,8 @@ _END_SIGN, _END_SIGN_64 = b"PK\x05\x06", b"PK\x06\x06"
 _SMALLEST_RECORD = 46  # of a zip file's directory
 _BLOCK = 512  # of a tar file
 _BAD_ZIP = (zipfile.BadZipFile, NotImplementedError, UnicodeError, struct.error, ValueError, OverflowError, EOFError)
-_BAD_TAR = (tarfile.TarError, UnicodeError, ValueError, OverflowError, EOFError)
+# tarfile reads a header of the size that a file says it has, however large: MemoryError.
+_BAD_TAR = (tarfile.TarError, UnicodeError, ValueError, OverflowError, EOFError, MemoryError)
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,21 @@ def read(data: bytes | None, path: str | None) -> bytes:
         raise ImageError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
 
 
+def size(path: str) -> int:
+    """Bytes that `read` would hold of this path, as the file system or the archive says; 0 where nobody says it."""
+    try:
+        inside = _container(path) if "#" in path and not os.path.exists(path) else None
+        if inside is None:
+            n_bytes = os.stat(path).st_size
+        else:
+            from .members import members
+
+            n_bytes = members(inside[0]).size(inside[1])
+    except (OSError, ValueError, KeyError, SchemaError):
+        return 0
+    return n_bytes if n_bytes <= MAX_BYTES else 0  # more is refused unread
+
+
 def recorded(image: Mapping[str, Any] | None) -> bytes:
     """The bytes of an image for a page: stored ones, or those of a file whose SHA-256 is still that of its row.
 

@@ -6,6 +6,7 @@ import re
 import unicodedata
 
 MAX_LINE = 500
+_MAX_READ = 1 << 16  # characters of a text of which one line is kept
 # Control and direction characters, lone surrogates, and what XML 1.0 forbids.
 _ODD = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
@@ -32,17 +33,24 @@ def one_line(value: object, most: int = MAX_LINE) -> str:
     return _ODD.sub(lambda odd: f"\\u{ord(odd[0]):04x}", line)
 
 
+def type_name(value: object) -> str:
+    """The name of the type of a value, also where its metaclass has a `__name__` that raises."""
+    name: str = type.__dict__["__name__"].__get__(type(value))
+    return name
+
+
 def _text(value: object) -> str:
     try:
-        return str(value)
+        text = str(value)
     except BaseException as error:  # a user's class may raise anything
-        return f"{type(value).__name__} whose text raises {type(error).__name__}"
+        text = f"{type_name(value)} whose text raises {type_name(error)}"
+    return str.__str__(text)[:_MAX_READ]  # `text` may be of a class derived from str, whose methods raise
 
 
 def first_line(error: BaseException, most: int = 200) -> str:
     """The first line of the text of a library's error that says something, without escape codes; else its type."""
     lines = (one_line(line, most) for line in _ESCAPES.sub("", _text(error)).splitlines())
-    return next((line for line in lines if line), type(error).__name__)
+    return next((line for line in lines if line), type_name(error))
 
 
 def for_xml(text: str) -> str:

@@ -296,10 +296,11 @@ def _blocks(
             elif seen[entry.uri] == claim:
                 n_repeated += 1
             else:
-                block.append((replace(entry, data=None, label=None, accepted=None), _conflict(seen[entry.uri], claim)))
+                bare = replace(entry, data=None, label=None, accepted=None, meta=None)
+                block.append((bare, _conflict(seen[entry.uri], claim)))
         for entry, facts in pool.map(inspect, fresh):
             block.append((entry, facts))
-            held += len(entry.data or b"")
+            held += len(entry.data or b"") + 4 * len(entry.meta or "")  # text, which is copied into a table, too
         if len(block) >= BLOCK_IMAGES or held >= BLOCK_BYTES:
             yield block, n_repeated
             block, held, n_repeated = [], 0, 0
@@ -308,12 +309,12 @@ def _blocks(
 
 
 def _take(stream: Iterator[Entry]) -> list[Entry]:
-    """The next entries: at most 128, and about 64 MB of bytes that came with them."""
+    """The next entries: at most 128, and about 64 MB of bytes that came with them or will be read at once."""
     batch: list[Entry] = []
     held = 0
     for entry in itertools.islice(stream, 128):
         batch.append(entry)
-        held += len(entry.data or b"")
+        held += files.size(entry.uri) if entry.data is None else len(entry.data)
         if held >= BLOCK_BYTES:
             break
     return batch
@@ -336,7 +337,7 @@ def _inspect(entry: Entry, *, store_bytes: bool, scale_16bit: bool) -> _Inspecte
             return replace(entry, data=data), replace(decode.inspect(data), bits=facts.bits)
         return (replace(entry, data=data) if store_bytes else entry), facts
     except ImageError as error:
-        return replace(entry, data=None), error
+        return replace(entry, data=None), ImageError(str(error))  # the caught one holds the frames that hold the bytes
 
 
 def _table(block: list[_Inspected], space: Space, split: str | None) -> pa.Table:

@@ -10,7 +10,9 @@ when one of them calls a Python function that was registered on a connection tha
 from __future__ import annotations
 
 import atexit
+import ctypes
 import functools
+import os
 import re
 import tempfile
 import threading
@@ -18,8 +20,10 @@ import time
 import warnings
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+import _duckdb
 import duckdb
 
 from ..errors import NotFoundError, QueryError, SchemaError
@@ -46,6 +50,7 @@ _threads: dict[Path, int] = {}  # in which it was opened
 # A cursor of another thread keeps the connection whose functions it uses.
 _owners: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection] = weakref.WeakKeyDictionary()
 _safe: set[Path] = set()
+_opening = threading.RLock()  # two threads that open one file get one instance
 
 
 @atexit.register
@@ -53,6 +58,39 @@ def _close_all() -> None:
     # Python need not delete objects at exit; an open database would leave its write-ahead log behind.
     for con in list(_open.values()):
         con.close()
+
+
+# A forked child has no thread of DuckDB, yet its copy of the instance would write into the file of its parent when it
+# closes, and then crash. So the child never closes it, cannot write through it, and opens the file afresh, if it can.
+_inherited: set[Path] = set()
+
+
+def _disarm() -> None:
+    # Python deletes what modules hold when it ends; the capsule closes the default connection of the module duckdb.
+    for one in [*_open.values(), getattr(_duckdb, "_clean_default_connection", None)]:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(one))
+    for file in _inodes:
+        _write_no_more({str(file), f"{file}.wal"})
+    _inherited.update(_inodes)
+    for known in (_open, _inodes, _threads, _safe):
+        known.clear()
+    _opening.release()
+
+
+def _write_no_more(names: set[str]) -> None:
+    """Let the descriptors of these files only read, as far as the system lists them."""
+    with suppress(OSError):
+        for number in map(int, os.listdir("/proc/self/fd")):
+            with suppress(OSError):
+                name = os.readlink(f"/proc/self/fd/{number}")
+                if name in names:
+                    reading = os.open(name, os.O_RDONLY)
+                    os.dup2(reading, number)
+                    os.close(reading)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_disarm)
 
 
 def connect(
@@ -91,7 +129,13 @@ def connect(
         catalogue.install(con)
         _open[object()] = con
         return con
-    file = Path(path).expanduser().resolve()
+    with _opening:
+        return _connect(Path(path).expanduser().resolve(), read_only, create, safe, allowed, wait)
+
+
+def _connect(
+    file: Path, read_only: bool, create: bool, safe: bool, allowed: Sequence[str | Path], wait: float
+) -> duckdb.DuckDBPyConnection:
     known = _known(file)
     if known is not None:
         beside = _beside(known)
@@ -280,6 +324,10 @@ def _refusal(error: duckdb.Error, file: Path) -> SchemaError | QueryError:
     held = re.search(r"lock is held in (.*?) ?\(PID (\d+)\)", text)
     if held:
         return QueryError(f"{file} is held by process {held[2]} ({held[1]}); close it there, or work on a copy")
+    if "Unique file handle conflict" in text and file in _inherited:
+        return QueryError(
+            f"{file} is open in the process that this one was forked from; use it there, or start processes with spawn"
+        )
     if "Unique file handle conflict" in text:
         return QueryError(f"{file} is already open in this process, by a plain DuckDB connection; close it first")
     if "replaying WAL" in text:

@@ -94,8 +94,13 @@ def _table_problems(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str, int]
 
 
 def _output_problems(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str, int]]:
-    found = []
+    found = [("table of outputs without a run", name, 1) for (name,) in statements.fetch(con, "list_ownerless_outputs")]
+    views = {
+        run for run, schema, kind in statements.fetch(con, "list_run_objects") if (schema, kind) == ("main", "view")
+    }
     for run, members in statements.fetch(con, "list_runs_with_members"):
+        if run not in views:
+            found.append(("run without its view", run, 1))
         names = [row[0] for row in statements.fetch(con, "list_columns", ["outputs", run])]
         if members is None and not names:
             found.append(("run without its table", run, 1))

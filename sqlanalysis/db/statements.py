@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +17,9 @@ from . import templates
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+_writing = threading.RLock()  # DuckDB refuses the second of two transactions that change one table or view
 
 
 def is_new(con: duckdb.DuckDBPyConnection) -> bool:
@@ -43,22 +47,23 @@ def folder_of(con: duckdb.DuckDBPyConnection) -> Path | None:
 
 @contextlib.contextmanager
 def transaction(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Commit everything that the block did, or nothing.
+    """Commit everything that the block did, or nothing; one block at a time in this process.
 
     Raises:
         QueryError: a transaction is already open on this connection.
     """
-    try:
-        con.begin()
-    except duckdb.TransactionException as error:
-        raise QueryError("a transaction is open on this connection; commit or roll back first") from error
-    try:
-        yield
-        point("commit")
-    except BaseException:
-        con.rollback()
-        raise
-    con.commit()
+    with _writing:
+        try:
+            con.begin()
+        except duckdb.TransactionException as error:
+            raise QueryError("a transaction is open on this connection; commit or roll back first") from error
+        try:
+            yield
+            point("commit")
+        except BaseException:
+            con.rollback()
+            raise
+        con.commit()
     point("committed")
 
 

@@ -25,6 +25,7 @@ from ..core.arrow import ERROR_TYPE, spread
 from ..core.classes import ClassMap
 from ..core.faults import point
 from ..core.interrupts import Interruptible
+from ..core.noise import Complaints
 from ..errors import ArgumentError, ImageError, InferenceError
 from . import device as devices
 from . import outputs, stages
@@ -94,6 +95,7 @@ class Engine(Interruptible):
         self.seconds = dict.fromkeys(STAGES, 0.0)
         self.output_type = output_type(model, class_map)
         self.notes: list[str] = []
+        self.complaints = Complaints()
         self._lock, self._forward_lock = threading.Lock(), threading.Lock()
         self._stream: Any = torch.cuda.Stream(self.device) if self._cuda else None  # type: ignore[no-untyped-call]
         self._threads = torch.get_num_threads()  # `use_one_thread` changes it for the process; `close` restores it
@@ -317,14 +319,18 @@ class Engine(Interruptible):
         if self.interrupted:
             raise InferenceError("interrupted")
         seconds = dict.fromkeys(STAGES[:3], 0.0)
+        given = rows.to_pylist()
         items = self.each_in_time(
             lambda row: stages.load(row, self._to_tensor, seconds),
-            rows.to_pylist(),
+            given,
             lambda _row: stages.too_slow(),
             decode.MAX_SECONDS,
             devices.use_one_thread,
         )
         self._spent(seconds)
+        for row, item in zip(given, items, strict=True):
+            if item.error is None and item.said:
+                self.complaints.add(item.sha256, row["path"], item.said)
         return items
 
     def _to_tensor(self, picture: Any) -> Tensor:

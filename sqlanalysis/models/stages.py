@@ -6,11 +6,12 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..core import decode
 from ..core.arrow import describe_error
+from ..core.noise import collected
 
 STAGES = ("read", "decode", "transform", "forward")
 
@@ -33,6 +34,7 @@ class Item:
         inputs: what `load` computed from the pixels.
         outputs: the function's outputs for this image, by name.
         error: a value of `ERROR_TYPE`.
+        said: what the decoder wrote beside the pixels.
     """
 
     missing: bool = False
@@ -40,6 +42,7 @@ class Item:
     inputs: Any = None
     outputs: dict[str, Any] | None = None
     error: dict[str, str] | None = None
+    said: list[str] = field(default_factory=list)
 
     @property
     def is_answered(self) -> bool:
@@ -76,7 +79,8 @@ def load(
         data = decode.read(row["bytes"], row["path"])
         item.sha256 = hashlib.sha256(data).hexdigest()
         stage, start = _next("decode", stage, start, seconds)
-        picture = decode.decode(data) if pixels else None
+        with collected() as item.said:
+            picture = decode.decode(data) if pixels else None
         stage, start = _next("transform", stage, start, seconds)
         item.inputs = transform(picture)
     except BaseException as error:

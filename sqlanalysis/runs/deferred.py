@@ -21,6 +21,7 @@ from ..core import arrow, progress, talk
 from ..core.text import one_line
 from ..data.label_spaces import resolve_dataset
 from ..db import functions
+from ..db.alone import alone
 from ..db.statements import execute, fetch, is_read_only, transaction
 from ..db.templates import render
 from ..errors import ArgumentError, ImageError, InferenceError, NotFoundError, SchemaError, near_matches
@@ -328,35 +329,36 @@ def map_batches(
         raise ArgumentError(f"batch_size must be 1 or more, not {batch_size!r}")
     choice = Choice(classes, outputs, policy, class_map)
     names, deferred = _inputs(con, inputs, batch_size)
-    plain = [name for name in names if name not in deferred]
-    dataset, space = resolve_dataset(con, dataset)
-    n_selected = job.select(con, dataset, where, split)
-    notes = job.pooled_splits(con)
-    described = _describe(function, list(deferred.values()), plain, vouched=version is not None)
-    wanted = Run(
-        run=run,
-        dataset=dataset,
-        model=getattr(function, "__qualname__", type(function).__name__),
-        label_space=space,
-        transform=json.dumps(described, sort_keys=True),
-        version=version,
-        batch_size=batch_size,
-        packages=job.packages(),
-        selection=job.condition(where, split),
-    )
-    if run not in runs.known(con):
-        runs.check_name(con, run)  # before the function is tried
-    with progress.track(f"mapping {run}", n_selected, enabled=show_progress) as advance:
-        mapper = Mapper(function, names, deferred, batch_size, advance)
-        try:
-            meaning, spec = _learn(con, mapper, types, plain, choice, wanted, n_selected)
-            spec = replace(spec, call=f"map_batches(con, {wanted.model}, {run!r}, inputs={names!r}")
-            runs.check_spec(con, spec, overwrite=overwrite)
-            work = Work(spec, plain, overwrite=overwrite, retry_errors=retry_errors, strict=strict)
-            done = job.perform(con, work, mapper)
-        finally:
-            mapper.close()
-            called(function, described["function"])
+    with alone(con, "map_batches", where) as con:
+        plain = [name for name in names if name not in deferred]
+        dataset, space = resolve_dataset(con, dataset)
+        n_selected = job.select(con, dataset, where, split)
+        notes = job.pooled_splits(con)
+        described = _describe(function, list(deferred.values()), plain, vouched=version is not None)
+        wanted = Run(
+            run=run,
+            dataset=dataset,
+            model=getattr(function, "__qualname__", type(function).__name__),
+            label_space=space,
+            transform=json.dumps(described, sort_keys=True),
+            version=version,
+            batch_size=batch_size,
+            packages=job.packages(),
+            selection=job.condition(where, split),
+        )
+        if run not in runs.known(con):
+            runs.check_name(con, run)  # before the function is tried
+        with progress.track(f"mapping {run}", n_selected, enabled=show_progress) as advance:
+            mapper = Mapper(function, names, deferred, batch_size, advance)
+            try:
+                meaning, spec = _learn(con, mapper, types, plain, choice, wanted, n_selected)
+                spec = replace(spec, call=f"map_batches(con, {wanted.model}, {run!r}, inputs={names!r}")
+                runs.check_spec(con, spec, overwrite=overwrite)
+                work = Work(spec, plain, overwrite=overwrite, retry_errors=retry_errors, strict=strict)
+                done = job.perform(con, work, mapper)
+            finally:
+                mapper.close()
+                called(function, described["function"])
     talk.say([*(meaning.notes if meaning else ()), *notes])
     return Mapped(**vars(done), class_policy=spec.run.class_policy if meaning else None)
 

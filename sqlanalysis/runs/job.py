@@ -33,6 +33,7 @@ from ..core.results import Result
 from ..core.text import one_line
 from ..data.label_spaces import save_classes
 from ..db import functions
+from ..db.alone import Watched
 from ..db.statements import checkpoint, execute, fetch, registered, transaction
 from ..db.templates import literal
 from ..errors import ArgumentError, InferenceError, NotFoundError, QueryError, near_matches
@@ -209,12 +210,14 @@ def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
     Raises:
         SchemaError: the run exists and has other settings.
         InferenceError: outputs and errors do not add up to the images, every image failed, or `strict` and one failed.
+        QueryError: the file was deleted or replaced meanwhile.
         KeyboardInterrupt: Ctrl-C; committed blocks are kept.
     """
     start, n_computed, status, run = time.perf_counter(), 0, "failed", work.spec.run
     types = {field.name: arrow.sql_type(field.type) for field in engine.output_type}
     columns = [(name, dtype) for name, dtype in types.items() if name not in ("sha256", "error")]
     names = [name for name, _ in columns]
+    watched = Watched(con)
     _open(con, work, columns)
     pace = Pace()
     try:
@@ -227,6 +230,7 @@ def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
                     while waiting:
                         block, began = pace.cut(waiting), time.perf_counter()
                         _answer(con, work, engine, function, names, block)
+                        watched.check()
                         pace.learn(len(block), time.perf_counter() - began)
                         n_computed += len(block)
                         waiting = waiting[len(block) :]
@@ -250,6 +254,7 @@ def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
             if status == "finished":
                 execute(con, "update_run_sample", [None, run.run])
     checkpoint(con)
+    watched.check()
     return Done(run.run, n_images, n_ok, n_errors, n_computed, seconds)
 
 

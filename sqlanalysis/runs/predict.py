@@ -19,6 +19,7 @@ from ..core.classes import ClassMap
 from ..core.results import Result
 from ..data.label_spaces import resolve_dataset
 from ..db import functions
+from ..db.alone import works_alone
 from ..db.statements import execute, fetch
 from ..errors import ArgumentError, InferenceError
 from ..models import device as devices
@@ -182,6 +183,7 @@ def predict(
 ) -> DryRun: ...
 
 
+@works_alone("predict")
 def predict(
     con: duckdb.DuckDBPyConnection,
     model: Model,
@@ -349,7 +351,7 @@ def predict(
         finally:
             engine.close()
     n_outside, said = policies.count_outside(con, wanted.run, mapping)
-    notes += [*engine.notes, *said]
+    notes += [*engine.notes, *engine.complaints.notes(), *said]
     if engine.workers != wanted.workers:  # seen at the first block
         execute(con, "update_run_workers", [engine.workers, wanted.run])
     if not model.can_copy:

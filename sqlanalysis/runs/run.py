@@ -230,11 +230,20 @@ def drop(con: duckdb.DuckDBPyConnection, run: str) -> None:
     _refuse_dependents(con, run)
     if fetch(con, "read_neighbor_spec", [run]):
         execute(con, "drop_run_view", run=f"{run}_neighbors")
-    execute(con, "drop_run_view", run=run)
-    execute(con, "drop_outputs" if require(con, run).members is None else "drop_derived", run=run)
+    require(con, run)
+    objects: dict[str, dict[str, str]] = {}
+    for name, schema, kind in fetch(con, "list_run_objects"):
+        objects.setdefault(name, {})[schema] = kind
+    # What somebody put in the place of an object of ours is dropped only where nothing else belongs.
+    mine = objects.pop(run)
+    if mine.get("main") == "view":
+        execute(con, "drop_run_view", run=run)
+    if "outputs" in mine:
+        execute(con, "drop_outputs" if mine["outputs"] == "table" else "drop_derived", run=run)
     for table in _RUN_TABLES:
         execute(con, "delete_run_rows", [run], table=table)
-    recreate_run_views(con, [])  # the view `predictions` must not read the dropped run
+    # The view `predictions` must not read the dropped run; it cannot read others whose view is gone.
+    recreate_run_views(con, [name for name, kinds in objects.items() if "outputs" in kinds and "main" not in kinds])
 
 
 def close_run(con: duckdb.DuckDBPyConnection, run: str, status: str, seconds: dict[str, float]) -> None:

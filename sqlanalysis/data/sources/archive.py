@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import os
 import re
 from collections import Counter
@@ -16,6 +15,7 @@ import pyarrow as pa
 
 from ...core import members
 from ...core.classes import from_keys
+from ...core.parsing import parse_json
 from ...core.text import decodable
 from ...errors import NotFoundError, SchemaError
 from . import Entry, Source, layout
@@ -263,8 +263,8 @@ def _sample(file: Path, sides: Mapping[str, str], unread: Counter[str]) -> tuple
             row[ending] = text or None
             continue
         try:
-            values = json.loads(text)
-        except (ValueError, RecursionError):
+            values = parse_json(text, name)
+        except SchemaError:
             unread["that are not JSON"] += 1
             continue
         row |= values if isinstance(values, dict) else {"json": values}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import re
 from collections import Counter
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.classes import Classes
+from ...core.parsing import parse_json
 from ...core.text import one_line
 from ...errors import ArgumentError, SchemaError
 from . import Entry, Source
@@ -106,8 +106,8 @@ def _load(file: Path) -> dict[str, Any]:
     if file.stat().st_size > MAX_BYTES:
         raise SchemaError(f"{file} has more than {MAX_BYTES // 1024**3} GB; split it, or write a table of its images")
     try:
-        content = json.loads(file.read_text("utf-8-sig"))
-    except (ValueError, RecursionError, MemoryError) as error:
+        content = parse_json(file.read_text("utf-8-sig"), file)
+    except (UnicodeDecodeError, MemoryError) as error:
         raise SchemaError(f"{file} cannot be read as JSON: {one_line(error, 200)}") from error
     if not isinstance(content, dict) or "images" not in content:
         raise SchemaError(f"{file} is neither COCO annotations, which have `images`, nor a list of rows")

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ import pyarrow as pa
 
 from ...core.classes import from_keys
 from ...core.decode import encode
+from ...core.parsing import parse_json
 from ...core.reading import MAX_BYTES
 from ...core.text import one_line
 from ...errors import ArgumentError, NotFoundError, SchemaError
@@ -128,8 +128,8 @@ def _json(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise NotFoundError(f"no file {file}")
     try:
-        found = json.loads(file.read_text("utf-8"))
-    except (ValueError, RecursionError, OSError):
+        found = parse_json(file.read_text("utf-8"), file)
+    except (SchemaError, UnicodeDecodeError, OSError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -23,6 +23,7 @@ from .naming import find_names, objects_apart
 from .table import Table
 from .values import as_indices, is_index, is_missing, to_accepted, to_label, to_meta, to_text
 
+CELLS = 100_000  # of a table that become Python objects at once
 ROLES = ("path", "label", "label_name", "split", "accepted")
 # A pandas frame brings its index along when that is more than row numbers.
 _INDEX_COLUMN = re.compile(r"__index_level_\d+__")
@@ -276,7 +277,7 @@ def _entries(
 ) -> Iterator[Entry]:
     as_text = bool(source.keys)
     number = 0
-    for batch in table.rows.to_batches(max_chunksize=10_000):
+    for batch in table.rows.to_batches(max_chunksize=max(1, CELLS // table.rows.num_columns)):
         for row in batch.to_pylist():
             label = labels[number]
             yield Entry(

@@ -33,7 +33,7 @@ from .pictured import (
     scalars,
     with_paths,
 )
-from .table import MAX_ROWS, Table, feature_names, read_table
+from .table import MAX_ROWS, Table, feature_names, read_table, refuse_repeated
 
 HELD_BYTES = 64 * 1024 * 1024  # of pictures that are decompressed at once
 MAX_TEXT = 1024 * 1024  # of one row, beside the picture
@@ -52,7 +52,9 @@ def has_pictures(file: Path, chosen: Mapping[str, str]) -> bool:
 
 
 def _schema(file: Path) -> pa.Schema:
-    return _opened(file).schema_arrow
+    schema = _opened(file).schema_arrow
+    refuse_repeated(schema.names, str(file))
+    return schema
 
 
 def _opened(file: Path) -> pq.ParquetFile:

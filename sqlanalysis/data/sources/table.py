@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import glob
+import itertools
 import json
 import math
 import os
@@ -15,7 +16,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -26,6 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ...core.parsing import parse_json
 from ...core.text import one_line
 from ...db import templates
 from ...db.statements import configure
@@ -45,13 +47,15 @@ FORMATS = {
 # Of nested lists and objects in JSON: DuckDB's and Arrow's readers recurse, and deep nesting ends the process.
 MAX_DEPTH = 64
 MAX_ROWS = 50_000_000
+MAX_CELL = 4 * 1024**2  # characters of text in JSON
 MAX_BYTES = 4 * 1024**3  # of a JSON or CSV file
 # A table that grows more than this, and to more than this, is made to fill memory.
 MAX_RATIO, MAX_GROWN = 200, 256 * 1024**2
 _MEMORY_LIMIT = "2GB"
+_JSON_ROWS = 2048  # parsed at once
 _PICTURE = re.compile(r"STRUCT\((?=.*\bbytes\"? BLOB)(?=.*\bpath\"? VARCHAR).*\)")  # as Hugging Face keeps them
 # Bytes of a line of CSV. Where DuckDB converts the encoding it takes buffers of 16 times this at once.
-_MAX_LINE = {"utf-8": 64 * 1024**2, "latin-1": 4 * 1024**2}
+_MAX_LINE = {"utf-8": 16 * 1024**2, "latin-1": 4 * 1024**2}
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ def read_table(
         source, unread = _selected(_with_text_names(source), is_wanted)
         source, mixed = _one_type_each(source)
         rows = _as_arrow(encoded(source))
-        _refuse_repeated(rows.column_names, origin)
+        refuse_repeated(rows.column_names, origin)
         features = _feature_names(rows.schema.metadata)
         return Table(rows, origin, Path.cwd(), "images", features, mixed=mixed, left_out=unread)
     files = [Path(one) for one in ([source] if isinstance(source, str | Path) else source)]
@@ -147,8 +151,12 @@ def read_table(
     return Table(rows, origin, files[0].parent, _name(files), features, reader == "csv", mixed, left_out)
 
 
-def _refuse_repeated(names: Sequence[Any], origin: str) -> None:
-    """Two columns of one name: which is meant?"""
+def refuse_repeated(names: Sequence[Any], origin: str) -> None:
+    """Two columns of one name: which is meant?
+
+    Raises:
+        SchemaError: there are such.
+    """
     twice = next((name for name, n in Counter(names).items() if n > 1), None)
     if twice is not None:
         raise SchemaError(f"{origin} has two columns named {one_line(twice, 40)}: which one is meant? rename one")
@@ -166,7 +174,7 @@ def _one_type_each(frame: Any) -> tuple[Any, frozenset[str]]:
     """A pandas or polars frame whose columns of text and numbers became text, as in JSON, and the names of these."""
     if type(frame).__module__.partition(".")[0] not in ("pandas", "polars"):
         return frame, frozenset()
-    _refuse_repeated(list(frame.columns), type(frame).__name__)
+    refuse_repeated(list(frame.columns), type(frame).__name__)
     mixed = frozenset[str]()
     for name in frame.columns:
         if str(frame[name].dtype).lower() != "object":
@@ -290,6 +298,7 @@ def _read_csv(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> pa.Table
     empty = next((file for file in files if not file.stat().st_size), None)
     if empty is not None:
         raise SchemaError(f"{empty} is empty; a table has a first line that names its columns")
+    _check_lines(files)
     with tempfile.TemporaryDirectory() as folder:
         # DuckDB reads a big-endian UTF-16 file as an empty one, without an error.
         names = [_as_utf8(file, Path(folder) / f"{n}.csv") if _is_utf16(file) else file for n, file in enumerate(files)]
@@ -321,7 +330,7 @@ def _refuse_repeated_header(rows: pa.Table, file: Path, copy: Path) -> None:
     for name in rows.column_names:
         base = re.sub(r"_\d+$", "", name)
         if base != name and base in rows.column_names and name not in head:
-            _refuse_repeated([base, base], str(file))
+            refuse_repeated([base, base], str(file))
 
 
 def _refuse_open_quotes(rows: pa.Table, file: Path) -> None:
@@ -405,21 +414,39 @@ def _read_json(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> tuple[p
     for file in files:
         _check_depth(file)
     sql = templates.render("read_json_source", files=[str(file) for file in files])
-    rows = [json.loads(text, object_pairs_hook=_object) for (text,) in con.sql(sql).fetchall()]
-    wrong = next((row for row in rows if not isinstance(row, dict)), None)
-    if wrong is not None:
-        raise SchemaError(f"{files[0]} holds {one_line(wrong, 40)}; write one object for each image")
-    rows = _rows_of_frame(rows[0], files[0]) if len(rows) == 1 else rows
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    values = {name: [row.get(name) for row in rows] for name in names}
-    mixed = frozenset(name for name in names if is_mixed(values[name]))
-    return pa.table({name: json_column(values[name]) for name in names}), mixed
+    parsed = _objects(_parsed(con.sql(sql).to_arrow_reader(_JSON_ROWS)), files[0])
+    first = list(itertools.islice(parsed, 2))
+    rows = _rows_of_frame(first[0], files[0]) if len(first) == 1 else itertools.chain(first, parsed)
+    values: dict[str, list[Any]] = {}
+    for number, row in enumerate(_objects(rows, files[0])):  # an object for each row would take many times the memory
+        long = next((name for name, cell in row.items() if isinstance(cell, str) and len(cell) > MAX_CELL), None)
+        if long is not None:
+            raise SchemaError(
+                f"{files[0]}: {one_line(long, 40)} of row {number + 1} has more than {MAX_CELL:,} characters"
+            )
+        values |= {name: [None] * number for name in row if name not in values}
+        for name, column in values.items():
+            column.append(row.get(name))
+    mixed = frozenset(name for name, column in values.items() if is_mixed(column))
+    return pa.table({name: json_column(column) for name, column in values.items()}), mixed
+
+
+def _parsed(reader: pa.RecordBatchReader) -> Iterator[Any]:
+    for batch in reader:
+        yield from (json.loads(text, object_pairs_hook=_object) for text in batch.column(0).to_pylist())
+
+
+def _objects(rows: Iterable[Any], file: Path) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        if not isinstance(row, dict):
+            raise SchemaError(f"{file} holds {one_line(row, 40)}; write one object for each image")
+        yield row
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        _refuse_repeated([name for name, _ in pairs], "an object of the JSON")
+        refuse_repeated([name for name, _ in pairs], "an object of the JSON")
     return found
 
 
@@ -477,6 +504,20 @@ def _check_size(files: Sequence[Path]) -> None:
     large = next((file for file in files if file.stat().st_size > MAX_BYTES), None)
     if large is not None:
         raise SchemaError(f"{large} has more than {MAX_BYTES // 1024**3} GB; write it as Parquet, or split it")
+
+
+def _check_lines(files: Sequence[Path]) -> None:
+    """Refuse a line that DuckDB refuses, too, but only after it has read it many times."""
+    most = _MAX_LINE["utf-8"]
+    for file in files:
+        since = 0  # bytes since the last line end
+        with file.open("rb") as stream:
+            while chunk := stream.read(1 << 22):
+                ends = [at for at in (chunk.find(b"\n"), chunk.find(b"\r")) if at >= 0]
+                if since + min(ends, default=len(chunk)) > most:
+                    raise SchemaError(f"{file} has a line of more than {most:,} bytes; is it CSV?")
+                last = max(chunk.rfind(b"\n"), chunk.rfind(b"\r"))
+                since = len(chunk) - last - 1 if ends else since + len(chunk)
 
 
 def _check_depth(file: Path) -> None:
@@ -562,11 +603,11 @@ def feature_names(file: Path) -> dict[str, list[str]]:
 
 def _feature_names(metadata: Mapping[bytes, bytes] | None) -> dict[str, list[str]]:
     try:
-        features = json.loads((metadata or {}).get(b"huggingface", b"{}"))["info"]["features"]
+        features = parse_json((metadata or {}).get(b"huggingface", b"{}").decode(), "huggingface")["info"]["features"]
         return {
             str(column): [str(name) for name in feature["names"]]
             for column, feature in features.items()
             if isinstance(feature, dict) and isinstance(feature.get("names"), list)
         }
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (SchemaError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
         return {}

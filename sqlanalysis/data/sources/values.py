@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
+from ...core.parsing import parse_json
 from ...core.text import one_line
 from ...errors import SchemaError
 
@@ -86,8 +87,8 @@ def to_accepted(value: Any) -> tuple[str | int, ...] | None:
     if value is None or value == "":
         return None
     try:
-        listed = json.loads(value) if isinstance(value, str) else value
-    except (json.JSONDecodeError, RecursionError):
+        listed = parse_json(value, "accepted") if isinstance(value, str) else value
+    except SchemaError:
         listed = None
     if not isinstance(listed, list | tuple):
         raise SchemaError(
