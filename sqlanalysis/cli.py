@@ -195,7 +195,7 @@ def _root(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")] = False,
     trust: Annotated[
         bool,
-        typer.Option("--trust", help="Let the SQL of your own file read other files."),
+        typer.Option("--trust", help="Let your own file name other files and addresses that are read."),
     ] = False,
 ) -> None:
     _patience["seconds"] = wait
@@ -490,7 +490,7 @@ def find_images(
     from .embeddings.search import find_images
 
     known = image is not None and image.isdecimal() and not Path(image).exists()
-    with _open(db, read_only=True) as con:
+    with _open_to_read(db) as con:
         asked: Any = int(image) if known and image is not None else image
         _show(find_images(con, run, text=text, image=asked, max_rows=max_rows, model=model), output)
 
@@ -638,7 +638,7 @@ def export(
     """Write a run for other tools: Parquet, CSV, Hugging Face, FiftyOne, Embedding Atlas, a model card."""
     from .runs.export import export
 
-    with _open(db, read_only=True) as con:
+    with _open_to_read(db) as con:
         done = export(con, run, path, to, images=images, overwrite=overwrite)
     _say(f"{done.path} is written: {done.n_images} images as {done.to}")
 

@@ -18,9 +18,11 @@ from . import templates
 from .statements import execute, fetch, transaction
 
 SCHEMA_VERSION = 4
-Objects = dict[str, tuple[str, str]]  # kind and definition by name
+# Definition by kind (table, view, macro, table_macro) and name: a view and a macro may have one name.
+Objects = dict[tuple[str, str], str]
 # Templates of views whose text depends on the runs of a file.
 _GENERATED = ("recreate_run_view", "recreate_predictions")
+_PREDICTIONS = ("view", "predictions")
 
 
 def fingerprint() -> str:
@@ -55,7 +57,7 @@ def install(con: duckdb.DuckDBPyConnection) -> None:
     with transaction(con):
         _create(con)
         recreate_run_views(con, [])
-        values = [SCHEMA_VERSION, fingerprint(), importlib.metadata.version("sqlanalysis")]
+        values = [SCHEMA_VERSION, fingerprint(), _version()]
         execute(con, "insert_version", values)
 
 
@@ -78,11 +80,17 @@ def _fresh() -> Objects:
 
 
 def _objects(con: duckdb.DuckDBPyConnection) -> Objects:
-    def normal(text: str) -> str:
-        # DuckDB keeps the names of EXCLUDE as a set, so that their order changes from file to file.
-        return re.sub(r"EXCLUDE \(([^()]*)\)", lambda names: " ".join(sorted(names[1].split(", "))), text)
+    return {(kind, name): _normal(definition) for name, kind, definition, _ in fetch(con, "list_objects")}
 
-    return {name: (kind, normal(definition)) for name, kind, definition in fetch(con, "list_objects")}
+
+def _normal(definition: str) -> str:
+    # DuckDB keeps the names of EXCLUDE as a set, so that their order changes from file to file.
+    return re.sub(r"EXCLUDE \(([^()]*)\)", lambda names: " ".join(sorted(names[1].split(", "))), definition)
+
+
+def _key(template: templates.Template) -> tuple[str, str]:
+    macro = "table_macro" if template.is_table_macro else "macro"
+    return {"tables": "table", "views": "view"}.get(template.kind, macro), template.name
 
 
 def check_functions(con: duckdb.DuckDBPyConnection, where: Path) -> None:
@@ -101,23 +109,41 @@ def check_functions(con: duckdb.DuckDBPyConnection, where: Path) -> None:
 
 
 def check_objects(con: duckdb.DuckDBPyConnection, where: Path) -> list[str]:
-    """The package's objects that are missing in the file, or are views and macros of another definition.
+    """Names of the package's objects that are missing in the file, or are views and macros of another definition.
+
+    Views of runs count as missing where the run has outputs; what they and the view of all predictions say depends on
+    the runs and is not compared.
 
     Raises:
         SchemaError: a table of the package is none, or has other columns.
     """
     there, fresh = _objects(con), _fresh()
-    for name, (kind, definition) in fresh.items():
-        if kind == "table" and there.get(name, (kind, definition)) != (kind, definition):
-            held = there[name][0]
-            what = "has other columns than" if held == "table" else f"is a {held}, not"
-            raise SchemaError(f"{where}: {name} {what} the table that sqlanalysis made; restore a copy of the file")
-    generated = {"predictions"}  # its text depends on the runs
-    return [name for name, known in fresh.items() if name not in generated and there.get(name) != known]
+    for (kind, name), definition in fresh.items():
+        if kind == "table" and ("view", name) in there:
+            raise SchemaError(f"{where}: {name} is a view, not the table that sqlanalysis made; restore a copy")
+        if kind == "table" and there.get((kind, name), definition) != definition:
+            raise SchemaError(
+                f"{where}: {name} has other columns than the table that sqlanalysis made; restore a copy of the file"
+            )
+    changed = [key[1] for key, known in fresh.items() if there.get(key) != known and key != _PREDICTIONS]
+    return changed + [name for name in ("predictions",) if _PREDICTIONS not in there] + _without_view(con, there)
+
+
+def _without_view(con: duckdb.DuckDBPyConnection, there: Objects) -> list[str]:
+    """Runs that have outputs, and no view."""
+    if ("table", "runs") not in there:
+        return []
+    named = {name for kind, name in there if kind in ("table", "view")}
+    return [run for run in _stored_runs(con) if run.lower() not in named]
+
+
+def _stored_runs(con: duckdb.DuckDBPyConnection) -> list[str]:
+    stored = {row[0] for row in fetch(con, "list_outputs")}
+    return [run for (run,) in fetch(con, "list_runs") if run in stored]
 
 
 def shield(con: duckdb.DuckDBPyConnection, where: Path, changed: list[str]) -> None:
-    """Put the package's own objects before those of a file that is only read, for this connection, and say so.
+    """Put the package's own objects before those of a file, for this connection; a cursor needs a shield of its own.
 
     Raises:
         SchemaError: a table is missing.
@@ -127,28 +153,91 @@ def shield(con: duckdb.DuckDBPyConnection, where: Path, changed: list[str]) -> N
             raise SchemaError(f"{where} was made by an older sqlanalysis; run `sqlanalysis init {where}` once")
         if template.name in changed:
             con.execute(re.sub(r"\breplace (?=macro|view)", "replace temp ", template.text, count=1))
-    if changed:
-        named = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
-        talk.say([f"{where} has other views or macros than this package ({named}); those of the package are used"])
 
 
-def refresh(con: duckdb.DuckDBPyConnection, where: Path) -> None:
-    """Replace the package's views and macros if their text has changed; the user's own objects stay."""
+def say_shielded(con: duckdb.DuckDBPyConnection, where: Path, changed: list[str]) -> None:
+    """Say which objects of the file are not used, and which views of runs it lacks."""
+    if newer := _newer(con):
+        talk.say(
+            [f"{where} was written by sqlanalysis {newer}, newer than this; its views and macros are left as they are"]
+        )
+    ours = {key[1] for key in _fresh()}
+    other, gone = [name for name in changed if name in ours], [name for name in changed if name not in ours]
+    if other:
+        talk.say(
+            [f"{where} has other views or macros than this package ({_some(other)}); those of the package are used"]
+        )
+    if gone:
+        talk.say([f"{where} has no view of the runs {_some(gone)}; `sqlanalysis init {where}` makes it again"])
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _newer(con: duckdb.DuckDBPyConnection) -> str | None:
+    """The version of the package that wrote the file, if it is newer than this one."""
+    known = fetch(con, "read_version")[0][2]
+    return known if _numbers(known) > _numbers(_version()) else None
+
+
+def _version() -> str:
+    return importlib.metadata.version("sqlanalysis")
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)[:3]]
+
+
+def refresh(con: duckdb.DuckDBPyConnection, where: Path) -> list[str]:
+    """Replace the package's views and macros that differ; the user's own objects, and newer ones of the package, stay.
+
+    Returns:
+        Names of objects that were left although they differ: of a file that a newer version wrote.
+
+    Raises:
+        SchemaError: a table of the package is none, or an object of the user's has a name that the package needs.
+    """
     changed, known = check_objects(con, where), fetch(con, "read_version")[0][1] == fingerprint()
     if known and not changed:
-        return
+        return []
+    if not known and _newer(con):
+        return changed
+    _check_collisions(con, where, changed, known=known)
     if known:
         talk.say([f"{where}: {', '.join(changed)} had been changed or dropped; restored"])
-    ours = {macro.name for macro in templates.installed(*templates.MACROS)}
+    ours = {_key(macro) for macro in templates.installed(*templates.MACROS)}
     with transaction(con):
         # Replacing a macro that others use breaks IMPORT DATABASE (duckdb issue 20041): drop all, then create.
         for name, macro_type in fetch(con, "list_macros"):
-            if name in ours:
+            if (macro_type, name.lower()) in ours:
                 execute(con, "drop_macro", name=name, table=macro_type == "table_macro")
         point("migrate")
         _create(con)
-        recreate_run_views(con, [row[0] for row in fetch(con, "list_runs")])
-        execute(con, "update_catalogue", [fingerprint()])
+        recreate_run_views(con, _stored_runs(con))
+        execute(con, "update_catalogue", [fingerprint(), _version()])
+    return []
+
+
+def _check_collisions(con: duckdb.DuckDBPyConnection, where: Path, changed: list[str], *, known: bool) -> None:
+    """Refuse to replace what the package did not make: it has not the comment that the package writes.
+
+    In a file of this version (`known`) the package's object was there first, so what has its name and kind was
+    changed; but a table in the place of a view is the user's all the same.
+
+    Raises:
+        SchemaError: the message names both.
+    """
+    ours = {_key(template): template for template in templates.installed(*templates.MACROS, "views")}
+    for name, kind, _, is_ours in fetch(con, "list_objects"):
+        wanted = ours.get((kind, name)) or ours.get(("view" if kind == "table" else "", name))
+        if wanted is not None and name in changed and not is_ours and not (known and _key(wanted)[0] == kind):
+            own, new = kind.replace("_", " "), _key(wanted)[0].replace("_", " ")
+            raise SchemaError(
+                f"{where} has a {own} {name!r} of yours, and this version of sqlanalysis has a {new} {name!r} "
+                f"({wanted.summary}); keep yours under another name: make it again in a DuckDB shell and drop this "
+                "one, then open the file again"
+            )
 
 
 def recreate_run_views(con: duckdb.DuckDBPyConnection, runs: list[str]) -> None:

@@ -45,6 +45,8 @@ _inodes: dict[Path, tuple[int, int] | None] = {}  # (device, inode) when it was 
 _threads: dict[Path, int] = {}  # in which it was opened
 # A cursor of another thread keeps the connection whose functions it uses.
 _owners: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection] = weakref.WeakKeyDictionary()
+# Objects of a file that a connection does not use, but the package's own: a cursor has to be told, too.
+_foreign: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, tuple[Path, list[str]]] = weakref.WeakKeyDictionary()
 _safe: set[Path] = set()
 
 
@@ -111,10 +113,10 @@ def connect(
             catalogue.install(con)
         else:
             catalogue.check_version(con, file)
-            if read_only:
-                catalogue.shield(con, file, catalogue.check_objects(con, file))
-            else:
-                catalogue.refresh(con, file)
+            foreign = catalogue.check_objects(con, file) if read_only else catalogue.refresh(con, file)
+            catalogue.shield(con, file, foreign)
+            catalogue.say_shielded(con, file, foreign)
+            _foreign[con] = (file, foreign)
         _register_missing(con, file)
         if safe:
             _lock_down(con, allowed)
@@ -197,9 +199,18 @@ def _known(file: Path) -> duckdb.DuckDBPyConnection | None:
 
 def _beside(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     """A cursor for another thread than the one that opened the file: a connection runs one query at a time."""
-    cursor = con.cursor()
+    cursor = cursor_of(con)
     configure(cursor)
     _owners[cursor] = con
+    return cursor
+
+
+def cursor_of(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """A cursor in which the package's objects stand before those of the file, as in the connection itself."""
+    cursor = con.cursor()
+    if con in _foreign:
+        catalogue.shield(cursor, *_foreign[con])
+        _foreign[cursor] = _foreign[con]
     return cursor
 
 

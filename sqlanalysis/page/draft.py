@@ -11,11 +11,10 @@ from typing import Any
 
 import duckdb
 
-from ..core import decode
 from ..core.progress import track
 from ..db import statements, templates
-from ..errors import ImageError
 from . import words
+from .album import Album
 
 THUMBNAIL_PX = 160
 Row = dict[str, Any]
@@ -61,7 +60,11 @@ class Draft:
     probs: bool = False
     predicted: bool = True
     shown: list[Row] = field(default_factory=list)
+    album: Album = field(init=False)
     _asked: dict[str, Answer] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.album = Album(remote=statements.may_reach(self.con))
 
     def ask(self, query: str, values: Row | None = None, /, **names: object) -> Answer:
         """Run a query of `sql/page` about the run; an equal call returns the stored answer.
@@ -106,7 +109,7 @@ class Draft:
         stored = {row["image_id"]: row["image"] for row in self.ask("shown_images", {"ids": ids}).rows}
         self.answers.pop("shown_images")  # bytes of images: not a query to show
         with track("thumbnails", len(ids), enabled=progress) as advance, ThreadPoolExecutor(max_workers=8) as pool:
-            waiting = {pool.submit(_source, stored.get(image_id)): image_id for image_id in ids}
+            waiting = {pool.submit(self._source, stored.get(image_id)): image_id for image_id in ids}
             sources = {}
             for done in as_completed(waiting):
                 sources[waiting[done]] = done.result()
@@ -114,10 +117,6 @@ class Draft:
         for row in self.shown:
             row["source"] = sources[row["image_id"]]
 
-
-def _source(image: Row | None) -> str | None:
-    try:
-        small = decode.thumbnail({"bytes": decode.recorded(image), "path": None}, THUMBNAIL_PX, 70)
-    except ImageError:
-        return None
-    return "data:image/webp;base64," + base64.b64encode(small).decode()
+    def _source(self, image: Row | None) -> str | None:
+        small = self.album.small(image, THUMBNAIL_PX, 70)
+        return None if small is None else "data:image/webp;base64," + base64.b64encode(small).decode()

@@ -161,7 +161,8 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, r
     # Thumbnails of the sections are required; those of the map fill the rest of the page.
     shown = sum(len(row.get("source") or "") for row in draft.shown)
     others = [run for run in compared_runs[:MAX_RUNS] if run != draft.run] if draft.predicted else []
-    packed = data.pack(draft.con, draft.run, others, None if draft.redacted else folder, max_mb, shown)
+    packed = data.pack(draft.con, draft.run, others, None if draft.redacted else folder, max_mb, shown, draft.album)
+    draft.album.say()
     context: Row = {
         **figures,
         **parts,

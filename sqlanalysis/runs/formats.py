@@ -24,7 +24,8 @@ import pyarrow.parquet as pq
 from ..core import decode
 from ..core.arrow import IMAGE_TYPE
 from ..data.label_spaces import read_classes
-from ..db.statements import execute, fetch, interrupts
+from ..db.connection import cursor_of
+from ..db.statements import execute, fetch, interrupts, may_reach
 from ..db.templates import render
 from ..errors import ImageError, QueryError, SchemaError
 from . import run as runs
@@ -131,7 +132,7 @@ class Subject:
             self.n_missing += sum(not os.path.exists(path) for path in paths)
             return pa.nulls(len(ids), pa.binary())
         stored = dict(fetch(self.side, "export_bytes", {"ids": ids}))
-        read = functools.partial(_picture, fetch(self.side, "export_may_read_files")[0][0])
+        read = functools.partial(_picture, may_reach(self.side))
         with ThreadPoolExecutor(READERS) as pool:
             found = list(pool.map(read, map(stored.get, ids), paths, hashes))
         problems = [one for one in found if isinstance(one, str)]
@@ -156,12 +157,10 @@ class Subject:
             )
 
 
-def _picture(may_read: bool, stored: bytes | None, path: str, sha256: str) -> bytes | str:
+def _picture(remote: bool, stored: bytes | None, path: str, sha256: str) -> bytes | str:
     """The bytes of an image as the run saw it, or why there are none."""
-    if stored is None and not may_read:
-        return f"{path} is kept by reference, and a safe connection reads no other file"
     try:
-        data = decode.read(stored, path)
+        data = decode.recorded({"bytes": stored, "path": path, "sha256": sha256}, remote=remote)
     except ImageError as error:
         return str(error)
     return data if hashlib.sha256(data).hexdigest() == sha256 else f"{path} has changed since it was added"
@@ -195,8 +194,8 @@ def read_subject(con: duckdb.DuckDBPyConnection, name: str, target: Path, to: st
     spaces = {"label": run.label_space, "pred": run.label_space, "raw_pred": run.model_label_space}
     class_names = {key: read_classes(con, space).names for key, space in spaces.items() if space and key in types}
     subject = Subject(
-        con=con.cursor(),
-        side=con.cursor(),
+        con=cursor_of(con),
+        side=cursor_of(con),
         run=run,
         target=target,
         images=images,
