@@ -88,7 +88,8 @@ class Listening:
                 self.end_headers()
                 self.wfile.write(picture)
 
-            do_HEAD = do_GET
+            def do_HEAD(self) -> None:
+                self.do_GET()
 
             def log_message(self, *_: object) -> None:
                 pass
