@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .core import talk
+from .core import deadline, talk
 from .core.text import csv_cell, for_terminal, one_line
 from .db import connection, statements, templates
 from .errors import NotFoundError, SchemaError, SQLAnalysisError
@@ -46,6 +46,7 @@ app = typer.Typer(
 DEMO_MODELS = ("digits_cnn", "digits_mlp")
 _patience = {"seconds": 0.0}  # of --wait
 _trust = {"file": False}  # of --trust
+_limit = {"seconds": 0.0}  # of --limit-seconds
 _talk = {"quiet": False}  # of --quiet
 SHOWN_ROWS = 20  # of each table of a comparison on a screen
 
@@ -121,6 +122,17 @@ def main() -> None:
 
 
 def _run() -> None:
+    try:
+        _run_verb()
+    except SystemExit as end:
+        if deadline.is_over() and end.code:
+            limit = f"{_limit['seconds']:g} seconds of --limit-seconds"
+            _say(f"error: not done within the {limit}; what was committed stays", always=True)
+            end.code = 1
+        raise
+
+
+def _run_verb() -> None:
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
@@ -131,6 +143,8 @@ def _run() -> None:
     except SQLAnalysisError as error:
         if debug:
             raise
+        if deadline.is_over():
+            sys.exit(1)
         text = _in_options(one_line(error, 2000), arguments)
         if "disabled by configuration" in text and not _trust["file"] and "--safe" not in arguments:
             text += "; if the file is your own, `sqlanalysis --trust` before the verb lets its SQL read other files"
@@ -193,6 +207,9 @@ def _root(
     ] = False,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for a file that another process holds.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")] = False,
+    limit_seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="End with an error if it takes longer; default no limit.")
+    ] = None,
     trust: Annotated[
         bool,
         typer.Option("--trust", help="Let your own file name other files and addresses that are read."),
@@ -200,9 +217,12 @@ def _root(
 ) -> None:
     _patience["seconds"] = wait
     _trust["file"] = trust
+    if limit_seconds is not None:
+        _limit["seconds"] = limit_seconds
+        deadline.set_limit(limit_seconds)
     _talk["quiet"] = quiet
     handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: _say(_in_options(record.getMessage(), sys.argv[1:]))  # type: ignore[method-assign]
+    handler.emit = lambda record: _say(one_line(_in_options(record.getMessage(), sys.argv[1:]), 2000))  # type: ignore[method-assign]
     talk.logger.handlers, talk.logger.propagate = [handler], False
 
 

@@ -5,9 +5,20 @@
 set enable_progress_bar = false;
 
 
+-- name: limit_memory
+-- Half of the memory of this machine; a safe connection may use as much on its disk, so that it fills neither.
+set memory_limit = '50%';
+
+
+-- name: memory_limit
+-- The memory that this instance may use.
+select current_setting('memory_limit') as memory_limit;
+
+
 -- name: lock_down
 -- Settings of a safe connection: no other file, no network, no extension, and no way back.
 -- Several statements (the only query that has them), sent last: nothing can be set afterwards. See "Securing DuckDB" in DuckDB's documentation.
+set max_temp_directory_size = {{ literal(spill) }};
 set allowed_directories = [];
 set allowed_paths = [{% for path in allowed %}{{ literal(path) }}{{ ', ' if not loop.last }}{% endfor %}];
 set allow_community_extensions = false;

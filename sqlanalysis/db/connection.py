@@ -131,7 +131,10 @@ def connect(
 def _lock_down(con: duckdb.DuckDBPyConnection, allowed: Sequence[str | Path]) -> None:
     # Replaces the functions of `_configure`, which read the files that images refer to.
     functions.register_image_functions(con, follow_paths=False)
-    for statement in con.extract_statements(templates.render("lock_down", allowed=[str(path) for path in allowed])):
+    con.execute(templates.render("limit_memory"))
+    spill = fetch(con, "memory_limit")[0][0]
+    names = {"allowed": [str(path) for path in allowed], "spill": spill}
+    for statement in con.extract_statements(templates.render("lock_down", **names)):
         con.execute(statement)
 
 

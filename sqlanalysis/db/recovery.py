@@ -134,7 +134,7 @@ def _problem(row: tuple[Any, ...]) -> str | None:
     try:
         digest = hashlib.sha256(decode.read(data, uri)).hexdigest()
     except ImageError as error:
-        return str(error)
+        return one_line(error)
     return None if digest == sha256 else "changed"
 
 

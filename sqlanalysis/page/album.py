@@ -6,6 +6,7 @@ from typing import Any
 
 from ..core import decode, talk
 from ..core.reading import is_address
+from ..core.text import one_line
 from ..errors import ImageError
 
 
@@ -30,7 +31,7 @@ class Album:
             if image is not None and image["bytes"] is None and is_address(image["path"]) and not self._remote:
                 self._unfetched.add(image["path"])
             elif image is not None and image["bytes"] is None:
-                self._unread[str(image["path"])] = str(error)
+                self._unread[image["path"]] = one_line(error, 300)
             return None
 
     def say(self) -> None:

@@ -81,18 +81,19 @@ def pack(
     values: dict[str, Any] = {"folder": folder or ""} | ({"max_rows": MAX_ROWS} if names["sampled"] else {})
     table = _rows_of(con, values, **names, others=others, placed="x" in columns, redacted=folder is None)
     rows = _rows(table)
-    need = FIXED_MB + (len(rows) + shown) / 1e6
+    classes = [name for _, name in statements.fetch(con, "page_classes", run=run)]
+    need = FIXED_MB + (len(rows) + shown + sum(len(name.encode()) + 4 for name in classes)) / 1e6
     left = max_mb - need
     if left < 0:
         raise SchemaError(
-            f"a page of {table.num_rows:,} images needs {need:.1f} MB, more than {max_mb:g}; "
-            f"raise max_mb (--max-mb), or report a run over fewer images"
+            f"a page of {table.num_rows:,} images and {len(classes):,} classes needs {need:.1f} MB, more than "
+            f"{max_mb:g}; raise max_mb (--max-mb), or report a run over fewer images"
         )
     facts = {
         "run": run,
         "n": table.num_rows,
         "total": n,
-        "classes": [name for _, name in statements.fetch(con, "page_classes", run=run)],
+        "classes": classes,
         "labeled": any(label >= 0 for label in table["label"].unique().to_pylist()),
         "predicted": any(pred != -2 for pred in table["pred"].unique().to_pylist()),
         "clustered": any(cluster >= 0 for cluster in table["cluster"].unique().to_pylist()),

@@ -17,6 +17,7 @@ from . import words
 from .album import Album
 
 THUMBNAIL_PX = 160
+MAX_TEXT = 1000  # characters of one value
 Row = dict[str, Any]
 
 
@@ -44,6 +45,11 @@ class Table:
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
     texts: Sequence[int] = ()
+
+
+def _cut(value: Any) -> Any:
+    """A value as a page may show it: a file of others may hold names of many megabytes."""
+    return value[:MAX_TEXT] + "…" if isinstance(value, str) and len(value) > MAX_TEXT else value
 
 
 @dataclass
@@ -79,7 +85,7 @@ class Draft:
         if key not in self._asked:
             result = statements.execute(self.con, query, values, **names)
             columns = [column[0] for column in result.description]
-            rows = [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
+            rows = [dict(zip(columns, map(_cut, row), strict=True)) for row in result.fetchall()]
             # The shown SQL has the values in place of the parameters, so that it runs as it is in any shell.
             sql = re.sub(r" -- noqa.*", "", templates.body(templates.render(query, **names)))
             for name, value in (values or {}).items():

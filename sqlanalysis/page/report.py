@@ -87,6 +87,11 @@ def report(
     draft = Draft(con, max_images=max_images, redacted=redact_paths)
     names = _choose(draft, runs)
     page = _page(draft, names, title, max_mb, rank="newest" if runs is None else "first")
+    if len(page) > 2e6 * max_mb:  # tables of very many or very long names, which `pack` does not count
+        raise SchemaError(
+            f"the page needs {len(page) / 1e6:.1f} MB, more than twice max_mb = {max_mb:g} (--max-mb): its tables hold "
+            "very many or very long names"
+        )
     write_whole(file, page)
     if open:
         webbrowser.open(file.resolve().as_uri())
