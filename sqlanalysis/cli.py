@@ -219,7 +219,7 @@ def _root(
     _trust["file"] = trust
     if limit_seconds is not None:
         _limit["seconds"] = limit_seconds
-        deadline.set_limit(limit_seconds)
+        deadline.set_limit(limit_seconds, connection.interrupt)
     _talk["quiet"] = quiet
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: _say(one_line(_in_options(record.getMessage(), sys.argv[1:]), 2000))  # type: ignore[method-assign]
@@ -920,6 +920,20 @@ def verify(db: Database) -> None:
     _say(f"{done.n_images} images read; {len(done.images)} differ, {len(done.tables)} problems of tables")
     if not done.ok:
         raise typer.Exit(1)
+
+
+@app.command()
+def copy(
+    db: Database,
+    to: Annotated[Path, typer.Argument(metavar="TO", help="The file to write, or a folder.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the evaluation file that is there.")] = False,
+) -> None:
+    """Copy the file with all that is committed, also while another process writes to it; prints runs and images."""
+    from .db.copying import copy_file
+
+    done = copy_file(db, to, overwrite=overwrite)
+    _out(f"{done.n_runs} {done.n_images}")
+    _say(f"{done.path} is written: {done.n_bytes / 1e6:.1f} MB, {done.n_runs} runs, {done.n_images} images")
 
 
 @app.command()

@@ -128,6 +128,12 @@ def connect(
     return con
 
 
+def interrupt() -> None:
+    """End the queries that run on the connections of this process; without it, closing one waits for its query."""
+    for con in list(_open.values()):
+        con.interrupt()
+
+
 def _lock_down(con: duckdb.DuckDBPyConnection, allowed: Sequence[str | Path]) -> None:
     # Replaces the functions of `_configure`, which read the files that images refer to.
     functions.register_image_functions(con, follow_paths=False)
@@ -252,7 +258,7 @@ def _check_path(file: Path, *, create: bool) -> None:
             f"a file cannot be called {file.name}: DuckDB would read {file.stem!r} as a schema; rename it"
         )
     # DuckDB treats an empty file as a new database.
-    if file.exists() and file.stat().st_size and _magic(file) != _MAGIC:
+    if file.exists() and file.stat().st_size and not is_duckdb(file):
         raise SchemaError(f"{file} is not a DuckDB file; give another path")
     filesystem = _network_filesystem(file)
     if filesystem:
@@ -275,6 +281,11 @@ def _network_filesystem(file: Path, mounts: Path = Path("/proc/mounts")) -> str 
     return filesystem if filesystem.startswith(_NETWORK) else None
 
 
+def is_duckdb(file: Path) -> bool:
+    """Whether a file begins as those of DuckDB do."""
+    return file.is_file() and _magic(file) == _MAGIC
+
+
 def _magic(file: Path) -> bytes:
     try:
         with file.open("rb") as opened:
@@ -293,7 +304,10 @@ def _refusal(error: duckdb.Error, file: Path) -> SchemaError | QueryError:
     text = str(error)
     held = re.search(r"lock is held in (.*?) ?\(PID (\d+)\)", text)
     if held:
-        return QueryError(f"{file} is held by process {held[2]} ({held[1]}); close it there, or work on a copy")
+        return QueryError(
+            f"{file} is held by process {held[2]} ({held[1]}); close it there, or work on a copy: "
+            f"`sqlanalysis copy {file} TO` makes a whole one, also of what is in {file}.wal only"
+        )
     if "Unique file handle conflict" in text:
         return QueryError(f"{file} is already open in this process, by a plain DuckDB connection; close it first")
     if "replaying WAL" in text:

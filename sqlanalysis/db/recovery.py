@@ -94,7 +94,7 @@ def verify(con: duckdb.DuckDBPyConnection, *, show_progress: bool = True) -> Ver
                 "reads them (in Python: connect without safe=True)"
             ]
         )
-    _read_every_table(con)
+    read_every_table(con)
     return Verified(total - n_left, images, list(dict.fromkeys([*_table_problems(con), *_output_problems(con)])))
 
 
@@ -117,7 +117,12 @@ def _output_problems(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str, int
     return found
 
 
-def _read_every_table(con: duckdb.DuckDBPyConnection) -> None:
+def read_every_table(con: duckdb.DuckDBPyConnection) -> None:
+    """Read every value of every table, so that every block is compared with its checksum.
+
+    Raises:
+        QueryError: a block is damaged.
+    """
     for schema, table in statements.fetch(con, "list_stored_tables"):
         statements.fetch(con, "read_every_value", schema=schema, table=table)
 
@@ -198,7 +203,7 @@ def _repair(file: Path, stamp: str) -> list[Path]:
                 torn.write_synced(file, location, torn.checksum(block[8:]).to_bytes(8, "little"))
                 continue
             with con:
-                _read_every_table(con)
+                read_every_table(con)
             return list(kept.values())
         raise SchemaError(f"more than {MOST_BLOCKS} blocks are wrong")
     except (SchemaError, QueryError) as error:

@@ -30,7 +30,6 @@ Record = Callable[[str, str, str], None]
 SECRET = "TOPSECRET_TOKEN"
 ESCAPE = "\x1b[31m\x1b]0;owned\x07\u202e"
 HTML = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
-SECONDS = 4.0
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,8 @@ TRICKS = {
     "view: glob": view("select file from glob('{folder}/*')"),
     "view: file as table": view("select * from '{folder}/secret.csv'"),
     "view: home folder": view("select content from read_text('~/.bashrc')"),
-    "view: http": view("select content from read_text('http://127.0.0.1:{port}/x')"),
+    "macro: http": "create macro mine(rel) as table select content as accuracy from "
+    "query('select content from read_text(''http://127.0.0.1:{port}/x'')')",
     "view: attached file": view("select path from duckdb_databases()"),
     "view: query()": view("select * from query('select content from read_text(''{s}'')')"),
     "view: Python variable": view("select * from secret_frame"),
@@ -187,19 +187,18 @@ def hostile(made: Path, place: Place, trick: str) -> Path:
         "{html}": HTML, "{escape}": ESCAPE,
     }.items():  # fmt: skip
         text = text.replace(name, value)
-    secret_frame = pa.table({"x": [SECRET]})  # what a view may find by its name
+    secret_frame = pa.table({"x": [SECRET]})  # the view finds it by its name, as it would in the reader's process
     with duckdb.connect(file) as con:
-        con.register("secret_frame_seen_by_the_stranger", secret_frame)
         for statement in text.split("; "):
-            with contextlib.suppress(duckdb.BinderException if "secret_frame" in statement else ()):
-                con.execute(statement.replace("secret_frame", "(select 'no' as x)") if "frame" in statement else statement)
+            con.execute(statement)
+    assert secret_frame.num_rows == 1
     return file
 
 
-def run(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
+def run(arguments: list[str], seconds: int, monkeypatch: pytest.MonkeyPatch) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of the command line, in this process."""
     out, err = io.StringIO(), io.StringIO()
-    monkeypatch.setattr(sys, "argv", ["sqlanalysis", "--limit-seconds", f"{SECONDS:g}", *arguments])
+    monkeypatch.setattr(sys, "argv", ["sqlanalysis", "--limit-seconds", str(seconds), *arguments])
     kept = talk.logger.handlers, talk.logger.propagate
     code = 0
     try:
@@ -238,7 +237,7 @@ def test_a_stranger_s_file(
         chosen["metric mine"] = verbs(file)["metric mine"]
     lines = []
     for name, arguments in chosen.items():
-        code, out, err = run(arguments, monkeypatch)
+        code, out, err = run(arguments, 2 if "cross" in trick else 120, monkeypatch)
         lines.append(f"| {trick} | {name} | {said(code, out, err).replace('|', '¦')} |")
         assert code in (0, 1), (name, err)
         assert "Traceback" not in err, (name, err)
@@ -246,7 +245,6 @@ def test_a_stranger_s_file(
         written = [path for path in file.parent.iterdir() if path.name.startswith("out.")]
         text = out + err + "".join(path.read_bytes().decode("utf-8", "replace") for path in written)
         assert SECRET not in text, name
-        assert "secret.txt" not in text or "secret.txt" in TRICKS[trick], name
         for page in written:
             if page.suffix == ".html":
                 assert HTML not in page.read_text()
