@@ -287,6 +287,7 @@ def _needs_figures(subject: Subject, types: dict[str, str]) -> None:
         raise SchemaError(f"run {subject.run.run!r} has no predictions, so it has no results for a model card")
 
 
+MOST_METADATA = 16_000_000  # bytes; they are written twice, and pyarrow itself reads no text of more than 100 MB
 _NEEDS = {"atlas": _needs_map, "model-index": _needs_figures}
 
 
@@ -295,10 +296,17 @@ def _metadata(subject: Subject) -> dict[bytes, bytes]:
     features: Row = {key: {"names": list(names), "_type": "ClassLabel"} for key, names in subject.class_names.items()}
     if subject.has_image:
         features["image"] = {"_type": "Image"}
-    return {
+    found = {
         b"huggingface": json.dumps({"info": {"features": features}}).encode(),
         MARK.encode(): json.dumps(_origin(subject)).encode(),
     }
+    n_bytes = sum(map(len, found.values()))
+    if n_bytes > MOST_METADATA:
+        raise SchemaError(
+            f"the names of the classes of run {subject.run.run!r} need {n_bytes / 1e6:.0f} MB, and readers of Parquet "
+            f"take at most {MOST_METADATA / 1e6:.0f} MB of them; export it as CSV"
+        )
+    return found
 
 
 def _origin(subject: Subject) -> Row:

@@ -62,7 +62,7 @@ TRICKS = {
     "view: file as table": view("select * from '{folder}/secret.csv'"),
     "view: home folder": view("select content from read_text('~/.bashrc')"),
     "macro: http": "create macro mine(rel) as table select content as accuracy from "
-    "query('select content from read_text(''http://127.0.0.1:{port}/x'')')",
+    "query('select content from read_text(''http://127.0.0.1:{port}/' || rel || ''')')",
     "view: attached file": view("select path from duckdb_databases()"),
     "view: query()": view("select * from query('select content from read_text(''{s}'')')"),
     "view: Python variable": view("select * from secret_frame"),
@@ -239,24 +239,28 @@ def test_a_stranger_s_file(
     for name, arguments in chosen.items():
         code, out, err = run(arguments, 2 if "cross" in trick else 120, monkeypatch)
         lines.append(f"| {trick} | {name} | {said(code, out, err).replace('|', '¦')} |")
-        assert code in (0, 1), (name, err)
-        assert "Traceback" not in err, (name, err)
-        assert "\x1b" not in err
+        # Named before they are asserted: pytest would compare texts of many megabytes.
+        is_traced, is_escaped = "Traceback" in err, "\x1b" in err
+        assert code in (0, 1), (name, err[:1000])
+        assert not is_traced, (name, err[:1000])
+        assert not is_escaped, name
         written = [path for path in file.parent.iterdir() if path.name.startswith("out.")]
         text = out + err + "".join(path.read_bytes().decode("utf-8", "replace") for path in written)
-        assert SECRET not in text, name
+        is_leaked = SECRET in text
+        assert not is_leaked, name
         for page in written:
             if page.suffix == ".html":
-                assert HTML not in page.read_text()
+                is_markup = HTML in page.read_text()
+                assert not is_markup, name
                 assert page.stat().st_size < 30e6
             if page.suffix == ".parquet":
                 images = pq.read_table(page)["image"].to_pylist()
                 assert all(image["bytes"] != private for image in images)
             page.unlink()
         if name == "check":  # four of twelve are right, whatever the file says
-            assert code == 1, out
+            assert code == 1, out[:1000]
         if name == "verify" and trick.startswith(("outputs: d", "outputs: o", "outputs: g", "pictures")):
-            assert code == 1 or "are not read" in err, out
+            assert code == 1 or "are not read" in err, out[:1000]
     assert knocked == []
     assert hashlib.sha256(file.read_bytes()).hexdigest() == before
     assert [path.name for path in file.parent.iterdir()] == ["e.duckdb"]
