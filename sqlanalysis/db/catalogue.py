@@ -11,14 +11,14 @@ from pathlib import Path
 
 import duckdb
 
-from ..core import talk
+from ..core import cache, talk
 from ..core.faults import point
 from ..errors import SchemaError
 from . import templates
 from .statements import execute, fetch, transaction
 
 SCHEMA_VERSION = 4
-# Definition by kind (table, view, macro, table_macro) and name: a view and a macro may have one name.
+# Digest of the definition by kind (table, view, macro, table_macro) and name: a view and a macro may have one name.
 Objects = dict[tuple[str, str], str]
 # Templates of views whose text depends on the runs of a file.
 _GENERATED = ("recreate_run_view", "recreate_predictions")
@@ -63,6 +63,20 @@ def install(con: duckdb.DuckDBPyConnection) -> None:
 
 @functools.cache
 def _fresh() -> Objects:
+    """Digests of the definitions of a new installation; kept in the user's cache, as they take a quarter of a second.
+
+    They depend on the text of what is installed and on the version of DuckDB, never on an evaluation file.
+    """
+    kept = cache.path(f"catalogue-{fingerprint()[:32]}-{duckdb.__version__}.json")
+    known = cache.read(kept)
+    if isinstance(known, list) and all(isinstance(row, list) and len(row) == 3 for row in known):
+        return {(kind, name): digest for kind, name, digest in known}
+    found = _install_anew()
+    cache.write(kept, [[*key, digest] for key, digest in found.items()])
+    return found
+
+
+def _install_anew() -> Objects:
     """A new installation, read from a file: DuckDB prints what it has just parsed in another way."""
     with tempfile.TemporaryDirectory(prefix="sqlanalysis-") as folder:
         file = str(Path(folder) / "fresh.duckdb")
@@ -80,12 +94,13 @@ def _fresh() -> Objects:
 
 
 def _objects(con: duckdb.DuckDBPyConnection) -> Objects:
-    return {(kind, name): _normal(definition) for name, kind, definition, _ in fetch(con, "list_objects")}
+    return {(kind, name): _digest(definition) for name, kind, definition, _ in fetch(con, "list_objects")}
 
 
-def _normal(definition: str) -> str:
+def _digest(definition: str) -> str:
     # DuckDB keeps the names of EXCLUDE as a set, so that their order changes from file to file.
-    return re.sub(r"EXCLUDE \(([^()]*)\)", lambda names: " ".join(sorted(names[1].split(", "))), definition)
+    text = re.sub(r"EXCLUDE \(([^()]*)\)", lambda names: " ".join(sorted(names[1].split(", "))), definition)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _key(template: templates.Template) -> tuple[str, str]:
@@ -148,11 +163,22 @@ def shield(con: duckdb.DuckDBPyConnection, where: Path, changed: list[str]) -> N
     Raises:
         SchemaError: a table is missing.
     """
-    for template in templates.installed("tables", *templates.MACROS, "views"):
-        if template.name in changed and template.kind == "tables":
-            raise SchemaError(f"{where} was made by an older sqlanalysis; run `sqlanalysis init {where}` once")
-        if template.name in changed:
-            con.execute(re.sub(r"\breplace (?=macro|view)", "replace temp ", template.text, count=1))
+    if any(template.name in changed for template in templates.installed("tables")):
+        raise SchemaError(f"{where} was made by an older sqlanalysis; run `sqlanalysis init {where}` once")
+    texts = [template.text for template in templates.installed(*templates.MACROS) if template.name in changed]
+    for run in [run for run in _stored_runs(con) if run in changed] if changed else []:
+        names = [row[0] for row in fetch(con, "list_columns", ["outputs", run])]
+        texts.append(templates.render("recreate_run_view", run=run, names=names))
+    if "predictions" in changed:
+        texts.append(templates.render("recreate_predictions", **_predicting(con)))
+    texts += [template.text for template in templates.installed("views") if template.name in changed]
+    for text in texts:
+        try:
+            con.execute(re.sub(r"\breplace (?=macro|view)", "replace temp ", text, count=1))
+        except duckdb.Error as error:
+            raise SchemaError(
+                f"{where} lacks what views of this package read; restore a copy of the file: {str(error).splitlines()[0]}"
+            ) from error
 
 
 def say_shielded(con: duckdb.DuckDBPyConnection, where: Path, changed: list[str]) -> None:
@@ -246,10 +272,14 @@ def recreate_run_views(con: duckdb.DuckDBPyConnection, runs: list[str]) -> None:
         names = [row[0] for row in fetch(con, "list_columns", ["outputs", run])]
         execute(con, "recreate_run_view", run=run, names=names)
         comment(con, "view", run, "runs", templates.find("recreate_run_view").summary)
-    predicting = dict(fetch(con, "list_predicting_runs"))
-    with_probs = [run for run, has_probs in predicting.items() if has_probs]
-    execute(con, "recreate_predictions", runs=list(predicting), runs_with_probs=with_probs)
+    execute(con, "recreate_predictions", **_predicting(con))
     comment(con, "view", "predictions", "views", templates.find("recreate_predictions").summary)
+
+
+def _predicting(con: duckdb.DuckDBPyConnection) -> dict[str, object]:
+    """What the view of all predictions is made of."""
+    predicting = dict(fetch(con, "list_predicting_runs"))
+    return {"runs": list(predicting), "runs_with_probs": [run for run, has_probs in predicting.items() if has_probs]}
 
 
 def comment(

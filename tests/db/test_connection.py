@@ -436,8 +436,43 @@ def test_verify_names_what_no_verb_writes(tmp_path: Path, photos: Path) -> None:
 
 
 def test_a_new_installation_reads_the_same_in_every_file() -> None:
-    found = []
-    for _ in range(5):
-        catalogue._fresh.cache_clear()
-        found.append(catalogue._fresh())
+    found = [catalogue._install_anew() for _ in range(5)]
     assert all(one == found[0] for one in found)
+
+
+def test_the_kept_digests_are_those_of_a_new_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are computed once, and taken from nobody else; a forged macro is found with them as without."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    file = tmp_path / "x.duckdb"
+    computed = []
+    install = catalogue._install_anew
+    monkeypatch.setattr(catalogue, "_install_anew", lambda: computed.append(1) or install())
+
+    def fresh() -> catalogue.Objects:
+        catalogue._fresh.cache_clear()
+        return catalogue._fresh()
+
+    expected = fresh()
+    assert fresh() == expected == install()
+    assert len(computed) == 1
+    (kept,) = (tmp_path / "cache" / "sqlanalysis").iterdir()
+    assert kept.stat().st_mode & 0o077 == 0
+    forged = kept.read_text().replace(expected["macro", "wilson_low"], "0" * 64)
+    for spoil in (
+        lambda: kept.write_text("[1, 2"),
+        lambda: kept.write_text('{"a": 1}'),
+        lambda: (kept.write_text(forged), kept.chmod(0o666)),
+        lambda: ((tmp_path / "else.json").write_text(forged), kept.symlink_to(tmp_path / "else.json")),
+        lambda: (kept.write_text(forged), kept.parent.chmod(0o777)),
+    ):
+        spoil()
+        assert fresh() == expected
+        kept.parent.chmod(0o700)
+        kept.unlink(missing_ok=True)
+    sqlanalysis.connect(file).close()
+    with duckdb.connect(file) as con:
+        con.execute("create or replace macro wilson_low(k, n, level) as 0.99")
+    fresh()
+    with sqlanalysis.connect(file, read_only=True) as con:
+        assert con.sql("select wilson_low(3, 10, 0.95) < 0.11").fetchall() == [(True,)]
+    catalogue._fresh.cache_clear()

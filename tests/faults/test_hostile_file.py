@@ -24,9 +24,8 @@ import sqlanalysis
 from sqlanalysis import cli
 from sqlanalysis.core import deadline, talk
 
-from .conftest import LONG
-
 Record = Callable[[str, str, str], None]
+Scale = Callable[[int, int], int]
 SECRET = "TOPSECRET_TOKEN"
 ESCAPE = "\x1b[31m\x1b]0;owned\x07\u202e"
 HTML = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
@@ -111,7 +110,17 @@ TRICKS = {
     "_correct(label, pred) as true",
     "version: text": "update schema_version set package = repeat('9', 1000000), catalogue = repeat('x', 1000000)",
 }  # fmt: skip
-SHORT = ("report", "check", "export", "verify", "metric")
+# What the short form tries of each kind of trick.
+SHORT = {
+    "view": ("report", "check", "export csv"),
+    "outputs": ("report", "check", "verify"),
+    "table": ("report", "check", "verify"),
+    "macro": ("check", "metric"),
+    "pictures": ("report", "export", "verify"),
+    "names": ("report", "check", "export"),
+    "paths": ("report", "verify"),
+    "version": ("check", "metric"),
+}
 
 
 def verbs(file: Path) -> dict[str, list[str]]:
@@ -226,15 +235,15 @@ def test_a_stranger_s_file(
     place: tuple[Place, list[object]],
     monkeypatch: pytest.MonkeyPatch,
     figure: Record,
+    scale: Scale,
     request: pytest.FixtureRequest,
 ) -> None:
     where, knocked = place
     file = hostile(made, where, trick)
     before = hashlib.sha256(file.read_bytes()).hexdigest()
     private = where.private.read_bytes()
-    chosen = {name: verb for name, verb in verbs(file).items() if LONG or name in SHORT or name in TRICKS[trick]}
-    if "mine" in TRICKS[trick]:
-        chosen["metric mine"] = verbs(file)["metric mine"]
+    wanted = {*SHORT[trick.partition(":")[0].split()[0]], *["metric mine"] * ("mine" in TRICKS[trick])}
+    chosen = {name: verb for name, verb in verbs(file).items() if scale(0, 1) or name in wanted}
     lines = []
     for name, arguments in chosen.items():
         code, out, err = run(arguments, 2 if "cross" in trick else 120, monkeypatch)
@@ -265,5 +274,6 @@ def test_a_stranger_s_file(
     assert hashlib.sha256(file.read_bytes()).hexdigest() == before
     assert [path.name for path in file.parent.iterdir()] == ["e.duckdb"]
     assert sorted(path.name for path in where.folder.iterdir()) == ["private.png", "secret.csv", "secret.txt", "theirs"]
-    request.node.user_properties += [("hostile", line) for line in lines]
-    figure("P25 stranger", f"{trick}: no file read, sent or changed", f"{len(chosen)} of {len(chosen)} verbs")
+    request.node.user_properties.extend(("hostile", line) for line in lines)
+    promise = "P26 gate" if trick.startswith(("macro", "version")) else "P25 stranger"
+    figure(promise, f"{trick}: nothing read, sent, changed or passed", f"{len(chosen)} of {len(chosen)} verbs")
