@@ -94,7 +94,9 @@ Columns = Annotated[
 Groups = Annotated[
     str | None, typer.Option(metavar="SQL", help="Column or expression: images of one value depend on each other.")
 ]
-OutputFormat = Annotated[Format, typer.Option("--format", help="How to print the rows.")]
+OutputFormat = Annotated[
+    Format, typer.Option("--format", help="How to print the rows; in CSV, text like a formula gets an apostrophe.")
+]
 Weights = Annotated[
     str, typer.Option(help='"DEFAULT", another name of the source, a file, FILE#KEY of several in it, or "random".')
 ]
@@ -190,6 +192,11 @@ def _say(text: str, *, always: bool = False) -> None:
 
 def _out(text: str) -> None:
     print(for_terminal(text))  # noqa: T201
+
+
+def _data(value: object) -> Any:
+    """Text of a data format: escaped on a terminal, which would act on control characters; unchanged elsewhere."""
+    return for_terminal(value) if isinstance(value, str) and sys.stdout.isatty() else value
 
 
 def _version(wanted: bool) -> None:
@@ -755,7 +762,7 @@ def compare(
 def _show_comparison(found: Comparison, output: Format) -> None:
     tables = {name: getattr(found, name) for name in ("scores", "mcnemar", "agreement", "classes", "flips")}
     if output is Format.json:
-        _out(_json(vars(found) | {name: _named(table) for name, table in tables.items()}))
+        print(_data(_json(vars(found) | {name: _named(table) for name, table in tables.items()})))  # noqa: T201
         return
     mark = "# " if output is Format.csv else ""
     _out(f"{mark}{found.sentence}\n{mark}diff = {found.run} - {found.baseline}")
@@ -984,10 +991,10 @@ def _show(relation: duckdb.DuckDBPyRelation, output: Format) -> None:
         return
     if output is Format.csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(relation.columns)
-        writer.writerows([csv_cell(value) for value in row] for row in relation.fetchall())
+        writer.writerow(map(_data, relation.columns))
+        writer.writerows([_data(csv_cell(value)) for value in row] for row in relation.fetchall())
     else:
-        _out(_json(_named(relation)))
+        print(_data(_json(_named(relation))))  # noqa: T201
 
 
 def _rounded(relation: duckdb.DuckDBPyRelation) -> str:

@@ -47,4 +47,3 @@ def clear() -> None:
 def is_over() -> bool:
     """Whether the limit was reached."""
     return _over.is_set()
-

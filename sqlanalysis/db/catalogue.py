@@ -176,8 +176,9 @@ def shield(con: duckdb.DuckDBPyConnection, where: Path, changed: list[str]) -> N
         try:
             con.execute(re.sub(r"\breplace (?=macro|view)", "replace temp ", text, count=1))
         except duckdb.Error as error:
+            reason = str(error).splitlines()[0]
             raise SchemaError(
-                f"{where} lacks what views of this package read; restore a copy of the file: {str(error).splitlines()[0]}"
+                f"{where} lacks what views of this package read; restore a copy of it: {reason}"
             ) from error
 
 

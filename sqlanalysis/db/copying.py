@@ -24,7 +24,7 @@ import duckdb
 from ..core.results import Result
 from ..core.text import one_line
 from ..errors import ArgumentError, NotFoundError, QueryError, SchemaError, SQLAnalysisError
-from . import connection, recovery, statements, templates, torn
+from . import connection, recovery, statements, torn
 
 SECONDS = 60.0  # as long as checkpoints may follow each other
 _PAUSE = 0.05
@@ -60,11 +60,13 @@ def copy_database(con: duckdb.DuckDBPyConnection, path: str | Path, *, overwrite
     """
     source = statements.fetch(con, "read_path")[0][0]
     if not source:
-        raise ArgumentError("a database in memory has no file to copy; export a run, or use DuckDB's COPY FROM DATABASE")
+        raise ArgumentError(
+            "a database in memory has no file to copy; export a run, or use DuckDB's COPY FROM DATABASE"
+        )
     target = _check(Path(source), Path(path), overwrite)
     # Another process: where this one opened and closed the file again, its lock would be gone.
     command = [sys.executable, "-m", "sqlanalysis", "copy", source, str(target), *["--overwrite"] * overwrite]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - this program itself
     if done.returncode:
         raise QueryError(f"{source} was not copied: {one_line(done.stderr.removeprefix('error: '), 1000)}")
     n_runs, n_images = map(int, done.stdout.split())

@@ -31,7 +31,9 @@ EDITS = [
 
 def edit14(python: Path, file: Path) -> None:
     """The edits in DuckDB 1.4."""
-    program = "import duckdb, sys; con = duckdb.connect(sys.argv[1]); [con.execute(s) for s in sys.argv[2:]]; con.close()"
+    program = (
+        "import duckdb, sys; con = duckdb.connect(sys.argv[1]); [con.execute(s) for s in sys.argv[2:]]; con.close()"
+    )
     clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     subprocess.run([python, "-c", program, file, *EDITS], check=True, env=clean)
 
@@ -49,8 +51,12 @@ def test_a_file_edited_in_a_shell(
     if version == "1.4":
         edit14(request.getfixturevalue("duckdb14"), file)
     else:
-        subprocess.run([shell, file, *[part for edit in EDITS for part in ("-c", edit)]], check=True, capture_output=True)
-    before = cli("metric", file, "accuracy", "r")  # only read: the package's own objects are used, nothing is made again
+        subprocess.run(
+            [shell, file, *[part for edit in EDITS for part in ("-c", edit)]], check=True, capture_output=True
+        )
+    before = cli(
+        "metric", file, "accuracy", "r"
+    )  # only read: the package's own objects are used, nothing is made again
     assert "those of the package are used" in before.stderr
     assert f"`sqlanalysis init {file}` makes it again" in before.stderr
     repaired = cli("init", file)
@@ -61,9 +67,9 @@ def test_a_file_edited_in_a_shell(
         assert (correct, n, accuracy) == (*kept, pytest.approx(kept[0] / kept[1]))
         assert con.sql("select wilson_low(3, 10, 0.95) < 0.11").fetchall() == [(True,)]
         assert con.sql("select sum(n)::integer from accuracy_by('predictions', split)").fetchall() == [(16,)]
-        assert con.sql("select my_share(1, 4), (select n from my_metric('r')), (select x from my_table)").fetchall() == [
-            (0.25, 16, 7)
-        ]
+        assert con.sql(
+            "select my_share(1, 4), (select n from my_metric('r')), (select x from my_table)"
+        ).fetchall() == [(0.25, 16, 7)]
         assert con.sql("select count(*) from my_view").fetchall() == [(9,)]
         assert {name for _, name, _ in sqlanalysis.verify(con, show_progress=False).tables} <= {"r"}
     assert cli("init", file).stderr == f"{file} is ready; `from help` lists what is in it\n"

@@ -66,7 +66,9 @@ def test_copies_beside_a_run(quiet: Quiet, tmp_path: Path, scale: Scale, figure:
     thread.start()
     seen, beside = [0], 0
     try:
-        with pytest.raises(QueryError, match=rf"`sqlanalysis copy {file} TO` makes a whole one, also of what is in {file}"):
+        with pytest.raises(
+            QueryError, match=rf"`sqlanalysis copy {file} TO` makes a whole one, also of what is in {file}"
+        ):
             sqlanalysis.connect(file, read_only=True)
         for number in range(n_copies):
             acknowledged, beside = committed, beside + (writer.poll() is None)
@@ -119,8 +121,12 @@ def test_the_python_mirror_copies_what_it_has_open(quiet: Quiet, tmp_path: Path,
             sqlanalysis.copy_database(con, tmp_path / "text.txt", overwrite=True)
     with duckdb.connect(tmp_path / "copy.duckdb") as con:
         assert con.sql("select count(*), min(x) from mine").fetchall() == [(50001, -1)]
-    program = "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=True); print(c.sql('select count(*) from mine'))"
-    old = subprocess.run([duckdb14, "-c", program, tmp_path / "copy.duckdb"], capture_output=True, text=True, check=True)
+    program = (
+        "import duckdb, sys; c = duckdb.connect(sys.argv[1], read_only=True); print(c.sql('select count(*) from mine'))"
+    )
+    old = subprocess.run(
+        [duckdb14, "-c", program, tmp_path / "copy.duckdb"], capture_output=True, text=True, check=True
+    )
     assert "50001" in old.stdout
     with pytest.raises(ArgumentError, match="in memory"):
         sqlanalysis.copy_database(sqlanalysis.connect(), tmp_path / "x.duckdb")
