@@ -52,6 +52,9 @@ def copy_database(con: duckdb.DuckDBPyConnection, path: str | Path, *, overwrite
         path: the file to write, whole or not at all.
         overwrite: replace an evaluation file that is there.
 
+    Returns:
+        The path of the copy, its size, and how many runs and images it holds.
+
     Raises:
         ArgumentError: the database is in memory, or `path` is the file itself.
         NotFoundError: no folder to write to.
