@@ -16,6 +16,7 @@ _HOME = {
     "Checked": "evaluation.checks",
     "Clustered": "embeddings.clustering",
     "Comparison": "evaluation.comparison",
+    "Copied": "db.copying",
     "DeferredColumn": "runs.deferred",
     "Demo": "demo",
     "Derived": "runs.derived",
@@ -47,6 +48,7 @@ _HOME = {
     "cluster": "embeddings.clustering",
     "compare": "evaluation.comparison",
     "connect": "db.connection",
+    "copy_database": "db.copying",
     "defer": "runs.deferred",
     "drop_run": "runs.run",
     "ensemble": "runs.derived",
@@ -92,6 +94,8 @@ if TYPE_CHECKING:
     from .data.statistics import Measured as Measured
     from .data.statistics import measure_images as measure_images
     from .db.connection import connect as connect
+    from .db.copying import Copied as Copied
+    from .db.copying import copy_database as copy_database
     from .db.recovery import Recovered as Recovered
     from .db.recovery import Verified as Verified
     from .db.recovery import recover as recover

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .core import talk
+from .core import deadline, talk
 from .core.text import csv_cell, for_terminal, one_line
 from .db import connection, statements, templates
 from .errors import NotFoundError, SchemaError, SQLAnalysisError
@@ -46,6 +46,7 @@ app = typer.Typer(
 DEMO_MODELS = ("digits_cnn", "digits_mlp")
 _patience = {"seconds": 0.0}  # of --wait
 _trust = {"file": False}  # of --trust
+_limit = {"seconds": 0.0}  # of --limit-seconds
 _talk = {"quiet": False}  # of --quiet
 SHOWN_ROWS = 20  # of each table of a comparison on a screen
 
@@ -93,7 +94,9 @@ Columns = Annotated[
 Groups = Annotated[
     str | None, typer.Option(metavar="SQL", help="Column or expression: images of one value depend on each other.")
 ]
-OutputFormat = Annotated[Format, typer.Option("--format", help="How to print the rows.")]
+OutputFormat = Annotated[
+    Format, typer.Option("--format", help="How to print the rows; in CSV, text like a formula gets an apostrophe.")
+]
 Weights = Annotated[
     str, typer.Option(help='"DEFAULT", another name of the source, a file, FILE#KEY of several in it, or "random".')
 ]
@@ -121,6 +124,17 @@ def main() -> None:
 
 
 def _run() -> None:
+    try:
+        _run_verb()
+    except SystemExit as end:
+        if deadline.is_over() and end.code:
+            limit = f"{_limit['seconds']:g} seconds of --limit-seconds"
+            _say(f"error: not done within the {limit}; what was committed stays", always=True)
+            end.code = 1
+        raise
+
+
+def _run_verb() -> None:
     debug = "--debug" in sys.argv[1:]
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
@@ -131,6 +145,8 @@ def _run() -> None:
     except SQLAnalysisError as error:
         if debug:
             raise
+        if deadline.is_over():
+            sys.exit(1)
         text = _in_options(one_line(error, 2000), arguments)
         if "disabled by configuration" in text and not _trust["file"] and "--safe" not in arguments:
             text += "; if the file is your own, `sqlanalysis --trust` before the verb lets its SQL read other files"
@@ -178,6 +194,11 @@ def _out(text: str) -> None:
     print(for_terminal(text))  # noqa: T201
 
 
+def _data(value: object) -> Any:
+    """Text of a data format: escaped on a terminal, which would act on control characters; unchanged elsewhere."""
+    return for_terminal(value) if isinstance(value, str) and sys.stdout.isatty() else value
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
@@ -193,16 +214,22 @@ def _root(
     ] = False,
     wait: Annotated[float, typer.Option(min=0, help="Seconds to wait for a file that another process holds.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on stderr but errors.")] = False,
+    limit_seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="End with an error if it takes longer; default no limit.")
+    ] = None,
     trust: Annotated[
         bool,
-        typer.Option("--trust", help="Let the SQL of your own file read other files."),
+        typer.Option("--trust", help="Let your own file name other files and addresses that are read."),
     ] = False,
 ) -> None:
     _patience["seconds"] = wait
     _trust["file"] = trust
+    if limit_seconds is not None:
+        _limit["seconds"] = limit_seconds
+        deadline.set_limit(limit_seconds, connection.interrupt)
     _talk["quiet"] = quiet
     handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: _say(_in_options(record.getMessage(), sys.argv[1:]))  # type: ignore[method-assign]
+    handler.emit = lambda record: _say(one_line(_in_options(record.getMessage(), sys.argv[1:]), 2000))  # type: ignore[method-assign]
     talk.logger.handlers, talk.logger.propagate = [handler], False
 
 
@@ -490,7 +517,7 @@ def find_images(
     from .embeddings.search import find_images
 
     known = image is not None and image.isdecimal() and not Path(image).exists()
-    with _open(db, read_only=True) as con:
+    with _open_to_read(db) as con:
         asked: Any = int(image) if known and image is not None else image
         _show(find_images(con, run, text=text, image=asked, max_rows=max_rows, model=model), output)
 
@@ -638,7 +665,7 @@ def export(
     """Write a run for other tools: Parquet, CSV, Hugging Face, FiftyOne, Embedding Atlas, a model card."""
     from .runs.export import export
 
-    with _open(db, read_only=True) as con:
+    with _open_to_read(db) as con:
         done = export(con, run, path, to, images=images, overwrite=overwrite)
     _say(f"{done.path} is written: {done.n_images} images as {done.to}")
 
@@ -744,7 +771,7 @@ def compare(
 def _show_comparison(found: Comparison, output: Format) -> None:
     tables = {name: getattr(found, name) for name in ("scores", "mcnemar", "agreement", "classes", "flips")}
     if output is Format.json:
-        _out(_json(vars(found) | {name: _named(table) for name, table in tables.items()}))
+        print(_data(_json(vars(found) | {name: _named(table) for name, table in tables.items()})))  # noqa: T201
         return
     mark = "# " if output is Format.csv else ""
     _out(f"{mark}{found.sentence}\n{mark}diff = {found.run} - {found.baseline}")
@@ -912,6 +939,20 @@ def verify(db: Database) -> None:
 
 
 @app.command()
+def copy(
+    db: Database,
+    to: Annotated[Path, typer.Argument(metavar="TO", help="The file to write, or a folder.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the evaluation file that is there.")] = False,
+) -> None:
+    """Copy the file with all that is committed, also while another process writes to it; prints runs and images."""
+    from .db.copying import copy_file
+
+    done = copy_file(db, to, overwrite=overwrite)
+    _out(f"{done.n_runs} {done.n_images}")
+    _say(f"{done.path} is written: {done.n_bytes / 1e6:.1f} MB, {done.n_runs} runs, {done.n_images} images")
+
+
+@app.command()
 def recover(db: Database) -> None:
     """Make a file open again that a crash has damaged; nothing is deleted. Names the runs to resume."""
     from .db.recovery import recover
@@ -959,10 +1000,10 @@ def _show(relation: duckdb.DuckDBPyRelation, output: Format) -> None:
         return
     if output is Format.csv:
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(relation.columns)
-        writer.writerows([csv_cell(value) for value in row] for row in relation.fetchall())
+        writer.writerow(map(_data, relation.columns))
+        writer.writerows([_data(csv_cell(value)) for value in row] for row in relation.fetchall())
     else:
-        _out(_json(_named(relation)))
+        print(_data(_json(_named(relation))))  # noqa: T201
 
 
 def _rounded(relation: duckdb.DuckDBPyRelation) -> str:

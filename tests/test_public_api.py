@@ -22,13 +22,14 @@ MAKE_ERRORS = {"_refusal", "_explain", "_no_number", "remote.refuse", "_AnswerEr
 
 
 VERBS = [
-    "add_column", "add_images", "add_predictions", "check", "cluster", "compare", "connect", "defer", "drop_run", "ensemble",
+    "add_column", "add_images", "add_predictions", "check", "cluster", "compare", "connect",
+    "copy_database", "defer", "drop_run", "ensemble",
     "export", "find_images", "find_neighbors", "head", "list_metrics", "load_model", "map_batches", "measure_images", "metric", "predict",
     "project", "read_report", "recover", "register_model", "report", "show", "temperature_scale", "to_tensor",
     "verify",
 ]  # fmt: skip
 RESULTS = [
-    "AddedColumn", "AddedImages", "AddedPredictions", "Checked", "Clustered", "Comparison", "Demo", "Derived", "DryRun",
+    "AddedColumn", "AddedImages", "AddedPredictions", "Checked", "Clustered", "Comparison", "Copied", "Demo", "Derived", "DryRun",
     "Expectation", "Exported", "FoundNeighbors", "Mapped", "Measured", "Page", "Predicted", "Projected", "Recovered",
     "Rows", "Sample", "Verified",
 ]  # fmt: skip
@@ -74,9 +75,10 @@ def test_a_result_is_frozen_explained_and_shown_as_a_table(name: str) -> None:
 def test_every_verb_has_a_function_of_the_same_name() -> None:
     commands = {(c.name or c.callback.__name__).replace("_", "-") for c in cli.app.registered_commands}  # type: ignore[union-attr]
     functions = {name.replace("_", "-") for name in VERBS}
-    assert commands - functions == {"init", "query", "demo", "render-sql"}
+    assert commands - functions == {"init", "query", "demo", "render-sql", "copy"}  # copy is copy_database
     assert functions - commands == {
         "connect",
+        "copy-database",
         "defer",
         "head",
         "load-model",

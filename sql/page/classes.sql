@@ -34,13 +34,19 @@ with _highest as (
 ),
 
 _classes as (
-    select unnest(range(coalesce(class, -1) + 1)) as class
+    select
+        unnest(range(
+            case
+                when class >= 1000000 then error('a page shows at most 1,000,000 classes; the run has a class ' || class)
+                else coalesce(class, -1) + 1
+            end
+        )) as class,
     from _highest
 )
 
 select
     _classes.class,
-    coalesce(names.name, _classes.class::varchar) as name,
+    coalesce(left(names.name, 500), _classes.class::varchar) as name,
 from _classes
 left join class_names as names on names.run = {{ literal(run) }} and _classes.class = names.class
 order by _classes.class;

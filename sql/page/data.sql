@@ -42,7 +42,8 @@ _bounds as (
 _files as (
     select
         image_id,
-        case when starts_with(uri, $folder) then substr(uri, length($folder) + 1) else uri end as rest,
+        -- The page shows no longer name; a file of others may hold one of many megabytes.
+        right(case when starts_with(uri, $folder) then substr(uri, length($folder) + 1) else uri end, 500) as rest,
     from _images
 )
 

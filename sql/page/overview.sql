@@ -204,10 +204,19 @@ from accuracy_accepted({{ literal(run) }});
 
 -- name: run_accuracy
 -- Accuracy of several runs, each on its own labeled images, with its 95 % Wilson interval.
--- Whether intervals overlap is not a test of their difference.
-{% for run in runs %}
+-- Whether intervals overlap is not a test of their difference. One relation of all runs is bound once, not per run.
+with shown_runs as (
+    select
+        run,
+        image_id,
+        label,
+        pred,
+    from predictions
+    where run in ({% for run in runs %}{{ literal(run) }}{{ ', ' if not loop.last }}{% endfor %})
+)
+
 select
-    {{ literal(run) }} as run,
+    accuracy.run,
     accuracy.n,
     accuracy.correct,
     accuracy.accuracy,
@@ -215,12 +224,9 @@ select
     accuracy.ci_high,
     scores.balanced_accuracy,
     scores.f1_macro,
-from accuracy({{ literal(run) }}) as accuracy
-cross join scores({{ literal(run) }}) as scores
-{% if not loop.last %}
-union all
-{% endif %}
-{% endfor %};
+from accuracy('shown_runs') as accuracy
+inner join scores('shown_runs') as scores on accuracy.run = scores.run
+order by list_position([{% for run in runs %}{{ literal(run) }}{{ ', ' if not loop.last }}{% endfor %}], accuracy.run);
 
 
 -- name: predicted_classes

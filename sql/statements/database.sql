@@ -5,15 +5,31 @@
 set enable_progress_bar = false;
 
 
+-- name: limit_memory
+-- Half of the memory of this machine; a safe connection may use as much on its disk, so that it fills neither.
+set memory_limit = '50%';
+
+
+-- name: memory_limit
+-- The memory that this instance may use.
+select current_setting('memory_limit') as memory_limit;
+
+
 -- name: lock_down
 -- Settings of a safe connection: no other file, no network, no extension, and no way back.
 -- Several statements (the only query that has them), sent last: nothing can be set afterwards. See "Securing DuckDB" in DuckDB's documentation.
+set max_temp_directory_size = {{ literal(spill) }};
 set allowed_directories = [];
 set allowed_paths = [{% for path in allowed %}{{ literal(path) }}{{ ', ' if not loop.last }}{% endfor %}];
 set allow_community_extensions = false;
 set allow_persistent_secrets = false;
 set enable_external_access = false;
 set lock_configuration = true;
+
+
+-- name: may_reach
+-- Whether this connection may read other files and addresses; a safe one may not.
+select current_setting('enable_external_access')::boolean as allowed;
 
 
 -- name: spill
@@ -79,17 +95,20 @@ values (?, ?, ?);
 
 
 -- name: read_version
--- Version of the schema and digest of the installed views and macros.
+-- Version of the schema, digest of the installed views and macros, and version of the package that installed them.
 select
     version,
     catalogue,
+    left(package, 40) as package,
 from schema_version;
 
 
 -- name: update_catalogue
--- The digest of the views and macros that are installed now.
+-- The digest of the views and macros that are installed now, and the version of the package that installed them.
 update schema_version
-set catalogue = ?;
+set
+    catalogue = ?,
+    package = ?;
 
 
 -- name: comment
@@ -103,29 +122,38 @@ checkpoint;
 
 
 -- name: list_objects
--- Macros, views and tables of the current database with their kind and definition, as this DuckDB prints it.
+-- Macros, views and tables of the current database: name, kind, definition as this DuckDB prints it, and whether the
+-- comment is one of this package. A macro with several lists of parameters has them all in its definition.
 select
-    function_name as name,
+    lower(function_name) as name,
     function_type as kind,
-    concat_ws(' ', parameters, macro_definition) as definition,
-from duckdb_functions()
-where database_name = current_database()
-    and schema_name = 'main'
-    and function_type in ('macro', 'table_macro')
+    string_agg(concat_ws(' ', parameters, macro_definition), '; ' order by len(parameters), macro_definition)
+        as definition,
+    bool_or(is_ours) as is_ours,
+from (
+    select *, coalesce(regexp_matches(comment, '^[a-z_ ]+: [^\n]*\n[^\n]*\n'), false) as is_ours
+    from duckdb_functions()
+    where database_name = current_database()
+        and schema_name = 'main'
+        and function_type in ('macro', 'table_macro')
+)
+group by all
 union all
 select
-    view_name as name,
+    lower(view_name) as name,
     'view' as kind,
     sql as definition,
+    coalesce(regexp_matches(comment, '^[a-z_ ]+: [^\n]*\n[^\n]*\n'), false) as is_ours,
 from duckdb_views()
 where database_name = current_database()
     and schema_name = 'main'
     and not internal
 union all
 select
-    table_name as name,
+    lower(table_name) as name,
     'table' as kind,
     string_agg(column_name || ' ' || data_type, ', ' order by column_index) as definition,
+    false as is_ours,
 from duckdb_columns()
 where database_name = current_database()
     and schema_name = 'main'
@@ -147,7 +175,7 @@ order by function_name;
 
 -- name: list_macros
 -- Names and types of the macros in the current database.
-select
+select distinct
     function_name,
     function_type,
 from duckdb_functions()
@@ -176,6 +204,14 @@ select table_name
 from information_schema.tables
 where table_catalog = current_database()
     and table_schema = 'main';
+
+
+-- name: list_outputs
+-- Names of the tables and views of outputs in this file.
+select table_name
+from information_schema.tables
+where table_catalog = current_database()
+    and table_schema = 'outputs';
 
 
 -- name: list_stored_tables

@@ -122,11 +122,6 @@ where image_id between list_min($ids::bigint []) and list_max($ids::bigint [])
     and image_id in (select unnest($ids::bigint []));
 
 
--- name: export_may_read_files
--- Whether this connection may read other files; a safe one may not.
-select current_setting('enable_external_access')::boolean as allowed;
-
-
 -- name: export_figures
 -- Figures of one split of a run for a model card: those of accuracy and scores.
 with _of_split as ( -- noqa: ST03

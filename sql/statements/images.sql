@@ -320,6 +320,15 @@ where run is null
     and uri in (select scanned.uri from scanned);
 
 
+-- name: recorded_hashes
+-- The SHA-256 that the rows of these images have. The names are text, as a relation has no parameters.
+select
+    uri,
+    sha256,
+from images
+where uri in ({% for path in paths %}{{ literal(path) }}{{ ', ' if not loop.last }}{% else %}null{% endfor %});
+
+
 -- name: count_images
 -- How many images the file has.
 select count(*) as n

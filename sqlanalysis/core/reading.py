@@ -67,20 +67,28 @@ def size(path: str) -> int:
     return n_bytes if n_bytes <= MAX_BYTES else 0  # more is refused unread
 
 
-def recorded(image: Mapping[str, Any] | None) -> bytes:
-    """The bytes of an image for a page: stored ones, or those of a file whose SHA-256 is still that of its row.
+def is_address(path: str | None) -> bool:
+    """Whether a path is an address on some network: asking it tells its owner who reads."""
+    return path is not None and "://" in path
 
-    An evaluation file of somebody else may name any file of the reader, who then shares the page: a file is shown only
-    if whoever made the row had its bytes.
+
+def recorded(image: Mapping[str, Any] | None, *, remote: bool) -> bytes:
+    """The bytes of an image for others: stored ones, or those of a file whose SHA-256 is still that of its row.
+
+    An evaluation file of somebody else may name any file of the reader, who then shares the page or the export: a file
+    is taken only if whoever made the row had its bytes.
 
     Args:
         image: bytes, path and sha256; None if there is no such image.
+        remote: whether addresses are asked, too.
 
     Raises:
-        ImageError: as `read`, or the file has another content.
+        ImageError: as `read`, the file has another content, or it is at an address that may not be asked.
     """
     if image is None:
         raise ImageError("no such image")
+    if image["bytes"] is None and is_address(image["path"]) and not remote:
+        raise ImageError(f"{image['path']} is not fetched for a file from others; --trust, or safe=False, does")
     data = read(image["bytes"], image["path"])
     if image["bytes"] is None and hashlib.sha256(data).hexdigest() != image["sha256"]:
         raise ImageError(f"{image['path']} has another content than its row in `images`")

@@ -49,6 +49,8 @@ _inodes: dict[Path, tuple[int, int] | None] = {}  # (device, inode) when it was 
 _threads: dict[Path, int] = {}  # in which it was opened
 # A cursor of another thread keeps the connection whose functions it uses.
 _owners: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection] = weakref.WeakKeyDictionary()
+# Objects of a file that a connection does not use, but the package's own: a cursor has to be told, too.
+_foreign: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, tuple[Path, list[str]]] = weakref.WeakKeyDictionary()
 _safe: set[Path] = set()
 _opening = threading.RLock()  # two threads that open one file get one instance
 
@@ -155,10 +157,10 @@ def _connect(
             catalogue.install(con)
         else:
             catalogue.check_version(con, file)
-            if read_only:
-                catalogue.shield(con, file, catalogue.check_objects(con, file))
-            else:
-                catalogue.refresh(con, file)
+            foreign = catalogue.check_objects(con, file) if read_only else catalogue.refresh(con, file)
+            catalogue.shield(con, file, foreign)
+            catalogue.say_shielded(con, file, foreign)
+            _foreign[con] = (file, foreign)
         _register_missing(con, file)
         if safe:
             _lock_down(con, allowed)
@@ -170,10 +172,19 @@ def _connect(
     return con
 
 
+def interrupt() -> None:
+    """End the queries that run on the connections of this process; without it, closing one waits for its query."""
+    for con in list(_open.values()):
+        con.interrupt()
+
+
 def _lock_down(con: duckdb.DuckDBPyConnection, allowed: Sequence[str | Path]) -> None:
     # Replaces the functions of `_configure`, which read the files that images refer to.
     functions.register_image_functions(con, follow_paths=False)
-    for statement in con.extract_statements(templates.render("lock_down", allowed=[str(path) for path in allowed])):
+    con.execute(templates.render("limit_memory"))
+    spill = fetch(con, "memory_limit")[0][0]
+    names = {"allowed": [str(path) for path in allowed], "spill": spill}
+    for statement in con.extract_statements(templates.render("lock_down", **names)):
         con.execute(statement)
 
 
@@ -241,9 +252,18 @@ def _known(file: Path) -> duckdb.DuckDBPyConnection | None:
 
 def _beside(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     """A cursor for another thread than the one that opened the file: a connection runs one query at a time."""
-    cursor = con.cursor()
+    cursor = cursor_of(con)
     configure(cursor)
     _owners[cursor] = con
+    return cursor
+
+
+def cursor_of(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """A cursor in which the package's objects stand before those of the file, as in the connection itself."""
+    cursor = con.cursor()
+    if con in _foreign:
+        catalogue.shield(cursor, *_foreign[con])
+        _foreign[cursor] = _foreign[con]
     return cursor
 
 
@@ -282,7 +302,7 @@ def _check_path(file: Path, *, create: bool) -> None:
             f"a file cannot be called {file.name}: DuckDB would read {file.stem!r} as a schema; rename it"
         )
     # DuckDB treats an empty file as a new database.
-    if file.exists() and file.stat().st_size and _magic(file) != _MAGIC:
+    if file.exists() and file.stat().st_size and not is_duckdb(file):
         raise SchemaError(f"{file} is not a DuckDB file; give another path")
     filesystem = _network_filesystem(file)
     if filesystem:
@@ -305,6 +325,11 @@ def _network_filesystem(file: Path, mounts: Path = Path("/proc/mounts")) -> str 
     return filesystem if filesystem.startswith(_NETWORK) else None
 
 
+def is_duckdb(file: Path) -> bool:
+    """Whether a file begins as those of DuckDB do."""
+    return file.is_file() and _magic(file) == _MAGIC
+
+
 def _magic(file: Path) -> bytes:
     try:
         with file.open("rb") as opened:
@@ -323,7 +348,10 @@ def _refusal(error: duckdb.Error, file: Path) -> SchemaError | QueryError:
     text = str(error)
     held = re.search(r"lock is held in (.*?) ?\(PID (\d+)\)", text)
     if held:
-        return QueryError(f"{file} is held by process {held[2]} ({held[1]}); close it there, or work on a copy")
+        return QueryError(
+            f"{file} is held by process {held[2]} ({held[1]}); close it there, or work on a copy: "
+            f"`sqlanalysis copy {file} TO` makes a whole one, also of what is in {file}.wal only"
+        )
     if "Unique file handle conflict" in text and file in _inherited:
         return QueryError(
             f"{file} is open in the process that this one was forked from; use it there, or start processes with spawn"

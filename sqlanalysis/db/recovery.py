@@ -13,7 +13,8 @@ from typing import Any
 
 import duckdb
 
-from ..core import decode, progress
+from ..core import decode, progress, talk
+from ..core.reading import is_address
 from ..core.results import Result
 from ..core.text import one_line
 from ..errors import ImageError, NotFoundError, QueryError, SchemaError
@@ -70,20 +71,31 @@ def verify(con: duckdb.DuckDBPyConnection, *, show_progress: bool = True) -> Ver
 
     Returns:
         The differences. Images whose bytes are stored in the file are hashed from these; a file with
-        other content counts as changed. Every block of every table is read, so damage on the disk raises.
+        other content counts as changed. Images at addresses are not read on a connection with `safe=True`: a line
+        says how many, and `n_images` leaves them out. Every block of every table is read, so damage on the disk raises.
 
     Raises:
         QueryError: a table cannot be read, so the file is damaged.
     """
     total = statements.fetch(con, "count_images")[0][0]
     images: list[tuple[int, str, str]] = []
+    remote, n_left = statements.may_reach(con), 0
     with ThreadPoolExecutor() as pool, progress.track("verifying", total, enabled=show_progress) as advance:
         for block in _blocks(con):
-            problems = pool.map(_problem, block)
-            images += [(row[0], row[1], text) for row, text in zip(block, problems, strict=True) if text]
+            wanted = [row for row in block if remote or row[3] is not None or not is_address(row[1])]
+            n_left += len(block) - len(wanted)
+            problems = pool.map(_problem, wanted)
+            images += [(row[0], row[1], text) for row, text in zip(wanted, problems, strict=True) if text]
             advance(len(block))
-    _read_every_table(con)
-    return Verified(total, images, list(dict.fromkeys([*_table_problems(con), *_output_problems(con)])))
+    if n_left:
+        talk.say(
+            [
+                f"{n_left:,} images at addresses are not read, as for a file from others: `sqlanalysis --trust verify` "
+                "reads them (in Python: connect without safe=True)"
+            ]
+        )
+    read_every_table(con)
+    return Verified(total - n_left, images, list(dict.fromkeys([*_table_problems(con), *_output_problems(con)])))
 
 
 def _table_problems(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str, int]]:
@@ -110,7 +122,12 @@ def _output_problems(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str, int
     return found
 
 
-def _read_every_table(con: duckdb.DuckDBPyConnection) -> None:
+def read_every_table(con: duckdb.DuckDBPyConnection) -> None:
+    """Read every value of every table, so that every block is compared with its checksum.
+
+    Raises:
+        QueryError: a block is damaged.
+    """
     for schema, table in statements.fetch(con, "list_stored_tables"):
         statements.fetch(con, "read_every_value", schema=schema, table=table)
 
@@ -127,7 +144,7 @@ def _problem(row: tuple[Any, ...]) -> str | None:
     try:
         digest = hashlib.sha256(decode.read(data, uri)).hexdigest()
     except ImageError as error:
-        return str(error)
+        return one_line(error)
     return None if digest == sha256 else "changed"
 
 
@@ -191,7 +208,7 @@ def _repair(file: Path, stamp: str) -> list[Path]:
                 torn.write_synced(file, location, torn.checksum(block[8:]).to_bytes(8, "little"))
                 continue
             with con:
-                _read_every_table(con)
+                read_every_table(con)
             return list(kept.values())
         raise SchemaError(f"more than {MOST_BLOCKS} blocks are wrong")
     except (SchemaError, QueryError) as error:

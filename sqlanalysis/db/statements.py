@@ -32,6 +32,11 @@ def is_read_only(con: duckdb.DuckDBPyConnection) -> bool:
     return bool(fetch(con, "read_only")[0][0])
 
 
+def may_reach(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the connection may read other files and addresses: not one that was opened with `safe=True`."""
+    return bool(fetch(con, "may_reach")[0][0])
+
+
 def configure(con: duckdb.DuckDBPyConnection) -> None:
     """Send the settings of every connection: no progress bar."""
     # In Jupyter without ipywidgets DuckDB draws no bar and refuses every change of this setting.

@@ -24,9 +24,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..core import decode, progress
+from ..core import progress
 from ..db import statements, templates
-from ..errors import ImageError, NotFoundError, QueryError, SchemaError
+from ..errors import NotFoundError, QueryError, SchemaError
+from .album import Album
 
 MAX_ROWS = 1_000_000
 FIXED_MB = 1.0  # page without rows and images: text, style, script, charts
@@ -59,6 +60,7 @@ def pack(
     folder: str | None,
     max_mb: float,
     shown: int = 0,
+    album: Album | None = None,
 ) -> Pack:
     """The rows of a run, and as many thumbnails as fit.
 
@@ -69,6 +71,7 @@ def pack(
         folder: file names are stored relative to this folder; None stores no file names.
         max_mb: size limit of the page in megabytes.
         shown: bytes of the images that the page shows elsewhere.
+        album: what makes the thumbnails; default one that reads what `con` may.
 
     Raises:
         SchemaError: the rows alone need more than `max_mb`.
@@ -78,25 +81,27 @@ def pack(
     values: dict[str, Any] = {"folder": folder or ""} | ({"max_rows": MAX_ROWS} if names["sampled"] else {})
     table = _rows_of(con, values, **names, others=others, placed="x" in columns, redacted=folder is None)
     rows = _rows(table)
-    need = FIXED_MB + (len(rows) + shown) / 1e6
+    classes = [name for _, name in statements.fetch(con, "page_classes", run=run)]
+    need = FIXED_MB + (len(rows) + shown + sum(len(name.encode()) + 4 for name in classes)) / 1e6
     left = max_mb - need
     if left < 0:
         raise SchemaError(
-            f"a page of {table.num_rows:,} images needs {need:.1f} MB, more than {max_mb:g}; "
-            f"raise max_mb (--max-mb), or report a run over fewer images"
+            f"a page of {table.num_rows:,} images and {len(classes):,} classes needs {need:.1f} MB, more than "
+            f"{max_mb:g}; raise max_mb (--max-mb), or report a run over fewer images"
         )
     facts = {
         "run": run,
         "n": table.num_rows,
         "total": n,
-        "classes": [name for _, name in statements.fetch(con, "page_classes", run=run)],
+        "classes": classes,
         "labeled": any(label >= 0 for label in table["label"].unique().to_pylist()),
         "predicted": any(pred != -2 for pred in table["pred"].unique().to_pylist()),
         "clustered": any(cluster >= 0 for cluster in table["cluster"].unique().to_pylist()),
     }
     facts |= _extent(con, run) if "x" in columns else {"extent": None}
     # In base64 three bytes become four.
-    small = _thumbnails(con, left * 1e6 * 3 / 4, table.num_rows, names, values, probs="probs" in columns)
+    album = album or Album(remote=statements.may_reach(con))
+    small = _thumbnails(con, album, left * 1e6 * 3 / 4, table.num_rows, names, values, probs="probs" in columns)
     return Pack(facts, rows, _base64(_stream(small)), small.num_rows)
 
 
@@ -153,7 +158,14 @@ def _base64(data: bytes) -> str:
 
 
 def _thumbnails(
-    con: duckdb.DuckDBPyConnection, room: float, n: int, names: dict[str, Any], values: dict[str, Any], *, probs: bool
+    con: duckdb.DuckDBPyConnection,
+    album: Album,
+    room: float,
+    n: int,
+    names: dict[str, Any],
+    values: dict[str, Any],
+    *,
+    probs: bool,
 ) -> pa.Table:
     """Thumbnails in order of priority until `room` bytes are used: columns row (index in the page's rows) and image."""
     limits = {"max_images": min(n, int(room / _SMALLEST))} | {
@@ -166,7 +178,7 @@ def _thumbnails(
         while room > _CHUNK and start < len(wanted):
             batch = sorted(wanted[start : start + size])  # in order of id, so that a query reads the table once
             chunks = [batch[first : first + _CHUNK] for first in range(0, len(batch), _CHUNK)]
-            made = [pair for chunk in chunks for pair in _made(con, pool, chunk)]
+            made = [pair for chunk in chunks for pair in _made(con, album, pool, chunk)]
             advance(len(batch))
             if not made:  # the files have been moved
                 break
@@ -181,21 +193,14 @@ def _thumbnails(
 
 
 def _made(
-    con: duckdb.DuckDBPyConnection, pool: ThreadPoolExecutor, chunk: list[tuple[int, int]]
+    con: duckdb.DuckDBPyConnection, album: Album, pool: ThreadPoolExecutor, chunk: list[tuple[int, int]]
 ) -> list[tuple[int, bytes]]:
     """(row of the page, thumbnail) of the readable images of a chunk of (image_id, row), in order of id."""
     ids = [image_id for image_id, _ in chunk]
     values = {"ids": ids, "low": ids[0], "high": ids[-1]}
     stored = dict(statements.fetch(con, "thumbnail_images", values))
-    pictures = pool.map(_small, (stored.get(image_id) for image_id in ids))
+    pictures = pool.map(album.small, (stored.get(image_id) for image_id in ids))
     return [(row, picture) for (_, row), picture in zip(chunk, pictures, strict=True) if picture]
-
-
-def _small(image: dict[str, Any] | None) -> bytes | None:
-    try:
-        return decode.thumbnail({"bytes": decode.recorded(image), "path": None})
-    except ImageError:
-        return None
 
 
 def read_report(con: duckdb.DuckDBPyConnection, path: str | Path, table: str = "page") -> duckdb.DuckDBPyRelation:

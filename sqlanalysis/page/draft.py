@@ -11,13 +11,13 @@ from typing import Any
 
 import duckdb
 
-from ..core import decode
 from ..core.progress import track
 from ..db import statements, templates
-from ..errors import ImageError
 from . import words
+from .album import Album
 
 THUMBNAIL_PX = 160
+MAX_TEXT = 1000  # characters of one value
 Row = dict[str, Any]
 
 
@@ -47,6 +47,11 @@ class Table:
     texts: Sequence[int] = ()
 
 
+def _cut(value: Any) -> Any:
+    """A value as a page may show it: a file of others may hold names of many megabytes."""
+    return value[:MAX_TEXT] + "…" if isinstance(value, str) and len(value) > MAX_TEXT else value
+
+
 @dataclass
 class Draft:
     """What the sections of a page share: the run, an optional baseline, and the answers to queries about them."""
@@ -61,7 +66,11 @@ class Draft:
     probs: bool = False
     predicted: bool = True
     shown: list[Row] = field(default_factory=list)
+    album: Album = field(init=False)
     _asked: dict[str, Answer] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.album = Album(remote=statements.may_reach(self.con))
 
     def ask(self, query: str, values: Row | None = None, /, **names: object) -> Answer:
         """Run a query of `sql/page` about the run; an equal call returns the stored answer.
@@ -76,7 +85,7 @@ class Draft:
         if key not in self._asked:
             result = statements.execute(self.con, query, values, **names)
             columns = [column[0] for column in result.description]
-            rows = [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
+            rows = [dict(zip(columns, map(_cut, row), strict=True)) for row in result.fetchall()]
             # The shown SQL has the values in place of the parameters, so that it runs as it is in any shell.
             sql = re.sub(r" -- noqa.*", "", templates.body(templates.render(query, **names)))
             for name, value in (values or {}).items():
@@ -106,7 +115,7 @@ class Draft:
         stored = {row["image_id"]: row["image"] for row in self.ask("shown_images", {"ids": ids}).rows}
         self.answers.pop("shown_images")  # bytes of images: not a query to show
         with track("thumbnails", len(ids), enabled=progress) as advance, ThreadPoolExecutor(max_workers=8) as pool:
-            waiting = {pool.submit(_source, stored.get(image_id)): image_id for image_id in ids}
+            waiting = {pool.submit(self._source, stored.get(image_id)): image_id for image_id in ids}
             sources = {}
             for done in as_completed(waiting):
                 sources[waiting[done]] = done.result()
@@ -114,10 +123,6 @@ class Draft:
         for row in self.shown:
             row["source"] = sources[row["image_id"]]
 
-
-def _source(image: Row | None) -> str | None:
-    try:
-        small = decode.thumbnail({"bytes": decode.recorded(image), "path": None}, THUMBNAIL_PX, 70)
-    except ImageError:
-        return None
-    return "data:image/webp;base64," + base64.b64encode(small).decode()
+    def _source(self, image: Row | None) -> str | None:
+        small = self.album.small(image, THUMBNAIL_PX, 70)
+        return None if small is None else "data:image/webp;base64," + base64.b64encode(small).decode()

@@ -115,6 +115,7 @@ def show(relation: duckdb.DuckDBPyRelation, limit: int = 50, *, size: int = THUM
     rows = _ask(relation, "first_rows", shown=relation.columns, deferred=sorted(deferred), n=limit + 1)
     shown = rows[:limit]  # one more tells whether there are more
     pictures = [_is_image(str(dtype)) for dtype in relation.types]
+    shown = _safely(relation, shown, pictures)
     marks = [deferred.get(name) for name in relation.columns]
     with ThreadPoolExecutor(max_workers=8) as pool:
         cells = list(pool.map(lambda row: _cells(row, pictures, marks, size), shown))
@@ -123,6 +124,34 @@ def show(relation: duckdb.DuckDBPyRelation, limit: int = 50, *, size: int = THUM
         columns=relation.columns, rows=cells, n=len(shown), more=more
     )  # fmt: skip
     return Rows(html, len(shown), more, _as_text(relation.columns, cells, more))
+
+
+def _safely(
+    relation: duckdb.DuckDBPyRelation, rows: list[tuple[Any, ...]], pictures: Sequence[bool]
+) -> list[tuple[Any, ...]]:
+    """The rows of a safe connection, whose images by reference are those of `images` and have their SHA-256."""
+    if not any(pictures) or _ask(relation, "may_reach")[0][0]:
+        return rows
+    named = {
+        cell["path"]
+        for row in rows
+        for cell, is_image in zip(row, pictures, strict=True)
+        if is_image and cell is not None and cell["bytes"] is None
+    }
+    hashes = dict(_ask(relation, "recorded_hashes", paths=sorted(filter(None, named))))
+
+    def read(image: dict[str, Any] | None) -> dict[str, Any] | ImageError | None:
+        try:
+            return image and {
+                **image,
+                "bytes": decode.recorded({**image, "sha256": hashes.get(image["path"])}, remote=False),
+            }
+        except ImageError as error:
+            return error
+
+    return [
+        tuple(read(cell) if is_image else cell for cell, is_image in zip(row, pictures, strict=True)) for row in rows
+    ]
 
 
 def _ask(relation: duckdb.DuckDBPyRelation, template: str, **names: object) -> list[tuple[Any, ...]]:
@@ -190,10 +219,12 @@ def _cells(
     ]
 
 
-def _picture(image: dict[str, Any] | None, size: int) -> dict[str, str | None]:
+def _picture(image: dict[str, Any] | ImageError | None, size: int) -> dict[str, str | None]:
     if image is None:
         return {"text": ""}
     try:
+        if isinstance(image, ImageError):
+            raise image
         source = "data:image/webp;base64," + base64.b64encode(decode.thumbnail(image, size, 70)).decode()
     except ImageError as error:
         return {"text": _text(f"no image: {error}")}

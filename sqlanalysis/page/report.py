@@ -87,6 +87,11 @@ def report(
     draft = Draft(con, max_images=max_images, redacted=redact_paths)
     names = _choose(draft, runs)
     page = _page(draft, names, title, max_mb, rank="newest" if runs is None else "first")
+    if len(page) > 2e6 * max_mb:  # tables of very many or very long names, which `pack` does not count
+        raise SchemaError(
+            f"the page needs {len(page) / 1e6:.1f} MB, more than twice max_mb = {max_mb:g} (--max-mb): its tables hold "
+            "very many or very long names"
+        )
     write_whole(file, page)
     if open:
         webbrowser.open(file.resolve().as_uri())
@@ -161,7 +166,8 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, r
     # Thumbnails of the sections are required; those of the map fill the rest of the page.
     shown = sum(len(row.get("source") or "") for row in draft.shown)
     others = [run for run in compared_runs[:MAX_RUNS] if run != draft.run] if draft.predicted else []
-    packed = data.pack(draft.con, draft.run, others, None if draft.redacted else folder, max_mb, shown)
+    packed = data.pack(draft.con, draft.run, others, None if draft.redacted else folder, max_mb, shown, draft.album)
+    draft.album.say()
     context: Row = {
         **figures,
         **parts,

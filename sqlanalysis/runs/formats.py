@@ -24,7 +24,8 @@ import pyarrow.parquet as pq
 from ..core import decode
 from ..core.arrow import IMAGE_TYPE
 from ..data.label_spaces import read_classes
-from ..db.statements import execute, fetch, interrupts
+from ..db.connection import cursor_of
+from ..db.statements import execute, fetch, interrupts, may_reach
 from ..db.templates import render
 from ..errors import ImageError, QueryError, SchemaError
 from . import run as runs
@@ -131,7 +132,7 @@ class Subject:
             self.n_missing += sum(not os.path.exists(path) for path in paths)
             return pa.nulls(len(ids), pa.binary())
         stored = dict(fetch(self.side, "export_bytes", {"ids": ids}))
-        read = functools.partial(_picture, fetch(self.side, "export_may_read_files")[0][0])
+        read = functools.partial(_picture, may_reach(self.side))
         with ThreadPoolExecutor(READERS) as pool:
             found = list(pool.map(read, map(stored.get, ids), paths, hashes))
         problems = [one for one in found if isinstance(one, str)]
@@ -156,12 +157,10 @@ class Subject:
             )
 
 
-def _picture(may_read: bool, stored: bytes | None, path: str, sha256: str) -> bytes | str:
+def _picture(remote: bool, stored: bytes | None, path: str, sha256: str) -> bytes | str:
     """The bytes of an image as the run saw it, or why there are none."""
-    if stored is None and not may_read:
-        return f"{path} is kept by reference, and a safe connection reads no other file"
     try:
-        data = decode.read(stored, path)
+        data = decode.recorded({"bytes": stored, "path": path, "sha256": sha256}, remote=remote)
     except ImageError as error:
         return str(error)
     return data if hashlib.sha256(data).hexdigest() == sha256 else f"{path} has changed since it was added"
@@ -195,8 +194,8 @@ def read_subject(con: duckdb.DuckDBPyConnection, name: str, target: Path, to: st
     spaces = {"label": run.label_space, "pred": run.label_space, "raw_pred": run.model_label_space}
     class_names = {key: read_classes(con, space).names for key, space in spaces.items() if space and key in types}
     subject = Subject(
-        con=con.cursor(),
-        side=con.cursor(),
+        con=cursor_of(con),
+        side=cursor_of(con),
         run=run,
         target=target,
         images=images,
@@ -288,6 +287,7 @@ def _needs_figures(subject: Subject, types: dict[str, str]) -> None:
         raise SchemaError(f"run {subject.run.run!r} has no predictions, so it has no results for a model card")
 
 
+MOST_METADATA = 16_000_000  # bytes; they are written twice, and pyarrow itself reads no text of more than 100 MB
 _NEEDS = {"atlas": _needs_map, "model-index": _needs_figures}
 
 
@@ -296,10 +296,17 @@ def _metadata(subject: Subject) -> dict[bytes, bytes]:
     features: Row = {key: {"names": list(names), "_type": "ClassLabel"} for key, names in subject.class_names.items()}
     if subject.has_image:
         features["image"] = {"_type": "Image"}
-    return {
+    found = {
         b"huggingface": json.dumps({"info": {"features": features}}).encode(),
         MARK.encode(): json.dumps(_origin(subject)).encode(),
     }
+    n_bytes = sum(map(len, found.values()))
+    if n_bytes > MOST_METADATA:
+        raise SchemaError(
+            f"the names of the classes of run {subject.run.run!r} need {n_bytes / 1e6:.0f} MB, and readers of Parquet "
+            f"take at most {MOST_METADATA / 1e6:.0f} MB of them; export it as CSV"
+        )
+    return found
 
 
 def _origin(subject: Subject) -> Row:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import re
 import shutil
@@ -182,6 +183,7 @@ def test_old_macros_are_replaced(tmp_path: Path) -> None:
     file = tmp_path / "x.duckdb"
     with sqlanalysis.connect(file) as con:
         con.execute("create or replace macro accuracy(rel) as table select 'old' as accuracy")
+        con.execute("comment on macro table accuracy is 'accuracy: Old.\naccuracy(rel)\nfrom accuracy(1)'")
         con.execute("create macro mine() as 1")
         con.execute("create schema if not exists outputs; create table outputs.mine (image_id bigint, sha256 varchar)")
         con.execute(
@@ -276,6 +278,93 @@ def test_what_was_changed_in_the_file_is_restored_or_not_used(tmp_path: Path, ca
         assert caplog.text == ""
 
 
+@pytest.mark.parametrize(
+    ("own", "kind"),
+    [
+        ("create macro accuracy(rel) as table select 1 as mine", "table macro"),
+        ("create macro wilson_low(a) as a", "macro"),
+        ("create view comparable as select 1 as mine", "view"),
+        ("create table comparable as select 1 as mine", "table"),
+    ],
+)
+def test_an_upgrade_does_not_replace_what_is_the_user_s(own: str, kind: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.duckdb"
+    sqlanalysis.connect(file).close()
+    name = own.split("(")[0].split()[2]
+    with duckdb.connect(file) as con:  # as a version that had no object of this name left it
+        con.execute(f"drop {'view' if name == 'comparable' else kind.replace('table macro', 'macro table')} {name}")
+        con.execute(own)
+        con.execute("update schema_version set catalogue = 'old', package = '0.0.1'")
+        before = con.sql("select sql from duckdb_views() where view_name = 'comparable'").fetchall()
+    with pytest.raises(SchemaError, match=rf"has a {kind} '{name}' of yours, and this version of sqlanalysis has a"):
+        sqlanalysis.connect(file)
+    sqlanalysis.connect(file, read_only=True).close()  # it is only put aside
+    with duckdb.connect(file) as con:
+        assert con.sql("select sql from duckdb_views() where view_name = 'comparable'").fetchall() == before
+        con.execute(f"drop {kind.replace('table macro', 'macro table')} {name}")
+    with sqlanalysis.connect(file) as con:
+        assert con.sql("from comparable").fetchall() == []
+        assert con.sql("select catalogue, package from schema_version").fetchall() == [
+            (catalogue.fingerprint(), importlib.metadata.version("sqlanalysis"))
+        ]
+
+
+def test_what_a_newer_version_installed_stays(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "x.duckdb"
+    sqlanalysis.connect(file).close()
+    with duckdb.connect(file) as con:
+        con.execute("create or replace macro wilson_low(k, n, level) as 'newer'")
+        con.execute("update schema_version set catalogue = 'newer', package = '12.0.1'")
+    for read_only in (False, True):
+        caplog.clear()
+        with sqlanalysis.connect(file, read_only=read_only) as con:
+            with ThreadPoolExecutor(1) as pool:
+                other = pool.submit(sqlanalysis.connect, file, read_only=read_only).result()
+            for each in (con, other):  # numbers come from this version's
+                low = each.sql("select wilson_low(3, 10, 0.95)").fetchall()[0][0]
+                assert low == pytest.approx(proportion_confint(3, 10, method="wilson")[0])
+            with pytest.raises(NotFoundError, match="no finished run"):
+                sqlanalysis.report(con, tmp_path / "o.html")
+        assert "written by sqlanalysis 12.0.1, newer than this" in caplog.text
+    with duckdb.connect(file) as con:
+        assert con.sql("select wilson_low(3, 10, 0.95)").fetchall() == [("newer",)]
+        assert con.sql("select catalogue from schema_version").fetchall() == [("newer",)]
+
+
+def test_another_list_of_parameters_hides_nothing(tmp_path: Path) -> None:
+    """A second overload, found before the package's own, is a change; a function and a table macro are two things."""
+    file = tmp_path / "x.duckdb"
+    sqlanalysis.connect(file).close()
+    text = templates.find("class_purity").text
+    forged = text.replace("class_purity(", "class_purity() as table (select 1 as forged), (", 1)
+    with duckdb.connect(file) as con:
+        con.execute(forged)
+        con.execute("create macro accuracy(x) as x + 1")
+    with sqlanalysis.connect(file) as con:
+        with pytest.raises(duckdb.Error):
+            con.sql("from class_purity()").fetchall()
+        assert con.sql("select accuracy(1)").fetchall() == [(2,)]
+
+
+def test_dropped_views_of_runs_come_back(tmp_path: Path, photos: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / "x.duckdb"
+    with sqlanalysis.connect(file) as con:
+        sqlanalysis.add_images(con, photos)
+        rows = con.sql("select uri as path, label as pred, 0.5 as confidence from images").to_arrow_table()
+        sqlanalysis.add_predictions(con, rows, "first")
+    with duckdb.connect(file) as con:
+        con.execute("drop view predictions")
+        con.execute("drop view first")
+        con.execute("create view mine as select 7 as x")
+    sqlanalysis.connect(file, read_only=True).close()
+    assert "has no view of the runs first" in caplog.text
+    with sqlanalysis.connect(file) as con:
+        assert con.sql("select count(*), sum(correct::int) from first").fetchall() == [(18, 18)]
+        assert con.sql("select accuracy from accuracy('predictions')").fetchall() == [(1.0,)]
+        assert con.sql("from mine").fetchall() == [(7,)]
+    assert "predictions, first had been changed or dropped; restored" in caplog.text
+
+
 def test_a_table_that_became_a_view_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "x.duckdb"
     sqlanalysis.connect(file).close()
@@ -347,8 +436,43 @@ def test_verify_names_what_no_verb_writes(tmp_path: Path, photos: Path) -> None:
 
 
 def test_a_new_installation_reads_the_same_in_every_file() -> None:
-    found = []
-    for _ in range(5):
-        catalogue._fresh.cache_clear()
-        found.append(catalogue._fresh())
+    found = [catalogue._install_anew() for _ in range(5)]
     assert all(one == found[0] for one in found)
+
+
+def test_the_kept_digests_are_those_of_a_new_installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are computed once, and taken from nobody else; a forged macro is found with them as without."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    file = tmp_path / "x.duckdb"
+    computed = []
+    install = catalogue._install_anew
+    monkeypatch.setattr(catalogue, "_install_anew", lambda: computed.append(1) or install())
+
+    def fresh() -> catalogue.Objects:
+        catalogue._fresh.cache_clear()
+        return catalogue._fresh()
+
+    expected = fresh()
+    assert fresh() == expected == install()
+    assert len(computed) == 1
+    (kept,) = (tmp_path / "cache" / "sqlanalysis").iterdir()
+    assert kept.stat().st_mode & 0o077 == 0
+    forged = kept.read_text().replace(expected["macro", "wilson_low"], "0" * 64)
+    for spoil in (
+        lambda: kept.write_text("[1, 2"),
+        lambda: kept.write_text('{"a": 1}'),
+        lambda: (kept.write_text(forged), kept.chmod(0o666)),
+        lambda: ((tmp_path / "else.json").write_text(forged), kept.symlink_to(tmp_path / "else.json")),
+        lambda: (kept.write_text(forged), kept.parent.chmod(0o777)),
+    ):
+        spoil()
+        assert fresh() == expected
+        kept.parent.chmod(0o700)
+        kept.unlink(missing_ok=True)
+    sqlanalysis.connect(file).close()
+    with duckdb.connect(file) as con:
+        con.execute("create or replace macro wilson_low(k, n, level) as 0.99")
+    fresh()
+    with sqlanalysis.connect(file, read_only=True) as con:
+        assert con.sql("select wilson_low(3, 10, 0.95) < 0.11").fetchall() == [(True,)]
+    catalogue._fresh.cache_clear()

@@ -11,7 +11,22 @@ import pytest
 from . import harness
 
 LONG = bool(os.environ.get("SQLANALYSIS_LONG"))
-PROMISE = "promise"
+PROMISE, HOSTILE = "promise", "hostile"
+# Promises that tests in other folders prove, without a figure of their own: what is asked, and by which tests.
+ELSEWHERE = {
+    "P19 workers": ("50 deaths: tables equal", "none yet: one process does the work"),
+    "P20 tested": ("each promise names its test", "tests/README.md"),
+    "P21 isolation": ("answers equal a serial pass to the bit, 20 of 20", "models/test_isolation.py"),
+    "P22 identity": ("12 kinds of change all noticed", "models/test_probe.py, runs/test_identity.py"),
+    "P23 unfit model": ("refused with the reason, or recorded", "models/test_odd_models.py, models/test_probe.py"),
+    "P24 caller's model": ("mode, device, hooks, gradients as before", "models/test_isolation.py"),
+    "P27 own objects": ("0 lost by an upgrade; collisions name both", "db/test_connection.py, db/test_shell_edits.py"),
+    "P28 manifests": ("100 mutations of each form: 0 deaths, at most 1 GB", "data"),
+    "P29 exceptions": ("an error row", "models/test_odd_models.py"),
+    "P30 threads": ("0 failures in 1,000 queries beside predict", "runs/test_beside.py"),
+    "P32 verify": ("each problem named; drop-run works", "db/test_connection.py"),
+    "P33 terminals": ("escaped on a terminal, unchanged in a pipe", "test_terminal.py"),
+}
 
 
 @pytest.fixture
@@ -46,8 +61,23 @@ def file(quiet: harness.Quiet, tmp_path: Path) -> Path:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reports = [report for group in terminalreporter.stats.values() for report in group]
     kept = [pair for report in reports if getattr(report, "when", "") == "call" for pair in report.user_properties]
-    rows = sorted(row for name, row in kept if name == PROMISE)
+    rows = [row for name, row in kept if name == PROMISE]
+    if LONG:  # the closing table has every promise
+        for promise, (asked, tests) in ELSEWHERE.items():
+            if not any(row.startswith(f"| {promise.partition(' ')[0]} ") for row in rows):
+                rows.append(f"| {promise} | {asked} | no figure in this folder | {tests} |")
+        hostile = [row for name, row in kept if name == HOSTILE]
+        _print(terminalreporter, "a stranger's file: trick, verb, what happened", hostile)
+    _print(terminalreporter, "promises", sorted(rows, key=_number))
+
+
+def _number(row: str) -> tuple[int, str]:
+    """The order of the promises: P2 before P10."""
+    return int("".join(filter(str.isdigit, row.split()[1]))), row
+
+
+def _print(reporter: pytest.TerminalReporter, title: str, rows: list[str]) -> None:
     if rows:
-        terminalreporter.write_sep("-", "promises")
-        for row in rows:
-            terminalreporter.write_line(row)
+        reporter.write_sep("-", title)
+    for row in rows:
+        reporter.write_line(row)
