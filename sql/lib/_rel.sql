@@ -22,8 +22,8 @@ list_transform(
                     when len(_names) = 1 then format('from query_table(''{}'')', replace(_name[1], '''', ''''''))
                     else format(
                         'replace (probs::double[] as probs, activation::double[] as activation) from ('
-                        || 'select null::double[] as probs, null::double[] as activation where false '
-                        || 'union all by name from query_table(''{}''))',
+                        || 'from query_table(''{}'') '
+                        || 'union all by name select null::double[] as probs, null::double[] as activation where false)',
                         replace(_name[1], '''', '''''')
                     )
                 end

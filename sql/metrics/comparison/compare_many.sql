@@ -56,7 +56,7 @@ _tests as (
         coalesce(_sums.baseline_only, 0) as baseline_only,
         _sums.deff,
         _sums.df,
-        1 - (1 - _level(level)) / count(_sums.n) over () as each_level,
+        1 - (1 - _level(level)) / greatest(1, count(_sums.n) over ()) as each_level,
         _pair_p(_sums.run_only, _sums.baseline_only, _sums.n, _sums.deff, _sums.df) as p_value,
     from _runs
     left join _pair_sums('_pairs') as _sums on _runs.run = _sums.run
