@@ -25,12 +25,14 @@ _MODULES = (
 )
 _Handler = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
 _own = threading.local()
+_listening = threading.Lock()
 
 
 @contextmanager
 def collected() -> Iterator[list[str]]:
     """The lines that decoders write in this thread inside the block, the first few; a block inside adds to them."""
-    _listen()
+    with _listening:  # two handlers would call each other, and only the last one would be kept
+        _listen()
     outer: list[str] | None = getattr(_own, "said", None)
     _own.said = [] if outer is None else outer
     try:
