@@ -49,7 +49,7 @@ def test_copies_beside_a_run(quiet: Quiet, tmp_path: Path, scale: Scale, figure:
     """Each opens, is whole, holds what was acknowledged before it began, and a later one never less."""
     file, script = quiet.fresh(tmp_path / "work.duckdb"), tmp_path / "writer.py"
     script.write_text(WRITER)
-    n_copies, pause = scale(8, 50), scale(2, 8) / 100
+    n_copies, pause = scale(8, 50), scale(2, 20) / 100
     command = [sys.executable, str(script), str(file), str(pause)]
     writer = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     committed = 0
