@@ -23,7 +23,8 @@ list_transform(
                     else format(
                         'replace (probs::double[] as probs, activation::double[] as activation) from ('
                         || 'from query_table(''{}'') '
-                        || 'union all by name select null::double[] as probs, null::double[] as activation where false)',
+                        || 'union all by name '
+                        || 'select null::double[] as probs, null::double[] as activation where false)',
                         replace(_name[1], '''', '''''')
                     )
                 end
