@@ -21,10 +21,6 @@ ELSEWHERE = {
     "P23 unfit model": ("refused with the reason, or recorded", "models/test_odd_models.py, models/test_probe.py"),
     "P24 caller's model": ("mode, device, hooks, gradients as before", "models/test_isolation.py"),
     "P27 own objects": ("0 lost by an upgrade; collisions name both", "db/test_connection.py, db/test_shell_edits.py"),
-    "P28 manifests": ("100 mutations of each form: 0 deaths, at most 1 GB", "data"),
-    "P29 exceptions": ("an error row", "models/test_odd_models.py"),
-    "P30 threads": ("0 failures in 1,000 queries beside predict", "runs/test_beside.py"),
-    "P32 verify": ("each problem named; drop-run works", "db/test_connection.py"),
     "P33 terminals": ("escaped on a terminal, unchanged in a pipe", "test_terminal.py"),
 }
 
