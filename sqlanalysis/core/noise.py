@@ -109,6 +109,7 @@ def _listen() -> Callable[..., None] | None:
                 usual[0](module, form, values)
 
         handle = _Handler(hear)
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(handle))  # libtiff keeps it also while the interpreter ends
         before = replace(handle)
         if before:
             usual.append(_Handler(before))
