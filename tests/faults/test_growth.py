@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -59,3 +61,38 @@ def test_thirty_runs(tmp_path: Path, scale: Scale, figure: Record) -> None:
         "30 runs over 2,000 images: comparable 0.5 s, report 5 s of CPU",
         f"{n_images:,} images: {listed:.2f} s, {seconds[30]:.1f} s (3 runs {seconds[3]:.1f} s)",
     )
+
+
+def test_registrations(tmp_path: Path, scale: Scale, figure: Record) -> None:
+    """A model that is registered again and again holds one engine: threads and memory stay where they are."""
+    import torch
+
+    class Heavy(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = torch.nn.AdaptiveAvgPool2d(16), torch.nn.Linear(768, 10_000)  # 31 MB
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.head(self.body(images).flatten(1))[:, :3]
+
+    random = np.random.default_rng(1)
+    pictures = [(random.integers(0, 256, (16, 16, 3), dtype=np.uint8), number % 3) for number in range(16)]
+    n, held = scale(20, 100), []
+    with sqlanalysis.connect(tmp_path / "work.duckdb") as con:
+        sqlanalysis.add_images(con, pictures, dataset="made", classes=list("abc"), show_progress=False)
+
+        def to_tensor(picture: object) -> torch.Tensor:
+            return torch.from_numpy(np.array(picture)).permute(2, 0, 1).float() / 255
+
+        model = sqlanalysis.load_model(Heavy(), transform=to_tensor, classes=list("abc"), name="heavy")
+        for _ in range(n):
+            sqlanalysis.register_model(con, model)
+            asked = con.execute("select count(heavy(image).pred) from image_files").fetchall()
+            gc.collect()
+            held.append((threading.active_count(), int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6))
+        assert asked == [(16,)]
+    (early, before), (late, after) = held[4], held[-1]
+    assert late <= early
+    # A leak would be 31 MB and more each; the allocator keeps some of what is freed.
+    assert after - before < 31 / 4 * (n - 5)
+    figure("P31 growth", "100 registrations: flat", f"{n}: {late - early:+d} threads, {after - before:+.0f} MB")
