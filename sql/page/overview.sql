@@ -205,7 +205,7 @@ from accuracy_accepted({{ literal(run) }});
 -- name: run_accuracy
 -- Accuracy of several runs, each on its own labeled images, with its 95 % Wilson interval.
 -- Whether intervals overlap is not a test of their difference. One relation of all runs is bound once, not per run.
-with shown_runs as (
+with shown_runs as ( -- noqa: ST03
     select
         run,
         image_id,

@@ -136,7 +136,7 @@ from (
     where database_name = current_database()
         and schema_name = 'main'
         and function_type in ('macro', 'table_macro')
-)
+) as _functions
 group by all
 union all
 select
@@ -320,4 +320,5 @@ select images.image_id
 from images
 where
     {{ where }}
+order by images.image_id
 limit 0;

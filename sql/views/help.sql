@@ -24,7 +24,7 @@ with _objects as (
 _parts as (
     select
         concat_ws('.', nullif(schema_name, 'main'), name) as name,
-        kind,
+        case when starts_with(comment, 'views: ') then 'view' else kind end as kind,
         parameters,
         comment,
         regexp_extract(

@@ -211,7 +211,8 @@ def _read_relation(con: duckdb.DuckDBPyConnection, name: str, is_wanted: Callabl
     try:
         table = read_table(con.sql(render("read_source", source=name)), is_wanted=is_wanted)
     except duckdb.Error as error:
-        raise SchemaError(f"{name} cannot be read: {one_line(error, 200)}") from error
+        said = str(error).partition("Error: ")[2] or error  # without DuckDB's own name for it
+        raise SchemaError(f"{name} cannot be read: {one_line(said, 200)}") from error
     return replace(table, origin=name, name=name)
 
 

@@ -295,6 +295,8 @@ def test_an_interrupt_in_the_main_thread(gate: Gate, file: Path, figure: Record)
 
 def test_an_interrupt_while_another_thread_works(gate: Gate, file: Path) -> None:
     """The cell that waits is interrupted; the run goes on to its end."""
+    # As a notebook has it; a shell starts jobs in the background without.
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     with sqlanalysis.connect(file) as con:
         with Working(gate, con) as working:
             sender = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
@@ -304,6 +306,7 @@ def test_an_interrupt_while_another_thread_works(gate: Gate, file: Path) -> None
             assert working.thread.is_alive()
         assert working.error is None
         assert con.sql("select n_ok, status from runs").fetchall() == [(N, "finished")]
+    signal.signal(signal.SIGINT, usual)
 
 
 def test_an_event_loop(gate: Gate, file: Path) -> None:

@@ -117,7 +117,7 @@ def test_a_page_stays_below_its_limit(con: duckdb.DuckDBPyConnection, tmp_path: 
     assert 0 < sizes[1.15] < sizes[1.3] < sizes[25] == 1797
     text = (tmp_path / "1.15.html").read_text()
     assert f"{sizes[1.15]:,} of 1,797 images have a thumbnail here, mistakes first." in text
-    with pytest.raises(SchemaError, match=r"1,797 images needs 1\.0 MB, more than 0\.5; raise max_mb"):
+    with pytest.raises(SchemaError, match=r"1,797 images and 10 classes needs 1\.0 MB, more than 0\.5; raise max_mb"):
         report.report(con, tmp_path / "none.html", max_mb=0.5)
     assert not (tmp_path / "none.html").exists()
 

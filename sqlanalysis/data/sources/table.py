@@ -238,10 +238,12 @@ def _reading(origin: str, reader: str) -> Iterator[duckdb.DuckDBPyConnection]:
         except (pa.ArrowException, MemoryError, UnicodeDecodeError) as error:
             raise SchemaError(f"{origin} cannot be read as {reader}: {one_line(error, 200)}") from error
         except OSError as error:
+            if error.errno is None:  # Arrow's, of a stream: what DuckDB said
+                raise SchemaError(f"{origin} cannot be read as {reader}: {_reason(error)}") from error
             raise NotFoundError(f"{error.filename or origin} cannot be read: {error.strerror or error}") from error
 
 
-def _reason(error: duckdb.Error) -> str:
+def _reason(error: Exception) -> str:
     """The first line of what DuckDB says, without its own name for the error."""
     first = next((line for line in str(error).splitlines() if line.strip()), "")
     if "sniffing" in first or "state machine" in first:
