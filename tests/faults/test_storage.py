@@ -353,7 +353,8 @@ def test_low_limits(quiet: Quiet, tmp_path: Path, file: Path) -> None:
     done = subprocess.run(shell, shell=True, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     assert harness.outputs(file) == quiet.outputs
-    assert list(home.iterdir()) == []
+    # As root it can be written; then only the digest of the installation is kept there.
+    assert all(kept.name.startswith("catalogue-") for kept in home.rglob("*") if kept.is_file())
 
 
 def test_fatal_errors_ask_for_a_restart(con: object, monkeypatch: pytest.MonkeyPatch) -> None:
