@@ -25,11 +25,15 @@ where kind = 'metric';
 
 
 -- name: read_parameters
--- The parameters of a metric, the relation first; no row if there is no metric of that name.
-select parameters
+-- The parameters of a metric, the relation first, and its signature, empty for a user's own; no row if there is none.
+select
+    parameters,
+    coalesce(regexp_extract(comment, '^[a-z_ ]+: [^\n]*\n([^\n]*)\n', 1), '') as signature,
 from duckdb_functions()
 where function_type = 'table_macro'
     and function_name = ?
+    and not starts_with(function_name, '_')
+    and not starts_with(coalesce(comment, ''), 'views: ')
     and not internal
 order by database_name <> current_database()
 limit 1;

@@ -184,16 +184,16 @@ def _own_metrics() -> duckdb.DuckDBPyRelation:
 
 def _parameters(con: duckdb.DuckDBPyConnection, name: str) -> dict[str, str | None]:
     """Parameters of a metric, the relation first, each with its default as SQL; None where it has to be given."""
-    try:
-        rows = list_metrics(con).fetchall()
-    except duckdb.Error as error:
-        raise QueryError(f"{name}: {str(error).strip()}") from error
-    signatures = {row[0]: row[2] if row[1] != "yours" else "" for row in rows}
-    if name not in signatures:
-        raise NotFoundError(f"no metric {name!r}{near_matches(name, signatures)}")
+    rows = statements.fetch(con, "read_parameters", [name])
+    if not rows:
+        try:
+            names = [row[0] for row in list_metrics(con).fetchall()]
+        except duckdb.Error as error:
+            raise QueryError(f"{name}: {str(error).strip()}") from error
+        raise NotFoundError(f"no metric {name!r}{near_matches(name, names)}")
     # For a user's own macro nothing is required: DuckDB does not list which of its parameters have defaults.
-    defaults = templates.parameter_defaults(signatures[name])
-    known: list[str] = statements.fetch(con, "read_parameters", [name])[0][0]
+    known: list[str] = rows[0][0]
+    defaults = templates.parameter_defaults(rows[0][1])
     return {parameter: defaults.get(parameter, "") for parameter in known}
 
 
