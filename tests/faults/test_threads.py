@@ -126,7 +126,7 @@ def answers(con: duckdb.DuckDBPyConnection, run: str) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("way", ["connect", "cursor"])
 def test_queries_of_other_threads(gate: Gate, file: Path, way: str, scale: Scale, figure: Record) -> None:
-    n, failed, counts = scale(60, 500), [], []  # of each way
+    n, failed, counts = scale(60, 504), [], []  # of each way
     with sqlanalysis.connect(file) as con:
 
         def ask(number: int) -> None:
