@@ -190,7 +190,7 @@ def say_shielded(con: duckdb.DuckDBPyConnection, where: Path, changed: list[str]
         talk.say(
             [f"{where} was written by sqlanalysis {newer}, newer than this; its views and macros are left as they are"]
         )
-    ours = {key[1] for key in _fresh()}
+    ours = {key[1] for key in (*_fresh(), *_OVER_RUNS)}
     other, gone = [name for name in changed if name in ours], [name for name in changed if name not in ours]
     if other:
         talk.say(

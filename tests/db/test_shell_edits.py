@@ -6,6 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import duckdb
 import pytest
 
 import sqlanalysis
@@ -75,3 +76,19 @@ def test_a_file_edited_in_a_shell(
     assert cli("init", file).stderr == f"{file} is ready; `from help` lists what is in it\n"
     cli("report", file, tmp_path / "o.html")
     assert "elk" in (tmp_path / "o.html").read_text()
+
+
+def test_a_reader_makes_what_is_over_all_runs_for_itself(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """`predictions` and `disk_usage` depend on the runs; dropped ones are the package's, not runs without a view."""
+    file = tmp_path / "work.duckdb"
+    sqlanalysis.connect(file).close()
+    with duckdb.connect(str(file)) as plain:
+        plain.execute("drop macro table disk_usage")
+        plain.execute("drop view predictions")
+    with sqlanalysis.connect(file, read_only=True) as con:
+        assert con.sql("from predictions").fetchall() == []
+        assert {row[1] for row in con.sql("from disk_usage()").fetchall()} >= {"images", "classes"}
+    assert "has other views or macros than this package" in caplog.text
+    assert "no view of the runs" not in caplog.text
+    with sqlanalysis.connect(file) as con:
+        assert con.sql("select kind from help where name = 'disk_usage'").fetchall() == [("view",)]
