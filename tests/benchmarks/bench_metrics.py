@@ -548,7 +548,9 @@ def by_image(names: str) -> Callable[[Answer, list[Any]], float]:
 
 def tail(start: int) -> Callable[[Answer, list[Any]], float]:
     """The values of a relation of names and values, from one row on."""
-    return lambda answer, expected: columns("value")({"value": answer["value"][start:]}, expected)
+    return lambda answer, expected: columns("value")(
+        {"value": answer["value"][start : start + np.size(expected[0])]}, expected
+    )
 
 
 def curve(names: str) -> Callable[[Answer, list[Any]], float]:
