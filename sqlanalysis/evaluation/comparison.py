@@ -8,7 +8,7 @@ import duckdb
 
 from ..core.results import Result
 from ..db import statements, templates
-from ..errors import ArgumentError, SchemaError
+from ..errors import ArgumentError, QueryError, SchemaError
 from ..runs import run as runs
 from .metrics import group_expression
 
@@ -82,6 +82,7 @@ def compare(
         ArgumentError: the level is not between 0 and 1, or the run is its own baseline.
         NotFoundError: no such run; the message suggests similar names.
         SchemaError: the runs are not comparable; the message gives the reason, and whether `force` helps.
+        QueryError: a run answers an image more than once.
     """
     if not 0 < level < 1:
         raise ArgumentError(f"level must be between 0 and 1, such as 0.95, not {level}")
@@ -93,7 +94,10 @@ def compare(
     def rows(metric: str, query: str = "compare", **values: object) -> duckdb.DuckDBPyRelation:
         by_group = grouped and metric in _GROUPED
         sql = templates.render(query, name=metric, tables=tables, values=list(values), grouped=by_group)
-        return con.sql(sql, params=values).materialize()
+        try:
+            return con.sql(sql, params=values).materialize()
+        except duckdb.Error as error:  # what the macros refuse is a sentence already
+            raise QueryError(f"{metric}: {str(error).strip().removeprefix('Invalid Input Error: ')}") from error
 
     try:
         for name, table in tables.items():

@@ -19,7 +19,7 @@ import pytest
 import sqlanalysis
 from sqlanalysis import compare
 from sqlanalysis.db import catalogue
-from sqlanalysis.errors import ArgumentError, NotFoundError, SchemaError
+from sqlanalysis.errors import ArgumentError, NotFoundError, QueryError, SchemaError
 
 from ..support import report_files
 from ..support.oracle import rows
@@ -313,3 +313,11 @@ def test_near_duplicates_widen_the_interval(two: duckdb.DuckDBPyConnection, tmp_
     assert f"{n} of these images are near duplicates of others (40 groups): with each group counted as" in text
     assert f"the interval is {100 * one['ci_low']:.1f}–{100 * one['ci_high']:.1f}%." in text
     assert "With near duplicates counted as images that depend on each other, the interval is" in text
+
+
+def test_doubled_outputs_are_an_error_in_words(two: duckdb.DuckDBPyConnection) -> None:
+    two.execute("insert into outputs.strong from outputs.strong where image_id % 2 = 0").fetchall()
+    with pytest.raises(
+        QueryError, match=r"^verdict: strong: \d+ of \d+ rows repeat an image_id, and an image counts once"
+    ):
+        compare(two, "strong", "weak")
