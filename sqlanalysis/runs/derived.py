@@ -144,7 +144,11 @@ def temperature_scale(
         try:
             fetch(con, "check_temperature", [source, part.temperature])
         except QueryError as error:
-            raise SchemaError(f"{source!r} at temperature {part.temperature:g}: {error.__cause__ or error}") from error
+            said = str(error.__cause__ or error).removeprefix("Invalid Input Error: ")
+            raise SchemaError(
+                f"{source!r} at temperature {part.temperature:g}: {said}; a run takes a smaller temperature only, the "
+                "macro with_temperature takes eps"
+            ) from error
         return _open(con, dataclasses.replace(source_run, run=run), (part,), columns, overwrite)
 
 
