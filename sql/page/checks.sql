@@ -70,12 +70,11 @@ where run = {{ literal(run) }}
 -- The interval of accuracy if near duplicates are groups of images that depend on each other, and how many there are.
 with _with_groups as ( -- noqa: ST03
     select
-        answers.image_id,
-        answers.label,
-        answers.pred,
-        near.group_id,
-    from {{ ident(run) }} as answers
-    left join duplicate_groups({{ literal(run ~ '_neighbors') }}) as near on answers.image_id = near.image_id
+        image_id,
+        label,
+        pred,
+        group_id,
+    from _duplicate_members({{ literal(run) }}, {{ literal(run ~ '_neighbors') }})
 ),
 
 _near as (

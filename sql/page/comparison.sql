@@ -45,12 +45,11 @@ cross join mcnemar({{ literal(run) }}, {{ literal(baseline) }}) as mcnemar;
 -- The paired test if near duplicates are groups of images that depend on each other.
 with _with_groups as ( -- noqa: ST03
     select
-        answers.image_id,
-        answers.label,
-        answers.pred,
-        near.group_id,
-    from {{ ident(run) }} as answers
-    left join duplicate_groups({{ literal(run ~ '_neighbors') }}) as near on answers.image_id = near.image_id
+        image_id,
+        label,
+        pred,
+        group_id,
+    from _duplicate_members({{ literal(run) }}, {{ literal(run ~ '_neighbors') }})
 )
 
 select

@@ -127,12 +127,11 @@ from {{ ident(run) }};
 -- The columns of one run that a comparison reads, near duplicates being the groups of its images.
 create or replace temp table {{ ident(name) }} as
 select
-    answers.image_id,
-    answers.label,
-    answers.pred,
-    near.group_id as image_group,
-from {{ ident(run) }} as answers
-left join duplicate_groups({{ literal(run ~ '_neighbors') }}) as near on answers.image_id = near.image_id;
+    image_id,
+    label,
+    pred,
+    group_id as image_group,
+from _duplicate_members({{ literal(run) }}, {{ literal(run ~ '_neighbors') }});
 
 
 -- name: compare
