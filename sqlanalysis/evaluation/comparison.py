@@ -120,19 +120,24 @@ def compare(
             return compared
         statements.execute(con, "create_compared_by_duplicates", run=run, name=tables[run])
         grouped = True
-        (test,) = rows("mcnemar", level=level).df().to_dict("records")
-        near = _by_duplicates(test, (low, high), level, established)
+        (near_ends,) = rows("mcnemar", level=level).project("ci_low, ci_high").fetchall()
+        near = _by_duplicates(near_ends, (low, high), level, established)
         return replace(compared, sentence=compared.sentence + near)
     finally:
         for table in tables.values():
             statements.execute(con, "drop_compared", name=table)
 
 
-def _by_duplicates(test: dict[str, float], plain: tuple[float, float], level: float, established: bool) -> str:
+def _by_duplicates(
+    near: tuple[float | None, float | None],
+    plain: tuple[float | None, float | None],
+    level: float,
+    established: bool,
+) -> str:
     """What near duplicates, counted as groups, change in the interval of the difference; empty if nothing."""
-    low, high = (100 * test[end] for end in ("ci_low", "ci_high"))
-    if (low, high) == tuple(100 * end for end in plain) or low != low:
+    if near[0] is None or near[1] is None or near == plain:
         return ""
+    low, high = 100 * near[0], 100 * near[1]
     lost = established and not (low > 0 or high < 0)
     return (
         f"; with near duplicates counted as images that depend on each other, the {100 * level:g} % interval is "
