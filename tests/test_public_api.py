@@ -127,3 +127,15 @@ def test_no_torch(code: str) -> None:
     program = f"import sys, sqlanalysis as s\n{code}\nprint([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
+def test_no_module_needs_pandas() -> None:
+    """It is no dependency; `.df()` fails without it, which an environment for tests does not show."""
+    root = Path(sqlanalysis.__file__).parent
+    calls = [
+        f"{file.name}:{node.lineno}"
+        for file in root.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("df", "fetchdf")
+    ]
+    assert calls == []
