@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core import decode
-from ..core.arrow import describe_error
 from ..core.noise import collected
+from ..core.text import describe_error
 
 STAGES = ("read", "decode", "transform", "forward")
 
