@@ -128,9 +128,8 @@ def _die_with_parent(lifeline: int) -> None:
             os._exit(1)
 
         threading.Thread(target=wait, daemon=True).start()
-    with suppress(OSError):  # when memory runs out, a decoder goes first, and not the run
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("500")
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("500")  # when memory runs out, a decoder goes first, and not the run
 
 
 class _Decoder:

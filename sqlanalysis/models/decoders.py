@@ -49,8 +49,9 @@ sys.path[:] = connection.recv()
 from sqlanalysis.models.decoder_process import serve
 serve(connection)
 """
-_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 Row = tuple[bytes | None, str | None]
+Seconds = tuple[float, float, float]
 _Job = tuple[int, int, Row]  # ticket, slot, row
 
 
@@ -71,7 +72,7 @@ class Result(NamedTuple):
     sha256: str | None
     error: dict[str, str] | None
     said: list[str]
-    seconds: tuple[float, float, float]
+    seconds: Seconds
 
 
 class Decoders:
@@ -273,7 +274,7 @@ class _Process:
             stack.callback(os.close, lifeline)
             self._boxes = tuple(_anonymous_file() for _ in range(BOXES))
             self._sizes = [0] * BOXES
-            self._popen = subprocess.Popen(
+            self._popen = subprocess.Popen(  # noqa: S603 - Python itself, with a program of ours
                 # Ctrl-C is for the parent, so the process is in a group of its own.
                 [sys.executable, "-P", "-c", _START, str(there.fileno())],
                 pass_fds=(there.fileno(), lifeline, memory, *self._boxes),
@@ -450,17 +451,22 @@ class DecodingThreads(Interruptible):
         while (jobs := self._todo.get()) and not self.interrupted:
             try:
                 answers = self.each_in_time(
-                    self._answer, jobs, lambda _job: (stages.too_slow(), [0.0] * 3), self._max_seconds, use_one_thread
+                    self._answer,
+                    jobs,
+                    lambda _job: (stages.too_slow(), (0.0, 0.0, 0.0)),
+                    self._max_seconds,
+                    use_one_thread,
                 )
                 self._results.put([self._place(*job[:2], *answer) for job, answer in zip(jobs, answers, strict=True)])
             except BaseException as error:  # raised again by `get`
                 if not self.interrupted:
                     self._results.put(error)
 
-    def _answer(self, job: _Job) -> tuple[stages.Item, list[float]]:
+    def _answer(self, job: _Job) -> tuple[stages.Item, Seconds]:
         data, path = job[2]
         seconds = dict.fromkeys(stages.STAGES[:3], 0.0)
-        return stages.load({"bytes": data, "path": path}, self._checked, seconds), list(seconds.values())
+        item = stages.load({"bytes": data, "path": path}, self._checked, seconds)
+        return item, (seconds["read"], seconds["decode"], seconds["transform"])
 
     def _checked(self, picture: Any) -> torch.Tensor:
         pixels = torch.as_tensor(self._load(picture))
@@ -469,8 +475,8 @@ class DecodingThreads(Interruptible):
             raise ImageError(f"the transform gives {pixels.dtype}, expected {self._places.dtype}")
         return pixels
 
-    def _place(self, ticket: int, slot: int, item: stages.Item, seconds: list[float]) -> Result:
+    def _place(self, ticket: int, slot: int, item: stages.Item, seconds: Seconds) -> Result:
         # Here and not in `_answer`: a thread that was left behind must not write into a slot that others have.
         if item.error is None:
             self._places[slot] = item.inputs
-        return Result(ticket, slot, item.sha256, item.error, item.said, tuple(seconds))
+        return Result(ticket, slot, item.sha256, item.error, item.said, seconds)
