@@ -88,7 +88,9 @@ SIZES = [
 ]
 
 
-@pytest.mark.parametrize("resize, crop", [([256], [224]), ([32], [31]), ([20], [45]), ([61], [61]), ([40, 57], [48])])
+@pytest.mark.parametrize(
+    ("resize", "crop"), [([256], [224]), ([32], [31]), ([20], [45]), ([61], [61]), ([40, 57], [48])]
+)
 def test_resize_is_torchvisions_to_the_bit(resize: list[int], crop: list[int]) -> None:
     for mode in InterpolationMode:
         own = Resize(tuple(resize), (crop[0], crop[0]), functional.pil_modes_mapping[mode])
