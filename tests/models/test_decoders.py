@@ -9,6 +9,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,12 +25,13 @@ from torchvision.transforms._presets import ImageClassification
 from sqlanalysis.core.cores import count_cores, quotas
 from sqlanalysis.core.pixels import Resize
 from sqlanalysis.errors import ArgumentError, InferenceError
-from sqlanalysis.models import decoders, stages
+from sqlanalysis.models import decoder_process, stages
 from sqlanalysis.models.decoders import Decoders, DecodingThreads, Result
 from sqlanalysis.models.transforms import split_transform
 
 from ..support import loads
 from ..support.loads import children, is_alive, picture
+from ..support.pictures import png_header
 
 Row = tuple[bytes | None, str | None]
 ROOT = Path(__file__).parents[2]
@@ -194,7 +196,7 @@ def test_settings_of_the_caller_hold(make: Callable[..., Decoders], monkeypatch:
 def test_large_bytes_and_long_paths(make: Callable[..., Decoders]) -> None:
     """More than a pipe holds, and more than a chunk of stored bytes."""
     pool = make()
-    large = png(picture(5)) + bytes(decoders.KEPT_BYTES + 1)
+    large = png(picture(5)) + bytes(decoder_process.KEPT_BYTES + 1)
     rows: list[Row] = [(large, None), *[(None, f"/{'x' * 100_000}{i}") for i in range(40)], (large, None)]
     for _ in range(2):
         answers = ask(pool, rows)
@@ -281,6 +283,41 @@ def test_a_process_that_waits_is_replaced(make: Callable[..., Decoders]) -> None
     assert not any(result.error for result in answers.values())
 
 
+def test_deaths_that_no_image_explains_end_the_run(make: Callable[..., Decoders]) -> None:
+    before = children(os.getpid())
+    pool = make(n_processes=1)
+    assert ask(pool, [(png(picture(1)), None)])[0].error is None
+
+    def kill_all() -> None:
+        while True:
+            for child in children(os.getpid()) - before:
+                os.kill(child, signal.SIGKILL)
+            assert pool.get(0.1) == []
+
+    with pytest.raises(InferenceError, match="3 processes in a row ended that worked on no image; the last .* SIGKILL"):
+        kill_all()
+    pool.close()
+    with pytest.raises(InferenceError, match="closed"):
+        pool.get(0)
+
+
+def test_one_thread_puts_and_another_gets(make: Callable[..., Decoders]) -> None:
+    pool = make(max_seconds=2)
+    assert ask(pool, [(png(picture(1)), None)])[0].error is None
+    assert pool.get(0) == []
+    threading.Timer(2.5, pool.put, ([5], [6], [(png(picture(2)), None)])).start()  # waiting is no hang
+    assert collect(pool, 1)[5].error is None
+    assert (pool.slots[6, 0] == 2).all()
+
+
+def test_hostile_pictures(make: Callable[..., Decoders]) -> None:
+    bomb = png_header(60_000, 60_000)
+    rows: list[Row] = [(bomb, None), (png(picture(6)), None), (bomb + bytes(1000), None), (b"P6 9999999 9 255\n", None)]
+    answers = ask(make(), rows)
+    assert [(answers[i].error or {}).get("stage") for i in range(4)] == ["decode", None, "decode", "decode"]
+    assert "more than 50000000 pixels" in (answers[0].error or {})["message"]
+
+
 def test_who_cannot_start_ends_the_run(make: Callable[..., Decoders]) -> None:
     pool = make(load=loads.Unusable())
     pool.put([0], [0], [(png(picture(1)), None)])
@@ -317,12 +354,24 @@ def start(reds: list[int], n: int, then: str) -> tuple[subprocess.Popen[str], se
     """A process of its own with two decoders, and their ids."""
     program = PROGRAM.format(root=str(ROOT), reds=reds, n=n, then=then)
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-W", "error", "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     assert process.stdout is not None
     found = {int(word) for word in process.stdout.readline().split()}
     assert len(found) == 2
     return process, found
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What else it writes, and on stderr; `communicate` would lose what is already in Python's buffer."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process, process.stdout, process.stderr:
+        return process.stdout.read(), process.stderr.read()
 
 
 def wait_until_gone(pids: set[int]) -> None:
@@ -342,7 +391,7 @@ def test_processes_end_with_their_parent() -> None:
     process, found = start([loads.HANG, loads.HANG_LOCKED], 0, "import time; time.sleep(60)")
     process.kill()
     wait_until_gone(found)
-    process.communicate()
+    finish(process)
     assert shared_memory() <= before
 
 
@@ -352,10 +401,19 @@ def test_processes_end_with_their_parent() -> None:
 def test_nothing_is_left_however_a_program_ends(end: str) -> None:
     before = shared_memory()
     process, found = start([1, 2, loads.HANG], 2, end)
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = finish(process)
     wait_until_gone(found)
     assert stderr.strip().splitlines()[-1:] == (["RuntimeError: ours"] if "raise" in end else [])
     assert shared_memory() <= before
+
+
+def test_ctrl_c_is_for_the_parent() -> None:
+    """The terminal sends it to the whole group of the parent, which may finish its batch first."""
+    more = "pool.put([3], [3], [(png(3), None)])\nwhile len(got) < 4: got += pool.get(1)\nprint(got[3].error)"
+    then = "import signal\nsignal.signal(signal.SIGINT, lambda *_: print('heard'))\nos.killpg(0, signal.SIGINT)\n"
+    process, found = start([1, 2, 3], 3, then + more)
+    assert finish(process) == ("heard\nNone\n", "")
+    wait_until_gone(found)
 
 
 def test_a_suspended_machine_does_not_count() -> None:
@@ -368,7 +426,7 @@ def test_a_suspended_machine_does_not_count() -> None:
     time.sleep(4)
     for pid in everybody:
         os.kill(pid, signal.SIGCONT)
-    stdout, stderr = process.communicate(timeout=20)
+    stdout, stderr = finish(process)
     assert (stdout.strip(), stderr) == ("None None None", "")
 
 
