@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -30,7 +31,7 @@ import numpy as np
 
 from ..core.noise import collected
 from ..core.text import one_line, type_name
-from ..errors import ImageError
+from ..errors import ImageError, InferenceError
 from . import stages
 
 BOXES = 2  # chunks that a process holds: the one it works on and the next
@@ -313,22 +314,21 @@ def serve(connection: Connection) -> None:
 
 def _die_with_parent(lifeline: int) -> None:
     """Let the kernel kill this process when the parent is gone, even if a decoder hangs and holds Python's lock."""
-    if hasattr(fcntl, "F_SETSIG"):
-        fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
+    try:
         fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
-        if select.select([lifeline], [], [], 0)[0]:  # it died before
-            os._exit(1)
-    else:
-        import threading
-
-        def wait() -> None:
-            os.read(lifeline, 1)
-            os._exit(1)
-
-        threading.Thread(target=wait, daemon=True).start()
+    except (AttributeError, OSError):  # not Linux
+        threading.Thread(target=_end_after, args=(lifeline,), daemon=True).start()
+    if select.select([lifeline], [], [], 0)[0]:  # it died before
+        os._exit(1)
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("500")  # when memory runs out, a decoder goes first, and not the run
+
+
+def _end_after(lifeline: int) -> None:
+    os.read(lifeline, 1)
+    os._exit(1)
 
 
 class _Decoder:
@@ -377,6 +377,6 @@ def _read(file: int, n_bytes: int, offset: int) -> bytes:
     while len(data) < n_bytes:
         more = os.pread(file, n_bytes - len(data), offset + len(data))
         if not more:
-            raise OSError(f"{len(data)} of {n_bytes} bytes in a box")
+            raise InferenceError(f"{len(data)} of {n_bytes} bytes in a box")
         data += more
     return data

@@ -31,7 +31,7 @@ from .device import use_one_thread
 
 CHUNK = 8  # images that travel together
 CHUNK_BYTES = 8 * 2**20  # of stored images, after which a chunk is full
-BLAMELESS = 3  # deaths in a row, without an answer between, that no image explains: then the run ends
+BLAMELESS = 3  # deaths a process, without an answer between, that no image explains: then the run ends
 TICK = 1.0  # seconds
 
 
@@ -204,8 +204,8 @@ class Decoders:
             self._results.append(Result(ticket, slot, None, error, [], (0.0, 0.0, 0.0)))
             self._n_blameless = 0
         self._todo.extendleft(reversed(jobs))
-        if self._n_blameless >= BLAMELESS and not self._broken:
-            self._broken = f"{BLAMELESS} processes in a row ended that worked on no image; the last {end}"
+        if self._n_blameless >= BLAMELESS * self._memory.n_processes and not self._broken:
+            self._broken = f"{self._n_blameless} processes in a row ended that worked on no image; the last {end}"
         if not self._broken:
             try:
                 self._start(process.index)
