@@ -336,7 +336,7 @@ sys.path.insert(0, {root!r})
 from sqlanalysis.models.decoders import Decoders
 from tests.support import loads
 import io
-pool = Decoders(loads.act, loads.SHAPE, 64, 2, max_seconds=3)
+pool = Decoders(loads.act, loads.SHAPE, 64, 2, max_seconds={limit})
 def png(red):
     buffer = io.BytesIO()
     loads.picture(red).save(buffer, "PNG")
@@ -350,9 +350,9 @@ print(*loads.children(os.getpid()), flush=True)
 """
 
 
-def start(reds: list[int], n: int, then: str) -> tuple[subprocess.Popen[str], set[int]]:
+def start(reds: list[int], n: int, then: str, limit: int = 3) -> tuple[subprocess.Popen[str], set[int]]:
     """A process of its own with two decoders, and their ids."""
-    program = PROGRAM.format(root=str(ROOT), reds=reds, n=n, then=then)
+    program = PROGRAM.format(root=str(ROOT), reds=reds, n=n, then=then, limit=limit)
     process = subprocess.Popen(
         [sys.executable, "-W", "error", "-c", program],
         stdout=subprocess.PIPE,
@@ -388,7 +388,9 @@ def shared_memory() -> set[str]:
 def test_processes_end_with_their_parent() -> None:
     """Also those that hang, and hold Python's lock."""
     before = shared_memory()
-    process, found = start([loads.HANG, loads.HANG_LOCKED], 0, "import time; time.sleep(60)")
+    process, found = start([loads.HANG, loads.HANG_LOCKED], 0, "pool.get(60)", limit=60)
+    assert process.stderr is not None
+    assert [process.stderr.readline() for _ in range(2)] == ["hangs\n"] * 2
     process.kill()
     wait_until_gone(found)
     finish(process)
@@ -403,7 +405,7 @@ def test_nothing_is_left_however_a_program_ends(end: str) -> None:
     process, found = start([1, 2, loads.HANG], 2, end)
     _, stderr = finish(process)
     wait_until_gone(found)
-    assert stderr.strip().splitlines()[-1:] == (["RuntimeError: ours"] if "raise" in end else [])
+    assert stderr.replace("hangs\n", "").strip().splitlines()[-1:] == (["RuntimeError: ours"] if "raise" in end else [])
     assert shared_memory() <= before
 
 
@@ -419,11 +421,11 @@ def test_ctrl_c_is_for_the_parent() -> None:
 def test_a_suspended_machine_does_not_count() -> None:
     """Everything stops for longer than the limit in the middle of an image."""
     ask_for_all = "while len(got) < 3: got += pool.get(1)\nprint(*[result.error for result in got])"
-    process, found = start([1, 2, loads.SLOW], 2, ask_for_all)
+    process, found = start([1, 2, loads.SLOW], 2, ask_for_all, limit=5)
     everybody = [process.pid, *found]
     for pid in everybody:
         os.kill(pid, signal.SIGSTOP)
-    time.sleep(4)
+    time.sleep(6)
     for pid in everybody:
         os.kill(pid, signal.SIGCONT)
     stdout, stderr = finish(process)
