@@ -48,4 +48,4 @@ class Resize:
 
 def _start(have: int, want: int) -> int:
     """Where a crop of `want` pixels begins; torchvision rounds differently where it pads."""
-    return -((want - have) // 2) if want > have else int(round((have - want) / 2.0))
+    return -((want - have) // 2) if want > have else round((have - want) / 2.0)

@@ -6,23 +6,17 @@ with pixels in its slot, or with an error that is about this row alone.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from multiprocessing.connection import Connection
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 from selectors import EVENT_READ, DefaultSelector
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -31,47 +25,14 @@ from ..core.interrupts import Interruptible
 from ..core.text import describe_error
 from ..errors import ArgumentError, ImageError, InferenceError
 from . import stages
-from .decoder_process import BOXES, FINISHED, STARTED, Orders, current_settings, map_memory, memory_size
+from .decoder_process import BOXES, Job, Memory, Process, Row, Seconds, anonymous_file
+from .decoder_process import Result as Result
 from .device import use_one_thread
 
 CHUNK = 8  # images that travel together
 CHUNK_BYTES = 8 * 2**20  # of stored images, after which a chunk is full
-KEPT_BYTES = 4 * CHUNK_BYTES  # that a box may hold between chunks
-BLAMELESS = 3  # deaths in a row that no image explains, after which the run ends
+BLAMELESS = 3  # deaths a process, without an answer between, that no image explains: then the run ends
 TICK = 1.0  # seconds
-GRACE = 5.0  # seconds for a killed process to be gone
-# The parent's path comes first, so that a process finds the same packages; -P keeps the current folder out until then.
-_START = """
-import sys
-from multiprocessing.connection import Connection
-connection = Connection(int(sys.argv[1]))
-sys.path[:] = connection.recv()
-from sqlanalysis.models.decoder_process import serve
-serve(connection)
-"""
-_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-Row = tuple[bytes | None, str | None]
-_Job = tuple[int, int, Row]  # ticket, slot, row
-
-
-class Result(NamedTuple):
-    """What became of a row.
-
-    Attributes:
-        ticket: as it was given.
-        slot: as it was given; without an error its pixels are there.
-        sha256: hash of the bytes that were read; None if they were not.
-        error: a value of `ERROR_TYPE`, or None.
-        said: what the decoder wrote beside the pixels.
-        seconds: for read, decode and transform.
-    """
-
-    ticket: int
-    slot: int
-    sha256: str | None
-    error: dict[str, str] | None
-    said: list[str]
-    seconds: tuple[float, float, float]
 
 
 class Decoders:
@@ -79,7 +40,7 @@ class Decoders:
 
     A process that takes longer than `max_seconds` for an image is killed, and one that dies is replaced; the image it
     worked on becomes an error, and the others that it had are given to other processes. All processes end with this
-    one, however it ends. `put` and `get` may be called from two threads, each from one at a time.
+    one, however it ends. `put` and `get`, which hand on the work, may be called from two threads, each from one.
 
     A process has the settings of Pillow and the limits of this package that hold here when it starts; what else a
     caller sets up in Python, such as a file system of fsspec, does not exist there.
@@ -96,6 +57,7 @@ class Decoders:
 
     Raises:
         ArgumentError: a number below 1, or `load` cannot be pickled.
+        InferenceError: a process cannot be started.
     """
 
     def __init__(
@@ -113,20 +75,19 @@ class Decoders:
             self._load = pickle.dumps(load)
         except Exception as error:
             raise ArgumentError(f"a transform for processes can be pickled, and this cannot: {error}") from error
-        self._layout = tuple(shape), n_slots, n_processes
         self._max_ticks = max_seconds / TICK
-        self._memory = _anonymous_file()
-        os.ftruncate(self._memory, memory_size(*self._layout))
-        self._counters, self.slots = map_memory(self._memory, *self._layout)
         self._lock = threading.RLock()
-        self._todo: deque[_Job] = deque()
+        self._todo: deque[Job] = deque()
         self._results: list[Result] = []
         self._n_blameless, self._broken = 0, ""
         self._next_tick = time.monotonic() + TICK
         self._selector = DefaultSelector()
-        self._processes: dict[int, _Process] = {}
-        self._end = weakref.finalize(self, _end, self._processes, self._selector, self._memory)
+        self._processes: dict[int, Process] = {}
+        self._memory = Memory(anonymous_file(), tuple(shape), n_slots, n_processes)
+        self._end = weakref.finalize(self, _end, self._processes, self._selector, self._memory.file)
         try:
+            self._memory.allocate()
+            self._counters, self.slots = self._memory.map()
             for index in range(n_processes):
                 self._start(index)
         except BaseException:
@@ -149,13 +110,14 @@ class Decoders:
         """The results since the last call, in any order; waits until there is one, or `timeout` seconds.
 
         Raises:
-            InferenceError: no process can be started, or they die without an image that could be the cause.
+            InferenceError: closed; no process can be started; or they die without an image that could be the cause.
         """
         until = time.monotonic() + timeout
         while True:
-            now = time.monotonic()
-            # Before the time is over, too: a caller that never waits must get its results.
-            events = self._selector.select(max(0.0, min(until, self._next_tick) - now) if not self._results else 0)
+            if not self._end.alive:
+                raise InferenceError("these decoders are closed")
+            # Looks also where the time is over: a caller that never waits must get its results.
+            events = self._selector.select(max(0.0, min(until, self._next_tick) - time.monotonic()))
             with self._lock:
                 for key, _ in events:
                     self._receive(key.data)
@@ -171,12 +133,15 @@ class Decoders:
                 return results
 
     def close(self) -> None:
-        """End the processes and give their memory back, once `slots` is no longer used; may be called again."""
+        """End the processes; may be called again. Not while another thread is in `get`."""
         self._end()
 
     def _start(self, index: int) -> None:
         self._counters[index] = 0
-        process = _Process(self._load, self._layout, self._memory, index, self._counters[index])
+        try:
+            process = Process(self._load, self._memory, index, self._counters[index])
+        except OSError as error:
+            raise InferenceError(f"a process that decodes cannot start: {error}") from error
         self._processes[index] = process
         self._selector.register(process.connection, EVENT_READ, process)
 
@@ -185,24 +150,24 @@ class Decoders:
         for depth in range(BOXES):
             for process in self._processes.values():
                 n = min(CHUNK, max(1, len(self._todo) // len(self._processes))) if depth == 0 else CHUNK
-                if len(self._todo) < n or not self._todo:
+                if len(self._todo) < n:
                     break
                 if process.is_ready and len(process.chunks) == depth:
                     process.give(self._take(n))
 
-    def _take(self, most: int) -> list[_Job]:
-        chunk: list[_Job] = []
+    def _take(self, most: int) -> list[Job]:
+        chunk: list[Job] = []
         n_bytes = 0
         while self._todo and len(chunk) < most and n_bytes < CHUNK_BYTES:
             chunk.append(self._todo.popleft())
             n_bytes += len(chunk[-1][2][0] or b"")
         return chunk
 
-    def _receive(self, process: _Process) -> None:
+    def _receive(self, process: Process) -> None:
         try:
             message = process.connection.recv()
         except (EOFError, OSError):
-            self._bury(process, late=False)
+            self._replace(process, late=False)
             return
         if isinstance(message, list):
             self._n_blameless = 0
@@ -213,175 +178,49 @@ class Decoders:
             self._broken = f"a process that decodes cannot start: {message}"
 
     def _tick(self) -> None:
-        """Kill what has not begun another image for too long; starting counts as an image."""
+        """Replace what has not begun another image for too long; a start has the time of the slowest image."""
         for process in list(self._processes.values()):
             process.tick()
-            if process.n_idle >= self._max_ticks and process.is_ready:
-                self._bury(process, late=True)
-            elif process.n_idle >= max(self._max_ticks, decode.MAX_SECONDS):
-                self._broken = f"a process that decodes does not start within {process.n_idle * TICK:.0f} s"
+            limit = self._max_ticks if process.is_ready else max(self._max_ticks, decode.MAX_SECONDS / TICK)
+            if process.is_gone():  # its connection may be held open by a process that the caller forked
+                self._replace(process, late=False)
+            elif process.n_idle >= limit:
+                self._replace(process, late=True)
 
-    def _bury(self, process: _Process, *, late: bool) -> None:
-        """Replace a process that hangs or died: an error for the image it worked on, and the others go to others."""
+    def _replace(self, process: Process, *, late: bool) -> None:
+        """After a hang or a death: an error for the image in work, the others to others, and a new process."""
         self._selector.unregister(process.connection)
         del self._processes[process.index]
-        reason = process.kill(late=late)
-        for answers in process.rest():
-            self._results += process.answer(answers)
+        end = process.stop(late=late)
+        self._results += process.rest()
         jobs, blamed = process.unanswered()
-        if blamed is not None:
-            ticket, slot, _ = jobs.pop(blamed)
-            error = stages.too_slow().error if late else describe_error("decode", ImageError(reason))
-            self._results.append(Result(ticket, slot, None, error, [], (0.0, 0.0, 0.0)))
-        self._todo.extendleft(reversed(jobs))
-        self._n_blameless = 0 if blamed is not None else self._n_blameless + 1
         process.close()
-        if self._broken:
-            return
-        if not process.is_ready or self._n_blameless >= BLAMELESS:
-            self._broken = f"processes that decode end while no image is in work: {reason}"
-            return
-        try:
-            self._start(process.index)
-        except OSError as error:
-            self._broken = f"a process that decodes cannot start: {error}"
+        if blamed is None:
+            self._n_blameless += 1
+        else:
+            ticket, slot, _ = jobs.pop(blamed)
+            died = describe_error("decode", ImageError(f"the process that decoded it {end}"))
+            error = stages.too_slow().error if late else died
+            self._results.append(Result(ticket, slot, None, error, [], (0.0, 0.0, 0.0)))
+            self._n_blameless = 0
+        self._todo.extendleft(reversed(jobs))
+        if self._n_blameless >= BLAMELESS * self._memory.n_processes and not self._broken:
+            self._broken = f"{self._n_blameless} processes in a row ended that worked on no image; the last {end}"
+        if not self._broken:
+            try:
+                self._start(process.index)
+            except InferenceError as error:
+                self._broken = str(error)
 
 
-class _Process:
-    """A process that decodes, as its parent sees it.
-
-    Attributes:
-        is_ready: whether it has started.
-        chunks: number of unanswered images of each chunk that it holds, oldest first.
-        n_idle: ticks since it last began or finished an image.
-    """
-
-    def __init__(
-        self, load: bytes, layout: tuple[tuple[int, ...], int, int], memory: int, index: int, counters: Any
-    ) -> None:
-        self.index, self._counters = index, counters
-        self.is_ready, self.n_idle = False, 0
-        self.chunks: deque[int] = deque()
-        self._jobs: deque[_Job] = deque()
-        self._n_given = self._n_answered = 0
-        self._seen = (0, 0)
-        with contextlib.ExitStack() as stack:
-            here, there = socket.socketpair()
-            self.connection = Connection(here.detach())
-            stack.callback(there.close)
-            lifeline, self._lifeline = os.pipe()
-            stack.callback(os.close, lifeline)
-            self._boxes = tuple(_anonymous_file() for _ in range(BOXES))
-            self._sizes = [0] * BOXES
-            self._popen = subprocess.Popen(
-                # Ctrl-C is for the parent, so the process is in a group of its own.
-                [sys.executable, "-P", "-c", _START, str(there.fileno())],
-                pass_fds=(there.fileno(), lifeline, memory, *self._boxes),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env={**os.environ, **_ONE_THREAD},
-                process_group=0,
-            )
-            orders = Orders(load, *layout, index, memory, self._boxes, lifeline, current_settings())
-        with contextlib.suppress(OSError):  # it died, which the next `get` sees
-            self.connection.send(sys.path)
-            self.connection.send(orders)
-
-    def give(self, chunk: list[_Job]) -> None:
-        """Hand over a chunk. The images go through a file in memory, because a pipe to a process that hangs is full."""
-        head = pickle.dumps([(slot, path, None if data is None else len(data)) for _, slot, (data, path) in chunk])
-        index = self._n_given % BOXES
-        if self._sizes[index] > KEPT_BYTES:
-            os.ftruncate(self._boxes[index], 0)
-        size = _write(self._boxes[index], head, 0)
-        for _, _, (data, _) in chunk:
-            size += _write(self._boxes[index], data, size) if data else 0
-        self._sizes[index] = size
-        if not self.chunks:
-            self.n_idle = 0
-        self._n_given += 1
-        self.chunks.append(len(chunk))
-        self._jobs.extend(chunk)
-        with contextlib.suppress(OSError):  # it died, which the next `get` sees
-            self.connection.send_bytes(len(head).to_bytes(8, "little"))
-
-    def answer(self, answers: list[Any]) -> list[Result]:
-        """Results of the next images in order."""
-        self._n_answered += len(answers)
-        self.chunks[0] -= len(answers)
-        if not self.chunks[0]:
-            self.chunks.popleft()
-        take = self._jobs.popleft
-        return [Result(*take()[:2], *answer) for answer in answers]
-
-    def tick(self) -> None:
-        """Count a second in which it neither began nor finished an image that it was given."""
-        seen = (int(self._counters[STARTED]), int(self._counters[FINISHED]))
-        works = bool(self.chunks) or not self.is_ready
-        self.n_idle = self.n_idle + 1 if works and seen == self._seen else 0
-        self._seen = seen
-
-    def unanswered(self) -> tuple[list[_Job], int | None]:
-        """Of a process that is gone: the images it had not answered, and the index of the one it worked on."""
-        started, finished = (int(n) for n in self._counters)
-        return list(self._jobs), started - 1 - self._n_answered if started > finished else None
-
-    def kill(self, *, late: bool) -> str:
-        """Kill it and wait, so that it writes no more; gives how it ended in words."""
-        if not late:  # it closed its connection, so it is about to end by itself
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._popen.wait(GRACE)
-        self._popen.kill()
-        # One that waits inside the system, such as for a network disk, may be there later, but never runs again.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._popen.wait(GRACE)
-        code = self._popen.poll()
-        if code is not None and code < 0:
-            memory = "; the system does that when memory runs out" if -code == signal.SIGKILL else ""
-            return f"the process that decoded it was ended by {signal.Signals(-code).name}{memory}"
-        return f"the process that decoded it ended with exit code {code}"
-
-    def rest(self) -> list[list[Any]]:
-        """What a process that is gone had still reported."""
-        messages = []
-        with contextlib.suppress(EOFError, OSError):
-            while self.connection.poll():
-                messages.append(self.connection.recv())
-        return [message for message in messages if isinstance(message, list)]
-
-    def close(self) -> None:
-        """Kill it, if it is not yet gone, and close all that belongs to it."""
-        self._popen.kill()
-        self.connection.close()
-        for file in (self._lifeline, *self._boxes):
-            os.close(file)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._popen.wait(GRACE)
-
-
-def _end(processes: dict[int, _Process], selector: DefaultSelector, memory: int) -> None:
+def _end(processes: dict[int, Process], selector: DefaultSelector, memory: int) -> None:
     selector.close()
+    for process in processes.values():
+        process.kill()
     for process in processes.values():
         process.close()
     processes.clear()
     os.close(memory)
-
-
-def _anonymous_file() -> int:
-    """A file without a name, so that nothing is left behind: in memory where the system has such files."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("sqlanalysis", os.MFD_CLOEXEC)
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
-
-
-def _write(file: int, data: bytes, offset: int) -> int:
-    """Write all of it; one call of the system takes at most 2 GB. Gives the number of bytes."""
-    left = memoryview(data)
-    while left:
-        n = os.pwrite(file, left, offset)
-        left, offset = left[n:], offset + n
-    return len(data)
 
 
 class DecodingThreads(Interruptible):
@@ -407,7 +246,7 @@ class DecodingThreads(Interruptible):
             raise ArgumentError(f"{n_threads} threads: at least 1")
         self.slots, self._load, self._max_seconds = slots, load, max_seconds
         self._places = torch.as_tensor(slots)  # shares the memory
-        self._todo: SimpleQueue[list[_Job] | None] = SimpleQueue()
+        self._todo: SimpleQueue[list[Job] | None] = SimpleQueue()
         self._results: SimpleQueue[list[Result] | BaseException] = SimpleQueue()
         self._threads = [threading.Thread(target=self._serve, name="decode", daemon=True) for _ in range(n_threads)]
         for thread in self._threads:
@@ -427,7 +266,7 @@ class DecodingThreads(Interruptible):
             Exception: what a thread raised that was not about an image.
         """
         results: list[Result] = []
-        with contextlib.suppress(Empty):
+        with suppress(Empty):
             found = self._results.get(timeout=timeout)
             while True:
                 if isinstance(found, BaseException):
@@ -450,17 +289,22 @@ class DecodingThreads(Interruptible):
         while (jobs := self._todo.get()) and not self.interrupted:
             try:
                 answers = self.each_in_time(
-                    self._answer, jobs, lambda _job: (stages.too_slow(), [0.0] * 3), self._max_seconds, use_one_thread
+                    self._answer,
+                    jobs,
+                    lambda _job: (stages.too_slow(), (0.0, 0.0, 0.0)),
+                    self._max_seconds,
+                    use_one_thread,
                 )
                 self._results.put([self._place(*job[:2], *answer) for job, answer in zip(jobs, answers, strict=True)])
             except BaseException as error:  # raised again by `get`
                 if not self.interrupted:
                     self._results.put(error)
 
-    def _answer(self, job: _Job) -> tuple[stages.Item, list[float]]:
+    def _answer(self, job: Job) -> tuple[stages.Item, Seconds]:
         data, path = job[2]
         seconds = dict.fromkeys(stages.STAGES[:3], 0.0)
-        return stages.load({"bytes": data, "path": path}, self._checked, seconds), list(seconds.values())
+        item = stages.load({"bytes": data, "path": path}, self._checked, seconds)
+        return item, (seconds["read"], seconds["decode"], seconds["transform"])
 
     def _checked(self, picture: Any) -> torch.Tensor:
         pixels = torch.as_tensor(self._load(picture))
@@ -469,8 +313,8 @@ class DecodingThreads(Interruptible):
             raise ImageError(f"the transform gives {pixels.dtype}, expected {self._places.dtype}")
         return pixels
 
-    def _place(self, ticket: int, slot: int, item: stages.Item, seconds: list[float]) -> Result:
+    def _place(self, ticket: int, slot: int, item: stages.Item, seconds: Seconds) -> Result:
         # Here and not in `_answer`: a thread that was left behind must not write into a slot that others have.
         if item.error is None:
             self._places[slot] = item.inputs
-        return Result(ticket, slot, item.sha256, item.error, item.said, tuple(seconds))
+        return Result(ticket, slot, item.sha256, item.error, item.said, seconds)
