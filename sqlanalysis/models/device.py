@@ -73,7 +73,7 @@ def name_dtype(module_dtype: torch.dtype, requested: str) -> str:
 
 
 def find(name: str) -> list[torch.device]:
-    """The devices of that name: "auto" is all of CUDA if there is any, else the CPU; "cuda" all of CUDA; "cuda:0,1" two.
+    """The devices of that name: "auto" is all GPUs, or the CPU where there are none; "cuda" all GPUs; "cuda:0,1" two.
 
     Raises:
         ArgumentError: not the name of a device.
@@ -81,9 +81,9 @@ def find(name: str) -> list[torch.device]:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, places = name.partition(":") if isinstance(name, str) else ("", "", "")
-    if kind not in ("cpu", "cuda") or not re.fullmatch(r"(\d+(,\d+)*)?", places) or (kind == "cpu" and places not in ("", "0")):
+    if not re.fullmatch(r"cpu(:0)?|cuda(:\d+(,\d+)*)?", name if isinstance(name, str) else ""):
         raise ArgumentError(f"no device {name!r}; give auto, cpu, cuda for all GPUs, or some of them, such as cuda:0,1")
+    kind, _, places = name.partition(":")
     if kind == "cpu":
         return [torch.device("cpu")]
     if not torch.cuda.is_available():
@@ -92,7 +92,9 @@ def find(name: str) -> list[torch.device]:
     wanted = list(dict.fromkeys(map(int, places.split(",")))) if places else list(there)
     missing = [place for place in wanted if place not in there]
     if missing:
-        raise InferenceError(f"there is no cuda:{missing[0]}; torch finds {len(there)} GPUs, cuda:0 to cuda:{there[-1]}")
+        raise InferenceError(
+            f"there is no cuda:{missing[0]}; torch finds {len(there)} GPUs, cuda:0 to cuda:{there[-1]}"
+        )
     return [torch.device("cuda", place) for place in wanted]
 
 

@@ -40,13 +40,11 @@ class Passes:
         self._is_cuda = device.type == "cuda"
         self.workers = Workers(model, device, dtype, serial=self._is_cuda, layout=layout)
         self._lock = threading.Lock()
-        self._stream, self._copying = (
-            torch.cuda.Stream(device) if self._is_cuda else None,  # type: ignore[no-untyped-call]
-            torch.cuda.Stream(device) if self._is_cuda else None,  # type: ignore[no-untyped-call]
-        )
+        self._stream: Any = torch.cuda.Stream(device) if self._is_cuda else None  # type: ignore[no-untyped-call]
+        self._copying: Any = torch.cuda.Stream(device) if self._is_cuda else None  # type: ignore[no-untyped-call]
 
     def run(self, tensors: Mapping[int, Tensor], size: int) -> tuple[Tensor, Tensor | None]:
-        """Logits and activations, on the host, of a pass of `size` images: `tensors` at their indices, zeros elsewhere."""
+        """Logits and activations, on the host, of a pass of `size` images: `tensors` by index, zeros elsewhere."""
         shape = (size, *self._model.input_shape)
         layout = self._layout if len(shape) == 4 else torch.contiguous_format
         batch = torch.empty(shape, dtype=self.pixels.dtype, memory_format=layout, pin_memory=self._is_cuda)

@@ -2,7 +2,7 @@
 
 The state of a job is in temporary objects of the connection, which the queries of `sql/statements/job.sql` read:
 
-    _chosen    image_id, rank                             ids that a condition selects; only where there is one, or ranks
+    _chosen    image_id, rank                             ids that a condition selects; where there is one, or a rank
     _selected  image_id, sha256, n_bytes, rank            a view: the images that the run is asked for
     _pending   image_id, sha256, n_bytes, rank            of a window of ids: those without an output or error for their
                                                           present bytes
@@ -297,7 +297,7 @@ def _windows(con: duckdb.DuckDBPyConnection, n_drawn: int | None) -> Iterator[tu
 def _pending(
     con: duckdb.DuckDBPyConnection, work: Work, names: list[str], first: int, last: int, n_drawn: int | None
 ) -> pa.Table:
-    """image_id and stored n_bytes of the images to compute, of the first n_drawn ranks; with shared bytes, one per content."""
+    """image_id and stored n_bytes of the images to compute in a window; with shared bytes, one per content."""
     run, shared = work.spec.run.run, not work.inputs
     ends, is_sample = {"first": first, "last": last}, n_drawn is not None
     values = {**ends, "n_drawn": n_drawn} if is_sample else ends

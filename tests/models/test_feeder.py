@@ -132,9 +132,9 @@ def test_a_call_can_be_stopped() -> None:
         assert waits.wait(60)
         stop.set()
         assert asked.exception(60) is None or "interrupted" in str(asked.exception())
-        with pytest.raises(InferenceError, match="interrupted"):
-            while True:
-                feeder.ask(rows([1] * 30))
+        for _ in range(2):  # also what is asked later
+            with pytest.raises(InferenceError, match="interrupted"):
+                feeder.ask(rows([1] * 1000))
     feeder.close()
 
 
