@@ -231,7 +231,7 @@ class Feeder:
             with self._changed:
                 for result in results:
                     index, place = divmod(result.slot, self._size)
-                    batch = self._decoding[index] if index in self._decoding else self._last
+                    batch = self._decoding.get(index) or self._last
                     batch.n_waiting -= 1
                     batch.sha256[place] = result.sha256
                     if result.error is not None:
