@@ -335,7 +335,7 @@ def predict(
     where: Annotated[str | None, typer.Option(help="SQL condition over `images`.")] = None,
     split: Annotated[str | None, typer.Option(help="Only images of this split.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images per forward pass.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda (all GPUs), cuda:0,1, …")] = "auto",
     dtype: Annotated[Dtype, typer.Option(help="fp16 on CUDA only.")] = Dtype.fp32,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start the run from scratch.")] = False,
     retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Try images again that failed.")] = False,

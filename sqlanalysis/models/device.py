@@ -40,6 +40,17 @@ def find_batch_size(attempt: Callable[[int], None], limit: int = 512) -> int:
     return best
 
 
+def time_passes(run: Callable[[dict[int, torch.Tensor], int], object], size: int, n: int = 3) -> float:
+    """Seconds of a pass over blank images, with copies to and from the device: the least of n, after one untimed."""
+    run({}, size)
+    seconds = []
+    for _ in range(n):
+        start = time.perf_counter()
+        run({}, size)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
 def use_one_thread() -> None:
     """Make torch compute in the calling thread only."""
     torch.set_num_threads(1)

@@ -69,7 +69,7 @@ class Engine(Interruptible):
         class_map: maps the model's outputs to classes of a data set; None keeps the outputs.
         batch_size: images per forward pass; default 8 on CPU (measured fastest for one thread), on CUDA the power of
             two beyond which throughput stops growing. Halved permanently when memory runs out.
-        device: "auto" (CUDA if available), "cpu", "cuda", "cuda:1", …
+        device: "auto", all GPUs or else the CPU; "cpu"; "cuda", all GPUs; or some of them: "cuda:0", "cuda:0,1".
         advance: called with the number of images that were finished, for a progress bar.
         dtype: "fp32", "bf16", or on CUDA "fp16": the type of convolutions and matrix products.
         compile: run the module through `torch.compile`, which first takes many seconds.
@@ -95,7 +95,7 @@ class Engine(Interruptible):
         super().__init__()
         self._n = workers or devices.count_cores()
         self.model, self.class_map, self.advance = model, class_map, advance or (lambda _n: None)
-        found = devices.find(device)
+        found = devices.find(device)[: None if model.can_copy else 1]
         self.device, self.dtype = ",".join(map(str, found)), devices.name_dtype(model.input_dtype, dtype)
         # A module that is not fp32 runs as it is, without autocast.
         self._dtype = devices.find_dtype(dtype, found[0]) if self.dtype == dtype else torch.float32
@@ -344,6 +344,18 @@ class Engine(Interruptible):
             answers = answers.take(index)
         self.advance(len(column))
         return answers
+
+    def note_speed(self) -> list[str]:
+        """What bf16 would bring on the first GPU, measured with a few passes; nothing for another dtype or the CPU."""
+        if not self._is_staged or self.dtype != "fp32" or self._dtype != torch.float32 or not self.model.can_copy:
+            return []
+        faster = Passes(self.model, self._passes[0].device, torch.bfloat16, self._pixels, self._passes[0].layout)
+        try:
+            own, other = (devices.time_passes(each.run, self.batch_size) for each in (self._passes[0], faster))
+        except Exception:  # no memory for both, or a module without bf16
+            return []
+        rates = f"{self.batch_size / own:,.0f} img/s in fp32, {self.batch_size / other:,.0f} in bf16"
+        return [f'the device alone: {rates} (dtype="bf16", --dtype bf16; fp32 is the reference)']
 
     def _make_feeder(self) -> Feeder:
         n = self._n

@@ -94,7 +94,7 @@ def register_model(
         model: from `load_model`.
         name: SQL name; default: the model's name.
         batch_size: images per forward pass.
-        device: "auto", "cpu", "cuda", …
+        device: "auto", all GPUs or else the CPU; "cpu"; "cuda", all GPUs; or some of them: "cuda:0", "cuda:0,1".
         dtype: "fp32", "bf16", or on CUDA "fp16".
         compile: run the module through `torch.compile`.
         allow_random: accept a module that gives the same image different answers.
@@ -242,7 +242,7 @@ def predict(
         outputs: what the outputs of the model are: logits, probs, log_probs, percent or sigmoid; auto: as `load_model`
             recognized them.
         batch_size: images per forward pass; default: 8 per worker on CPU, determined by trial on CUDA.
-        device: "auto", "cpu", "cuda", …
+        device: "auto", all GPUs or else the CPU; "cpu"; "cuda", all GPUs; or some of them: "cuda:0", "cuda:0,1".
         dtype: "fp32", the reference; "bf16", faster on CPUs that support it; or on CUDA "fp16". For another dtype
             than fp32, `runs.dtype_agreement` compares the answers with fp32 on the first 32 images.
         compile: run the module through `torch.compile`, which takes many seconds and pays off in large runs.
@@ -335,6 +335,7 @@ def predict(
         )
         try:
             spec = _probe(con, engine, spec, allow_random=allow_random, overwrite=overwrite)
+            speed = engine.note_speed()
             agreement = _agreement(con, model, mapping, engine, device)
             # Only the engine knows the device and the batch size that it has chosen.
             wanted = dataclasses.replace(
@@ -351,7 +352,7 @@ def predict(
         finally:
             engine.close()
     n_outside, said = policies.count_outside(con, wanted.run, mapping)
-    notes += [*engine.notes, *engine.complaints.notes(), *said]
+    notes += [*engine.notes, *engine.complaints.notes(), *speed, *said]
     if engine.workers != wanted.workers:  # seen at the first block
         execute(con, "update_run_workers", [engine.workers, wanted.run])
     if not model.can_copy:
