@@ -112,6 +112,7 @@ class Engine(Interruptible):
         self._passes = [self._make_passes(each) for each in found]
         self._is_random = False
         self._checked = False  # the first answers of workers are compared with those of one worker
+        self._first = threading.Lock()  # held until then: what others compute meanwhile would not be compared
         # Without a GPU every worker computes with one thread: more would compete for the same cores.
         alone = self._is_staged or not model.can_copy
         self._pool = ThreadPoolExecutor(self._n, "infer", initializer=None if alone else devices.use_one_thread)
@@ -204,7 +205,14 @@ class Engine(Interruptible):
         """One answer of `output_type` per image of an Arrow array of STRUCT(bytes, path); NULL for a NULL image."""
         if self._is_staged:
             return self._feed(column)
-        serial, first = self._workers.serial, self._must_check(len(column))
+        with self._first:
+            if self._must_check(len(column)):
+                return self._compare(column, first=True)
+        return self._compare(column, first=False)
+
+    def _compare(self, column: pa.ChunkedArray, *, first: bool) -> pa.Array:
+        """The answers, of one worker if several disturb each other, which the first call finds out."""
+        serial = self._workers.serial
         mixing = not self._is_random and (self.dtype, self.batch_size) not in _unmixed.setdefault(
             self.model.module, set()
         )
