@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 
 import torch
 
+from ..core.cores import count_cores as count_cores
 from ..errors import ArgumentError, InferenceError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -41,11 +41,6 @@ def find_batch_size(attempt: Callable[[int], None], limit: int = 512) -> int:
 def use_one_thread() -> None:
     """Make torch compute in the calling thread only."""
     torch.set_num_threads(1)
-
-
-def count_cores() -> int:
-    """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def find_dtype(dtype: str, device: torch.device) -> torch.dtype:
