@@ -1,15 +1,14 @@
 -- Parts: outputs of a run in Parquet files that workers wrote, and the view over those that are committed.
 
 -- name: create_waiting
--- One pending image of each content that has no output yet, numbered in the order of the run.
+-- One pending image of each content, numbered in the order of the run; what an answered image has in common was copied.
 create or replace temp table _waiting as
 with _representatives as (
     select
         min(_pending.image_id) as image_id,
         min(_pending.rank) as rank,
     from _pending
-    where sha256 not in (select done.sha256 from outputs.{{ ident(run) }} as done)
-    group by sha256
+    group by _pending.sha256
 )
 
 select
@@ -353,10 +352,4 @@ where run = ?;
 -- name: list_pending_ids
 -- Images without an answer for their present bytes.
 select image_id
-from _pending;
-
-
--- name: count_pending
--- How many images have no answer for their present bytes.
-select count(*) as n
 from _pending;

@@ -69,25 +69,28 @@ def _absolute_weights(weights: str | Path | None) -> str | None:
     return str(file.resolve()) if file.exists() else str(weights)
 
 
-def specify(model: Model) -> dict[str, Any]:
-    """The specification of a model, as JSON can hold it.
+def check_loadable(model: Model) -> None:
+    """Refuse a model that no other process can load.
 
     Raises:
-        ArgumentError: it was made in Python or has random weights, so that no other process can load it.
+        ArgumentError: it was made in Python or has random weights.
     """
     if model.source is None:
         raise ArgumentError(
             f"{model.name} was made in Python, so no worker can load it: give load_model the name of code that makes "
-            'it (load_model("file.py:make")) or a saved model, or compute it in this process: runner="local", '
-            'storage="table"'
+            'it (load_model("file.py:make")) or a saved model, or compute it in this process: runner="local"'
         )
     if model.weights == "random":
         raise ArgumentError(
             f"{model.name} has random weights, which are others each time it is loaded: save them and give the file, "
-            'or compute it in this process: runner="local", storage="table"'
+            'or compute it in this process: runner="local"'
         )
+
+
+def specify(model: Model) -> dict[str, Any]:
+    """The specification of a model, as JSON can hold it; `check_loadable` says whether others can load it."""
     return {
-        "source": dict(model.source),
+        "source": None if model.source is None else dict(model.source),
         "outputs": model.outputs,
         "input_shape": list(model.input_shape),
         "noise_size": list(model.noise_size),
@@ -100,10 +103,13 @@ def load_specified(specification: Mapping[str, Any]) -> Model:
 
     Raises:
         InferenceError: it is not the model that was specified; the message has both hashes.
-        ArgumentError, NotFoundError, MissingExtraError: as `load_model`.
+        ArgumentError: the model was made in Python.
+        NotFoundError, MissingExtraError: as `load_model`.
     """
     from .model import load_model
 
+    if specification["source"] is None:
+        raise ArgumentError("the model of this shard was made in Python, so only the process that has it can compute it")
     source = dict(specification["source"])
     classes, prompts = source.pop("classes"), source.pop("prompts")
     if classes is not None:

@@ -26,7 +26,7 @@ from ..core.results import Result
 from ..db import parts as files
 from ..db.alone import works_alone
 from ..db.catalogue import recreate_run_views
-from ..db.statements import execute, fetch, registered, transaction
+from ..db.statements import execute, fetch, registered, table, transaction
 from ..errors import InferenceError, NotFoundError, SchemaError
 from . import exchange, identity
 from . import run as runs
@@ -130,7 +130,7 @@ def _commit_part(con: duckdb.DuckDBPyConnection, run: str, path: str, known: str
 
 def _keep_live(con: duckdb.DuckDBPyConnection, path: str, footer: dict[str, Any]) -> tuple[str, bytes]:
     """Write a part again with the rows that count; gives its uri and bytes."""
-    rows = execute(con, "read_live").to_arrow_table()
+    rows = table(con, "read_live")
     return _write_again(con, path, rows, footer)
 
 
@@ -198,7 +198,7 @@ def free_name(
 
 def drop_stale(con: duckdb.DuckDBPyConnection, run: str) -> None:
     """Write the parts that have outputs of pending images again without them: they were for other bytes."""
-    pending = execute(con, "list_pending_ids").to_arrow_table()["image_id"].combine_chunks()
+    pending = table(con, "list_pending_ids")["image_id"].combine_chunks()
     replaced: list[Path] = []
     with transaction(con):
         for part, uri, n, *_ in fetch(con, "list_parts", [run]):
@@ -220,7 +220,7 @@ def drop_stale(con: duckdb.DuckDBPyConnection, run: str) -> None:
 
 def add_copies(con: duckdb.DuckDBPyConnection, run: str, names: list[str], folder: str) -> None:
     """Write a part of outputs for pending images that have the same bytes as an answered one."""
-    rows = execute(con, "read_copies", run=run, names=names).to_arrow_table()
+    rows = table(con, "read_copies", run=run, names=names)
     if not len(rows):
         return
     schema = exchange.part_schema(dict(fetch(con, "list_output_columns", [run])))

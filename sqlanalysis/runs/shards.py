@@ -21,7 +21,7 @@ import pyarrow as pa
 from ..core.interrupts import interruptible
 from ..db import parts as files
 from ..db.alone import Watched
-from ..db.statements import checkpoint, execute, fetch, transaction
+from ..db.statements import checkpoint, execute, fetch, table, transaction
 from ..errors import ArgumentError, InferenceError
 from . import exchange, job, parts
 from . import run as runs
@@ -64,7 +64,12 @@ def scratch_of(con: duckdb.DuckDBPyConnection, run: str, scratch: str | None) ->
 
 
 def prepare(
-    con: duckdb.DuckDBPyConnection, work: Work, names: list[str], folder: str, n_drawn: int | None = None
+    con: duckdb.DuckDBPyConnection,
+    work: Work,
+    names: list[str],
+    folder: str,
+    window: tuple[int, int],
+    n_drawn: int | None = None,
 ) -> int:
     """Find the pending images of an open run, and answer those that have the bytes of an answered one.
 
@@ -73,6 +78,7 @@ def prepare(
         work: of the run; its images are computed by their bytes alone.
         names: of the outputs.
         folder: of `scratch_of`.
+        window: first and last id of the images to look through.
         n_drawn: only images of these first ranks.
 
     Returns:
@@ -80,9 +86,10 @@ def prepare(
     """
     run = work.spec.run.run
     in_table = parts.storage_of(con, run) == "table"
-    drawn, is_sample = {"n_drawn": n_drawn} if n_drawn else None, n_drawn is not None
+    is_sample, values = n_drawn is not None, dict(zip(("first", "last"), window, strict=True))
+    values |= {"n_drawn": n_drawn} if n_drawn is not None else {}
     with transaction(con):
-        execute(con, "create_pending", drawn, run=run, is_sample=is_sample)
+        execute(con, "create_pending", values, run=run, is_sample=is_sample)
         execute(con, "delete_stale_errors", run=run)
         if in_table:
             execute(con, "delete_stale_outputs", run=run)
@@ -92,8 +99,8 @@ def prepare(
         if fetch(con, "count_pending_outputs", run=run)[0][0]:
             parts.drop_stale(con, run)
         parts.add_copies(con, run, names, folder)
-    execute(con, "create_pending", drawn, run=run, is_sample=is_sample)
-    execute(con, "create_waiting", run=run)
+    execute(con, "create_pending", values, run=run, is_sample=is_sample)
+    execute(con, "create_waiting")
     n: int = fetch(con, "count_waiting")[0][0]
     return n
 
@@ -104,7 +111,7 @@ def cut(
     specification: dict[str, Any],
     folder: str,
     *,
-    size: int = SHARD_IMAGES,
+    size: int | None = None,
 ) -> Iterator[Shard]:
     """Write the images that `prepare` has found as shards, one after the other, in the order of the run.
 
@@ -113,9 +120,9 @@ def cut(
         run: its name.
         specification: of `work.describe`.
         folder: of `scratch_of`.
-        size: images of a shard at most; fewer where their files are large.
+        size: images of a shard at most, default `SHARD_IMAGES`; fewer where their files are large.
     """
-    identity, last = parts.identify(con, run), 0
+    identity, last, size = parts.identify(con, run), 0, size or SHARD_IMAGES
     while waiting := fetch(con, "list_waiting", [last, size]):
         n, held = 0, 0
         for _, n_bytes in waiting:
@@ -123,7 +130,7 @@ def cut(
             if n and held > SHARD_BYTES:
                 break
             n += 1
-        rows = execute(con, "read_waiting", [last + 1, last + n]).to_arrow_table().cast(exchange.SHARD_SCHEMA)
+        rows = table(con, "read_waiting", [last + 1, last + n]).cast(exchange.SHARD_SCHEMA)
         last += n
         if len(rows) != n:
             raise InferenceError(f"run {run!r}: {n} images are to be computed, {len(rows)} of them are in the file")
@@ -177,9 +184,9 @@ def give_up(shard: Shard, reason: str) -> None:
     schema = exchange.part_schema(footer["columns"])
     errors = pa.array([error] * len(rows), schema.field("error").type)
     known = {"image_id": rows["image_id"], "sha256": rows["sha256"], "error": errors}
-    table = pa.table([known.get(field.name, pa.nulls(len(rows), field.type)) for field in schema], schema=schema)
+    lost = pa.table([known.get(field.name, pa.nulls(len(rows), field.type)) for field in schema], schema=schema)
     own = {name: footer[name] for name in ("format", "run", "identity", "attempt")}
-    exchange.write(shard.part, table, {**own, "n": len(rows), "n_ok": 0, "n_errors": len(rows)})
+    exchange.write(shard.part, lost, {**own, "n": len(rows), "n_ok": 0, "n_errors": len(rows)})
 
 
 def compute_here(
@@ -214,8 +221,6 @@ def perform(
     specification: dict[str, Any],
     scratch: str | None,
     drive: Callable[[Iterator[Shard]], None] | None = None,
-    *,
-    size: int = SHARD_IMAGES,
 ) -> Done:
     """As `job.perform`, by way of shards and parts.
 
@@ -226,7 +231,6 @@ def perform(
         specification: of `work.describe`.
         scratch: folder or address for shards and parts; None is FILE.parts.
         drive: computes and commits all shards that it is given, or raises.
-        size: images of a shard at most.
 
     Raises:
         As `job.perform`.
@@ -236,27 +240,27 @@ def perform(
     names = [name for name, _ in columns]
     watched = Watched(con)
     replaced = files.owned(con, run) if work.overwrite and run in runs.known(con) else []
-    job._open(con, work, columns)
+    job.open_job(con, work, columns)
     files.delete(con, replaced)
     folder = scratch_of(con, run, scratch)
-    here = drive or (lambda shards: compute_here(con, run, shards, engine, record_errors=not work.strict))
+
+    def answer() -> None:
+        shards = cut(con, run, specification, folder)
+        if drive is None:
+            compute_here(con, run, shards, engine, record_errors=not work.strict)
+        else:
+            drive(shards)
+
     try:
         with interruptible(engine):
             n_drawn: int | None = None
             for n_drawn in work.drawing.looks(con, run) if work.drawing else (None,):
-                # A pass computes one image per content; the next copies the answer to the others, or computes one of
-                # them if the first could not be read.
-                before = None
-                while n := prepare(con, work, names, folder, n_drawn):
-                    pending = fetch(con, "count_pending")[0][0]
-                    if before is not None and pending >= before:
-                        raise InferenceError(f"run {run!r}: {pending} images are left without an answer; run it again")
-                    here(cut(con, run, specification, folder, size=size))
+                for window in job.windows(con, n_drawn):
+                    n_computed += _answer_window(con, work, names, folder, window, n_drawn, answer)
                     watched.check()
-                    n_computed, before = n_computed + n, pending
-        n_images, n_ok, n_errors = job._account(con, work.spec.run, n_drawn)
+        n_images, n_ok, n_errors = job.account(con, work.spec.run, n_drawn)
         if not n_ok:
-            raise InferenceError(job._no_answer(con, run, n_errors))
+            raise InferenceError(job.describe_failures(con, run, n_errors))
         status = "finished" if n_images == fetch(con, "count_selected")[0][0] else "sampled"
     except BaseException as error:
         if engine.refusal is not None:
@@ -275,6 +279,30 @@ def perform(
     checkpoint(con)
     watched.check()
     return Done(run, n_images, n_ok, n_errors, n_computed, seconds)
+
+
+def _answer_window(
+    con: duckdb.DuckDBPyConnection,
+    work: Work,
+    names: list[str],
+    folder: str,
+    window: tuple[int, int],
+    n_drawn: int | None,
+    answer: Callable[[], None],
+) -> int:
+    """Answer the pending images of a window; how many were computed.
+
+    A pass computes one image per content; the next copies the answer to the others, or computes one of them if the
+    first could not be read.
+    """
+    n_computed, before = 0, None
+    while n := prepare(con, work, names, folder, window, n_drawn):
+        pending = fetch(con, "count_pending")[0][0]
+        if before is not None and pending >= before:
+            raise InferenceError(f"run {work.spec.run.run!r}: {pending} images got no answer; run it again")
+        answer()
+        n_computed, before = n_computed + n, pending
+    return n_computed
 
 
 def sweep(con: duckdb.DuckDBPyConnection, run: str, folder: str) -> None:

@@ -152,9 +152,6 @@ def describe(engine: Engine, *, allow_random: bool, device: str, dtype: str, com
         dtype: as given to `predict`.
         compiles: whether the module runs through `torch.compile`.
         probe: answers to noise, `runs.probe`.
-
-    Raises:
-        ArgumentError: the model cannot be loaded by a worker.
     """
     from ..models.specification import specify
 
