@@ -92,15 +92,16 @@ def commit(
 
 
 def _commit_part(con: duckdb.DuckDBPyConnection, run: str, path: str, known: str, *, record_errors: bool) -> None:
+    part = path.replace("\\", "/").rpartition("/")[2]
+    if fetch(con, "has_part", [run, part])[0][0]:
+        return
     data = exchange.read(path)
     rows, footer = exchange.parse(data, path)
     columns = fetch(con, "list_output_columns", [run])
     _check(path, rows, footer, known, dict(columns))
-    spec, part = runs.require(con, run), path.replace("\\", "/").rpartition("/")[2]
+    spec = runs.require(con, run)
     first, last = rows["image_id"][0].as_py(), rows["image_id"][-1].as_py()
     with transaction(con), registered(con, "part_rows", rows):
-        if fetch(con, "has_part", [run, part])[0][0]:
-            return
         in_table = spec.storage == "table"
         has_outputs = in_table or fetch(con, "overlaps_part", [run, first, last])[0][0]
         names = {"run": run, "dataset": spec.dataset, "first_id": first, "last_id": last}
@@ -171,10 +172,10 @@ def _check(path: str, rows: pa.Table, footer: dict[str, Any], known: str, column
 
 
 def _check_column(path: str, name: str, column: pa.Array, errors: pa.Array, sql_type: str) -> None:
-    if not pc.all(pc.equal(column.is_null(), errors.is_valid())).as_py():
+    if not pc.all(pc.equal(column.is_null(), errors.is_valid()), min_count=0).as_py():
         raise SchemaError(f"{path} has images with both or neither of {name} and an error")
     width = sql_type.partition("[")[2].rstrip("]")
-    if width and not pc.all(pc.equal(pc.list_value_length(column.drop_null()), int(width))).as_py():
+    if width and not pc.all(pc.equal(pc.list_value_length(column.drop_null()), int(width)), min_count=0).as_py():
         raise SchemaError(f"{path} has arrays {name} that are not {sql_type}")
     values = column.flatten() if width else column
     if values.null_count != (0 if width else column.null_count):
@@ -321,7 +322,7 @@ def localize(con: duckdb.DuckDBPyConnection, run: str) -> Localized:
     columns, draft = fetch(con, "list_output_columns", [run]), f"{run} localized"
     with transaction(con):
         execute(con, "create_local_outputs", name=draft, columns=columns)
-        execute(con, "insert_local_outputs", name=draft, run=run)
+        execute(con, "insert_local_outputs", name=draft, run=run, names=[name for name, _ in columns])
         execute(con, "drop_derived", run=run)
         execute(con, "rename_local_outputs", name=draft, run=run)
         if fetch(con, "is_clustered", [run])[0][0]:
