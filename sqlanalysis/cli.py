@@ -699,9 +699,7 @@ def commit(
 
 
 @app.command()
-def localize(
-    db: Database, run: Annotated[str, typer.Argument(help="A run whose outputs are parts.")]
-) -> None:
+def localize(db: Database, run: Annotated[str, typer.Argument(help="A run whose outputs are parts.")]) -> None:
     """Bring the outputs of a run from its parts into the file, and delete the parts beside it."""
     from .runs.parts import localize
 

@@ -153,7 +153,9 @@ def _check(path: str, rows: pa.Table, footer: dict[str, Any], known: str, column
         SchemaError: the message gives the reason.
     """
     if footer.get("identity") != known:
-        raise SchemaError(f"{path} is of other work (run {footer.get('run')!r}), or of this run before it was made anew")
+        raise SchemaError(
+            f"{path} is of other work (run {footer.get('run')!r}), or of this run before it was made anew"
+        )
     wanted = exchange.part_schema(columns)
     if rows.schema.remove_metadata() != wanted:
         raise SchemaError(f"{path} has the columns {rows.schema.names}, the run has {wanted.names}, or other types")
@@ -161,10 +163,10 @@ def _check(path: str, rows: pa.Table, footer: dict[str, Any], known: str, column
     if not len(rows) or (footer["n"], footer["n_errors"]) != (len(rows), n_errors):
         raise SchemaError(f"{path} has {len(rows)} rows with {n_errors} errors, its footer says otherwise")
     ids = rows["image_id"].to_pylist()
-    if any(a >= b for a, b in zip(ids, ids[1:], strict=False)):
+    if any(a >= b for a, b in itertools.pairwise(ids)):
         raise SchemaError(f"{path} has images twice or out of order")
     hashes = rows["sha256"].to_pylist()
-    if not path.endswith(f"part-{exchange.name(known, footer['attempt'], ids, hashes)}"):
+    if not path.endswith(f"part-{exchange.end_of_name(known, footer['attempt'], ids, hashes)}"):
         raise SchemaError(f"{path} has other images than its shard: its name is not the hash of them")
     for name, sql_type in columns.items():
         column = rows[name].combine_chunks()
@@ -182,16 +184,14 @@ def _check_column(path: str, name: str, column: pa.Array, errors: pa.Array, sql_
         raise SchemaError(f"{path} has NULL within {name}")
 
 
-def free_name(
-    con: duckdb.DuckDBPyConnection, run: str, kind: str, known: str, rows: pa.Table
-) -> tuple[int, str]:
+def free_name(con: duckdb.DuckDBPyConnection, run: str, kind: str, known: str, rows: pa.Table) -> tuple[int, str]:
     """The end of the name of a part that is not committed yet, and the number of the attempt, which is hashed in it.
 
     The same images are pending again after `retry_errors`, or where a file has got its first bytes back.
     """
     ids, hashes = rows["image_id"].to_pylist(), rows["sha256"].to_pylist()
     for attempt in itertools.count():
-        end = exchange.name(known, attempt, ids, hashes)
+        end = exchange.end_of_name(known, attempt, ids, hashes)
         if not fetch(con, "has_part", [run, f"{kind}-{end}"])[0][0]:
             return attempt, end
     raise AssertionError
@@ -272,7 +272,9 @@ def commit_folder(con: duckdb.DuckDBPyConnection, scratch: str | Path) -> Commit
         NotFoundError: there is no part.
     """
     top = str(scratch) if exchange.is_remote(str(scratch)) else str(Path(scratch).expanduser().resolve())
-    found = [path for folder in (top, *exchange.listed(top)) for path in exchange.listed(folder) if exchange.is_part(path)]
+    found = [
+        path for folder in (top, *exchange.listed(top)) for path in exchange.listed(folder) if exchange.is_part(path)
+    ]
     if not found:
         raise NotFoundError(f"no part in {top}; `sqlanalysis work SHARD --part PART` writes one")
     refused: dict[str, str] = {}

@@ -288,6 +288,8 @@ def predict(
     meanings.check_kind(outputs)
     if storage not in (None, *parts.STORAGES):
         raise ArgumentError(f"storage is 'table' or 'parts', not {storage!r}")
+    if storage == "parts" and "://" in str(scratch):
+        raise ArgumentError(f"scratch={str(scratch)!r}: DuckDB reads parts from folders; give one, or storage='table'")
     rule = sample.wanted(until_width, until_better_than, seed)
     if model.is_encoder and rule is not None:
         raise ArgumentError(f"{model.name} gives embeddings and predicts nothing: leave {rule.rule}= out")
@@ -365,8 +367,14 @@ def predict(
             if wanted.storage == "table":
                 done = job.perform(con, work, engine)
             else:
-                given = {"device": device, "dtype": dtype, "compiles": compile, "allow_random": allow_random}
-                specification = describe(engine, probe=wanted.probe or "{}", **given)
+                specification = describe(
+                    engine,
+                    allow_random=allow_random,
+                    device=device,
+                    dtype=dtype,
+                    compiles=compile,
+                    probe=wanted.probe or "{}",
+                )
                 done = shards.perform(con, work, engine, specification, None if scratch is None else str(scratch))
         finally:
             engine.close()
