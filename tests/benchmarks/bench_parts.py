@@ -39,7 +39,6 @@ CALLS = {
     "risk_coverage": "from risk_coverage('{}')",
     "check_run": "from check_run('{}')",
     "sum of probs": "select sum(list_sum(probs)) from {}",
-    "class_purity": "from class_purity('{}')",
     "similar_to": "from similar_to('{}', 1)",
     "one image": "select pred, probs from {} where image_id = 4242",
 }
@@ -123,7 +122,7 @@ def main() -> None:
         print(f"file {size / 1e6:.0f} MB with the native run, parts {beside / 1e6:.0f} MB\n")
         print("| call | native ms | parts ms | ratio | equal |\n|---|---|---|---|---|")
         for name in given.only:
-            if name in ("class_purity", "similar_to") and not given.activations:
+            if name == "similar_to" and not given.activations:
                 continue
             took: dict[str, list[float]] = {"native": [], "net": []}
             told: dict[str, list[tuple[object, ...]]] = {}
