@@ -3,8 +3,8 @@
 A shard is a Parquet file in a scratch folder, `SCRATCH/<run>-<key>/shard-<first>-<hash>.parquet`, with the columns
 image_id, sha256, uri, bytes (NULL for an image by reference) and path (absolute; NULL where bytes are stored). Its
 footer holds what the worker needs to know: the identity of the run's work, the specification of the model, the class
-map, dtype, batch size and device. Its name is made of that identity and of its images, so that the same pending work, cut in
-the same way, has the same shards, and what a driver that died has left is taken over by the next.
+map, dtype, batch size and device. Its name is made of that identity and of its images, so that the same pending work,
+cut in the same way, has the same shards, and what a driver that died has left is taken over by the next.
 """
 
 from __future__ import annotations
