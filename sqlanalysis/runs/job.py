@@ -232,7 +232,7 @@ def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
     columns = [(name, dtype) for name, dtype in types.items() if name not in ("sha256", "error")]
     names = [name for name, _ in columns]
     watched = Watched(con)
-    _open(con, work, columns)
+    open_job(con, work, columns)
     pace = Pace(_width(engine.output_type))
     try:
         with (
@@ -243,7 +243,7 @@ def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
         ):
             n_drawn: int | None = None
             for n_drawn in work.drawing.looks(con, run.run) if work.drawing else (None,):
-                for first, last in _windows(con, n_drawn):
+                for first, last in windows(con, n_drawn):
                     # A pass computes one image per content. The next pass copies the answer to the others, or computes
                     # one of them if the first could not be read.
                     while len(waiting := _pending(con, work, names, first, last, n_drawn)):
@@ -251,9 +251,9 @@ def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
                             writer.write(answers)
                             n_computed += len(answers)
                         writer.wait()
-        n_images, n_ok, n_errors = _account(con, run, n_drawn)
+        n_images, n_ok, n_errors = account(con, run, n_drawn)
         if not n_ok:
-            raise InferenceError(_no_answer(con, run.run, n_errors))
+            raise InferenceError(describe_failures(con, run.run, n_errors))
         status = "finished" if n_images == fetch(con, "count_selected")[0][0] else "sampled"
     except BaseException as error:
         # What the engine raises inside DuckDB, also after Ctrl-C, comes back as an error of the query.
@@ -275,7 +275,8 @@ def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
     return Done(run.run, n_images, n_ok, n_errors, n_computed, seconds)
 
 
-def _open(con: duckdb.DuckDBPyConnection, work: Work, columns: Sequence[tuple[str, str]]) -> None:
+def open_job(con: duckdb.DuckDBPyConnection, work: Work, columns: Sequence[tuple[str, str]]) -> None:
+    """Create or resume the run of a job, in one transaction."""
     run = work.spec.run
     with transaction(con):
         runs.open_run(con, work.spec, columns, overwrite=work.overwrite)
@@ -287,7 +288,7 @@ def _open(con: duckdb.DuckDBPyConnection, work: Work, columns: Sequence[tuple[st
             execute(con, "delete_selected_errors", run=run.run)
 
 
-def _windows(con: duckdb.DuckDBPyConnection, n_drawn: int | None) -> Iterator[tuple[int, int]]:
+def windows(con: duckdb.DuckDBPyConnection, n_drawn: int | None) -> Iterator[tuple[int, int]]:
     """First and last id of each part of the selected images; images of a random order are one part."""
     first, last = fetch(con, "read_selected_ends")[0]
     step = WINDOW if n_drawn is None else last - first + 1
@@ -461,7 +462,8 @@ def _function(con: duckdb.DuckDBPyConnection, run: str, work: Work, engine: Engi
         functions.unregister(con, name)
 
 
-def _no_answer(con: duckdb.DuckDBPyConnection, run: str, n_errors: int) -> str:
+def describe_failures(con: duckdb.DuckDBPyConnection, run: str, n_errors: int) -> str:
+    """The message for a run in which every image failed."""
     stage, error, message, n, uri = fetch(con, "read_commonest_failure", run=run)[0]
     return (
         f"run {run!r} has no answer, all {n_errors:,} images failed; {n:,} of them, such as {uri}: "
@@ -470,7 +472,7 @@ def _no_answer(con: duckdb.DuckDBPyConnection, run: str, n_errors: int) -> str:
     )
 
 
-def _account(con: duckdb.DuckDBPyConnection, run: Run, n_drawn: int | None) -> tuple[int, int, int]:
+def account(con: duckdb.DuckDBPyConnection, run: Run, n_drawn: int | None) -> tuple[int, int, int]:
     """n_images, n_ok and n_errors of the selected images, or of the first n_drawn ranks.
 
     Raises:
