@@ -14,6 +14,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 # What a module can be in itself; without a request it runs so.
 OWN_DTYPES = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float64: "fp64"}
+_most_cores: int | None = None
 
 
 def find_batch_size(attempt: Callable[[int], None], limit: int = 512) -> int:
@@ -43,9 +44,16 @@ def use_one_thread() -> None:
     torch.set_num_threads(1)
 
 
+def limit_cores(n: int) -> None:
+    """Let this process compute with at most n threads at once: other workers use the other cores."""
+    global _most_cores
+    _most_cores = n
+
+
 def count_cores() -> int:
     """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return n if _most_cores is None else min(n, _most_cores)
 
 
 def find_dtype(dtype: str, device: torch.device) -> torch.dtype:
