@@ -1,22 +1,57 @@
--- The job of a run, in three temporary tables: _selected holds the images that were asked for; _pending those of them
--- without an output or error for their present bytes; _answers what the function returned for one block of them.
+-- The job of a run, in temporary objects: the view _selected is the images that were asked for; _chosen holds the ids of
+-- a condition, and ranks; _pending those of a window of ids without an output or error for their present bytes.
+-- The relation block_images has the images of one block, block_answers what the function returned for them.
+
+-- name: forget_selected
+-- The selection of an earlier call, and with it what the view reads.
+drop view if exists temp._selected;
+
+
+-- name: forget_chosen
+-- The ids of an earlier call.
+drop table if exists temp._chosen;
+
+
+-- name: create_chosen
+-- The images that a condition selects, evaluated once per run: a condition may change from call to call.
+create temp table _chosen as
+select
+    images.image_id,
+    null::bigint as rank,
+from images
+where images.dataset = $dataset
+    and (
+        {{ where }}
+    );
+
 
 -- name: create_selected
--- The images that a condition selects, evaluated once per run: a condition may change from call to call.
--- Their rank is that of rank_selected.
-create or replace temp table _selected as
+-- The images that are selected. Their rank is that of rank_selected.
+create or replace temp view _selected as
 select
     images.image_id,
     images.sha256,
     images.n_bytes,
-    null::bigint as rank,
+    {{ '_chosen.rank' if is_chosen else 'null::bigint as rank' }},
 from images
-where images.dataset = $dataset
-{% if where %}
-    and (
-        {{ where }}
-    )
-{% endif %};
+{% if is_chosen %}
+inner join _chosen on images.image_id = _chosen.image_id
+{% endif %}
+where images.dataset = {{ literal(dataset) }}
+    and images.image_id <= {{ last or 0 }};
+
+
+-- name: read_selected_ends
+-- The first and the last id that is selected.
+select
+    min(image_id) as first_id,
+    max(image_id) as last_id,
+from _selected;
+
+
+-- name: read_threads
+-- How many threads a query has.
+select current_setting('threads')::integer as n;
 
 
 -- name: count_selected
@@ -28,7 +63,7 @@ from _selected;
 -- name: rank_selected
 -- Give the images that count in a comparison or an accuracy their rank in a random order; the others have none.
 -- It depends on the seed and image_id alone, so another process draws in the same order: $seed.
-create or replace temp table _selected as
+create or replace temp table _chosen as
 with _counted as (
     select
         images.image_id,
@@ -45,8 +80,6 @@ with _counted as (
 
 select
     _selected.image_id,
-    _selected.sha256,
-    _selected.n_bytes,
     _ranked.rank,
 from _selected
 left join (
@@ -108,8 +141,8 @@ order by images.split nulls last;
 
 
 -- name: create_pending
--- Selected images without an output or error of the run; an image whose bytes changed since is pending again.
--- With is_sample, only the first $n_drawn in the random order.
+-- Selected images from $first to $last without an output or error of the run; an image whose bytes changed since is
+-- pending again. With is_sample, only the first $n_drawn in the random order.
 create or replace temp table _pending as
 select
     _selected.image_id,
@@ -117,13 +150,24 @@ select
     _selected.n_bytes,
     _selected.rank,
 from _selected
-anti join outputs.{{ ident(run) }} as done
+anti join (
+    select done.image_id, done.sha256
+    from outputs.{{ ident(run) }} as done
+    where done.image_id between $first and $last
+) as done
     on _selected.image_id = done.image_id and _selected.sha256 = done.sha256
 anti join (select errors.image_id, errors.sha256 from errors where errors.run = {{ literal(run) }}) as failed
     on _selected.image_id = failed.image_id and _selected.sha256 = failed.sha256
+where _selected.image_id between $first and $last
 {% if is_sample %}
-where _selected.rank <= $n_drawn
+    and _selected.rank <= $n_drawn
 {% endif %};
+
+
+-- name: count_pending
+-- How many images are pending in a window.
+select count(*) as n
+from _pending;
 
 
 -- name: preflight
@@ -190,18 +234,14 @@ limit ?;
 
 
 -- name: list_representatives
--- Pending images to compute, by rank where they have one: one per content without an output (shared), or all of them.
+-- Pending images to compute, by rank where they have one, and their stored bytes: one per content (shared), or all.
 select
     min(_pending.image_id) as image_id,
-    any_value(n_bytes) as n_bytes,
+    any_value(case when image_bytes.image_id is null then 0 else _pending.n_bytes end) as n_bytes,
 from _pending
-{% if shared %}
-where sha256 not in (select done.sha256 from outputs.{{ ident(run) }} as done)
-group by sha256
-{% else %}
-group by _pending.image_id
-{% endif %}
-order by min(_pending.rank), image_id;
+left join image_bytes on _pending.image_id = image_bytes.image_id
+group by {{ '_pending.sha256' if shared else '_pending.image_id' }}
+order by min(_pending.rank), min(_pending.image_id);
 
 
 -- name: delete_stale_outputs
@@ -283,21 +323,31 @@ inner join (
 ) as failed on _pending.sha256 = failed.sha256;
 
 
--- name: create_answers
--- Call the function once per image of one block (relation block_images).
-create or replace temp table _answers as
+-- name: read_block
+-- The images of one block (relation block_ids), and what a function takes of them.
 select
     images.image_id,
     images.dataset,
     images.uri,
     images.sha256,
-    {{ ident(function) }}(image_files.image{% if inputs %}, struct_pack(
-        {% for name in inputs %}{{ ident(name) }} := images.{{ ident(name) }}{{ ', ' if not loop.last }}{% endfor %}
-
-    ){% endif %}) as answer,
+    image_files.image,
+{% if inputs %}
+    struct_pack({% for name in inputs %}{{ ident(name) }} := images.{{ ident(name) }}{{ ', ' if not loop.last }}{% endfor %}) as given,
+{% endif %}
 from image_files
 inner join images on image_files.image_id = images.image_id
-where images.image_id in (select block_images.image_id from block_images);
+where images.image_id in (select block_ids.image_id from block_ids);
+
+
+-- name: read_answers
+-- Call the function once per image of one block.
+select
+    image_id,
+    dataset,
+    uri,
+    sha256,
+    {{ ident(function) }}(image{% if inputs %}, given{% endif %}) as answer,
+from block_images;
 
 
 -- name: insert_outputs
@@ -314,7 +364,7 @@ select
 {% for name in names %}
     answer.{{ ident(name) }},
 {% endfor %}
-from _answers
+from block_answers
 where answer.error is null
     and answer.sha256 = sha256;
 
@@ -331,7 +381,7 @@ select
     coalesce(answer.error.stage, 'read') as stage,
     coalesce(answer.error.error, 'ChangedImage') as error,
     coalesce(answer.error.message, 'the file has other bytes than when it was added; add the images again') as message,
-from _answers
+from block_answers
 where answer.error is not null
     or answer.sha256 <> sha256;
 
@@ -344,7 +394,7 @@ select
     coalesce(answer.error.stage, 'read') as stage,
     coalesce(answer.error.error, 'ChangedImage') as error,
     coalesce(answer.error.message, 'the file has other bytes than when it was added; add the images again') as message,
-from _answers
+from block_answers
 where answer.error is not null
     or answer.sha256 <> sha256
 order by image_id

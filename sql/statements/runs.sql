@@ -5,10 +5,10 @@
 insert into runs (
     run, dataset, model, weights, weights_sha256, model_label_space, label_space, class_policy, layer, transform,
     dtype, device, batch_size, packages, selection, dtype_agreement, trusted_pickle, members,
-    outputs, prompts, probe, version, weights_key, transform_source, classes_source, workers, sample,
+    outputs, prompts, probe, version, weights_key, transform_source, classes_source, workers, sample, storage,
     status
 )
-values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running');
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running');
 
 
 -- name: read_run
@@ -41,6 +41,7 @@ select
     classes_source,
     workers,
     sample,
+    storage,
 from runs
 where run = ?;
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pyarrow as pa
 
-from .text import one_line, type_name
+from .text import describe_error as describe_error
 
 IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 ERROR_TYPE = pa.struct([("stage", pa.string()), ("error", pa.string()), ("message", pa.string())])
@@ -37,12 +37,6 @@ def array_type(dtype: pa.DataType, shape: Iterable[int | None]) -> pa.DataType:
     for size in reversed(tuple(shape)):
         dtype = pa.list_(dtype) if size is None else pa.list_(dtype, size)
     return dtype
-
-
-def describe_error(stage: str, error: BaseException) -> dict[str, str]:
-    """An error about one image as a value of `ERROR_TYPE`; any error can be described."""
-    name = one_line(type_name(error))
-    return {"stage": stage, "error": name, "message": one_line(error) or name}
 
 
 def spread(values: np.ndarray, good: Sequence[bool]) -> pa.Array:

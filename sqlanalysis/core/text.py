@@ -39,6 +39,12 @@ def type_name(value: object) -> str:
     return name
 
 
+def describe_error(stage: str, error: BaseException) -> dict[str, str]:
+    """An error about one image as a value of `arrow.ERROR_TYPE`; any error can be described."""
+    name = one_line(type_name(error))
+    return {"stage": stage, "error": name, "message": one_line(error) or name}
+
+
 def _text(value: object) -> str:
     try:
         text = str(value)

@@ -17,7 +17,7 @@ from ..errors import SchemaError
 from . import templates
 from .statements import execute, fetch, transaction
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 # Digest of the definition by kind (table, view, macro, table_macro) and name: a view and a macro may have one name.
 Objects = dict[tuple[str, str], str]
 # Templates of objects whose text depends on the runs of a file.

@@ -107,6 +107,19 @@ def fetch(
     return rows
 
 
+def table(con: duckdb.DuckDBPyConnection, template: str, parameters: Any = None, /, **names: object) -> pa.Table:
+    """Like `fetch`, as an Arrow table.
+
+    Raises:
+        QueryError: DuckDB refuses the statement.
+    """
+    try:
+        with interrupts():
+            return con.sql(templates.render(template, **names), params=parameters).to_arrow_table()
+    except duckdb.Error as error:
+        raise QueryError(f"{template}: {str(error).strip()}") from error
+
+
 def checkpoint(con: duckdb.DuckDBPyConnection) -> None:
     """Write the log into the file, so that a copy of the file alone is whole; not while another transaction writes."""
     with suppress(duckdb.TransactionException):

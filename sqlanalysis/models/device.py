@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 
 import torch
 
+from ..core.cores import count_cores as count_cores
 from ..errors import ArgumentError, InferenceError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 # What a module can be in itself; without a request it runs so.
 OWN_DTYPES = {torch.float16: "fp16", torch.bfloat16: "bf16", torch.float64: "fp64"}
-_most_cores: int | None = None
 
 
 def find_batch_size(attempt: Callable[[int], None], limit: int = 512) -> int:
@@ -42,18 +41,6 @@ def find_batch_size(attempt: Callable[[int], None], limit: int = 512) -> int:
 def use_one_thread() -> None:
     """Make torch compute in the calling thread only."""
     torch.set_num_threads(1)
-
-
-def limit_cores(n: int) -> None:
-    """Let this process compute with at most n threads at once: other workers use the other cores."""
-    global _most_cores
-    _most_cores = n
-
-
-def count_cores() -> int:
-    """Number of cores that this process may use."""
-    n = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return n if _most_cores is None else min(n, _most_cores)
 
 
 def find_dtype(dtype: str, device: torch.device) -> torch.dtype:

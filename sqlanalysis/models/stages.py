@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..core import decode
-from ..core.arrow import describe_error
 from ..core.noise import collected
+from ..core.text import describe_error
+from ..errors import ImageError
 
 STAGES = ("read", "decode", "transform", "forward")
 
@@ -59,6 +60,19 @@ def too_slow() -> Item:
     item = Item()
     item.fail("decode", TimeoutError(decode.TOO_SLOW))
     return item
+
+
+def check_shape(actual: Sequence[int], expected: Sequence[int]) -> None:
+    """Refuse inputs of another shape than the others.
+
+    Raises:
+        ImageError: the shapes differ.
+    """
+    if tuple(actual) != tuple(expected):
+        raise ImageError(
+            f"shape {tuple(actual)}, expected {tuple(expected)}: a transform gives one shape for all images, so let it "
+            "resize"
+        )
 
 
 def load(

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..core.pixels import Resize
 from ..errors import ImageError, InferenceError
 from .content import fingerprint, reads_outside, tensor_bytes
 
@@ -144,11 +145,14 @@ class Pixels:
         load: maps one image to a (C, H, W) tensor.
         dtype: dtype of that tensor.
         finish: maps a (B, C, H, W) batch of these tensors to the input of the module.
+        portable: gives the pixels of `load` as a uint8 array, can be pickled, and needs no torch: for processes that
+            decode. None where the transform computes floats or is code of its own.
     """
 
     load: Transform
     dtype: torch.dtype = torch.float32
     finish: Callable[[Tensor], Tensor] = lambda batch: batch
+    portable: Resize | None = None
 
 
 def split_transform(transform: Transform, dtype: torch.dtype = torch.float32) -> Pixels:
@@ -170,10 +174,13 @@ def split_transform(transform: Transform, dtype: torch.dtype = torch.float32) ->
     side = preset.crop_size[-1]
     mean, std = (torch.tensor(values, dtype=torch.float32).repeat(side) for values in (preset.mean, preset.std))
 
+    # torchvision also takes Pillow's own numbers.
+    interpolation = functional.pil_modes_mapping.get(preset.interpolation, preset.interpolation)
+    crop_size = (preset.crop_size[0], side)
+    resize = Resize(tuple(preset.resize_size), crop_size, interpolation)
+
     def crop(image: Image.Image) -> Tensor:
-        resized = functional.resize(image, preset.resize_size, preset.interpolation, antialias=preset.antialias)
-        cropped: Tensor = functional.pil_to_tensor(functional.center_crop(resized, preset.crop_size))
-        return cropped
+        return torch.from_numpy(resize(image))
 
     def normalize(batch: Tensor) -> Tensor:
         # Whole rows of W * C values against repeated means are fast, and leave the result in channels_last order.
@@ -184,4 +191,4 @@ def split_transform(transform: Transform, dtype: torch.dtype = torch.float32) ->
     sample = Image.effect_noise((300, 200), 80).convert("RGB")
     if not torch.equal(normalize(crop(sample).unsqueeze(0))[0], transform(sample)):
         return whole
-    return Pixels(crop, torch.uint8, normalize)
+    return Pixels(crop, torch.uint8, normalize, resize)

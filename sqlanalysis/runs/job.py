@@ -1,14 +1,16 @@
 """The job of a run: select images, find the pending ones, and commit answers in blocks.
 
-The state of a job is in three temporary tables of the connection, which the queries of `sql/statements/job.sql` read:
+The state of a job is in temporary objects of the connection, which the queries of `sql/statements/job.sql` read:
 
-    _selected  image_id, sha256, n_bytes, rank            the images that the run is asked for
-    _pending   image_id, sha256, n_bytes, rank            those without an output or error for their present bytes
-    _answers   image_id, dataset, uri, sha256, answer     the current block; answer has the fields sha256 and error
+    _chosen    image_id, rank                             ids that a condition selects; only where there is one, or ranks
+    _selected  image_id, sha256, n_bytes, rank            a view: the images that the run is asked for
+    _pending   image_id, sha256, n_bytes, rank            of a window of ids: those without an output or error for their
+                                                          present bytes
 
-`select` creates the first, and `sample.draw` ranks it; `perform` recreates the others until nothing is pending.
-Outputs, errors and counts of a block are committed together. A crash costs at most the current block, and the same call
-resumes the run.
+`select` creates the first two, and `sample.draw` ranks them; `perform` recreates `_pending` until nothing is, window by
+window, so that memory does not grow with the number of images. A block is read, answered, and given to a writer, which
+commits its outputs, errors and counts together while the next one is computed. A crash costs at most the blocks that
+are not committed, and the same call resumes the run.
 """
 
 from __future__ import annotations
@@ -18,11 +20,13 @@ import json
 import platform
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 from duckdb.func import ARROW
 
@@ -34,7 +38,7 @@ from ..core.text import one_line
 from ..data.label_spaces import save_classes
 from ..db import functions
 from ..db.alone import Watched
-from ..db.statements import checkpoint, execute, fetch, registered, transaction
+from ..db.statements import checkpoint, configure, execute, fetch, registered, table, transaction
 from ..db.templates import literal
 from ..errors import ArgumentError, InferenceError, NotFoundError, QueryError, near_matches
 from . import run as runs
@@ -43,7 +47,9 @@ from .sample import Drawing
 
 BLOCK_SECONDS = 5.0  # of work that a crash may cost
 BLOCK_IMAGES = (64, 16_384)  # smallest and largest block
-BLOCK_BYTES = 256 * 1024 * 1024  # of encoded images per block
+BLOCK_BYTES = 256 * 1024 * 1024  # of stored images per block, and of answers
+WINDOW = 1 << 18  # ids that are looked through at a time
+CALL_IMAGES = 2048  # rows that DuckDB gives to one call of a function
 PACKAGES = ("sqlanalysis", "duckdb", "torch", "torchvision", "pillow")
 
 
@@ -102,21 +108,20 @@ class Done(Result):
 
 
 class Pace:
-    """The size of the next block: about `BLOCK_SECONDS` of work, estimated from the previous block."""
+    """The size of the next block: about `BLOCK_SECONDS` of work, estimated from the previous block.
 
-    def __init__(self) -> None:
+    Args:
+        width: bytes of one answer.
+    """
+
+    def __init__(self, width: int = 1) -> None:
         self.size = BLOCK_IMAGES[0]
+        self._most = max(1, min(BLOCK_IMAGES[1], BLOCK_BYTES // width))
 
-    def cut(self, waiting: Sequence[tuple[int, int]]) -> list[int]:
-        """The ids of the next block, given (image_id, n_bytes) in order: at least one image, at most about 256 MB."""
-        block: list[int] = []
-        held = 0
-        for image_id, n_bytes in waiting[: self.size]:
-            held += n_bytes
-            if block and held > BLOCK_BYTES:
-                break
-            block.append(image_id)
-        return block
+    def cut(self, n_bytes: np.ndarray) -> int:
+        """How many of the next images are the next block, given the stored bytes of each: at least one."""
+        held = np.cumsum(n_bytes[: min(self.size, self._most)])
+        return max(1, int(np.searchsorted(held, BLOCK_BYTES, "right")))
 
     def learn(self, n_images: int, seconds: float) -> None:
         """Set the size of the next block from the time that a block took."""
@@ -141,14 +146,20 @@ def select(con: duckdb.DuckDBPyConnection, dataset: str, where: str | None, spli
     """
     if split is not None:
         _check_split(con, dataset, split)
+    chosen = condition(where, split)
+    execute(con, "forget_selected").fetchall()
+    execute(con, "forget_chosen").fetchall()
+    last = fetch(con, "read_last_image")[0][0]  # images that others add from now on are not selected
     try:
-        execute(con, "create_selected", {"dataset": dataset}, where=condition(where, split)).fetchall()
+        if chosen is not None:
+            execute(con, "create_chosen", {"dataset": dataset}, where=chosen).fetchall()
     except QueryError as error:
         reason = str(error.__cause__ or error).partition("\nLINE")[0]  # of a statement that is not the caller's
         raise QueryError(f"where={where!r} is not a condition over `images`: {reason.strip()}") from error
+    execute(con, "create_selected", dataset=dataset, last=last, is_chosen=chosen is not None).fetchall()
     n: int = fetch(con, "count_selected")[0][0]
     if not n:
-        raise NotFoundError(_nothing_selected(con, dataset, condition(where, split)))
+        raise NotFoundError(_nothing_selected(con, dataset, chosen))
     return n
 
 
@@ -218,25 +229,30 @@ def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
     columns = [(name, dtype) for name, dtype in types.items() if name not in ("sha256", "error")]
     names = [name for name, _ in columns]
     watched = Watched(con)
-    _open(con, work, columns)
-    pace = Pace()
+    open_job(con, work, columns)
+    pace = Pace(_width(engine.output_type))
     try:
-        with _function(con, run.run, work, engine) as function, interruptible(engine):
+        with (
+            _function(con, run.run, work, engine) as function,
+            interruptible(engine),
+            Writer(con, work, engine, names, watched) as writer,
+        ):
             n_drawn: int | None = None
             for n_drawn in work.drawing.looks(con, run.run) if work.drawing else (None,):
-                # A pass computes one image per content. The next pass copies the answer to the others, or computes one
-                # of them if the first could not be read.
-                while waiting := _pending(con, work, names, n_drawn):
-                    while waiting:
-                        block, began = pace.cut(waiting), time.perf_counter()
-                        _answer(con, work, engine, function, names, block)
-                        watched.check()
-                        pace.learn(len(block), time.perf_counter() - began)
-                        n_computed += len(block)
-                        waiting = waiting[len(block) :]
-        n_images, n_ok, n_errors = _account(con, run, n_drawn)
+                for first, last in windows(con, n_drawn):
+                    # A pass computes one image per content. The next pass copies the answer to the others, or computes
+                    # one of them if the first could not be read.
+                    while len(waiting := _pending(con, work, names, first, last, n_drawn)):
+                        while len(waiting):
+                            began, n = time.perf_counter(), pace.cut(waiting["n_bytes"].to_numpy())
+                            writer.write(_answer(con, work, function, waiting.slice(0, n)))
+                            pace.learn(n, time.perf_counter() - began)
+                            n_computed += n
+                            waiting = waiting.slice(n)
+                        writer.wait()
+        n_images, n_ok, n_errors = account(con, run, n_drawn)
         if not n_ok:
-            raise InferenceError(_no_answer(con, run.run, n_errors))
+            raise InferenceError(describe_failures(con, run.run, n_errors))
         status = "finished" if n_images == fetch(con, "count_selected")[0][0] else "sampled"
     except BaseException as error:
         # What the engine raises inside DuckDB, also after Ctrl-C, comes back as an error of the query.
@@ -258,7 +274,8 @@ def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
     return Done(run.run, n_images, n_ok, n_errors, n_computed, seconds)
 
 
-def _open(con: duckdb.DuckDBPyConnection, work: Work, columns: Sequence[tuple[str, str]]) -> None:
+def open_job(con: duckdb.DuckDBPyConnection, work: Work, columns: Sequence[tuple[str, str]]) -> None:
+    """Create or resume the run of a job, in one transaction."""
     run = work.spec.run
     with transaction(con):
         runs.open_run(con, work.spec, columns, overwrite=work.overwrite)
@@ -270,42 +287,115 @@ def _open(con: duckdb.DuckDBPyConnection, work: Work, columns: Sequence[tuple[st
             execute(con, "delete_selected_errors", run=run.run)
 
 
+def windows(con: duckdb.DuckDBPyConnection, n_drawn: int | None) -> Iterator[tuple[int, int]]:
+    """First and last id of each part of the selected images; images of a random order are one part."""
+    first, last = fetch(con, "read_selected_ends")[0]
+    step = WINDOW if n_drawn is None else last - first + 1
+    for start in range(first, last + 1, step):
+        yield start, start + step - 1
+
+
 def _pending(
-    con: duckdb.DuckDBPyConnection, work: Work, names: list[str], n_drawn: int | None
-) -> list[tuple[int, int]]:
-    """(image_id, n_bytes) of the images to compute, of the first n_drawn ranks; with shared bytes, one per content."""
+    con: duckdb.DuckDBPyConnection, work: Work, names: list[str], first: int, last: int, n_drawn: int | None
+) -> pa.Table:
+    """image_id and stored n_bytes of the images to compute, of the first n_drawn ranks; with shared bytes, one per content."""
     run, shared = work.spec.run.run, not work.inputs
-    drawn, is_sample = {"n_drawn": n_drawn} if n_drawn else None, n_drawn is not None
+    ends, is_sample = {"first": first, "last": last}, n_drawn is not None
+    values = {**ends, "n_drawn": n_drawn} if is_sample else ends
     with transaction(con):
-        execute(con, "create_pending", drawn, run=run, is_sample=is_sample)
-        execute(con, "delete_stale_outputs", run=run)
-        execute(con, "delete_stale_errors", run=run)
-        if shared:
-            execute(con, "copy_outputs", run=run, names=names)
-            execute(con, "copy_errors", run=run)
-            # without those that the copies have just answered
-            execute(con, "create_pending", drawn, run=run, is_sample=is_sample)
-    return fetch(con, "list_representatives", run=run, shared=shared)
+        execute(con, "create_pending", values, run=run, is_sample=is_sample)
+        if fetch(con, "count_pending")[0][0]:
+            execute(con, "delete_stale_outputs", run=run)
+            execute(con, "delete_stale_errors", run=run)
+            if shared:
+                execute(con, "copy_outputs", run=run, names=names)
+                execute(con, "copy_errors", run=run)
+                # without those that the copies have just answered
+                execute(con, "create_pending", values, run=run, is_sample=is_sample)
+    return table(con, "list_representatives", shared=shared)
 
 
-def _answer(
-    con: duckdb.DuckDBPyConnection, work: Work, engine: Engine, function: str, names: list[str], block: list[int]
-) -> None:
-    """Compute one block and commit its outputs, errors and counts together."""
-    run = work.spec.run.run
-    with registered(con, "block_images", pa.table({"image_id": pa.array(block, pa.int64())})):
-        execute(con, "create_answers", function=function, inputs=work.inputs).fetchall()
-    start = time.perf_counter()
-    with transaction(con):
-        execute(con, "insert_outputs", run=run, names=names)
-        point("insert")
-        if not work.strict:  # errors that are not recorded stay pending, so the next call computes them again
-            execute(con, "insert_run_errors", [run])
-        execute(con, "update_run_counts", run=run)
-    engine.seconds["write"] = engine.seconds.get("write", 0.0) + time.perf_counter() - start
-    failed = fetch(con, "read_first_failure") if work.strict else []
-    if failed:
-        raise InferenceError("image {}, {}: {}: {}: {}".format(*failed[0]))
+def _answer(con: duckdb.DuckDBPyConnection, work: Work, function: str, block: pa.Table) -> pa.Table:
+    """Answers of one block: image_id, dataset, uri, sha256, answer."""
+    with registered(con, "block_ids", block):
+        images = table(con, "read_block", inputs=work.inputs)
+    # DuckDB's threads call the function at the same time, each for one batch of Arrow.
+    batches = images.to_batches(max_chunksize=min(CALL_IMAGES, -(-len(images) // _threads(con))))
+    with registered(con, "block_images", pa.Table.from_batches(batches, images.schema)):
+        return table(con, "read_answers", function=function, inputs=work.inputs)
+
+
+class Writer:
+    """Commits blocks of answers in a thread of its own, each in one transaction, while the next block is computed.
+
+    Raises:
+        InferenceError: `strict`, and an image of the block failed.
+        QueryError: the block cannot be written, or the file was deleted or replaced.
+    """
+
+    def __init__(
+        self, con: duckdb.DuckDBPyConnection, work: Work, engine: Engine, names: list[str], watched: Watched
+    ) -> None:
+        self._work, self._engine, self._names, self._watched = work, engine, names, watched
+        self._con = con.cursor()
+        configure(self._con)
+        self._thread = ThreadPoolExecutor(1, "write")
+        self._last: Future[None] | None = None
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Also after an error or Ctrl-C: what was computed is kept, and no thread writes when the run is closed.
+        try:
+            self._thread.shutdown(wait=True)
+        finally:
+            self._con.close()
+
+    def write(self, answers: pa.Table) -> None:
+        """Commit a block, in order; returns as soon as the one before is committed."""
+        self.wait()
+        self._last = self._thread.submit(self._commit, answers)
+        if self._work.strict:  # nothing is computed after an error
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait until everything is committed."""
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
+
+    def _commit(self, answers: pa.Table) -> None:
+        con, work, start = self._con, self._work, time.perf_counter()
+        run = work.spec.run.run
+        with registered(con, "block_answers", answers):
+            with transaction(con):
+                execute(con, "insert_outputs", run=run, names=self._names)
+                point("insert")
+                if not work.strict:  # errors that are not recorded stay pending, so the next call computes them again
+                    execute(con, "insert_run_errors", [run])
+                execute(con, "update_run_counts", run=run)
+            seconds = self._engine.seconds
+            seconds["write"] = seconds.get("write", 0.0) + time.perf_counter() - start
+            self._watched.check()
+            failed = fetch(con, "read_first_failure") if work.strict else []
+        if failed:
+            raise InferenceError("image {}, {}: {}: {}: {}".format(*failed[0]))
+
+
+def _threads(con: duckdb.DuckDBPyConnection) -> int:
+    n: int = fetch(con, "read_threads")[0][0]
+    return n
+
+
+def _width(dtype: pa.DataType) -> int:
+    """About how many bytes a value of this type takes."""
+    if pa.types.is_struct(dtype):
+        return sum(_width(field.type) for field in dtype)
+    if pa.types.is_fixed_size_list(dtype):
+        n: int = dtype.list_size
+        return n * (4 if pa.types.is_floating(dtype.value_type) else _width(dtype.value_type))
+    return 8 if pa.types.is_primitive(dtype) else 50
 
 
 @contextmanager
@@ -324,7 +414,8 @@ def _function(con: duckdb.DuckDBPyConnection, run: str, work: Work, engine: Engi
         functions.unregister(con, name)
 
 
-def _no_answer(con: duckdb.DuckDBPyConnection, run: str, n_errors: int) -> str:
+def describe_failures(con: duckdb.DuckDBPyConnection, run: str, n_errors: int) -> str:
+    """The message for a run in which every image failed."""
     stage, error, message, n, uri = fetch(con, "read_commonest_failure", run=run)[0]
     return (
         f"run {run!r} has no answer, all {n_errors:,} images failed; {n:,} of them, such as {uri}: "
@@ -333,7 +424,7 @@ def _no_answer(con: duckdb.DuckDBPyConnection, run: str, n_errors: int) -> str:
     )
 
 
-def _account(con: duckdb.DuckDBPyConnection, run: Run, n_drawn: int | None) -> tuple[int, int, int]:
+def account(con: duckdb.DuckDBPyConnection, run: Run, n_drawn: int | None) -> tuple[int, int, int]:
     """n_images, n_ok and n_errors of the selected images, or of the first n_drawn ranks.
 
     Raises:

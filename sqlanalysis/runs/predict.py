@@ -27,11 +27,12 @@ from ..models import outputs as meanings
 from ..models.engine import Engine, fit
 from ..models.model import Model
 from ..models.transforms import describe_transform
-from . import job, policies, sample
+from . import job, parts, policies, sample, shards
 from . import run as runs
 from .job import Done, Work
 from .run import Run, Spec
 from .sample import Drawing, Sample
+from .work import describe
 
 SAMPLE = 64  # images that a dry run computes
 # Images of which the first that can be read gives the size of the input where that follows the picture; how many at a
@@ -149,6 +150,8 @@ def predict(
     until_width: float | None = None,
     until_better_than: str | None = None,
     seed: int = 0,
+    storage: str | None = None,
+    scratch: str | Path | None = None,
     dry_run: Literal[False] = False,
     show_progress: bool = True,
 ) -> Predicted: ...
@@ -178,6 +181,8 @@ def predict(
     until_width: float | None = None,
     until_better_than: str | None = None,
     seed: int = 0,
+    storage: str | None = None,
+    scratch: str | Path | None = None,
     dry_run: Literal[True],
     show_progress: bool = True,
 ) -> DryRun: ...
@@ -207,6 +212,8 @@ def predict(
     until_width: float | None = None,
     until_better_than: str | None = None,
     seed: int = 0,
+    storage: str | None = None,
+    scratch: str | Path | None = None,
     dry_run: bool = False,
     show_progress: bool = True,
 ) -> Predicted | DryRun:
@@ -255,6 +262,10 @@ def predict(
         until_width: stop when the 95 % interval of the accuracy, from end to end, has this width, a share.
         until_better_than: stop when it is settled that the run is better or worse than this run, at 95 %.
         seed: of the random order. The rule is settled after other images with another seed.
+        storage: where outputs go: "table", into the file; or "parts", into Parquet files beside it (FILE.parts), which
+            the view `outputs.<run>` reads, for runs that are larger than the file should be. Default: as the run has
+            it, else "table". `localize` brings parts into the file.
+        scratch: folder for parts in place of FILE.parts; they stay there and must not be moved.
         dry_run: only report what would be done and how long it would take, based on 64 images; writes nothing.
         show_progress: draw a progress bar on a terminal.
 
@@ -262,7 +273,7 @@ def predict(
         Counts and seconds; with `dry_run` a `DryRun`.
 
     Raises:
-        ArgumentError: not a model, an unknown policy, device or dtype, or a rule without sense.
+        ArgumentError: not a model, an unknown policy, device, dtype or storage, or a rule without sense.
         NotFoundError: no such data set, split or baseline, or no image with a label for a rule.
         SchemaError: the name is taken, the run exists with other weights or settings, classes cannot be mapped, the
             baseline is not comparable, or a rule is given to a run whose answers were not drawn for one.
@@ -275,6 +286,8 @@ def predict(
     model.check_unchanged()
     policies.check_policy(policy)
     meanings.check_kind(outputs)
+    if storage not in (None, *parts.STORAGES):
+        raise ArgumentError(f"storage is 'table' or 'parts', not {storage!r}")
     rule = sample.wanted(until_width, until_better_than, seed)
     if model.is_encoder and rule is not None:
         raise ArgumentError(f"{model.name} gives embeddings and predicts nothing: leave {rule.rule}= out")
@@ -317,6 +330,8 @@ def predict(
         classes_source=model.classes_source,
         sample=sample.write(rule) if rule else None,
     )
+    earlier = runs.require(con, wanted.run).storage if wanted.run in runs.known(con) and not overwrite else "table"
+    wanted = dataclasses.replace(wanted, storage=storage or earlier)
     # Everything that can be refused is checked before the engine starts and before anything is written.
     spec = Spec(wanted) if model.is_encoder else policies.with_model_classes(con, wanted, model, mapping)
     spec = dataclasses.replace(spec, call=f"predict(con, model, {wanted.run!r}")
@@ -347,7 +362,12 @@ def predict(
             spec = dataclasses.replace(spec, run=wanted)
             drawing = Drawing(rule, engine.batch_size) if rule else None
             work = Work(spec, overwrite=overwrite, retry_errors=retry_errors, strict=strict, drawing=drawing)
-            done = job.perform(con, work, engine)
+            if wanted.storage == "table":
+                done = job.perform(con, work, engine)
+            else:
+                given = {"device": device, "dtype": dtype, "compiles": compile, "allow_random": allow_random}
+                specification = describe(engine, probe=wanted.probe or "{}", **given)
+                done = shards.perform(con, work, engine, specification, None if scratch is None else str(scratch))
         finally:
             engine.close()
     n_outside, said = policies.count_outside(con, wanted.run, mapping)

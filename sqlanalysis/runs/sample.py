@@ -112,6 +112,8 @@ def draw(con: duckdb.DuckDBPyConnection, sample: Sample, run: Run, *, overwrite:
     if not overwrite and run.run in runs.known(con):
         _check_resume(con, sample, run)
     execute(con, "rank_selected", {"seed": sample.seed}, baseline=sample.baseline)
+    last = fetch(con, "read_last_image")[0][0]
+    execute(con, "create_selected", dataset=run.dataset, last=last, is_chosen=True)
     if not fetch(con, "count_ranked")[0][0]:
         also = "" if sample.baseline is None else f" and an answer of {sample.baseline!r}"
         raise NotFoundError(f"{sample.rule}= needs images with a label{also}; of the selected ones none has")

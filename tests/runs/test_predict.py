@@ -565,11 +565,11 @@ SLOW = textwrap.dedent(
         return to_tensor(image.resize((8, 8)))
     con = sqlanalysis.connect(sys.argv[1])
     model = sqlanalysis.load_model(Slow(), transform=transform, classes=["cat", "dog", "owl"], name="slow")
-    answer = job._answer
+    commit = job.Writer._commit
     def announced(*arguments):
-        answer(*arguments)
+        commit(*arguments)
         print("block", flush=True)
-    job._answer = announced
+    job.Writer._commit = announced
     print(sqlanalysis.predict(con, model, batch_size=1), flush=True)
     """
 )

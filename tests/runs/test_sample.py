@@ -207,11 +207,11 @@ def test_the_baseline_may_be_a_sample_in_the_same_order(
 
 PROGRAM = """
 import sys, sqlanalysis, sqlanalysis.runs.job as job
-answer = job._answer
+commit = job.Writer._commit
 def announced(*arguments):
-    answer(*arguments)
+    commit(*arguments)
     print("block", flush=True)
-job._answer = announced
+job.Writer._commit = announced
 con = sqlanalysis.connect(sys.argv[1])
 model = sqlanalysis.load_model(sys.argv[2] + ":slow")
 print(sqlanalysis.predict(con, model, until_width=0.1, batch_size=160), flush=True)

@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ...errors import InferenceError
-from .. import parts
+from .. import exchange, parts
 from ..shards import Shard, give_up, halve
-from .files import delete
 
 if TYPE_CHECKING:
     import duckdb
@@ -159,9 +158,9 @@ class _Drive:
         refused = parts.commit(self._con, self._run, [task.shard.part])
         task.refused = next(iter(refused.values()), None)
         if task.refused is not None:
-            delete(task.shard.part)  # a worker must not find it in its place
+            exchange.remove(task.shard.part)  # a worker must not find it in its place
             return False
-        delete(task.shard.path)
+        exchange.remove(task.shard.path)
         self._n_done += task.shard.n
         self._advance(task.shard.n)
         return True

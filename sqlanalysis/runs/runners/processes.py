@@ -21,9 +21,9 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import IO
 
+from ...core.cores import SHARE, count_cores
 from ...core.text import one_line
 from ...errors import SQLAnalysisError
-from ...models import device
 from ..shards import Shard
 from . import Outcome
 
@@ -51,7 +51,7 @@ class Processes:
         ended: list[Outcome] = []
         while True:
             while len(self._busy) < self._n and (shard := next(shards, None)) is not None:
-                worker = self._idle.pop() if self._idle else _Worker(max(1, device.count_cores() // self._n))
+                worker = self._idle.pop() if self._idle else _Worker(max(1, count_cores() // self._n))
                 worker.give(shard)
                 self._busy.append(worker)
             yield from ended  # only now: committing takes time, in which no worker waits
@@ -107,11 +107,11 @@ class _Worker:
     def __init__(self, cores: int) -> None:
         start = f"import sys; sys.path[:] = {[os.path.abspath(path) for path in sys.path]!r}; "
         self._process = subprocess.Popen(
-            [sys.executable, "-c", f"{start}from {__name__} import serve; serve({cores})"],
+            [sys.executable, "-c", f"{start}from {__name__} import serve; serve()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "OMP_NUM_THREADS": "1", SHARE: str(cores)},
         )
         assert self._process.stdout is not None
         self.answers = self._process.stdout
@@ -149,8 +149,8 @@ class _Worker:
         return f"signal {-code} ended it ({signal.strsignal(-code)}{memory})"
 
 
-def serve(cores: int) -> None:
-    """Be a worker: compute the shards named on standard input with so many threads, and say of each how it went."""
+def serve() -> None:
+    """Be a worker: compute the shards named on standard input, and say of each how it went."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver ends this process
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: also where a hanging thread holds Python's lock
@@ -161,7 +161,6 @@ def serve(cores: int) -> None:
     os.dup2(2, 1)
     waiting: SimpleQueue[tuple[str, str]] = SimpleQueue()
     threading.Thread(target=_listen, args=(orders, waiting), daemon=True).start()
-    device.limit_cores(cores)
     from ..work import work
 
     while True:

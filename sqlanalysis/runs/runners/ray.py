@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from typing import Any
 
+from ...core.cores import SHARE
 from ...core.text import one_line
 from ...errors import ArgumentError, MissingExtraError, SQLAnalysisError
 from ..shards import Shard
@@ -90,9 +92,7 @@ class _Actor:
     """One process: computes a shard a call, and keeps its engine."""
 
     def __init__(self) -> None:
-        from ...models import device
-
-        device.limit_cores(1)  # Ray has given it one CPU
+        os.environ[SHARE] = "1"  # Ray has given it one CPU
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[Any]]:
         from ..work import work
