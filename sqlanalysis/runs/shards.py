@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..models.engine import Engine
 
 SHARD_IMAGES = 4096
+TURNS = 16  # shards of each worker, so that none waits long for the last
 SHARD_BYTES = 256 * 1024 * 1024  # of encoded images
 
 
@@ -221,6 +222,8 @@ def perform(
     specification: dict[str, Any],
     scratch: str | None,
     drive: Callable[[Iterator[Shard]], None] | None = None,
+    *,
+    n_workers: int = 1,
 ) -> Done:
     """As `job.perform`, by way of shards and parts.
 
@@ -231,6 +234,7 @@ def perform(
         specification: of `work.describe`.
         scratch: folder or address for shards and parts; None is FILE.parts.
         drive: computes and commits all shards that it is given, or raises.
+        n_workers: among which it divides them: shards are so small that each gets several.
 
     Raises:
         As `job.perform`.
@@ -244,8 +248,10 @@ def perform(
     files.delete(con, replaced)
     folder = scratch_of(con, run, scratch)
 
-    def answer() -> None:
-        shards = cut(con, run, specification, folder)
+    def answer(n: int) -> None:
+        batch = specification["batch_size"]
+        size = max(1, -(-n // (n_workers * TURNS * batch))) * batch  # full batches
+        shards = cut(con, run, specification, folder, size=SHARD_IMAGES if drive is None else min(size, SHARD_IMAGES))
         if drive is None:
             compute_here(con, run, shards, engine, record_errors=not work.strict)
         else:
@@ -288,7 +294,7 @@ def _answer_window(
     folder: str,
     window: tuple[int, int],
     n_drawn: int | None,
-    answer: Callable[[], None],
+    answer: Callable[[int], None],
 ) -> int:
     """Answer the pending images of a window; how many were computed.
 
@@ -300,7 +306,7 @@ def _answer_window(
         pending = fetch(con, "count_pending")[0][0]
         if before is not None and pending >= before:
             raise InferenceError(f"run {work.spec.run.run!r}: {pending} images got no answer; run it again")
-        answer()
+        answer(n)
         n_computed, before = n_computed + n, pending
     return n_computed
 

@@ -6,7 +6,8 @@ Nothing is trusted that a worker did not write whole: what is committed is the p
 
     processes    N processes of this machine
     ray          actors of a Ray cluster
-    local        this process, one shard after the other
+
+Without one, runner "local", this process computes: `job.perform`, or shard by shard `shards.compute_here`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Outcome:
         shard: as it was given.
         part: the file that the worker wrote; None where there is none.
         lost: why the worker was lost: killed, crashed, or hanging. The shard is a suspect.
-        failed: why `work` raised in a worker that lives: a model that cannot be loaded, a full disk. No image is to blame.
+        failed: why `work` raised in a worker that lives: it cannot load the model, or the disk is full. No image is to
+            blame.
     """
 
     shard: Shard
@@ -44,7 +46,9 @@ class Outcome:
 
 
 class Runner(Protocol):
-    """What executes shards."""
+    """What executes shards, with `n` workers."""
+
+    n: int
 
     def run(self, shards: Iterator[Shard]) -> Iterator[Outcome]:
         """Compute shards, taking the next one when there is a worker for it; outcomes in any order.
@@ -71,6 +75,7 @@ def drive(
     shards: Iterable[Shard],
     runner: Runner,
     *,
+    record_errors: bool = True,
     advance: Callable[[int], None] = lambda _n: None,
 ) -> int:
     """Have a runner compute shards, and commit each part as soon as it is there.
@@ -84,17 +89,18 @@ def drive(
         run: an open run.
         shards: of this run, taken one by one.
         runner: what computes them.
+        record_errors: as of `parts.commit`.
         advance: called with the number of images that were committed.
 
     Returns:
         Number of images of the shards: each has an output or an error now.
 
     Raises:
-        InferenceError: `work` raised for a shard in each try, no worker finishes anything, or a part is refused in each
-            try.
+        InferenceError: `work` raised for a shard in each try, no worker finishes anything, a part is refused in each
+            try, or without `record_errors` an image failed.
         KeyboardInterrupt: Ctrl-C; what was committed stays.
     """
-    return _Drive(con, run, iter(shards), runner, advance).finish()
+    return _Drive(con, run, iter(shards), runner, record_errors, advance).finish()
 
 
 class _Drive:
@@ -104,9 +110,11 @@ class _Drive:
         run: str,
         shards: Iterator[Shard],
         runner: Runner,
+        record_errors: bool,
         advance: Callable[[int], None],
     ) -> None:
-        self._con, self._run, self._shards, self._runner, self._advance = con, run, shards, runner, advance
+        self._con, self._run, self._shards, self._runner = con, run, shards, runner
+        self._record_errors, self._advance = record_errors, advance
         self._again: list[_Task] = []
         self._out: dict[str, _Task] = {}  # by part: given to the runner, and nothing has come back
         self._n_done = self._n_finished = self._n_lost = 0
@@ -148,17 +156,19 @@ class _Drive:
             return
         if self._adopt(task):  # also where a worker was lost just after it had finished
             self._n_finished += outcome.part is not None
-        elif outcome.failed is not None:
-            self._fail(task, outcome.failed)
+        elif outcome.failed is not None or task.refused is not None:
+            self._fail(task, outcome.failed or f"it wrote a part that is refused: {task.refused}")
         else:
-            self._lose(task, outcome.lost or "its part is not there")
+            self._lose(task, outcome.lost or "it wrote no part")
 
     def _adopt(self, task: _Task) -> bool:
         """Commit the part of a shard, if there is one that belongs to it; delete one that does not."""
-        refused = parts.commit(self._con, self._run, [task.shard.part])
-        task.refused = next(iter(refused.values()), None)
+        part = task.shard.part
+        if not exchange.exists(part):
+            return False
+        task.refused = parts.commit(self._con, self._run, [part], record_errors=self._record_errors).get(part)
         if task.refused is not None:
-            exchange.remove(task.shard.part)  # a worker must not find it in its place
+            exchange.remove(part)  # truncated, or of other images: it stands in the way of the one that is to come
             return False
         exchange.remove(task.shard.path)
         self._n_done += task.shard.n

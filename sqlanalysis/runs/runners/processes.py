@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from queue import SimpleQueue
-from typing import IO
+from typing import IO, cast
 
 from ...core.cores import SHARE, count_cores
 from ...core.text import one_line
@@ -41,7 +41,7 @@ class Processes:
     """
 
     def __init__(self, workers: int, *, grace: float = GRACE) -> None:
-        self._n, self._grace = workers, grace
+        self.n, self._grace = workers, grace
         self._slowest = 0.0  # seconds an image
         self._idle: list[_Worker] = []
         self._busy: list[_Worker] = []
@@ -50,8 +50,8 @@ class Processes:
         """Give each worker a shard, and the next when it has answered."""
         ended: list[Outcome] = []
         while True:
-            while len(self._busy) < self._n and (shard := next(shards, None)) is not None:
-                worker = self._idle.pop() if self._idle else _Worker(max(1, count_cores() // self._n))
+            while len(self._busy) < self.n and (shard := next(shards, None)) is not None:
+                worker = self._idle.pop() if self._idle else _Worker(max(1, count_cores() // self.n))
                 worker.give(shard)
                 self._busy.append(worker)
             yield from ended  # only now: committing takes time, in which no worker waits
@@ -106,25 +106,23 @@ class _Worker:
 
     def __init__(self, cores: int) -> None:
         start = f"import sys; sys.path[:] = {[os.path.abspath(path) for path in sys.path]!r}; "
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 - this package, nothing of the caller's
             [sys.executable, "-c", f"{start}from {__name__} import serve; serve()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", SHARE: str(cores)},
         )
-        assert self._process.stdout is not None
-        self.answers = self._process.stdout
+        self._orders, self.answers = cast("IO[str]", self._process.stdin), cast("IO[str]", self._process.stdout)
         self.silent = 0.0  # seconds since it was given the shard
         self.is_warm = False
 
     def give(self, shard: Shard) -> None:
         """Send it a shard; whether it lives shows when it answers."""
         self.shard, self.silent, self._seen = shard, 0.0, time.monotonic()
-        assert self._process.stdin is not None
         with suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps([shard.path, shard.part]) + "\n")
-            self._process.stdin.flush()
+            self._orders.write(json.dumps([shard.path, shard.part]) + "\n")
+            self._orders.flush()
 
     def is_silent(self, grace: float, slowest: float) -> bool:
         """Whether it has been silent for too long; to be asked again and again."""
@@ -139,8 +137,7 @@ class _Worker:
         if kill:
             self._process.kill()
         code = self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout):
-            assert stream is not None
+        for stream in (self._orders, self.answers):
             with suppress(BrokenPipeError):  # a line that it did not read
                 stream.close()
         if code >= 0:

@@ -29,7 +29,7 @@ class Ray:
     and ended by `close`.
 
     Args:
-        workers: how many actors, of one CPU each.
+        workers: how many actors, of one CPU each; None is as many as the cluster has CPUs, or GPUs if they need one.
         gpus: of each actor.
 
     Raises:
@@ -37,24 +37,25 @@ class Ray:
         ArgumentError: the cluster has fewer CPUs or GPUs than the actors need.
     """
 
-    def __init__(self, workers: int, *, gpus: int = 0) -> None:
+    def __init__(self, workers: int | None, *, gpus: int = 0) -> None:
         if find_spec("ray") is None:
             raise MissingExtraError('runner "ray" needs ray: pip install sqlanalysis[ray]')
         import ray
 
-        self._workers, self._gpus = workers, gpus
+        self._gpus = gpus
         self._is_own = not ray.is_initialized()
         if self._is_own:
             ray.init(logging_level=logging.ERROR, log_to_driver=False)
         there = ray.cluster_resources()
-        for name, wanted in (("CPU", workers), ("GPU", workers * gpus)):
+        self.n = workers or max(1, int(there.get("GPU" if gpus else "CPU", 0)))
+        for name, wanted in (("CPU", self.n), ("GPU", self.n * gpus)):
             if there.get(name, 0) < wanted:  # Ray would wait for them, for ever
                 self.close()
-                raise ArgumentError(f"workers={workers} need {wanted} {name}s, and Ray has {there.get(name, 0):.0f}")
+                raise ArgumentError(f"workers={self.n} need {wanted} {name}s, and Ray has {there.get(name, 0):.0f}")
 
     def run(self, shards: Iterator[Shard]) -> Iterator[Outcome]:
         """Give the actors shards, a window at a time."""
-        while window := list(itertools.islice(shards, WINDOW * self._workers)):
+        while window := list(itertools.islice(shards, WINDOW * self.n)):
             yield from self._compute(window)
 
     def _compute(self, window: list[Shard]) -> Iterator[Outcome]:
@@ -65,9 +66,7 @@ class Ray:
             _Actor,
             batch_size=1,
             # One shard at a time: those that wait in an actor are lost with it, and none of them is to blame.
-            compute=ray.data.ActorPoolStrategy(
-                size=min(self._workers, len(window)), max_tasks_in_flight_per_actor=1
-            ),
+            compute=ray.data.ActorPoolStrategy(size=min(self.n, len(window)), max_tasks_in_flight_per_actor=1),
             num_cpus=1,
             num_gpus=self._gpus,
             max_restarts=-1,
