@@ -128,7 +128,7 @@ order by runs.run;
 
 
 -- name: list_output_columns
--- Columns of the outputs of a run beside its keys, with their types, in order.
+-- What a model gives for each image of a run, with its types, in order; columns that were added later are no outputs.
 select
     column_name,
     data_type,
@@ -136,7 +136,7 @@ from duckdb_columns()
 where database_name = current_database()
     and schema_name = 'outputs'
     and table_name = ?
-    and column_name not in ('image_id', 'sha256')
+    and column_name in ('pred', 'confidence', 'probs', 'raw_pred', 'raw_confidence', 'inside', 'activation')
 order by column_index;
 
 
@@ -282,19 +282,24 @@ where run = {{ literal(run) }};
 
 -- name: recreate_part_view
 -- Outputs of a run whose rows lie in Parquet files: those that are committed, each with the types of a table.
--- The addresses are absolute: a plain shell reads them from any folder.
+-- The addresses are absolute: a plain shell reads them from any folder. With inline, only the query.
+{% if not inline %}
 create or replace view outputs.{{ ident(run) }} as
+{% endif %}
 select
-    image_id::bigint as image_id,
-    sha256::varchar as sha256,
+    stored.image_id::bigint as image_id,
+    stored.sha256::varchar as sha256,
 {% for name, type in columns %}
-    {{ ident(name) }}::{{ type }} as {{ ident(name) }},
+    stored.{{ ident(name) }}::{{ type }} as {{ ident(name) }},
 {% endfor %}
+{% if is_clustered %}
+    groups.cluster,
+{% endif %}
 {% if addresses %}
 from read_parquet([{% for address in addresses %}
     {{ literal(address) }}{{ ',' if not loop.last }}{% endfor %}
 
-])
+]) as stored
 {% else %}
 from (
     select
@@ -303,9 +308,44 @@ from (
 {% for name, type in columns %}
         null as {{ ident(name) }},
 {% endfor %}
-) as nothing
-where false
+    where false
+) as stored
+{% endif %}
+{% if is_clustered %}
+left join (
+    select clusters.image_id, clusters.cluster
+    from clusters
+    where clusters.run = {{ literal(run) }}
+        and clusters.clustering = (
+            select arg_max(specs.clustering, specs.created_at)
+            from cluster_specs as specs
+            where specs.run = {{ literal(run) }}
+        )
+) as groups on stored.image_id = groups.image_id
 {% endif %};
+
+
+-- name: is_clustered
+-- Whether a run has a clustering.
+select count(*) > 0 as is_clustered
+from cluster_specs
+where run = ?;
+
+
+-- name: fill_local_clusters
+-- Copy the newest clustering of a run to its table of outputs.
+update outputs.{{ ident(run) }} as outputs
+set cluster = (
+    select clusters.cluster
+    from clusters
+    where clusters.run = {{ literal(run) }}
+        and clusters.image_id = outputs.image_id
+        and clusters.clustering = (
+            select arg_max(specs.clustering, specs.created_at)
+            from cluster_specs as specs
+            where specs.run = {{ literal(run) }}
+        )
+);
 
 
 -- name: comment_part_view
@@ -353,3 +393,29 @@ where run = ?;
 -- Images without an answer for their present bytes.
 select image_id
 from _pending;
+
+
+-- name: list_all_parts
+-- Every part that is a file, with its run.
+select
+    run,
+    uri,
+    sha256,
+from parts
+where uri is not null
+order by run, part;
+
+
+-- name: list_committed_parts
+-- Every part of every run.
+select part
+from parts;
+
+
+-- name: read_predictions_sql
+-- The text of the view of all predictions.
+select sql
+from duckdb_views()
+where database_name = current_database()
+    and schema_name = 'main'
+    and view_name = 'predictions';

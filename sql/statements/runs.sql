@@ -342,6 +342,7 @@ where run = ?;
 
 -- name: recreate_run_view
 -- One run as one relation: images, labels, outputs, correct, coordinates.
+-- With source, outputs are those of a query in place of the table or view outputs.<run>.
 -- label is NULL in another label space; outputs for bytes that have changed since are left out.
 -- correct_accepted also counts the other right answers of an image (accepted); an empty list is NULL.
 -- A run of embeddings alone has the columns of predictions, which are NULL.
@@ -414,7 +415,13 @@ select
     images.entropy,
     case when runs.label_space = datasets.label_space then images.accepted end as accepted,
     images.meta,
+{% if source %}
+from (
+{{ source }}
+) as outputs
+{% else %}
 from outputs.{{ ident(run) }} as outputs
+{% endif %}
 inner join images on outputs.image_id = images.image_id and outputs.sha256 = images.sha256
 inner join runs on runs.run = {{ literal(run) }}
 inner join datasets on images.dataset = datasets.dataset

@@ -1,7 +1,7 @@
 -- Parts of the outputs of a run: files that workers wrote, each committed once.
 -- Grain: one row per committed part of a run.
 -- Parameters: none
--- Edges: uri is NULL where the rows are in the file itself, else relative to the folder of the file, or absolute.
+-- Edges: uri is NULL where the rows are in the file itself, else relative to FILE.parts, or absolute.
 -- Source: this project
 create table if not exists parts (
     run varchar not null,

@@ -238,6 +238,63 @@ def add_copies(con: duckdb.DuckDBPyConnection, run: str, names: list[str], folde
         execute(con, "update_part_counts", run=run)
 
 
+@dataclass(frozen=True, repr=False)
+class Committed(Result):
+    """The result of `commit_folder`.
+
+    Attributes:
+        n_committed: parts that were committed now.
+        n_known: parts that were committed before.
+        refused: parts that were not taken, each with the reason.
+        runs: of each run whose parts were there: name, n_ok, n_errors and n_images so far.
+    """
+
+    n_committed: int
+    n_known: int
+    refused: dict[str, str]
+    runs: list[tuple[str, int, int, int]]
+
+
+@works_alone("commit")
+def commit_folder(con: duckdb.DuckDBPyConnection, scratch: str | Path) -> Committed:
+    """Commit the parts in a scratch folder and the folders directly in it, each to the run that its footer names.
+
+    Args:
+        con: from `connect`, writable.
+        scratch: folder or address.
+
+    Returns:
+        What was taken, what was known, and what was refused and why. The images of a run that are left are pending: the
+        same `predict` finds them, answers those with the bytes of an answered one, and closes the run.
+
+    Raises:
+        NotFoundError: there is no part.
+    """
+    top = str(scratch) if exchange.is_remote(str(scratch)) else str(Path(scratch).expanduser().resolve())
+    found = [path for folder in (top, *exchange.listed(top)) for path in exchange.listed(folder) if exchange.is_part(path)]
+    if not found:
+        raise NotFoundError(f"no part in {top}; `sqlanalysis work SHARD --part PART` writes one")
+    refused: dict[str, str] = {}
+    named: dict[str, list[str]] = {}
+    for path in found:
+        try:
+            named.setdefault(exchange.parse(exchange.read(path), path)[1]["run"], []).append(path)
+        except SchemaError as error:
+            refused[path] = str(error)
+    n_before = len(fetch(con, "list_committed_parts"))
+    for run, paths in list(named.items()):
+        try:
+            refused |= commit(con, run, paths)
+        except (NotFoundError, SchemaError) as error:
+            refused |= dict.fromkeys(paths, str(error))
+            del named[run]
+    n_now = len(fetch(con, "list_committed_parts")) - n_before
+    sizes = [(run, *fetch(con, "read_run_size", [run])[0]) for run in named]
+    return Committed(
+        n_now, len(found) - n_now - len(refused), refused, [(run, n_ok, n_bad, n) for run, n, n_ok, n_bad in sizes]
+    )
+
+
 @works_alone("localize")
 def localize(con: duckdb.DuckDBPyConnection, run: str) -> Localized:
     """Bring the outputs of a run with storage="parts" into the file; parts in FILE.parts are deleted then.
@@ -267,6 +324,9 @@ def localize(con: duckdb.DuckDBPyConnection, run: str) -> Localized:
         execute(con, "insert_local_outputs", name=draft, run=run)
         execute(con, "drop_derived", run=run)
         execute(con, "rename_local_outputs", name=draft, run=run)
+        if fetch(con, "is_clustered", [run])[0][0]:
+            execute(con, "add_cluster_column", run=run)
+            execute(con, "fill_local_clusters", run=run)
         execute(con, "update_run_storage", ["table", run])
         execute(con, "keep_parts", [run])
         execute(con, "update_run_counts", run=run)

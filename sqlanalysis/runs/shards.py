@@ -311,6 +311,32 @@ def _answer_window(
     return n_computed
 
 
+def cut_all(
+    con: duckdb.DuckDBPyConnection, work: Work, specification: dict[str, Any], scratch: str | None
+) -> list[Shard]:
+    """Open a run and cut all of its pending images into shards, for workers that nobody here waits for.
+
+    Each is computed by `sqlanalysis work`, anywhere, and `sqlanalysis commit` brings in what they wrote. The same
+    `predict` answers what is left then, and closes the run.
+
+    Args:
+        con: from `connect`, writable, after `job.select`.
+        work: what to do, without a rule (`drawing`).
+        specification: of `work.describe`.
+        scratch: folder or address for shards and parts; None is FILE.parts.
+    """
+    run, columns = work.spec.run.run, list(specification["columns"].items())
+    replaced = files.owned(con, run) if work.overwrite and run in runs.known(con) else []
+    job.open_job(con, work, columns)
+    files.delete(con, replaced)
+    folder = scratch_of(con, run, scratch)
+    made: list[Shard] = []
+    for window in job.windows(con, None):
+        if prepare(con, work, [name for name, _ in columns], folder, window):
+            made += cut(con, run, specification, folder)
+    return made
+
+
 def sweep(con: duckdb.DuckDBPyConnection, run: str, folder: str) -> None:
     """Delete what a finished run has left in its scratch folder: shards, and parts that it does not read."""
     read = set(files.addresses(con, run))
