@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +85,8 @@ def read(path: str) -> bytes:
         raise NotFoundError(f"no file {path}") from None
 
 
-def write(path: str, table: pa.Table, footer: dict[str, Any]) -> bytes:
-    """Write a shard or part whole or not at all; gives its bytes."""
+def write(path: str, table: pa.Table, footer: dict[str, Any], *, once: bool = False) -> bytes:
+    """Write a shard or part whole or not at all; gives its bytes. With `once`, a file that is there already stays."""
     sink = pa.BufferOutputStream()
     schema = table.schema.with_metadata({_KEY: json.dumps(footer, ensure_ascii=False).encode()})
     # Pictures are compressed already. LZ4 reads as fast as no compression, and every DuckDB from 1.4 on knows it.
@@ -97,7 +98,8 @@ def write(path: str, table: pa.Table, footer: dict[str, Any]) -> bytes:
         writer.write_table(table.replace_schema_metadata(schema.metadata), row_group_size=ROW_GROUP)
     data: bytes = sink.getvalue().to_pybytes()
     if is_remote(path):
-        _filesystem(path).pipe_file(path, data)  # an object store shows an object when it is whole
+        with suppress(FileExistsError):  # an object store shows an object when it is whole
+            _filesystem(path).pipe_file(path, data, mode="create" if once else "overwrite")
         return data
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -110,11 +112,24 @@ def write(path: str, table: pa.Table, footer: dict[str, Any]) -> bytes:
             stream.flush()
             os.fsync(stream.fileno())
         point("rename")
-        draft.replace(file)
-    except BaseException:
+        if once:
+            _rename_once(draft, file)
+        else:
+            draft.replace(file)
+    finally:
         draft.unlink(missing_ok=True)
-        raise
     return data
+
+
+def _rename_once(draft: Path, file: Path) -> None:
+    """Give a file its name unless another has it: a rename would replace it."""
+    try:
+        os.link(draft, file)
+    except FileExistsError:
+        return
+    except OSError:  # this file system has no links
+        if not file.exists():
+            draft.replace(file)
 
 
 def _leaves(schema: pa.Schema, compression: dict[str, str]) -> dict[str, str] | str:

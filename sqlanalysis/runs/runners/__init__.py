@@ -62,10 +62,11 @@ class Runner(Protocol):
 
 @dataclass
 class _Task:
-    """A shard without a part; `retries` are left."""
+    """A shard without a part; it may lose so many more workers before it is halved, and fail in so many more."""
 
     shard: Shard
-    retries: int = RETRIES
+    losses: int = RETRIES
+    failures: int = RETRIES
     refused: str | None = None  # why the part that was there does not belong to the run
 
 
@@ -163,7 +164,7 @@ class _Drive:
 
     def _adopt(self, task: _Task) -> bool:
         """Commit the part of a shard, if there is one that belongs to it; delete one that does not."""
-        part = task.shard.part
+        part, task.refused = task.shard.part, None
         if not exchange.exists(part):
             return False
         task.refused = parts.commit(self._con, self._run, [part], record_errors=self._record_errors).get(part)
@@ -176,18 +177,20 @@ class _Drive:
         return True
 
     def _fail(self, task: _Task, reason: str) -> None:
-        if not task.retries:
+        if not task.failures:
             raise InferenceError(
                 f"run {self._run!r}: a worker cannot compute {task.shard.path}: {reason}; what was committed stays, "
                 "repair the cause and run it again"
             )
-        self._again.append(_Task(task.shard, task.retries - 1))
+        task.failures -= 1
+        self._again.append(task)
 
     def _lose(self, task: _Task, reason: str) -> None:
         self._n_lost += 1
         shard = task.shard
-        if task.retries:
-            self._again.append(_Task(shard, task.retries - 1))
+        if task.losses:
+            task.losses -= 1
+            self._again.append(task)
         elif shard.n > 1:
             # One try for what is halved again, all for an image: a worker may be lost for reasons of its own.
             self._again += [_Task(half, RETRIES if half.n == 1 else 0) for half in reversed(halve(shard))]
