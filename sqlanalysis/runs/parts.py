@@ -171,10 +171,10 @@ def _check(path: str, rows: pa.Table, footer: dict[str, Any], known: str, column
 
 
 def _check_column(path: str, name: str, column: pa.Array, errors: pa.Array, sql_type: str) -> None:
-    if not pc.all(pc.equal(column.is_null(), errors.is_valid())).as_py():
+    if not pc.all(pc.equal(column.is_null(), errors.is_valid()), min_count=0).as_py():
         raise SchemaError(f"{path} has images with both or neither of {name} and an error")
     width = sql_type.partition("[")[2].rstrip("]")
-    if width and not pc.all(pc.equal(pc.list_value_length(column.drop_null()), int(width))).as_py():
+    if width and not pc.all(pc.equal(pc.list_value_length(column.drop_null()), int(width)), min_count=0).as_py():
         raise SchemaError(f"{path} has arrays {name} that are not {sql_type}")
     values = column.flatten() if width else column
     if values.null_count != (0 if width else column.null_count):
