@@ -234,19 +234,23 @@ def start(made: Set, file: Path, *, fault: str | None = None, **options: Any) ->
     )
 
 
-def workers_of(process: int) -> list[int]:
-    """Processes whose parent is this one and that serve shards."""
+def workers_of(process: int, words: str = "import serve") -> list[int]:
+    """Processes below this one whose command has these words."""
+    parents: dict[int, int] = {}
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             try:
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                command = (entry / "cmdline").read_text()
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                if words in (entry / "cmdline").read_text():
+                    found.append(int(entry.name))
             except (OSError, ValueError):
                 continue
-            if parent == process and "import serve" in command:
-                found.append(int(entry.name))
-    return found
+
+    def is_below(pid: int) -> bool:
+        return pid == process or (pid in parents and is_below(parents[pid]))
+
+    return [pid for pid in found if is_below(pid)]
 
 
 def finish(made: Set, file: Path, **options: Any) -> None:
@@ -277,23 +281,27 @@ def plant(made: Set, file: Path, chance: random.Random) -> list[str]:
     return planted
 
 
-def run_processes(made: Set, seed: int, kind: str) -> str:
-    """One run by processes with a disturbance; gives what happened."""
+def run_processes(made: Set, seed: int, kind: str, runner: str = "processes") -> str:
+    """One run by two workers with a disturbance; gives what happened."""
     chance = random.Random(seed)
-    file = made.fresh(f"{kind}{seed}")
+    file = made.fresh(f"{runner}{seed}")
     storage = chance.choice(["table", "parts"])
-    options: dict[str, Any] = {"runner": "processes", "storage": storage, "turns": chance.choice([3, 6])}
+    options: dict[str, Any] = {"runner": runner, "storage": storage, "turns": chance.choice([3, 6])}
     said = kind
-    if kind == "kill a worker":
+    if kind == "kill workers":
         said += f" {_kill_workers(made, file, chance, options)} times"
     elif kind == "kill the driver":
-        said += f" {_kill_driver(made, file, chance, options)}"
+        said += f" {_stop_driver(made, file, chance, options, signal.SIGKILL)}"
+    elif kind == "interrupt the driver":
+        said += f" {_stop_driver(made, file, chance, options, signal.SIGINT)}"
     elif kind == "two drivers":
-        first, second = start(made, file, **options), start(made, file, **options)
-        ends = [process.communicate(timeout=PATIENCE) for process in (first, second)]
+        drivers = [start(made, file, **options) for _ in range(2)]
+        ends = [process.communicate(timeout=PATIENCE) for process in drivers]
         said += f": {sum('finished' in out for out, _ in ends)} finished"
         assert any("finished" in out for out, _ in ends), ends
         assert all("finished" in out or "is held by process" in err for out, err in ends), ends
+    elif kind == "nothing":
+        finish(made, file, **options)
     else:
         child = start(made, file, fault=kind, **options)
         out, _ = child.communicate(timeout=PATIENCE)
@@ -302,7 +310,10 @@ def run_processes(made: Set, seed: int, kind: str) -> str:
             finish(made, file, **options)
     made.check(file, storage=storage)
     shutil.rmtree(file.parent)
-    return said
+    return f"{said}, storage {storage}"
+
+
+WORDS = {"processes": "import serve", "ray": "ray::MapWorker"}
 
 
 def _kill_workers(made: Set, file: Path, chance: random.Random, options: dict[str, Any]) -> int:
@@ -310,8 +321,8 @@ def _kill_workers(made: Set, file: Path, chance: random.Random, options: dict[st
     deadline = time.monotonic() + PATIENCE
     while child.poll() is None and time.monotonic() < deadline:
         time.sleep(chance.uniform(0.2, 3))
-        found = workers_of(child.pid)
-        if found and n < 4:  # not so often that all tries of a shard are used up
+        found = workers_of(child.pid, WORDS[options["runner"]])
+        if found and n < RETRIES:  # not so often that an image could be blamed
             os.kill(chance.choice(found), signal.SIGKILL)
             n += 1
     out, err = child.communicate(timeout=PATIENCE)
@@ -319,52 +330,68 @@ def _kill_workers(made: Set, file: Path, chance: random.Random, options: dict[st
     return n
 
 
-def _kill_driver(made: Set, file: Path, chance: random.Random, options: dict[str, Any]) -> str:
-    child = start(made, file, **options)
+def _stop_driver(made: Set, file: Path, chance: random.Random, options: dict[str, Any], how: signal.Signals) -> str:
+    child, words = start(made, file, **options), WORDS[options["runner"]]
     assert child.stdout is not None
     child.stdout.readline()
-    while not (workers := workers_of(child.pid)) and child.poll() is None:
+    while not (workers := workers_of(child.pid, words)) and child.poll() is None:
         time.sleep(0.05)
-    time.sleep(chance.uniform(0, 9))
-    workers = workers_of(child.pid) or workers
-    child.kill()
-    out, _ = child.communicate()
+    time.sleep(chance.uniform(0, 12))
+    workers = workers_of(child.pid, words) or workers
+    child.send_signal(how)
+    out, err = child.communicate(timeout=PATIENCE)
     if "finished" in out:
         return "too late"
     end = time.monotonic() + 20
     while any(Path(f"/proc/{pid}").exists() for pid in workers):
         assert time.monotonic() < end, "a worker outlived its driver"
         time.sleep(0.05)
+    if how == signal.SIGINT:
+        assert "KeyboardInterrupt" in err, err
+        with sqlanalysis.connect(file) as con:
+            assert con.sql("select status from runs").fetchall() == [("interrupted",)]
+            stored = con.sql("select n_ok + n_errors from runs").fetchall()[0][0]
+    else:
+        stored = "?"
     planted = plant(made, file, chance)
     finish(made, file, **options)
-    return f"with {len(workers)} workers; planted {', '.join(planted) or 'nothing'}"
+    return f"with {len(workers)} workers and {stored} images committed; planted {', '.join(planted) or 'nothing'}"
 
 
-KINDS = ("kill a worker", "kill the driver", "commit:3:kill", "committed:4:kill", "write:5:kill", "two drivers", "rename:4:raise")
+KINDS = (
+    *("kill workers", "kill the driver", "commit:3:kill", "committed:4:kill", "write:5:kill", "interrupt the driver"),
+    *("two drivers", "rename:4:raise"),
+)
+RAY_KINDS = ("nothing", "kill workers", "kill the driver")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     for name in ("fake", "processes", "ray"):
         parser.add_argument(f"--{name}", type=int, default=0, help=f"how many runs with {name}")
-    parser.add_argument("--minutes", type=float, default=10, help="no run with processes starts after so many minutes")
+    parser.add_argument("--minutes", type=float, default=10, help="no run with a runner starts after so many minutes")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         if given.fake:
-            plain, deadly = (Path(name) / "fake", Path(name) / "deadly")
-            plain.mkdir(), deadly.mkdir()
-            sets = make_set(plain), make_set(deadly, 64, POISON)
+            sets = make_set(_folder(name, "fake")), make_set(_folder(name, "deadly"), 64, POISON)
             total: Counter[str] = Counter()
             for seed in range(given.fake):
                 total += run_fake(sets[seed % 4 == 3], seed, ("table", "parts")[seed % 2])
             print(f"fake: {given.fake} runs, 0 lost, 0 double; {dict(total)}", flush=True)
-        if given.processes:
-            made = make_set(_folder(name, "processes"))
-            started, seed = time.monotonic(), 0
-            while seed < given.processes and time.monotonic() - started < given.minutes * 60:
-                print(f"processes {seed}: {run_processes(made, seed, KINDS[seed % len(KINDS)])}", flush=True)
+        for runner, n, kinds in (("processes", given.processes, KINDS), ("ray", given.ray, RAY_KINDS)):
+            if not n:
+                continue
+            made, deadly = make_set(_folder(name, runner)), make_set(_folder(name, f"deadly_{runner}"), 64, POISON)
+            started = time.monotonic()
+            seed = 0
+            while seed < n and time.monotonic() - started < given.minutes * 60:
+                if seed == n - 1:  # takes the longest
+                    said = f"poison: {run_processes(deadly, seed, 'nothing', runner)}"
+                else:
+                    said = run_processes(made, seed, kinds[seed % len(kinds)], runner)
+                print(f"{runner} {seed}: {said}", flush=True)
                 seed += 1
-            print(f"processes: {seed} runs, 0 lost, 0 double", flush=True)
+            print(f"{runner}: {seed} runs, 0 lost, 0 double; {time.monotonic() - started:.0f} s", flush=True)
 
 
 def _folder(name: str, part: str) -> Path:
