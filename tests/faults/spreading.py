@@ -43,7 +43,7 @@ shards.TURNS, shards.LEAST = options.pop("turns", 6), 1
 model = spread.make_model(spread.Path(sys.argv[1]).parent)
 print("ready", flush=True)
 with sqlanalysis.connect(sys.argv[1]) as con:
-    done = sqlanalysis.predict(con, model, "net", workers=2, show_progress=False, **options)
+    done = sqlanalysis.predict(con, model, "net", show_progress=False, **{"workers": 2, **options})
     print("finished", done.n_ok, done.n_errors, flush=True)
 """
 
@@ -83,7 +83,9 @@ class Set:
             n_errors = len(self.errors) + len(self.poison)
             assert counts == [("finished", len(outputs) + n_errors, len(outputs), n_errors)]
             assert con.sql("from check_database").fetchall() == []
-        left = [path for path in file.parent.rglob("*") if path.name.startswith(("shard-", ".")) or path.suffix == ".tmp"]
+        left = [
+            path for path in file.parent.rglob("*") if path.name.startswith(("shard-", ".")) or path.suffix == ".tmp"
+        ]
         assert left == []
         if storage == "table":
             assert not Path(f"{file}.parts").exists()
@@ -96,7 +98,9 @@ def make_set(folder: Path, n: int = N_IMAGES, poison: tuple[int, ...] = ()) -> S
     with sqlanalysis.connect(added) as con:
         sqlanalysis.add_images(con, folder / "pictures", dataset="made", show_progress=False)
         names = [f"%/{number:05}.png" for number in poison]
-        poisoned = [con.execute("select image_id from images where uri like ?", [name]).fetchall()[0][0] for name in names]
+        poisoned = [
+            con.execute("select image_id from images where uri like ?", [name]).fetchall()[0][0] for name in names
+        ]
     reference = Path(shutil.copy(added, folder / "reference.duckdb"))
     with sqlanalysis.connect(reference) as con:
         where = f"image_id not in ({', '.join(map(str, poisoned))})" if poisoned else None
@@ -151,7 +155,9 @@ class Fake:
         troubles = ["dropped", "lost", "lost after it had finished", "finished, and dropped"]
         if self.tries[shard.path] <= RETRIES:
             troubles += ["cut off", "confused", "failed"]
-        trouble = self.chance.choice(troubles) if self.chance.random() < 0.4 and self.tries[shard.path] <= most else "none"
+        trouble = (
+            self.chance.choice(troubles) if self.chance.random() < 0.4 and self.tries[shard.path] <= most else "none"
+        )
         self.done[trouble] += 1
         if trouble == "failed":
             return [Outcome(shard, failed="OSError: no space left")]
@@ -205,7 +211,7 @@ def run_fake(made: Set, seed: int, storage: str) -> Counter[str]:
     fake = Fake(chance, spread.make_model(made.folder), made.poison)
     with (
         sqlanalysis.connect(file) as con,
-        mock.patch.object(Chosen, "_start", lambda *_: fake),
+        mock.patch.object(Chosen, "_start", return_value=fake),
         mock.patch.multiple(shards, TURNS=chance.choice([2, 5, 9]), LEAST=1),
     ):
         sqlanalysis.predict(con, fake.model, "net", runner="processes", storage=storage, show_progress=False)
@@ -265,7 +271,7 @@ def plant(made: Set, file: Path, chance: random.Random) -> list[str]:
     planted: list[str] = []
     for folder in Path(f"{file}.parts").glob("net-*"):
         finished = sorted(folder.glob("part-*.parquet"))
-        waiting = [path for path in sorted(folder.glob("shard-*.parquet"))]
+        waiting = sorted(folder.glob("shard-*.parquet"))
         if waiting:
             path = chance.choice(waiting)
             source = chance.choice(finished or waiting).read_bytes()

@@ -36,7 +36,9 @@ def make():
 """
 
 
-def make_pictures(folder: Path, n: int, *, seed: int = 0, poison: tuple[int, ...] = (), broken: tuple[int, ...] = ()) -> Path:
+def make_pictures(
+    folder: Path, n: int, *, seed: int = 0, poison: tuple[int, ...] = (), broken: tuple[int, ...] = ()
+) -> Path:
     """A folder of n small pictures in four classes, some of which are poison or no pictures; two have the same bytes."""
     random = np.random.default_rng(seed)
     for number in range(n):
