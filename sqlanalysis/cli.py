@@ -701,16 +701,18 @@ def commit(
     for path, reason in done.refused.items():
         _say(f"refused: {path}: {reason}", always=True)
     for run, n_ok, n_errors, n_images in done.runs:
-        _say(f"{run}: {n_images} images, {n_ok} ok + {n_errors} errors so far")
-    _say(f"{done.n_committed} parts are committed now, {done.n_known} were before")
+        left = n_images - n_ok - n_errors
+        _say(
+            f"{run}: {n_images} images = {n_ok} ok + {n_errors} errors"
+            + (f" + {left} pending, which the same predict answers" if left else "")
+        )
+    _say(f"parts: {done.n_committed} committed now, {done.n_known} before, {len(done.refused)} refused")
     if done.refused:
         raise typer.Exit(1)
 
 
 @app.command()
-def localize(
-    db: Database, run: Annotated[str, typer.Argument(help="A run whose outputs are parts.")]
-) -> None:
+def localize(db: Database, run: Annotated[str, typer.Argument(help="A run whose outputs are parts.")]) -> None:
     """Bring the outputs of a run from its parts into the file, and delete the parts beside it."""
     from .runs.parts import localize
 

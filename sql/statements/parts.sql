@@ -366,6 +366,12 @@ create table outputs.{{ ident(name) }} (
 -- name: insert_local_outputs
 -- Copy the outputs of a run in the order of its images.
 insert into outputs.{{ ident(name) }}
+select
+    image_id,
+    sha256,
+{% for column in names %}
+    {{ ident(column) }},
+{% endfor %}
 from outputs.{{ ident(run) }}
 order by image_id;
 

@@ -51,7 +51,9 @@ _threads: dict[Path, int] = {}  # in which it was opened
 # A cursor of another thread keeps the connection whose functions it uses.
 _owners: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection] = weakref.WeakKeyDictionary()
 # Objects of a file that a connection does not use, but the package's own: a cursor has to be told, too.
-_foreign: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, tuple[Path, list[str], list[str]]] = weakref.WeakKeyDictionary()
+_foreign: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, tuple[Path, list[str], list[str]]] = (
+    weakref.WeakKeyDictionary()
+)
 _safe: set[Path] = set()
 _opening = threading.RLock()  # two threads that open one file get one instance
 

@@ -75,9 +75,7 @@ def delete(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
         own.rmdir()
 
 
-def recreate_view(
-    con: duckdb.DuckDBPyConnection, run: str, columns: Sequence[tuple[str, str]] | None = None
-) -> None:
+def recreate_view(con: duckdb.DuckDBPyConnection, run: str, columns: Sequence[tuple[str, str]] | None = None) -> None:
     """Make the view `outputs.<run>` over the committed parts; inside a transaction.
 
     Args:

@@ -109,7 +109,9 @@ def load_specified(specification: Mapping[str, Any]) -> Model:
     from .model import load_model
 
     if specification["source"] is None:
-        raise ArgumentError("the model of this shard was made in Python, so only the process that has it can compute it")
+        raise ArgumentError(
+            "the model of this shard was made in Python, so only the process that has it can compute it"
+        )
     source = dict(specification["source"])
     classes, prompts = source.pop("classes"), source.pop("prompts")
     if classes is not None:

@@ -18,10 +18,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..core import addresses
 from ..core.arrow import ERROR_TYPE
 from ..core.faults import point
 from ..core.text import one_line
-from ..errors import MissingExtraError, NotFoundError, SchemaError
+from ..errors import NotFoundError, SchemaError
 
 FORMAT = 1  # of the footer
 _KEY = b"sqlanalysis"
@@ -50,14 +51,18 @@ def join(folder: str, *names: str) -> str:
 
 def exists(path: str) -> bool:
     """Whether the file is there."""
-    return bool(_filesystem(path).exists(path)) if is_remote(path) else Path(path).is_file()
+    if not is_remote(path):
+        return Path(path).is_file()
+    files, name = addresses.filesystem(path)
+    return bool(files.exists(name))
 
 
 def remove(path: str) -> None:
     """Delete a file, if it is there."""
     if is_remote(path):
-        if exists(path):
-            _filesystem(path).rm(path)
+        files, name = addresses.filesystem(path)
+        with suppress(FileNotFoundError):
+            files.rm_file(name)
     else:
         Path(path).unlink(missing_ok=True)
 
@@ -65,8 +70,8 @@ def remove(path: str) -> None:
 def listed(folder: str) -> list[str]:
     """Files directly in a folder; none if it is not there."""
     if is_remote(folder):
-        files = _filesystem(folder)
-        return [files.unstrip_protocol(name) for name in files.ls(folder, detail=False)] if files.exists(folder) else []
+        files, top = addresses.filesystem(folder)
+        return [files.unstrip_protocol(name) for name in files.ls(top, detail=False)] if files.isdir(top) else []
     return sorted(map(str, Path(folder).iterdir())) if Path(folder).is_dir() else []
 
 
@@ -78,7 +83,8 @@ def read(path: str) -> bytes:
     """
     try:
         if is_remote(path):
-            data: bytes = _filesystem(path).cat_file(path)
+            files, name = addresses.filesystem(path)
+            data: bytes = files.cat_file(name)
             return data
         return Path(path).read_bytes()
     except FileNotFoundError:
@@ -98,8 +104,9 @@ def write(path: str, table: pa.Table, footer: dict[str, Any], *, once: bool = Fa
         writer.write_table(table.replace_schema_metadata(schema.metadata), row_group_size=ROW_GROUP)
     data: bytes = sink.getvalue().to_pybytes()
     if is_remote(path):
+        files, name = addresses.filesystem(path)
         with suppress(FileExistsError):  # an object store shows an object when it is whole
-            _filesystem(path).pipe_file(path, data, mode="create" if once else "overwrite")
+            files.pipe_file(name, data, mode="create" if once else "overwrite")
         return data
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -157,7 +164,7 @@ def parse(data: bytes, path: str) -> tuple[pa.Table, dict[str, Any]]:
     return table, footer
 
 
-def name(identity: str, attempt: int, ids: Sequence[int], hashes: Sequence[str]) -> str:
+def end_of_name(identity: str, attempt: int, ids: Sequence[int], hashes: Sequence[str]) -> str:
     """The end of the names of a shard and its part: the first image, and a hash of the work and its images."""
     told = f"{identity} {attempt} " + " ".join(f"{i}:{sha256}" for i, sha256 in zip(ids, hashes, strict=True))
     return f"{ids[0]}-{hashlib.sha256(told.encode()).hexdigest()[:16]}.parquet"
@@ -177,11 +184,3 @@ def part_schema(columns: dict[str, str]) -> pa.Schema:
 def _arrow_type(sql_type: str) -> pa.DataType:
     plain, bracket, _ = sql_type.partition("[")
     return pa.list_(_ARROW[plain]) if bracket else _ARROW[plain]
-
-
-def _filesystem(path: str) -> Any:
-    try:
-        import fsspec
-    except ImportError as error:
-        raise MissingExtraError(f"{path} needs fsspec: pip install sqlanalysis[remote]") from error
-    return fsspec.core.url_to_fs(path)[0]

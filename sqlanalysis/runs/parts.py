@@ -92,15 +92,16 @@ def commit(
 
 
 def _commit_part(con: duckdb.DuckDBPyConnection, run: str, path: str, known: str, *, record_errors: bool) -> None:
+    part = path.replace("\\", "/").rpartition("/")[2]
+    if fetch(con, "has_part", [run, part])[0][0]:
+        return
     data = exchange.read(path)
     rows, footer = exchange.parse(data, path)
     columns = fetch(con, "list_output_columns", [run])
     _check(path, rows, footer, known, dict(columns))
-    spec, part = runs.require(con, run), path.replace("\\", "/").rpartition("/")[2]
+    spec = runs.require(con, run)
     first, last = rows["image_id"][0].as_py(), rows["image_id"][-1].as_py()
     with transaction(con), registered(con, "part_rows", rows):
-        if fetch(con, "has_part", [run, part])[0][0]:
-            return
         in_table = spec.storage == "table"
         has_outputs = in_table or fetch(con, "overlaps_part", [run, first, last])[0][0]
         names = {"run": run, "dataset": spec.dataset, "first_id": first, "last_id": last}
@@ -152,7 +153,9 @@ def _check(path: str, rows: pa.Table, footer: dict[str, Any], known: str, column
         SchemaError: the message gives the reason.
     """
     if footer.get("identity") != known:
-        raise SchemaError(f"{path} is of other work (run {footer.get('run')!r}), or of this run before it was made anew")
+        raise SchemaError(
+            f"{path} is of other work (run {footer.get('run')!r}), or of this run before it was made anew"
+        )
     wanted = exchange.part_schema(columns)
     if rows.schema.remove_metadata() != wanted:
         raise SchemaError(f"{path} has the columns {rows.schema.names}, the run has {wanted.names}, or other types")
@@ -160,10 +163,10 @@ def _check(path: str, rows: pa.Table, footer: dict[str, Any], known: str, column
     if not len(rows) or (footer["n"], footer["n_errors"]) != (len(rows), n_errors):
         raise SchemaError(f"{path} has {len(rows)} rows with {n_errors} errors, its footer says otherwise")
     ids = rows["image_id"].to_pylist()
-    if any(a >= b for a, b in zip(ids, ids[1:], strict=False)):
+    if any(a >= b for a, b in itertools.pairwise(ids)):
         raise SchemaError(f"{path} has images twice or out of order")
     hashes = rows["sha256"].to_pylist()
-    if not path.endswith(f"part-{exchange.name(known, footer['attempt'], ids, hashes)}"):
+    if not path.endswith(f"part-{exchange.end_of_name(known, footer['attempt'], ids, hashes)}"):
         raise SchemaError(f"{path} has other images than its shard: its name is not the hash of them")
     for name, sql_type in columns.items():
         column = rows[name].combine_chunks()
@@ -181,16 +184,14 @@ def _check_column(path: str, name: str, column: pa.Array, errors: pa.Array, sql_
         raise SchemaError(f"{path} has NULL within {name}")
 
 
-def free_name(
-    con: duckdb.DuckDBPyConnection, run: str, kind: str, known: str, rows: pa.Table
-) -> tuple[int, str]:
+def free_name(con: duckdb.DuckDBPyConnection, run: str, kind: str, known: str, rows: pa.Table) -> tuple[int, str]:
     """The end of the name of a part that is not committed yet, and the number of the attempt, which is hashed in it.
 
     The same images are pending again after `retry_errors`, or where a file has got its first bytes back.
     """
     ids, hashes = rows["image_id"].to_pylist(), rows["sha256"].to_pylist()
     for attempt in itertools.count():
-        end = exchange.name(known, attempt, ids, hashes)
+        end = exchange.end_of_name(known, attempt, ids, hashes)
         if not fetch(con, "has_part", [run, f"{kind}-{end}"])[0][0]:
             return attempt, end
     raise AssertionError
@@ -271,7 +272,9 @@ def commit_folder(con: duckdb.DuckDBPyConnection, scratch: str | Path) -> Commit
         NotFoundError: there is no part.
     """
     top = str(scratch) if exchange.is_remote(str(scratch)) else str(Path(scratch).expanduser().resolve())
-    found = [path for folder in (top, *exchange.listed(top)) for path in exchange.listed(folder) if exchange.is_part(path)]
+    found = [
+        path for folder in (top, *exchange.listed(top)) for path in exchange.listed(folder) if exchange.is_part(path)
+    ]
     if not found:
         raise NotFoundError(f"no part in {top}; `sqlanalysis work SHARD --part PART` writes one")
     refused: dict[str, str] = {}
@@ -321,7 +324,7 @@ def localize(con: duckdb.DuckDBPyConnection, run: str) -> Localized:
     columns, draft = fetch(con, "list_output_columns", [run]), f"{run} localized"
     with transaction(con):
         execute(con, "create_local_outputs", name=draft, columns=columns)
-        execute(con, "insert_local_outputs", name=draft, run=run)
+        execute(con, "insert_local_outputs", name=draft, run=run, names=[name for name, _ in columns])
         execute(con, "drop_derived", run=run)
         execute(con, "rename_local_outputs", name=draft, run=run)
         if fetch(con, "is_clustered", [run])[0][0]:

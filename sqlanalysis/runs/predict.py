@@ -300,8 +300,10 @@ def predict(
     meanings.check_kind(outputs)
     if storage not in (None, *parts.STORAGES):
         raise ArgumentError(f"storage is 'table' or 'parts', not {storage!r}")
+    if storage == "parts" and "://" in str(scratch):
+        raise ArgumentError(f"scratch={str(scratch)!r}: DuckDB reads parts from folders; give one, or storage='table'")
     rule = sample.wanted(until_width, until_better_than, seed)
-    chosen = choose(runner, workers, rule)
+    chosen = choose(model, runner, workers, rule)
     if model.is_encoder and rule is not None:
         raise ArgumentError(f"{model.name} gives embeddings and predicts nothing: leave {rule.rule}= out")
     if model.is_encoder and (policy != "auto" or class_map is not None or outputs != "auto"):
@@ -378,8 +380,14 @@ def predict(
             if wanted.storage == "table" and runner == "local":
                 done = job.perform(con, work, engine)
             else:
-                given = {"device": device, "dtype": dtype, "compiles": compile, "allow_random": allow_random}
-                specification = describe(engine, probe=wanted.probe or "{}", **given)
+                specification = describe(
+                    engine,
+                    allow_random=allow_random,
+                    device=device,
+                    dtype=dtype,
+                    compiles=compile,
+                    probe=wanted.probe or "{}",
+                )
                 done = chosen.perform(con, work, engine, specification, None if scratch is None else str(scratch))
         finally:
             engine.close()

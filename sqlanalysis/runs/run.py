@@ -184,7 +184,9 @@ def _either(first: str | None, second: str | None) -> str | None:
 def _refuse_other_work(con: duckdb.DuckDBPyConnection, spec: Spec) -> None:
     wanted, earlier = spec.run, require(con, spec.run.run)
     if earlier.storage != wanted.storage:
-        way = f"or localize it first (localize(con, {wanted.run!r}))" if earlier.storage == "parts" else "or leave it out"
+        way = (
+            f"or localize it first (localize(con, {wanted.run!r}))" if earlier.storage == "parts" else "or leave it out"
+        )
         raise SchemaError(
             f"run {wanted.run!r} exists with storage={earlier.storage!r}; give storage={earlier.storage!r}, {way}"
         )

@@ -1,9 +1,9 @@
 """Shards: the pending images of a run, cut into files that a worker without a database can compute.
 
 A shard is a Parquet file in a scratch folder, `SCRATCH/<run>-<key>/shard-<first>-<hash>.parquet`, with the columns
-image_id, sha256, uri, bytes (NULL for an image by reference) and path (absolute; NULL where bytes are stored). Its footer
-holds what the worker needs to know: the identity of the run's work, the specification of the model, the class map,
-dtype, batch size and device. Its name is made of that identity and of its images, so that the same pending work, cut in
+image_id, sha256, uri, bytes (NULL for an image by reference) and path (absolute; NULL where bytes are stored). Its
+footer holds what the worker needs to know: the identity of the run's work, the specification of the model, the class
+map, dtype, batch size and device. Its name is made of that identity and of its images, so that the same pending work, cut in
 the same way, has the same shards, and what a driver that died has left is taken over by the next.
 """
 
@@ -166,7 +166,7 @@ def halve(shard: Shard) -> tuple[Shard, Shard]:
     halves = []
     for half in (rows.slice(0, len(rows) // 2), rows.slice(len(rows) // 2)):
         ids, hashes = half["image_id"].to_pylist(), half["sha256"].to_pylist()
-        end = exchange.name(footer["identity"], footer["attempt"], ids, hashes)
+        end = exchange.end_of_name(footer["identity"], footer["attempt"], ids, hashes)
         one = Shard(exchange.join(folder, f"shard-{end}"), exchange.join(folder, f"part-{end}"), len(half))
         exchange.write(one.path, half, footer)
         halves.append(one)

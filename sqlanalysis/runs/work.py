@@ -94,7 +94,10 @@ def _outputs(rows: pa.Table, answers: pa.Array, schema: pa.Schema) -> pa.Table:
     # An index of NULL gives NULL: the outputs of an image with an error.
     found = pc.if_else(good.take(order), order.cast(pa.int64()), pa.scalar(None, pa.int64()))
     if pc.any(changed).as_py():
-        listed = [_CHANGED if is_changed.as_py() else error for is_changed, error in zip(changed, errors.to_pylist(), strict=True)]
+        listed = [
+            _CHANGED if is_changed.as_py() else error
+            for is_changed, error in zip(changed, errors.to_pylist(), strict=True)
+        ]
         errors = pa.array(listed, arrow.ERROR_TYPE)
     columns = {"image_id": ids.take(order), "sha256": expected.take(order), "error": errors.take(order)}
     for field in schema:
@@ -109,7 +112,7 @@ def _engine(specification: dict[str, Any], model: Model | None) -> Engine:
     Raises:
         InferenceError: the model is another, or answers noise in another way than the run's did.
     """
-    global _kept  # noqa: PLW0603 - one engine for each process
+    global _kept  # one engine for each process
     wanted = ("model", "class_map", "dtype", "batch_size", "device", "compile", "allow_random", "probe")
     key = json.dumps({name: specification[name] for name in wanted}, sort_keys=True)
     if _kept is not None and _kept[0] == key and _kept[1] is model:
@@ -143,7 +146,9 @@ def _engine(specification: dict[str, Any], model: Model | None) -> Engine:
     return engine
 
 
-def describe(engine: Engine, *, allow_random: bool, device: str, dtype: str, compiles: bool, probe: str) -> dict[str, Any]:
+def describe(
+    engine: Engine, *, allow_random: bool, device: str, dtype: str, compiles: bool, probe: str
+) -> dict[str, Any]:
     """The specification of what an engine computes, as a shard carries it.
 
     Args:

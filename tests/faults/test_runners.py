@@ -280,7 +280,7 @@ def test_a_model_that_no_worker_can_load_is_refused(plain: Set) -> None:
         spread.make_model(plain.folder).module, transform=spread.make_model(plain.folder).transform, name="mine"
     )
     with sqlanalysis.connect(plain.fresh("mine")) as con:
-        with pytest.raises(InferenceError, match="no worker can load it"):
+        with pytest.raises(ArgumentError, match="no worker can load it"):
             sqlanalysis.predict(con, model, runner="processes", show_progress=False)
         assert con.sql("from runs").fetchall() == []
 

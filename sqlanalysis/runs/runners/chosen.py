@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ...core.cores import count_cores
 from ...db.statements import execute
 from ...errors import ArgumentError, near_matches
+from ...models.specification import check_loadable
 from .. import shards
 from ..shards import Shard
 from . import Runner, drive
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from ...models.engine import Engine
+    from ...models.model import Model
     from ..job import Done, Work
     from ..sample import Sample
 
@@ -69,11 +71,12 @@ class Chosen:
         return Processes(self.workers or count_cores())
 
 
-def choose(runner: str, workers: int | None, rule: Sample | None = None) -> Chosen:
+def choose(model: Model, runner: str, workers: int | None, rule: Sample | None) -> Chosen:
     """Check the arguments of `predict` that choose a runner.
 
     Raises:
-        ArgumentError: an unknown runner, a number of workers without sense, or a rule, which stops one process only.
+        ArgumentError: an unknown runner, a number of workers without sense, a rule, which one process follows, or a model
+            that no other process can load.
     """
     if runner not in RUNNERS:
         raise ArgumentError(f"no runner {runner!r}{near_matches(str(runner), RUNNERS)}")
@@ -86,6 +89,8 @@ def choose(runner: str, workers: int | None, rule: Sample | None = None) -> Chos
             f"{rule.rule}= looks at each batch before it draws the next, so one process computes it: leave "
             f"runner={runner!r} out"
         )
+    if runner != "local":
+        check_loadable(model)
     return Chosen(runner, workers)
 
 
