@@ -272,8 +272,8 @@ def predict(
         storage: where outputs go: "table", into the file; or "parts", into Parquet files beside it (FILE.parts), which
             the view `outputs.<run>` reads, for runs that are larger than the file should be. Default: as the run has
             it, else "table". `localize` brings parts into the file.
-        scratch: folder for parts in place of FILE.parts; they stay there and must not be moved. With a runner other than
-            "local" also for what the workers get and give, so all of them must reach it.
+        scratch: folder for parts in place of FILE.parts; they stay there and must not be moved. With a runner other
+            than "local" also for what the workers get and give, so all of them must reach it.
         runner: what computes: "local", this process; "processes", several of this machine; or "ray", actors of a Ray
             cluster. Workers load the model themselves, so it must be one that they can load. A worker that dies is
             replaced; an image that ends every worker is an error of stage worker.

@@ -75,8 +75,8 @@ def choose(model: Model, runner: str, workers: int | None, rule: Sample | None) 
     """Check the arguments of `predict` that choose a runner.
 
     Raises:
-        ArgumentError: an unknown runner, a number of workers without sense, a rule, which one process follows, or a model
-            that no other process can load.
+        ArgumentError: an unknown runner, a number of workers without sense, a rule, which one process follows, or a
+            model that no other process can load.
     """
     if runner not in RUNNERS:
         raise ArgumentError(f"no runner {runner!r}{near_matches(str(runner), RUNNERS)}")
