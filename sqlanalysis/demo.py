@@ -150,7 +150,8 @@ def networks() -> list[Model]:
         module = architecture()
         module.load_state_dict({k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")})
         loaded = load_model(module, layer="features", transform=to_tensor, classes=CLASSES, name=name)
-        source: dict[str, Any] = {"model": f"{__name__}:make_{name}", "weights": "DEFAULT", "classes": None, "prompts": []}
+        source: dict[str, Any] = {"model": f"{__name__}:make_{name}", "weights": "DEFAULT"}
+        source |= {"classes": None, "prompts": []}
         models.append(dataclasses.replace(loaded, source={**source, "layer": "features", "name": name}))
     return models
 

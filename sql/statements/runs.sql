@@ -497,6 +497,7 @@ where false
 
 -- name: recreate_disk_usage
 -- How much of the file each table takes, by run; a table of all runs is divided by the rows of each, what is shared has run NULL.
+-- Outputs in parts are beside the file.
 -- Blocks that hold parts of several small tables count for each of them; what is not yet in the file (the log) counts 0.
 -- A macro and not a view: DuckDB would read the storage of every table whenever it lists the columns of views.
 create or replace macro disk_usage() as table
@@ -531,9 +532,25 @@ _tables as (
         count(distinct block) filter (where block >= 0) * (select any_value(block_size) from pragma_database_size()) as bytes,
     from _blocks
     group by run, table_name
+    union all
+    select
+        run,
+        'outputs.' || run || ' (parts)' as table_name,
+        sum(n_bytes) as bytes,
+    from parts
+    where uri is not null
+    group by run
 ),
 
 _rows as (
+    select
+        run,
+        'outputs.' || run || ' (parts)' as table_name,
+        sum(n)::bigint as n_rows,
+    from parts
+    where uri is not null
+    group by run
+    union all
 {% for run in runs %}
     select {{ literal(run) }} as run, {{ literal('outputs.' ~ run) }} as table_name, count(*) as n_rows
     from outputs.{{ ident(run) }}

@@ -44,5 +44,7 @@ def spread(values: np.ndarray, good: Sequence[bool]) -> pa.Array:
     rows: pa.Array = pa.array(np.ascontiguousarray(values).reshape(-1))
     for size in reversed(values.shape[1:]):
         rows = pa.FixedSizeListArray.from_arrays(rows, size)
+    if all(good):
+        return rows
     indices = np.cumsum(good) - 1  # for each good row, its index in `values`
     return rows.take(pa.array(indices, pa.int64(), mask=~np.asarray(good, bool)))

@@ -175,8 +175,8 @@ def readable(con: duckdb.DuckDBPyConnection) -> tuple[list[str], list[str]]:
         allowed += inside
         if len(inside) < len(paths):
             notes.append(
-                f"{len(paths) - len(inside)} parts of run {run!r} are not in {own}, and a file from others may not name "
-                "what is read: open it with trust (--trust; in Python without safe=True), or localize the run"
+                f"{len(paths) - len(inside)} parts of run {run!r} are not in {own}, and a file from others may not "
+                "name what is read: open it with trust (--trust; in Python without safe=True), or localize the run"
             )
     return allowed, notes
 

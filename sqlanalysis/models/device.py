@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 
 import torch
 
 from ..core.cores import count_cores as count_cores
+from ..core.text import one_line
 from ..errors import ArgumentError, InferenceError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -70,19 +72,34 @@ def name_dtype(module_dtype: torch.dtype, requested: str) -> str:
     return own
 
 
-def find(name: str) -> torch.device:
-    """The device of that name; "auto" is CUDA if available, else the CPU.
+def find(name: str) -> list[torch.device]:
+    """The devices of that name: "auto" is all of CUDA if there is any, else the CPU; "cuda" all of CUDA; "cuda:0,1" two.
 
     Raises:
         ArgumentError: not the name of a device.
-        InferenceError: the device is not available.
+        InferenceError: a device is not available.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    kind, _, places = name.partition(":") if isinstance(name, str) else ("", "", "")
+    if kind not in ("cpu", "cuda") or not re.fullmatch(r"(\d+(,\d+)*)?", places) or (kind == "cpu" and places not in ("", "0")):
+        raise ArgumentError(f"no device {name!r}; give auto, cpu, cuda for all GPUs, or some of them, such as cuda:0,1")
+    if kind == "cpu":
+        return [torch.device("cpu")]
+    if not torch.cuda.is_available():
+        raise InferenceError(f"device {name} was requested, but torch finds no GPU; give auto or cpu")
+    there = range(torch.cuda.device_count())
+    wanted = list(dict.fromkeys(map(int, places.split(",")))) if places else list(there)
+    missing = [place for place in wanted if place not in there]
+    if missing:
+        raise InferenceError(f"there is no cuda:{missing[0]}; torch finds {len(there)} GPUs, cuda:0 to cuda:{there[-1]}")
+    return [torch.device("cuda", place) for place in wanted]
+
+
+def find_failure(device: torch.device) -> str | None:
+    """Why a device does nothing any more; None if it works. After some errors CUDA refuses everything in a process."""
     try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ArgumentError(f"no device {name!r}; give auto, cpu or cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InferenceError("device cuda was requested, but torch finds no GPU; give auto or cpu")
-    return device
+        torch.ones(1, device=device).add_(1).item()
+    except Exception as error:
+        return f"nor does it compute 1 + 1 ({one_line(error)})"
+    return None

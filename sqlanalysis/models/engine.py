@@ -1,7 +1,7 @@
-"""Run a model over Arrow arrays of images: decode, transform and forward in worker threads, with errors as values.
+"""Run a model over Arrow arrays of images: decode, transform and forward, with errors as values.
 
 On a CPU, each worker takes small batches from bytes to probabilities with one intra-op thread, so all cores are busy
-without waiting for each other. On a GPU, the workers decode, and one batch at a time goes through the device.
+without waiting for each other. For GPUs, processes decode, and a feeder keeps full batches before each device.
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -26,10 +25,14 @@ from ..core.classes import ClassMap
 from ..core.faults import point
 from ..core.interrupts import Interruptible
 from ..core.noise import Complaints
+from ..core.text import one_line
 from ..errors import ArgumentError, ImageError, InferenceError
 from . import device as devices
 from . import outputs, stages
+from .decoders import Decoders, DecodingThreads, Result
+from .feeder import Batch, Feeder, Lane, Source
 from .model import Model
+from .passes import Passes
 from .probe import Probed, noise, probe, refuse_mixing
 from .stages import STAGES, Item
 from .transforms import split_transform, to_tensor
@@ -45,7 +48,9 @@ _probed: weakref.WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Probed]] = w
 _unmixed: weakref.WeakKeyDictionary[nn.Module, set[tuple[str, int]]] = weakref.WeakKeyDictionary()
 _layouts: weakref.WeakKeyDictionary[nn.Module, torch.memory_format] = weakref.WeakKeyDictionary()
 _agreed: weakref.WeakKeyDictionary[nn.Module, set[str]] = weakref.WeakKeyDictionary()
-CPU_BATCH, DECODE_BATCH = 8, 8  # images
+CPU_BATCH = 8  # images
+LEAST_BATCHES = 4  # with slots, for each device: two in work, one ready, one being filled
+AHEAD = 16  # images with slots for each decoder
 Submit = Callable[..., Future[Any]]
 
 
@@ -87,34 +92,42 @@ class Engine(Interruptible):
     ) -> None:
         super().__init__()
         self.model, self.class_map, self.advance = model, class_map, advance or (lambda _n: None)
-        self.device, self.dtype = devices.find(device), devices.name_dtype(model.input_dtype, dtype)
+        found = devices.find(device)
+        self.device, self.dtype = ",".join(map(str, found)), devices.name_dtype(model.input_dtype, dtype)
         # A module that is not fp32 runs as it is, without autocast.
-        self._dtype = devices.find_dtype(dtype, self.device) if self.dtype == dtype else torch.float32
-        self._cuda = self.device.type == "cuda"
+        self._dtype = devices.find_dtype(dtype, found[0]) if self.dtype == dtype else torch.float32
+        self._is_staged = found[0].type == "cuda"
         self._fix_batch_size(batch_size)
         self.seconds = dict.fromkeys(STAGES, 0.0)
         self.output_type = output_type(model, class_map)
         self.notes: list[str] = []
         self.complaints = Complaints()
-        self._lock, self._forward_lock = threading.Lock(), threading.Lock()
-        self._stream: Any = torch.cuda.Stream(self.device) if self._cuda else None  # type: ignore[no-untyped-call]
+        self._lock = threading.Lock()
+        self._feeder: Feeder | None = None
         self._threads = torch.get_num_threads()  # `use_one_thread` changes it for the process; `close` restores it
         self._pixels = split_transform(model.transform, model.input_dtype)
-        self._layout = _layouts.get(model.module, torch.channels_last)
-        self._workers = Workers(model, self.device, self._dtype, serial=self._cuda, layout=self._layout)
+        self._passes = [self._make_passes(each) for each in found]
         self._is_random = False
         self._checked = False  # the first answers of workers are compared with those of one worker
-        self._plan = self._staged if self._cuda else self._share_nothing
-        # On a CPU every worker computes with one thread: more would compete for the same cores.
-        alone = self._cuda or not model.can_copy
+        # Without a GPU every worker computes with one thread: more would compete for the same cores.
+        alone = self._is_staged or not model.can_copy
         self._pool = ThreadPoolExecutor(
             devices.count_cores(), "infer", initializer=None if alone else devices.use_one_thread
         )
         self._compiled = compile
         if compile:
             self._compile()
-        if self._cuda and batch_size is None and model.batch is None:  # after compiling, which changes the speed
+        if self._is_staged and batch_size is None and model.batch is None:  # after compiling, which changes the speed
             self.batch_size = devices.find_batch_size(self._try_size)
+
+    def _make_passes(self, device: torch.device) -> Passes:
+        layout = _layouts.get(self.model.module, torch.channels_last)
+        return Passes(self.model, device, self._dtype, self._pixels, layout)
+
+    @property
+    def _workers(self) -> Workers:
+        """The modules of the first device, which answers all questions about the model."""
+        return self._passes[0].workers
 
     def _fix_batch_size(self, batch_size: int | None) -> None:
         only = self.model.batch
@@ -129,6 +142,8 @@ class Engine(Interruptible):
 
     def close(self) -> None:
         """Stop the workers; the model stays usable."""
+        if self._feeder is not None:
+            self._feeder.close()
         self._pool.shutdown(cancel_futures=True)
         torch.set_num_threads(self._threads)
 
@@ -140,7 +155,7 @@ class Engine(Interruptible):
         """
         size = self.model.batch or min(PROBED, self.batch_size)
         model = self.model
-        key = (str(self.device), self.dtype, size, allow_random, model.noise_size, model.layer, id(model.transform))
+        key = (self.device, self.dtype, size, allow_random, model.noise_size, model.layer, id(model.transform))
         known = _probed.setdefault(model.module, {})
         if key not in known:
             # In a worker, which has the number of threads that inference will have.
@@ -148,7 +163,7 @@ class Engine(Interruptible):
                 probe,
                 model.name,
                 self._to_tensor,
-                self._pass,
+                lambda tensors, n: self._passes[0].run(tensors, n),  # after `_use_contiguous`, too
                 size,
                 OWN_TYPES[self.dtype],
                 pictures=noise(*model.noise_size),
@@ -158,7 +173,7 @@ class Engine(Interruptible):
             try:
                 known[key] = self._pool.submit(ask).result()
             except InferenceError as error:
-                if NEEDS_LAYOUT not in str(error) or self._layout == torch.contiguous_format:
+                if NEEDS_LAYOUT not in str(error) or self.model.module in _layouts:
                     raise
                 self._use_contiguous()
                 known[key] = self._pool.submit(ask).result()
@@ -169,13 +184,16 @@ class Engine(Interruptible):
 
     def _use_contiguous(self) -> None:
         """Run a module whose `view` needs tensors in (B, C, H, W) order."""
-        _layouts[self.model.module] = self._layout = torch.contiguous_format
-        self._workers = Workers(self.model, self.device, self._dtype, serial=self._cuda, layout=self._layout)
+        _layouts[self.model.module] = torch.contiguous_format
+        self._passes = [self._make_passes(passes.device) for passes in self._passes]
         if self._compiled:
-            self._workers.compile()
+            for passes in self._passes:
+                passes.workers.compile()
 
     def __call__(self, column: pa.ChunkedArray) -> pa.Array:
         """One answer of `output_type` per image of an Arrow array of STRUCT(bytes, path); NULL for a NULL image."""
+        if self._is_staged:
+            return self._feed(column)
         serial, first = self._workers.serial, self._must_check(len(column))
         mixing = not self._is_random and (self.dtype, self.batch_size) not in _unmixed.setdefault(
             self.model.module, set()
@@ -206,7 +224,7 @@ class Engine(Interruptible):
             return futures[-1]
 
         try:
-            parts = [future.result() for future in self._plan(column, submit, kept)]
+            parts = [future.result() for future in self._share_nothing(column, submit, kept)]
         except BaseException:  # no worker must continue with images that nobody waits for
             for future in futures:
                 future.cancel()
@@ -254,7 +272,7 @@ class Engine(Interruptible):
             for half in (ready[: len(ready) // 2], ready[len(ready) // 2 :]):
                 places = [half[(size - 1 - place) % len(half)] for place in range(size)]
                 inputs = {place: item.inputs for place, item in enumerate(places)}
-                logits, _ = self._pool.submit(self._pass, inputs, size).result()
+                logits, _ = self._pool.submit(self._passes[0].run, inputs, size).result()
                 before = [(item.outputs["logits"], None) for item in places]  # type: ignore[index]
                 refuse_mixing(self.model.name, OWN_TYPES[self.dtype], before, [(row, None) for row in logits])
         if size <= PROBED or len(ready) > 1:  # else a later call has more
@@ -292,22 +310,122 @@ class Engine(Interruptible):
 
         return [submit(run, start) for start in range(0, len(column), size)]
 
-    def _staged(self, column: pa.ChunkedArray, submit: Submit, kept: list[list[Item]] | None) -> list[Future[pa.Array]]:
-        """CUDA: workers decode, the calling thread runs the device, workers convert tensors to rows."""
-        starts = range(0, len(column), DECODE_BATCH)
-        decoded = [submit(self._decode, column.slice(start, DECODE_BATCH)) for start in starts]
-        parts: list[Future[pa.Array]] = []
-        waiting: list[Item] = []
-        for future in decoded:
-            waiting += future.result()
-            # Batches are filled over the borders of the decoded parts; only the last may be smaller.
-            while len(waiting) >= self.batch_size or (future is decoded[-1] and waiting):
-                batch, waiting = waiting[: self.batch_size], waiting[self.batch_size :]
-                self._forward(batch)
-                if kept is not None and not kept:
-                    kept.append(batch)
-                parts.append(submit(self._conclude, batch))
-        return parts
+    def _feed(self, column: pa.ChunkedArray) -> pa.Array:
+        """GPUs: decoders fill batches across all calls, and the feeder gives them to the devices."""
+        with self._lock:
+            if self._feeder is None:
+                self._feeder = self._make_feeder()
+        images = column.combine_chunks()
+        there = images.is_valid()
+        present = images.filter(there) if images.null_count else images
+        rows = list(zip(present.field("bytes").to_pylist(), present.field("path").to_pylist(), strict=True))
+        try:
+            pieces = self._feeder.ask(rows)
+        except InferenceError as error:
+            self.refusal = None if self.interrupted else error
+            raise
+        answers = pa.concat_arrays(pieces) if pieces else pa.array([], self.output_type)
+        if images.null_count:
+            index = pa.array(there.to_numpy(zero_copy_only=False).cumsum() - 1, pa.int64(), mask=~there.to_numpy(zero_copy_only=False))
+            answers = answers.take(index)
+        self.advance(len(column))
+        return answers
+
+    def _make_feeder(self) -> Feeder:
+        n = devices.count_cores()
+        batches = max(LEAST_BATCHES * len(self._passes), 2 + -(-AHEAD * n // self.batch_size))
+        lanes = [Lane(partial(self._start, passes), 2) for passes in self._passes]
+        return Feeder(self._make_decoders(n, batches * self.batch_size), self.batch_size, lanes, self._must_stop, self._decoded)
+
+    def _make_decoders(self, n: int, n_slots: int) -> Source:
+        if self._pixels.portable is not None:
+            return Decoders(self._pixels.portable, self.model.input_shape, n_slots, n)
+        slots = torch.empty((n_slots, *self.model.input_shape), dtype=self._pixels.dtype)
+        return DecodingThreads(self._to_tensor, slots, n)
+
+    def _must_stop(self) -> bool:
+        return self.interrupted
+
+    def _decoded(self, results: Sequence[Result]) -> None:
+        self._spent({stage: sum(result.seconds[i] for result in results) for i, stage in enumerate(STAGES[:3])})
+
+    def _start(self, passes: Passes, batch: Batch) -> Callable[[], pa.Array]:
+        """Begin a batch on a device; gives what waits for its answers."""
+        if self.interrupted:
+            raise InferenceError("interrupted")
+        start, good, waits = time.perf_counter(), batch.good, None
+        pixels = torch.as_tensor(batch.pixels)
+        for place in {*batch.errors, *range(batch.n, len(pixels))}:
+            pixels[place] = 0
+        mixing = not self._is_random and (self.dtype, self.batch_size) not in _unmixed.setdefault(self.model.module, set())
+        if any(good) and not mixing and self.batch_size == len(pixels):
+            try:
+                point("forward")
+                waits = passes.launch(pixels, self._columns)
+            except Exception as error:
+                self._refuse_lost(passes, error)
+        self._spent({"forward": time.perf_counter() - start})
+
+        def answers() -> pa.Array:
+            began, columns = time.perf_counter(), None
+            try:
+                columns = waits() if waits is not None else None
+            except Exception as error:
+                self._refuse_lost(passes, error)
+            self._complain(batch)
+            self._spent({"forward": time.perf_counter() - began})
+            chosen = torch.tensor(good)
+            if columns is not None and columns.pop("fine")[: batch.n][chosen].all():
+                scored = {name: values[: batch.n][chosen] for name, values in columns.items()}
+                errors = [batch.errors.get(place) for place in range(batch.n)]
+                return self._to_arrow(scored, good, batch.sha256, errors)
+            return self._with_care(passes, batch, mixing)
+
+        return answers
+
+    def _with_care(self, passes: Passes, batch: Batch, mixing: bool) -> pa.Array:
+        """The answers of a batch of which an image has none, or none that may be kept: which, and why."""
+        pixels = torch.as_tensor(batch.pixels)
+        items = [
+            Item(sha256=sha256, error=batch.errors.get(place), inputs=None if place in batch.errors else pixels[place])
+            for place, sha256 in enumerate(batch.sha256)
+        ]
+        self._forward(items, passes)
+        if mixing:
+            self._refuse_mixing(items[: self.batch_size])
+        return self._conclude(items)
+
+    def _refuse_lost(self, passes: Passes, error: Exception) -> None:
+        """Refuse to go on with a device that fails whatever it is asked: such an error is not about an image.
+
+        Raises:
+            InferenceError: the device is lost.
+        """
+        if isinstance(error, torch.OutOfMemoryError):
+            return
+        problem = devices.find_failure(passes.device)
+        if problem is not None:
+            raise InferenceError(f"{passes.device} failed and cannot go on in this process: {one_line(error)}; {problem}") from error
+
+    def _columns(self, logits: Tensor, activations: Tensor | None) -> dict[str, Tensor]:
+        """Columns of the answers of a batch as they are stored, and which of them may be, where the logits are."""
+        columns: dict[str, Tensor] = {}
+        if tuple(logits.shape[1:]) != (self.model.width,):
+            raise InferenceError(f"outputs of shape {tuple(logits.shape)}, expected {self.model.width} for each image")
+        fine = outputs.fits(logits, self.model.outputs)
+        if not self.model.is_encoder:
+            columns = dict(outputs.score(logits, self.class_map, self.model.outputs))
+            fine &= columns["probs"].isfinite().all(1)
+        if activations is not None:
+            if tuple(activations.shape) != (len(logits), self.model.n_activations):
+                raise InferenceError(f"layer {self.model.layer!r} gives {tuple(activations.shape)}")
+            fine &= activations.isfinite().all(1)
+            columns["activation"] = activations
+        return {**{name: values.float() if values.is_floating_point() else values for name, values in columns.items()}, "fine": fine}
+
+    def _complain(self, batch: Batch) -> None:
+        for place, said in batch.said.items():
+            self.complaints.add(batch.sha256[place], batch.rows[place][1], said)
 
     def _spent(self, seconds: dict[str, float]) -> None:
         with self._lock:
@@ -342,14 +460,14 @@ class Engine(Interruptible):
             )
         return tensor
 
-    def _forward(self, items: list[Item]) -> None:
+    def _forward(self, items: list[Item], passes: Passes | None = None) -> None:
         """Compute logits and activations; out of memory halves the batch size permanently, down to one image."""
         start, first = time.perf_counter(), 0
         while first < len(items):
             size = self.batch_size
             batch = items[first : first + size]
             try:
-                self._answer(batch, size)
+                self._answer(batch, size, passes or self._passes[0])
             except torch.OutOfMemoryError:
                 self._halve(size)
                 continue
@@ -360,10 +478,10 @@ class Engine(Interruptible):
         with self._lock:
             # Several workers may fail at the same size; it is halved once.
             self.batch_size = min(self.batch_size, size // 2)
-        if self._cuda:
-            torch.cuda.empty_cache()
+        if self._is_staged:
+            torch.cuda.empty_cache()  # does nothing without CUDA
 
-    def _answer(self, batch: list[Item], size: int) -> None:
+    def _answer(self, batch: list[Item], size: int, passes: Passes) -> None:
         """Answer a batch in passes of exactly `size` images, each at its own index, so that answers are reproducible.
 
         Raises:
@@ -372,7 +490,7 @@ class Engine(Interruptible):
 
         def answer(indices: Sequence[int]) -> None:
             point("forward")
-            logits, activations = self._pass({index: batch[index].inputs for index in indices}, size)
+            logits, activations = passes.run({index: batch[index].inputs for index in indices}, size)
             if tuple(logits.shape) != (size, self.model.width):
                 raise InferenceError(f"outputs of shape {tuple(logits.shape)}, expected {(size, self.model.width)}")
             outputs.check(logits[indices], self.model.outputs)
@@ -381,53 +499,28 @@ class Engine(Interruptible):
                 raise InferenceError(
                     f"layer {self.model.layer!r} gives {tuple(activations.shape)}, expected {expected}"
                 )
+            finite = [True] * size if activations is None else activations.isfinite().all(1).tolist()
             for index in indices:
-                kept = {} if activations is None else {"activation": activations[index]}
-                if not all(value.isfinite().all() for value in kept.values()):
+                if not finite[index]:
                     batch[index].fail("forward", InferenceError("the activation is NaN or infinite"))
                     continue
+                kept = {} if activations is None else {"activation": activations[index]}
                 batch[index].outputs = {"logits": logits[index], **kept}
 
         ready = [index for index, item in enumerate(batch) if item.inputs is not None]
-        stages.bisect(batch, ready, answer, self._can_halve(size))
 
-    def _can_halve(self, size: int) -> Callable[[BaseException], bool]:
-        smaller = size > 1 and self.model.batch is None
-        return lambda error: smaller and isinstance(error, torch.OutOfMemoryError)
+        def must_raise(error: BaseException) -> bool:
+            if isinstance(error, torch.OutOfMemoryError):
+                return size > 1 and self.model.batch is None
+            if self._is_staged and isinstance(error, Exception):
+                self._refuse_lost(passes, error)
+            return False
 
-    def _pass(self, tensors: dict[int, Tensor], size: int) -> tuple[Tensor, Tensor | None]:
-        """Logits and activations of a pass of `size` images: `tensors` at their indices, zeros elsewhere."""
-        shape = (size, *self.model.input_shape)
-        layout = self._layout if len(shape) == 4 else torch.contiguous_format
-        # torch.zeros has no memory_format.
-        batch = torch.empty(shape, dtype=self._pixels.dtype, memory_format=layout, pin_memory=self._cuda).zero_()
-        for index, tensor in tensors.items():
-            batch[index] = tensor
-        # `.cpu()` waits for the stream, so when the lock is released the device is free.
-        with torch.inference_mode(), self._one_at_a_time(), self._on_device():
-            inputs = self._pixels.finish(batch.to(self.device, non_blocking=True))
-            if inputs.is_floating_point():
-                inputs = inputs.to(self.model.input_dtype)
-            logits, activation = self._workers.run(inputs)
-            return _host(logits), None if activation is None else _host(activation)
-
-    def _one_at_a_time(self) -> AbstractContextManager[Any]:
-        return self._forward_lock if self._workers.serial else nullcontext()
-
-    @contextmanager
-    def _on_device(self) -> Iterator[None]:
-        """Set the dtype; on CUDA also the stream of this engine, and fp32 convolutions without rounding to TF32."""
-        with ExitStack() as stack:
-            if self._dtype != torch.float32:
-                stack.enter_context(torch.autocast(self.device.type, self._dtype))
-            if self._cuda:
-                stack.enter_context(torch.cuda.stream(self._stream))
-                stack.enter_context(torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False))
-            yield
+        stages.bisect(batch, ready, answer, must_raise)
 
     def _try_size(self, size: int) -> None:
         """One pass over blank images; waits until the answers are on the host."""
-        self._pass({}, size)
+        self._passes[0].run({}, size)
 
     def _compile(self) -> None:
         """Compile in a worker, which has the number of threads that inference will have.
@@ -436,7 +529,8 @@ class Engine(Interruptible):
             InferenceError: torch.compile fails; the message has its first line.
         """
         try:
-            self._workers.compile()
+            for passes in self._passes:
+                passes.workers.compile()
             self._pool.submit(self._try_size, self.batch_size).result()
         except Exception as error:
             first = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
@@ -465,20 +559,26 @@ class Engine(Interruptible):
     def _conclude(self, items: list[Item]) -> pa.Array:
         scored = self._score([item for item in items if item.is_answered])
         good = [item.is_answered for item in items]
+        missing = pa.array([item.missing for item in items])
+        return self._to_arrow(scored, good, [item.sha256 for item in items], [item.error for item in items], missing)
+
+    def _to_arrow(
+        self,
+        scored: Mapping[str, Tensor],
+        good: Sequence[bool],
+        sha256: Sequence[str | None],
+        errors: Sequence[dict[str, str] | None],
+        missing: pa.Array | None = None,
+    ) -> pa.Array:
+        """Answers from columns that have a row for each good image."""
         columns = {name: spread(values.numpy(), good) for name, values in scored.items()} if any(good) else {}
-        columns["sha256"] = pa.array([item.sha256 for item in items], pa.string())
-        columns["error"] = pa.array([item.error for item in items], ERROR_TYPE)
+        columns["sha256"] = pa.array(sha256, pa.string())
+        columns["error"] = pa.array(errors, ERROR_TYPE)
         arrays = [
             columns[field.name].cast(field.type) if field.name in columns else pa.nulls(len(good), field.type)
             for field in self.output_type
         ]
-        missing = pa.array([item.missing for item in items])
         return pa.StructArray.from_arrays(arrays, fields=list(self.output_type), mask=missing)
-
-
-def _host(tensor: Tensor) -> Tensor:
-    """A copy on the host: a module may give a buffer of its own, which its next pass overwrites."""
-    return tensor.to("cpu", torch.float32, copy=True)
 
 
 def _equal(first: list[Item], second: list[Item]) -> bool:

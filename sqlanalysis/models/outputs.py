@@ -292,13 +292,13 @@ def score(outputs: Tensor, class_map: ClassMap | None, kind: str = "logits") -> 
     raw_confidence, raw_pred = probs.max(1).values, probs.argmax(1)
     if class_map is None:
         return {"pred": raw_pred, "confidence": raw_confidence, "probs": probs}
-    to_class = torch.tensor(class_map.to_class)
-    spread = torch.zeros(len(to_class), class_map.n_classes, dtype=probs.dtype)
+    to_class = torch.tensor(class_map.to_class, device=probs.device)
+    spread = torch.zeros(len(to_class), class_map.n_classes, dtype=probs.dtype, device=probs.device)
     mapped = (to_class != OUTSIDE).nonzero().squeeze(1)
     spread[mapped, to_class[mapped]] = 1
     inside = probs[:, mapped].sum(1)
     raw = {"raw_pred": raw_pred, "raw_confidence": raw_confidence, "inside": inside}
     if class_map.policy == "open":
         return {"pred": to_class[raw_pred], "confidence": raw_confidence, "probs": probs @ spread, **raw}
-    within = logits[:, mapped].softmax(1) @ spread[mapped] if len(mapped) else torch.zeros(len(probs), spread.shape[1])
+    within = logits[:, mapped].softmax(1) @ spread[mapped] if len(mapped) else probs.new_zeros(len(probs), spread.shape[1])
     return {"pred": within.argmax(1), "confidence": within.max(1).values, "probs": within, **raw}

@@ -71,7 +71,8 @@ def listed(folder: str) -> list[str]:
     """Files directly in a folder; none if it is not there."""
     if is_remote(folder):
         files, top = addresses.filesystem(folder)
-        return [files.unstrip_protocol(name) for name in files.ls(top, detail=False)] if files.isdir(top) else []
+        names = files.ls(top, detail=False) if files.isdir(top) else []
+        return sorted(join(folder, name.rstrip("/").rpartition("/")[2]) for name in names)
     return sorted(map(str, Path(folder).iterdir())) if Path(folder).is_dir() else []
 
 

@@ -369,7 +369,7 @@ def predict(
             # Only the engine knows the device and the batch size that it has chosen.
             wanted = dataclasses.replace(
                 spec.run,
-                device=str(engine.device),
+                device=engine.device,
                 batch_size=engine.batch_size,
                 dtype_agreement=agreement,
                 workers=engine.workers,
