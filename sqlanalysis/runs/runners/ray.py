@@ -46,7 +46,7 @@ class Ray:
         self._is_own = not ray.is_initialized()
         if self._is_own:
             ray.init(logging_level=logging.ERROR, log_to_driver=False)
-        there = ray.cluster_resources()
+        there = ray.cluster_resources()  # type: ignore[no-untyped-call]
         self.n = workers or max(1, int(there.get("GPU" if gpus else "CPU", 0)))
         for name, wanted in (("CPU", self.n), ("GPU", self.n * gpus)):
             if there.get(name, 0) < wanted:  # Ray would wait for them, for ever
