@@ -25,8 +25,8 @@ WINDOW = 64  # shards an actor in one data set: Ray takes a list, and every shar
 class Ray:
     """A runner with actors.
 
-    A cluster that the process is connected to is used, else that of RAY_ADDRESS, else one is started on this machine
-    and ended by `close`.
+    A cluster that the process is connected to is used, else that of RAY_ADDRESS or one that runs on this machine, else
+    one is started here, which `close` ends.
 
     Args:
         workers: how many actors, of one CPU each; None is as many as the cluster has CPUs, or GPUs if they need one.
@@ -80,7 +80,7 @@ class Ray:
                 yield Outcome(shard, part=None if failed else shard.part, failed=failed)
 
     def close(self) -> None:
-        """End the cluster if it was started here."""
+        """End the connection that was made here, and with it a cluster that was started for it."""
         import ray
 
         if self._is_own:
