@@ -66,7 +66,7 @@ class Set:
     poison: list[int]
 
     def fresh(self, name: str) -> Path:
-        """A copy of the file in a folder of its own, beside a copy of the code."""
+        """A copy of the file in a folder of its own."""
         file = self.folder / name / "work.duckdb"
         file.parent.mkdir()
         shutil.copy(self.added, file)
@@ -229,8 +229,6 @@ def start(made: Set, file: Path, *, fault: str | None = None, **options: Any) ->
     environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     if fault:
         environment["SQLANALYSIS_FAULT"] = fault
-    if not (file.parent / "net.py").exists():
-        shutil.copy(made.folder / "net.py", file.parent / "net.py")
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, str(file), json.dumps(options)],
         stdout=subprocess.PIPE,

@@ -287,7 +287,7 @@ def test_a_model_that_no_worker_can_load_is_refused(plain: Set) -> None:
 
 def test_the_command_line_takes_a_runner(plain: Set) -> None:
     file = plain.fresh("command")
-    code = f"{plain.folder / 'net.py'}:make"
+    code = f"{spread.code_of(plain.folder)}:make"
     command = ["predict", str(file), code, "--run", "net", "--runner", "processes", "--workers", "1"]
     done = subprocess.run([sys.executable, "-m", "sqlanalysis", *command], capture_output=True, text=True, check=False)
     assert f"{spreading.N_IMAGES} images" in done.stderr, done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +55,17 @@ def make_pictures(
     return folder
 
 
-def make_model(folder: Path, **options: Any) -> sqlanalysis.Model:
-    """The network of the file net.py in a folder, which is written there."""
-    code = folder / "net.py"
+def code_of(folder: Path) -> Path:
+    """The file of the network in a folder, which is written there; named so that no two folders have one of a name."""
+    code = folder / f"net_{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}.py"
     if not code.exists():
         code.write_text(CODE)
-    return sqlanalysis.load_model(f"{code}:make", name="net", **options)
+    return code
+
+
+def make_model(folder: Path, **options: Any) -> sqlanalysis.Model:
+    """The network of the file in a folder."""
+    return sqlanalysis.load_model(f"{code_of(folder)}:make", name="net", **options)
 
 
 def answers(con: duckdb.DuckDBPyConnection, run: str = "net") -> tuple[list[Any], list[Any]]:

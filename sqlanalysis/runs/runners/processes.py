@@ -49,14 +49,18 @@ class Processes:
     def run(self, shards: Iterator[Shard]) -> Iterator[Outcome]:
         """Give each worker a shard, and the next when it has answered."""
         ended: list[Outcome] = []
+        ahead = next(shards, None)
         while True:
-            while len(self._busy) < self.n and (shard := next(shards, None)) is not None:
+            while len(self._busy) < self.n and ahead is not None:
                 worker = self._idle.pop() if self._idle else _Worker(max(1, count_cores() // self.n))
-                worker.give(shard)
+                worker.give(ahead)
                 self._busy.append(worker)
-            yield from ended  # only now: committing takes time, in which no worker waits
+                ahead = next(shards, None) if len(self._busy) < self.n else None
+            # Committing, and writing the next shard, take time in which no worker waits.
+            yield from ended
             if not self._busy:
                 return
+            ahead = ahead or next(shards, None)
             ended = self._wait()
 
     def _wait(self) -> list[Outcome]:
