@@ -83,6 +83,14 @@ class Storage(StrEnum):
     parts = "parts"
 
 
+class RunnerName(StrEnum):
+    """What computes."""
+
+    local = "local"
+    processes = "processes"
+    ray = "ray"
+
+
 class Outputs(StrEnum):
     """What the values of each class are."""
 
@@ -357,7 +365,11 @@ def predict(
     storage: Annotated[
         Storage | None, typer.Option(help="Outputs in the file, or as parts beside it; default table.")
     ] = None,
-    scratch: Annotated[Path | None, typer.Option(help="Folder of the parts; default DB.parts.")] = None,
+    scratch: Annotated[str | None, typer.Option(help="Folder or address of the parts; default DB.parts.")] = None,
+    runner: Annotated[RunnerName, typer.Option(help="What computes.")] = RunnerName.local,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Of the runner; default as many as there are cores.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would be done, and how long.")] = False,
     version: Annotated[str | None, typer.Option(help="Your name for a model that cannot be identified.")] = None,
     allow_random: Annotated[bool, typer.Option("--allow-random", help="Take answers that differ each time.")] = False,
@@ -370,6 +382,7 @@ def predict(
     how |= {"version": version, "allow_random": allow_random}
     how |= {"until_width": until_width, "until_better_than": until_better_than, "seed": seed}
     how |= {"storage": None if storage is None else storage.value, "scratch": scratch}
+    how |= {"runner": runner.value, "workers": workers}
     _say(f"predicting with {model}")
     with _open(db, create=False) as con:
         _check_before_torch(con, run, dataset, where, split, class_map, model, weights)

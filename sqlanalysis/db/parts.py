@@ -53,9 +53,12 @@ def shorten(con: duckdb.DuckDBPyConnection, path: str) -> str:
 
 
 def owned(con: duckdb.DuckDBPyConnection, run: str) -> list[Path]:
-    """Files of a run that lie in FILE.parts, which belong to the file and go with the run."""
+    """Files of a run that lie in FILE.parts, also of work that is not finished; they go with the run."""
     own = folder(con)
-    return [] if own is None else [path for path in map(Path, addresses(con, run)) if path.is_relative_to(own)]
+    if own is None:
+        return []
+    committed = [path for path in map(Path, addresses(con, run)) if path.is_relative_to(own)]
+    return list(dict.fromkeys([*committed, *own.glob(f"{run}-????????/*")]))  # no name of a run has a dash
 
 
 def addresses(con: duckdb.DuckDBPyConnection, run: str) -> list[str]:

@@ -92,8 +92,8 @@ def read(path: str) -> bytes:
         raise NotFoundError(f"no file {path}") from None
 
 
-def write(path: str, table: pa.Table, footer: dict[str, Any]) -> bytes:
-    """Write a shard or part whole or not at all; gives its bytes."""
+def write(path: str, table: pa.Table, footer: dict[str, Any], *, once: bool = False) -> bytes:
+    """Write a shard or part whole or not at all; gives its bytes. With `once`, a file that is there already stays."""
     sink = pa.BufferOutputStream()
     schema = table.schema.with_metadata({_KEY: json.dumps(footer, ensure_ascii=False).encode()})
     # Pictures are compressed already. LZ4 reads as fast as no compression, and every DuckDB from 1.4 on knows it.
@@ -106,7 +106,8 @@ def write(path: str, table: pa.Table, footer: dict[str, Any]) -> bytes:
     data: bytes = sink.getvalue().to_pybytes()
     if is_remote(path):
         files, name = addresses.filesystem(path)
-        files.pipe_file(name, data)  # an object store shows an object when it is whole
+        with suppress(FileExistsError):  # an object store shows an object when it is whole
+            files.pipe_file(name, data, mode="create" if once else "overwrite")
         return data
     file = Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -119,11 +120,24 @@ def write(path: str, table: pa.Table, footer: dict[str, Any]) -> bytes:
             stream.flush()
             os.fsync(stream.fileno())
         point("rename")
-        draft.replace(file)
-    except BaseException:
+        if once:
+            _rename_once(draft, file)
+        else:
+            draft.replace(file)
+    finally:
         draft.unlink(missing_ok=True)
-        raise
     return data
+
+
+def _rename_once(draft: Path, file: Path) -> None:
+    """Give a file its name unless another has it: a rename would replace it."""
+    try:
+        os.link(draft, file)
+    except FileExistsError:
+        return
+    except OSError:  # this file system has no links
+        if not file.exists():
+            draft.replace(file)
 
 
 def _leaves(schema: pa.Schema, compression: dict[str, str]) -> dict[str, str] | str:

@@ -27,10 +27,11 @@ from ..models import outputs as meanings
 from ..models.engine import Engine, fit
 from ..models.model import Model
 from ..models.transforms import describe_transform
-from . import job, parts, policies, sample, shards
+from . import job, parts, policies, sample
 from . import run as runs
 from .job import Done, Work
 from .run import Run, Spec
+from .runners.chosen import choose
 from .sample import Drawing, Sample
 from .work import describe
 
@@ -152,6 +153,8 @@ def predict(
     seed: int = 0,
     storage: str | None = None,
     scratch: str | Path | None = None,
+    runner: str = "local",
+    workers: int | None = None,
     dry_run: Literal[False] = False,
     show_progress: bool = True,
 ) -> Predicted: ...
@@ -183,6 +186,8 @@ def predict(
     seed: int = 0,
     storage: str | None = None,
     scratch: str | Path | None = None,
+    runner: str = "local",
+    workers: int | None = None,
     dry_run: Literal[True],
     show_progress: bool = True,
 ) -> DryRun: ...
@@ -214,6 +219,8 @@ def predict(
     seed: int = 0,
     storage: str | None = None,
     scratch: str | Path | None = None,
+    runner: str = "local",
+    workers: int | None = None,
     dry_run: bool = False,
     show_progress: bool = True,
 ) -> Predicted | DryRun:
@@ -265,7 +272,12 @@ def predict(
         storage: where outputs go: "table", into the file; or "parts", into Parquet files beside it (FILE.parts), which
             the view `outputs.<run>` reads, for runs that are larger than the file should be. Default: as the run has
             it, else "table". `localize` brings parts into the file.
-        scratch: folder for parts in place of FILE.parts; they stay there and must not be moved.
+        scratch: folder for parts in place of FILE.parts; they stay there and must not be moved. With a runner other
+            than "local" also for what the workers get and give, so all of them must reach it.
+        runner: what computes: "local", this process; "processes", several of this machine; or "ray", actors of a Ray
+            cluster. Workers load the model themselves, so it must be one that they can load. A worker that dies is
+            replaced; an image that ends every worker is an error of stage worker.
+        workers: how many; default: as many as there are cores, or with Ray CPUs or GPUs.
         dry_run: only report what would be done and how long it would take, based on 64 images; writes nothing.
         show_progress: draw a progress bar on a terminal.
 
@@ -273,7 +285,7 @@ def predict(
         Counts and seconds; with `dry_run` a `DryRun`.
 
     Raises:
-        ArgumentError: not a model, an unknown policy, device, dtype or storage, or a rule without sense.
+        ArgumentError: not a model, an unknown policy, device, dtype, storage or runner, or a rule without sense.
         NotFoundError: no such data set, split or baseline, or no image with a label for a rule.
         SchemaError: the name is taken, the run exists with other weights or settings, classes cannot be mapped, the
             baseline is not comparable, or a rule is given to a run whose answers were not drawn for one.
@@ -291,6 +303,7 @@ def predict(
     if storage == "parts" and "://" in str(scratch):
         raise ArgumentError(f"scratch={str(scratch)!r}: DuckDB reads parts from folders; give one, or storage='table'")
     rule = sample.wanted(until_width, until_better_than, seed)
+    chosen = choose(model, runner, workers, rule)
     if model.is_encoder and rule is not None:
         raise ArgumentError(f"{model.name} gives embeddings and predicts nothing: leave {rule.rule}= out")
     if model.is_encoder and (policy != "auto" or class_map is not None or outputs != "auto"):
@@ -365,7 +378,7 @@ def predict(
             spec = dataclasses.replace(spec, run=wanted)
             drawing = Drawing(rule, engine.batch_size) if rule else None
             work = Work(spec, overwrite=overwrite, retry_errors=retry_errors, strict=strict, drawing=drawing)
-            if wanted.storage == "table":
+            if wanted.storage == "table" and runner == "local":
                 done = job.perform(con, work, engine)
             else:
                 specification = describe(
@@ -376,7 +389,7 @@ def predict(
                     compiles=compile,
                     probe=wanted.probe or "{}",
                 )
-                done = shards.perform(con, work, engine, specification, None if scratch is None else str(scratch))
+                done = chosen.perform(con, work, engine, specification, None if scratch is None else str(scratch))
         finally:
             engine.close()
     n_outside, said = policies.count_outside(con, wanted.run, mapping)

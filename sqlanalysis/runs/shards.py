@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..models.engine import Engine
 
 SHARD_IMAGES = 4096
+TURNS, LEAST = 16, 4  # shards of each worker, so that none waits long for the last; batches of a shard
 SHARD_BYTES = 256 * 1024 * 1024  # of encoded images
 
 
@@ -186,7 +187,7 @@ def give_up(shard: Shard, reason: str) -> None:
     known = {"image_id": rows["image_id"], "sha256": rows["sha256"], "error": errors}
     lost = pa.table([known.get(field.name, pa.nulls(len(rows), field.type)) for field in schema], schema=schema)
     own = {name: footer[name] for name in ("format", "run", "identity", "attempt")}
-    exchange.write(shard.part, lost, {**own, "n": len(rows), "n_ok": 0, "n_errors": len(rows)})
+    exchange.write(shard.part, lost, {**own, "n": len(rows), "n_ok": 0, "n_errors": len(rows)}, once=True)
 
 
 def compute_here(
@@ -202,6 +203,7 @@ def compute_here(
     for shard in shards:
         problem = _commit(con, run, shard, record_errors=record_errors) if exchange.exists(shard.part) else "none yet"
         if problem is not None:
+            exchange.remove(shard.part)  # damaged, or of other images
             rows, specification = exchange.parse(exchange.read(shard.path), shard.path)
             compute(engine, rows, specification, shard.part)
             problem = _commit(con, run, shard, record_errors=record_errors)
@@ -221,6 +223,8 @@ def perform(
     specification: dict[str, Any],
     scratch: str | None,
     drive: Callable[[Iterator[Shard]], None] | None = None,
+    *,
+    n_workers: int = 1,
 ) -> Done:
     """As `job.perform`, by way of shards and parts.
 
@@ -231,6 +235,7 @@ def perform(
         specification: of `work.describe`.
         scratch: folder or address for shards and parts; None is FILE.parts.
         drive: computes and commits all shards that it is given, or raises.
+        n_workers: among which it divides them: shards are so small that each gets several.
 
     Raises:
         As `job.perform`.
@@ -244,8 +249,10 @@ def perform(
     files.delete(con, replaced)
     folder = scratch_of(con, run, scratch)
 
-    def answer() -> None:
-        shards = cut(con, run, specification, folder)
+    def answer(n: int) -> None:
+        batch = specification["batch_size"]
+        size = max(LEAST, -(-n // (n_workers * TURNS * batch))) * batch  # full batches
+        shards = cut(con, run, specification, folder, size=SHARD_IMAGES if drive is None else min(size, SHARD_IMAGES))
         if drive is None:
             compute_here(con, run, shards, engine, record_errors=not work.strict)
         else:
@@ -253,6 +260,10 @@ def perform(
 
     try:
         with interruptible(engine):
+            if not work.retry_errors:  # errors that an earlier call has left behind would be taken for new ones
+                known = set(files.addresses(con, run))
+                left = [path for path in exchange.listed(folder) if exchange.is_part(path) and path not in known]
+                parts.commit(con, run, left, record_errors=not work.strict)  # what does not belong is swept
             n_drawn: int | None = None
             for n_drawn in work.drawing.looks(con, run) if work.drawing else (None,):
                 for window in job.windows(con, n_drawn):
@@ -288,7 +299,7 @@ def _answer_window(
     folder: str,
     window: tuple[int, int],
     n_drawn: int | None,
-    answer: Callable[[], None],
+    answer: Callable[[int], None],
 ) -> int:
     """Answer the pending images of a window; how many were computed.
 
@@ -300,7 +311,7 @@ def _answer_window(
         pending = fetch(con, "count_pending")[0][0]
         if before is not None and pending >= before:
             raise InferenceError(f"run {work.spec.run.run!r}: {pending} images got no answer; run it again")
-        answer()
+        answer(n)
         n_computed, before = n_computed + n, pending
     return n_computed
 

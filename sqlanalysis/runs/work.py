@@ -79,7 +79,8 @@ def compute(engine: Engine, rows: pa.Table, specification: dict[str, Any], part:
         "host": platform.node(),
         "seconds": {**seconds, "total": round(time.perf_counter() - start, 3)},
     }
-    exchange.write(part, table, footer)
+    # Another worker may have been given the shard too, and its part may be committed: then this one is not needed.
+    exchange.write(part, table, footer, once=True)
 
 
 def _outputs(rows: pa.Table, answers: pa.Array, schema: pa.Schema) -> pa.Table:
