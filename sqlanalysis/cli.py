@@ -89,6 +89,7 @@ class RunnerName(StrEnum):
     local = "local"
     processes = "processes"
     ray = "ray"
+    files = "files"
 
 
 class Outputs(StrEnum):
@@ -366,7 +367,9 @@ def predict(
         Storage | None, typer.Option(help="Outputs in the file, or as parts beside it; default table.")
     ] = None,
     scratch: Annotated[str | None, typer.Option(help="Folder or address of the parts; default DB.parts.")] = None,
-    runner: Annotated[RunnerName, typer.Option(help="What computes.")] = RunnerName.local,
+    runner: Annotated[
+        RunnerName, typer.Option(help="What computes; files only writes shards to --scratch, for `work`.")
+    ] = RunnerName.local,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Of the runner; default as many as there are cores.")
     ] = None,
@@ -401,6 +404,9 @@ def predict(
         except KeyboardInterrupt:
             _say("interrupted; what was committed stays, run the same command to resume")
             raise typer.Exit(130) from None
+    if done.n_shards:
+        _say(_describe_standing(done.run, done.n_images, done.n_ok, done.n_errors, done.n_shards))
+        return
     _say(
         f"{done.run}: {done.n_images} images = {done.n_ok} ok + {done.n_errors} errors; {done.n_computed} computed "
         f"now, {done.images_per_second:.1f} images/s; "
@@ -408,6 +414,13 @@ def predict(
     )
     if done.n_errors:
         _say(f"see them: sqlanalysis query {db} \"from errors where run = '{done.run}'\"")
+
+
+def _describe_standing(run: str, n_images: int, n_ok: int, n_errors: int, n_shards: int) -> str:
+    """How far a run is that others compute; images that no shard has are for a further `predict`."""
+    left = n_images - n_ok - n_errors
+    where = f", shards left: {n_shards}" if n_shards else ", which the same predict answers"
+    return f"{run}: {n_images} images = {n_ok} ok + {n_errors} errors" + (f" + {left} pending{where}" if left else "")
 
 
 def _check_before_torch(
@@ -679,11 +692,15 @@ def drop_run(db: Database, run: Annotated[str, typer.Argument(help="The run to d
 @app.command()
 def work(
     shard: Annotated[str, typer.Argument(help="The shard: a file, or an address.")],
-    part: Annotated[str, typer.Option("--part", help="The part to write: a file, or an address.")],
+    part: Annotated[
+        str | None, typer.Option("--part", help="The part to write: a file, or an address; default beside the shard.")
+    ] = None,
 ) -> None:
     """Compute a shard and write its outputs as a part; needs no database, so any scheduler can start it anywhere."""
+    from .runs.exchange import part_of
     from .runs.work import work
 
+    part = part or part_of(shard)
     work(shard, part)
     _say(f"{part} is written")
 
@@ -691,21 +708,18 @@ def work(
 @app.command()
 def commit(
     db: Database,
-    scratch: Annotated[Path, typer.Argument(help="The folder with the parts, or one above it.")],
+    scratch: Annotated[str, typer.Argument(help="The folder with the parts, or one above it; or an address.")],
 ) -> None:
-    """Commit the parts that workers have written; a part that was committed before is passed over."""
-    from .runs.parts import commit_folder
+    """Commit the parts that workers have written, also while some still write; closes a run that has all of them."""
+    from .runs.scratch import commit_folder
 
     with _open(db, create=False) as con:
         done = commit_folder(con, scratch)
     for path, reason in done.refused.items():
         _say(f"refused: {path}: {reason}", always=True)
-    for run, n_ok, n_errors, n_images in done.runs:
-        left = n_images - n_ok - n_errors
-        _say(
-            f"{run}: {n_images} images = {n_ok} ok + {n_errors} errors"
-            + (f" + {left} pending, which the same predict answers" if left else "")
-        )
+    for far in done.runs:
+        said = _describe_standing(far.run, far.n_images, far.n_ok, far.n_errors, far.n_shards)
+        _say(f"{said}; {far.status}" if far.n_images == far.n_ok + far.n_errors else said)
     _say(f"parts: {done.n_committed} committed now, {done.n_known} before, {len(done.refused)} refused")
     if done.refused:
         raise typer.Exit(1)

@@ -414,7 +414,9 @@ order by run, part;
 
 -- name: list_committed_parts
 -- Every part of every run.
-select part
+select
+    run,
+    part,
 from parts;
 
 

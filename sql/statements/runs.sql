@@ -248,6 +248,13 @@ set n_images = n_ok + n_errors
 where run = ?;
 
 
+-- name: update_run_seconds
+-- Seconds per stage of a run so far, as JSON: $1 seconds, $2 run.
+update runs
+set seconds = $1
+where run = $2;
+
+
 -- name: read_run_seconds
 -- Seconds per stage of a run so far.
 select seconds

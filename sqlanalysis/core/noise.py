@@ -46,6 +46,7 @@ class Complaints:
 
     def __init__(self) -> None:
         self._known: set[str | None] = set()
+        self._n_elsewhere = 0
         self._first = ""
         self._lock = threading.Lock()
 
@@ -55,9 +56,19 @@ class Complaints:
             self._known.add(sha256)
             self._first = self._first or f"{one_line(where)}: {said[0]}"
 
+    def told(self) -> tuple[int, str]:
+        """How many contents, and the first, for another process to `hear`."""
+        return self._n_elsewhere + len(self._known), self._first
+
+    def hear(self, n: int, first: str) -> None:
+        """Count contents that another process has decoded, each once."""
+        with self._lock:
+            self._n_elsewhere += n
+            self._first = self._first or first
+
     def notes(self) -> list[str]:
         """One line, or none."""
-        n = len(self._known)
+        n, _ = self.told()
         found = f"{n:,} images" if n > 1 else "1 image"
         return [f"the decoder complained about {found} that it decoded, such as {self._first}"] if n else []
 

@@ -19,6 +19,7 @@ from . import templates
 from .statements import execute, fetch, is_read_only, transaction
 
 _PIECE = 1 << 20
+_NAMED = 3  # parts in one line
 
 
 def folder(con: duckdb.DuckDBPyConnection) -> Path | None:
@@ -196,13 +197,23 @@ def lost(con: duckdb.DuckDBPyConnection, run: str) -> list[tuple[str, str]]:
 
 
 def check(con: duckdb.DuckDBPyConnection, run: str) -> list[tuple[str, str]]:
-    """As `lost`, and every part is read and compared with the hash that was committed."""
+    """As `lost`, and every part is read and compared with the hash that was committed; see `note_unread`."""
     found = lost(con, run)
     known = {uri for uri, _ in found}
     for _, uri, _, _, _, sha256 in fetch(con, "list_parts", [run]):
         if uri not in known and not is_remote(uri) and _hash(Path(address(con, uri))) != sha256:
             found.append((uri, "has other bytes than were committed"))
     return found
+
+
+def note_unread(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """A line for each run with parts at addresses, which `check` does not read: it names them."""
+    notes = []
+    for run in runs(con):
+        if far := [path for path in addresses(con, run) if is_remote(path)]:
+            named = ", ".join(far[:_NAMED]) + (f" and {len(far) - _NAMED:,} more" if len(far) > _NAMED else "")
+            notes.append(f"{len(far):,} parts of run {run!r} are at addresses and were not compared: {named}")
+    return notes
 
 
 def require(con: duckdb.DuckDBPyConnection, run: str) -> None:

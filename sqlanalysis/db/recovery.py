@@ -72,7 +72,8 @@ def verify(con: duckdb.DuckDBPyConnection, *, show_progress: bool = True) -> Ver
     Returns:
         The differences. Images whose bytes are stored in the file are hashed from these; a file with
         other content counts as changed. Images at addresses are not read on a connection with `safe=True`: a line
-        says how many, and `n_images` leaves them out. Every block of every table is read, so damage on the disk raises.
+        says how many, and `n_images` leaves them out. Parts at addresses are not read; a line names them. Every block
+        of every table is read, so damage on the disk raises.
 
     Raises:
         QueryError: a table cannot be read, so the file is damaged.
@@ -94,6 +95,7 @@ def verify(con: duckdb.DuckDBPyConnection, *, show_progress: bool = True) -> Ver
                 "reads them (in Python: connect without safe=True)"
             ]
         )
+    talk.say(parts.note_unread(con))
     read_every_table(con)
     return Verified(total - n_left, images, list(dict.fromkeys([*_table_problems(con), *_output_problems(con)])))
 

@@ -14,6 +14,7 @@ import hashlib
 import logging
 import os
 import pathlib
+import re
 import sys
 import sysconfig
 import threading
@@ -57,6 +58,16 @@ _MODULE_NOISE = (
 )
 HEAP_TYPE = 1 << 9  # in __flags__: made by a class statement, not in C
 MAX_PARTS = 200_000  # objects of one walk
+
+
+def alias(file: pathlib.Path) -> str:
+    """The name of a module of own code whose file's name another module has; `plain` gives that of the file."""
+    return f"{file.stem.replace('.', '_')}@{hashlib.sha256(str(file).encode()).hexdigest()[:16]}"
+
+
+def plain(text: str) -> str:
+    """A text with names of modules, such as a repr, as it is in a process where no module is an `alias`."""
+    return re.sub(r"@[0-9a-f]{16}(?=\.)", "", text)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -328,7 +339,8 @@ def _where(path: str) -> str:
 
 
 def _name(value: Any) -> str:
-    return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', getattr(value, '__name__', ''))}"
+    name = getattr(value, "__qualname__", getattr(value, "__name__", ""))
+    return plain(f"{getattr(value, '__module__', '')}.{name}")
 
 
 def _tensor(tensor: Tensor) -> bytes:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..core.pixels import Resize
 from ..errors import ImageError, InferenceError
-from .content import fingerprint, reads_outside, tensor_bytes
+from .content import fingerprint, plain, reads_outside, tensor_bytes
 
 Transform = Callable[[Any], Tensor]
 
@@ -60,7 +60,7 @@ def describe_transform(transform: Transform, *, probe: bool = True) -> dict[str,
         under `unidentified` instead. Contains no memory addresses.
     """
     named = transform if hasattr(transform, "__qualname__") else type(transform)
-    described = {"name": f"{named.__module__}.{named.__qualname__}"}
+    described = {"name": plain(f"{named.__module__}.{named.__qualname__}")}
     if not hasattr(transform, "__code__"):
         described["settings"] = _plain(repr(transform))
     content = _content(transform)
@@ -119,7 +119,7 @@ def _content(function: Transform) -> dict[str, str]:
 
 def _plain(text: str) -> str:
     # Addresses differ between processes.
-    return re.sub(r" at 0x[0-9a-f]+", "", re.sub(r"\s+", " ", text)).strip()
+    return plain(re.sub(r" at 0x[0-9a-f]+", "", re.sub(r"\s+", " ", text)).strip())
 
 
 def _hash_output(transform: Transform) -> str | None:

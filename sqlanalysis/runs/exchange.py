@@ -22,7 +22,7 @@ from ..core import addresses
 from ..core.arrow import ERROR_TYPE
 from ..core.faults import point
 from ..core.text import one_line
-from ..errors import NotFoundError, SchemaError
+from ..errors import ArgumentError, NotFoundError, SchemaError
 
 FORMAT = 1  # of the footer
 _KEY = b"sqlanalysis"
@@ -171,9 +171,26 @@ def end_of_name(identity: str, attempt: int, ids: Sequence[int], hashes: Sequenc
     return f"{ids[0]}-{hashlib.sha256(told.encode()).hexdigest()[:16]}.parquet"
 
 
-def is_part(path: str) -> bool:
-    """Whether a file is named like a part that a worker writes."""
-    return re.fullmatch(r"part-\d+-[0-9a-f]{16}\.parquet", path.rpartition("/")[2]) is not None
+def is_part(path: str, kind: str = "part") -> bool:
+    """Whether a file is named like a part that a worker writes, or like a shard."""
+    return re.fullmatch(rf"{kind}-\d+-[0-9a-f]{{16}}\.parquet", name_of(path)) is not None
+
+
+def name_of(path: str) -> str:
+    """The last name of a path or address."""
+    return path.replace("\\", "/").rpartition("/")[2]
+
+
+def part_of(shard: str) -> str:
+    """The part that belongs beside a shard.
+
+    Raises:
+        ArgumentError: the file has not the name of a shard.
+    """
+    if not is_part(shard, "shard"):
+        raise ArgumentError(f"{shard} is not named like a shard, so its part has no name either: give --part")
+    name = name_of(shard)
+    return f"{shard[: -len(name)]}part-{name.removeprefix('shard-')}"
 
 
 def part_schema(columns: dict[str, str]) -> pa.Schema:

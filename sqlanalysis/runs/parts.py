@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..core.faults import point
+from ..core.noise import Complaints
 from ..core.results import Result
 from ..db import parts as files
 from ..db.alone import works_alone
@@ -62,7 +64,12 @@ def storage_of(con: duckdb.DuckDBPyConnection, run: str) -> str:
 
 
 def commit(
-    con: duckdb.DuckDBPyConnection, run: str, parts: Iterable[str], *, record_errors: bool = True
+    con: duckdb.DuckDBPyConnection,
+    run: str,
+    parts: Iterable[str],
+    *,
+    record_errors: bool = True,
+    heard: Callable[[dict[str, Any]], None] = lambda _footer: None,
 ) -> dict[str, str]:
     """Commit parts to a run, each in a transaction; one that was committed before is passed over.
 
@@ -71,6 +78,7 @@ def commit(
         run: a run that is open or finished.
         parts: paths or addresses of files that `work` wrote.
         record_errors: also write the errors of parts; otherwise their images stay pending.
+        heard: called with the footer of each part that is taken: see `hear`. Its seconds are added to those of the run.
 
     Returns:
         Parts that are missing, damaged or of other work, each with the reason; they stay where they are.
@@ -81,20 +89,36 @@ def commit(
     """
     if storage_of(con, run) not in STORAGES:
         raise SchemaError(f"run {run!r} is derived from others, so it takes no parts")
-    known = identify(con, run)
-    refused: dict[str, str] = {}
+    known, refused, spent = identify(con, run), dict[str, str](), 0.0
     for path in parts:
+        start = time.perf_counter()
         try:
-            _commit_part(con, run, path, known, record_errors=record_errors)
+            footer = _commit_part(con, run, path, known, record_errors=record_errors)
         except (SchemaError, NotFoundError) as error:
             refused[path] = str(error)
+            continue
+        if footer is not None:
+            heard(footer)
+            spent += time.perf_counter() - start
+    if spent:
+        with transaction(con):
+            runs.add_seconds(con, run, {"write": spent})
     return refused
 
 
-def _commit_part(con: duckdb.DuckDBPyConnection, run: str, path: str, known: str, *, record_errors: bool) -> None:
-    part = path.replace("\\", "/").rpartition("/")[2]
+def hear(footer: dict[str, Any], notes: list[str], complaints: Complaints) -> None:
+    """Add what a worker noted about the model, and what its decoders said, to what is known; each cause once."""
+    notes += [note for note in footer.get("notes", ()) if note not in notes]
+    complaints.hear(*footer.get("complaints", (0, "")))
+
+
+def _commit_part(
+    con: duckdb.DuckDBPyConnection, run: str, path: str, known: str, *, record_errors: bool
+) -> dict[str, Any] | None:
+    """Gives the footer of the part; None if it was committed before."""
+    part = exchange.name_of(path)
     if fetch(con, "has_part", [run, part])[0][0]:
-        return
+        return None
     data = exchange.read(path)
     rows, footer = exchange.parse(data, path)
     columns = fetch(con, "list_output_columns", [run])
@@ -122,11 +146,14 @@ def _commit_part(con: duckdb.DuckDBPyConnection, run: str, path: str, known: str
         if uri is not None:
             files.recreate_view(con, run)
         execute(con, "update_run_counts" if in_table else "update_part_counts", run=run)
+        stages = {stage: spent for stage, spent in footer.get("seconds", {}).items() if stage != "total"}
+        runs.add_seconds(con, run, stages)
         failure = [] if record_errors else fetch(con, "read_first_live_failure")
     if in_table or (uri is not None and files.address(con, uri) != path):
         exchange.remove(path)
     if failure:
         raise InferenceError("image {}, {}: {}: {}: {}".format(*failure[0]))
+    return footer
 
 
 def _keep_live(con: duckdb.DuckDBPyConnection, path: str, footer: dict[str, Any]) -> tuple[str, bytes]:
@@ -237,65 +264,6 @@ def add_copies(con: duckdb.DuckDBPyConnection, run: str, names: list[str], folde
         execute(con, "insert_part", [*values, hashlib.sha256(data).hexdigest()])
         files.recreate_view(con, run)
         execute(con, "update_part_counts", run=run)
-
-
-@dataclass(frozen=True, repr=False)
-class Committed(Result):
-    """The result of `commit_folder`.
-
-    Attributes:
-        n_committed: parts that were committed now.
-        n_known: parts that were committed before.
-        refused: parts that were not taken, each with the reason.
-        runs: of each run whose parts were there: name, n_ok, n_errors and n_images so far.
-    """
-
-    n_committed: int
-    n_known: int
-    refused: dict[str, str]
-    runs: list[tuple[str, int, int, int]]
-
-
-@works_alone("commit")
-def commit_folder(con: duckdb.DuckDBPyConnection, scratch: str | Path) -> Committed:
-    """Commit the parts in a scratch folder and the folders directly in it, each to the run that its footer names.
-
-    Args:
-        con: from `connect`, writable.
-        scratch: folder or address.
-
-    Returns:
-        What was taken, what was known, and what was refused and why. The images of a run that are left are pending: the
-        same `predict` finds them, answers those with the bytes of an answered one, and closes the run.
-
-    Raises:
-        NotFoundError: there is no part.
-    """
-    top = str(scratch) if exchange.is_remote(str(scratch)) else str(Path(scratch).expanduser().resolve())
-    found = [
-        path for folder in (top, *exchange.listed(top)) for path in exchange.listed(folder) if exchange.is_part(path)
-    ]
-    if not found:
-        raise NotFoundError(f"no part in {top}; `sqlanalysis work SHARD --part PART` writes one")
-    refused: dict[str, str] = {}
-    named: dict[str, list[str]] = {}
-    for path in found:
-        try:
-            named.setdefault(exchange.parse(exchange.read(path), path)[1]["run"], []).append(path)
-        except SchemaError as error:
-            refused[path] = str(error)
-    n_before = len(fetch(con, "list_committed_parts"))
-    for run, paths in list(named.items()):
-        try:
-            refused |= commit(con, run, paths)
-        except (NotFoundError, SchemaError) as error:
-            refused |= dict.fromkeys(paths, str(error))
-            del named[run]
-    n_now = len(fetch(con, "list_committed_parts")) - n_before
-    sizes = [(run, *fetch(con, "read_run_size", [run])[0]) for run in named]
-    return Committed(
-        n_now, len(found) - n_now - len(refused), refused, [(run, n_ok, n_bad, n) for run, n, n_ok, n_bad in sizes]
-    )
 
 
 @works_alone("localize")

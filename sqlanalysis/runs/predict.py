@@ -47,12 +47,14 @@ class Predicted(Done):
     """The result of `predict`, with the class policy that was used.
 
     In `n_outside` images the most probable output is not a class of the data set. `sample` says what a rule
-    (`until_width`, `until_better_than`) has drawn and found, and is None without one.
+    (`until_width`, `until_better_than`) has drawn and found, and is None without one. With `runner="files"` nothing is
+    computed: images without an output or error are pending, in `n_shards` shards.
     """
 
     class_policy: str
     n_outside: int
     sample: Sample | None = None
+    n_shards: int = 0
 
 
 @dataclass(frozen=True, repr=False)
@@ -273,16 +275,19 @@ def predict(
             the view `outputs.<run>` reads, for runs that are larger than the file should be. Default: as the run has
             it, else "table". `localize` brings parts into the file.
         scratch: folder for parts in place of FILE.parts; they stay there and must not be moved. With a runner other
-            than "local" also for what the workers get and give, so all of them must reach it.
-        runner: what computes: "local", this process; "processes", several of this machine; or "ray", actors of a Ray
-            cluster. Workers load the model themselves, so it must be one that they can load. A worker that dies is
-            replaced; an image that ends every worker is an error of stage worker.
-        workers: how many; default: as many as there are cores, or with Ray CPUs or GPUs.
+            than "local" also for what the workers get and give, so all of them must reach it. What an earlier call has
+            left there is taken up.
+        runner: what computes: "local", this process; "processes", several of this machine; "ray", actors of a Ray
+            cluster; or "files", whoever calls `sqlanalysis work` on the shards that are written to `scratch`, and
+            `sqlanalysis commit` then. Workers load the model themselves, so it must be one that they can load. A worker
+            that dies is replaced; an image that ends every worker is an error of stage worker.
+        workers: how many; default: as many as there are cores, or with Ray CPUs or GPUs. With "files" shards are so
+            small that each has several; default: shards of 4,096 images.
         dry_run: only report what would be done and how long it would take, based on 64 images; writes nothing.
         show_progress: draw a progress bar on a terminal.
 
     Returns:
-        Counts and seconds; with `dry_run` a `DryRun`.
+        Counts and seconds; with `dry_run` a `DryRun`. With runner "files" the run is left open, its images pending.
 
     Raises:
         ArgumentError: not a model, an unknown policy, device, dtype, storage or runner, or a rule without sense.
@@ -303,7 +308,7 @@ def predict(
     if storage == "parts" and "://" in str(scratch):
         raise ArgumentError(f"scratch={str(scratch)!r}: DuckDB reads parts from folders; give one, or storage='table'")
     rule = sample.wanted(until_width, until_better_than, seed)
-    chosen = choose(model, runner, workers, rule)
+    chosen = choose(model, runner, workers, rule, scratch, strict=strict)
     if model.is_encoder and rule is not None:
         raise ArgumentError(f"{model.name} gives embeddings and predicts nothing: leave {rule.rule}= out")
     if model.is_encoder and (policy != "auto" or class_map is not None or outputs != "auto"):
@@ -378,7 +383,7 @@ def predict(
             spec = dataclasses.replace(spec, run=wanted)
             drawing = Drawing(rule, engine.batch_size) if rule else None
             work = Work(spec, overwrite=overwrite, retry_errors=retry_errors, strict=strict, drawing=drawing)
-            if wanted.storage == "table" and runner == "local":
+            if wanted.storage == "table" and runner == "local" and scratch is None:
                 done = job.perform(con, work, engine)
             else:
                 specification = describe(

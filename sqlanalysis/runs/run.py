@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import duckdb
@@ -262,10 +262,24 @@ def drop(con: duckdb.DuckDBPyConnection, run: str) -> None:
 
 def close_run(con: duckdb.DuckDBPyConnection, run: str, status: str, seconds: dict[str, float]) -> None:
     """Write status, counts, end and seconds of a run; seconds are added to those of earlier calls."""
-    earlier = json.loads(fetch(con, "read_run_seconds", [run])[0][0] or "{}")
-    total = {stage: round(earlier.get(stage, 0.0) + seconds.get(stage, 0.0), 3) for stage in {**earlier, **seconds}}
+    add_seconds(con, run, seconds)
     count(con, run)
-    execute(con, "update_run", [status, json.dumps(total), run])
+    execute(con, "update_run", [status, json.dumps(read_seconds(con, run)), run])
+
+
+def read_seconds(con: duckdb.DuckDBPyConnection, run: str) -> dict[str, float | None]:
+    """Seconds of a run so far: by stage, summed over workers, and `total`; None where nobody knows them."""
+    seconds: dict[str, float | None] = json.loads(fetch(con, "read_run_seconds", [run])[0][0] or "{}")
+    return seconds
+
+
+def add_seconds(con: duckdb.DuckDBPyConnection, run: str, seconds: Mapping[str, float | None]) -> None:
+    """Add seconds to those of a run. None stays: a part of it was computed where nobody measured how long it waited."""
+    total = read_seconds(con, run)
+    for stage, more in seconds.items():
+        known = total.get(stage, 0.0)
+        total[stage] = None if known is None or more is None else round(known + more, 3)
+    execute(con, "update_run_seconds", [json.dumps(total), run])
 
 
 def count(con: duckdb.DuckDBPyConnection, run: str) -> None:

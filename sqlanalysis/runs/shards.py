@@ -10,8 +10,9 @@ cut in the same way, has the same shards, and what a driver that died has left i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,7 @@ def scratch_of(con: duckdb.DuckDBPyConnection, run: str, scratch: str | None) ->
 
 def prepare(
     con: duckdb.DuckDBPyConnection,
-    work: Work,
+    run: str,
     names: list[str],
     folder: str,
     window: tuple[int, int],
@@ -76,7 +77,7 @@ def prepare(
 
     Args:
         con: writable, after `job.select`.
-        work: of the run; its images are computed by their bytes alone.
+        run: its name; its images are computed by their bytes alone.
         names: of the outputs.
         folder: of `scratch_of`.
         window: first and last id of the images to look through.
@@ -85,7 +86,6 @@ def prepare(
     Returns:
         How many images `cut` will cut into shards: one for each content.
     """
-    run = work.spec.run.run
     in_table = parts.storage_of(con, run) == "table"
     is_sample, values = n_drawn is not None, dict(zip(("first", "last"), window, strict=True))
     values |= {"n_drawn": n_drawn} if n_drawn is not None else {}
@@ -190,10 +190,15 @@ def give_up(shard: Shard, reason: str) -> None:
     exchange.write(shard.part, lost, {**own, "n": len(rows), "n_ok": 0, "n_errors": len(rows)}, once=True)
 
 
-def compute_here(
-    con: duckdb.DuckDBPyConnection, run: str, shards: Iterator[Shard], engine: Engine, *, record_errors: bool
-) -> None:
+def compute_here(con: duckdb.DuckDBPyConnection, run: str, shards: Iterator[Shard], engine: Engine, **how: Any) -> None:
     """Compute shards in this process, and commit each part before the next shard is cut; finished parts are adopted.
+
+    Args:
+        con: from `connect`, writable.
+        run: an open run.
+        shards: of this run.
+        engine: of its model.
+        **how: as of `parts.commit`.
 
     Raises:
         InferenceError: the engine refuses the model, or without `record_errors` an image failed.
@@ -201,19 +206,41 @@ def compute_here(
     from .work import compute
 
     for shard in shards:
-        problem = _commit(con, run, shard, record_errors=record_errors) if exchange.exists(shard.part) else "none yet"
+        problem = _commit(con, run, shard, **how) if exchange.exists(shard.part) else "none yet"
         if problem is not None:
             exchange.remove(shard.part)  # damaged, or of other images
             rows, specification = exchange.parse(exchange.read(shard.path), shard.path)
             compute(engine, rows, specification, shard.part)
-            problem = _commit(con, run, shard, record_errors=record_errors)
+            problem = _commit(con, run, shard, **how)
         if problem is not None:
             raise InferenceError(f"a part that was just written is refused: {problem}")
         exchange.remove(shard.path)
 
 
-def _commit(con: duckdb.DuckDBPyConnection, run: str, shard: Shard, *, record_errors: bool) -> str | None:
-    return parts.commit(con, run, [shard.part], record_errors=record_errors).get(shard.part)
+def _commit(con: duckdb.DuckDBPyConnection, run: str, shard: Shard, **how: Any) -> str | None:
+    return parts.commit(con, run, [shard.part], **how).get(shard.part)
+
+
+def size_for(n: int, n_workers: int, batch_size: int) -> int:
+    """How many images a shard has at most, so that each of n_workers gets several of n images, in full batches."""
+    return min(max(LEAST, -(-n // (n_workers * TURNS * batch_size))) * batch_size, SHARD_IMAGES)
+
+
+def begin(con: duckdb.DuckDBPyConnection, work: Work, columns: Sequence[tuple[str, str]]) -> None:
+    """Create or resume the run of a job; the parts of an earlier one that it replaces are deleted."""
+    run = work.spec.run.run
+    replaced = files.owned(con, run) if work.overwrite and run in runs.known(con) else []
+    job.open_job(con, work, columns)
+    files.delete(con, replaced)
+
+
+def adopt(con: duckdb.DuckDBPyConnection, work: Work, folder: str, **how: Any) -> None:
+    """Commit the parts that earlier calls have left in a folder; what does not belong stays, for `sweep`."""
+    run = work.spec.run.run
+    if not work.retry_errors:  # errors that an earlier call has left behind would be taken for new ones
+        known = set(files.addresses(con, run))
+        left = [path for path in exchange.listed(folder) if exchange.is_part(path) and path not in known]
+        parts.commit(con, run, left, **how)
 
 
 def perform(
@@ -244,26 +271,21 @@ def perform(
     columns = list(specification["columns"].items())
     names = [name for name, _ in columns]
     watched = Watched(con)
-    replaced = files.owned(con, run) if work.overwrite and run in runs.known(con) else []
-    job.open_job(con, work, columns)
-    files.delete(con, replaced)
-    folder = scratch_of(con, run, scratch)
+    begin(con, work, columns)
+    folder, before = scratch_of(con, run, scratch), runs.read_seconds(con, run)
+    how: dict[str, Any] = {"record_errors": not work.strict, "heard": partial(hear, engine)}
 
     def answer(n: int) -> None:
-        batch = specification["batch_size"]
-        size = max(LEAST, -(-n // (n_workers * TURNS * batch))) * batch  # full batches
-        shards = cut(con, run, specification, folder, size=SHARD_IMAGES if drive is None else min(size, SHARD_IMAGES))
+        size = SHARD_IMAGES if drive is None else size_for(n, n_workers, specification["batch_size"])
+        shards = cut(con, run, specification, folder, size=size)
         if drive is None:
-            compute_here(con, run, shards, engine, record_errors=not work.strict)
+            compute_here(con, run, shards, engine, **how)
         else:
             drive(shards)
 
     try:
         with interruptible(engine):
-            if not work.retry_errors:  # errors that an earlier call has left behind would be taken for new ones
-                known = set(files.addresses(con, run))
-                left = [path for path in exchange.listed(folder) if exchange.is_part(path) and path not in known]
-                parts.commit(con, run, left, record_errors=not work.strict)  # what does not belong is swept
+            adopt(con, work, folder, **how)
             n_drawn: int | None = None
             for n_drawn in work.drawing.looks(con, run) if work.drawing else (None,):
                 for window in job.windows(con, n_drawn):
@@ -281,15 +303,21 @@ def perform(
         status = "interrupted"
         raise KeyboardInterrupt from error
     finally:
-        seconds = {**engine.seconds, "total": time.perf_counter() - start}
+        elapsed = time.perf_counter() - start
         with transaction(con):
-            runs.close_run(con, run, status, seconds)
+            runs.close_run(con, run, status, {"total": elapsed})  # those of stages came with the parts
             if status == "finished":
                 execute(con, "update_run_sample", [None, run])
     sweep(con, run, folder)
     checkpoint(con)
     watched.check()
-    return Done(run, n_images, n_ok, n_errors, n_computed, seconds)
+    seconds = {stage: (now or 0.0) - (before.get(stage) or 0.0) for stage, now in runs.read_seconds(con, run).items()}
+    return Done(run, n_images, n_ok, n_errors, n_computed, {**seconds, "total": elapsed})
+
+
+def hear(engine: Engine, footer: dict[str, Any]) -> None:
+    """Let an engine say what the worker of a part would have said."""
+    parts.hear(footer, engine.notes, engine.complaints)
 
 
 def _answer_window(
@@ -307,39 +335,13 @@ def _answer_window(
     first could not be read.
     """
     n_computed, before = 0, None
-    while n := prepare(con, work, names, folder, window, n_drawn):
+    while n := prepare(con, work.spec.run.run, names, folder, window, n_drawn):
         pending = fetch(con, "count_pending")[0][0]
         if before is not None and pending >= before:
             raise InferenceError(f"run {work.spec.run.run!r}: {pending} images got no answer; run it again")
         answer(n)
         n_computed, before = n_computed + n, pending
     return n_computed
-
-
-def cut_all(
-    con: duckdb.DuckDBPyConnection, work: Work, specification: dict[str, Any], scratch: str | None
-) -> list[Shard]:
-    """Open a run and cut all of its pending images into shards, for workers that nobody here waits for.
-
-    Each is computed by `sqlanalysis work`, anywhere, and `sqlanalysis commit` brings in what they wrote. The same
-    `predict` answers what is left then, and closes the run.
-
-    Args:
-        con: from `connect`, writable, after `job.select`.
-        work: what to do, without a rule (`drawing`).
-        specification: of `work.describe`.
-        scratch: folder or address for shards and parts; None is FILE.parts.
-    """
-    run, columns = work.spec.run.run, list(specification["columns"].items())
-    replaced = files.owned(con, run) if work.overwrite and run in runs.known(con) else []
-    job.open_job(con, work, columns)
-    files.delete(con, replaced)
-    folder = scratch_of(con, run, scratch)
-    made: list[Shard] = []
-    for window in job.windows(con, None):
-        if prepare(con, work, [name for name, _ in columns], folder, window):
-            made += cut(con, run, specification, folder)
-    return made
 
 
 def sweep(con: duckdb.DuckDBPyConnection, run: str, folder: str) -> None:

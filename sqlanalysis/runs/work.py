@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from ..core import arrow
 from ..core.classes import ClassMap
 from ..core.faults import point
+from ..core.noise import Complaints
 from ..errors import InferenceError, SchemaError
 from . import exchange, identity
 from .job import packages
@@ -62,7 +63,13 @@ def compute(engine: Engine, rows: pa.Table, specification: dict[str, Any], part:
     pictures = pa.StructArray.from_arrays(
         [rows["bytes"].combine_chunks().cast(pa.binary()), rows["path"].combine_chunks()], fields=list(arrow.IMAGE_TYPE)
     )
-    answers = engine(pa.chunked_array([pictures]))
+    # What decoders say of these images is for the driver, which counts the parts that it takes.
+    engine.complaints, others = Complaints(), engine.complaints
+    try:
+        answers = engine(pa.chunked_array([pictures]))
+        complaints = engine.complaints.told()
+    finally:
+        engine.complaints = others
     table = _outputs(rows, answers, exchange.part_schema(specification["columns"]))
     seconds = {stage: round(value - before.get(stage, 0.0), 3) for stage, value in engine.seconds.items()}
     n_errors = len(table) - table["error"].null_count
@@ -78,6 +85,8 @@ def compute(engine: Engine, rows: pa.Table, specification: dict[str, Any], part:
         "batch_size": engine.batch_size,
         "host": platform.node(),
         "seconds": {**seconds, "total": round(time.perf_counter() - start, 3)},
+        "notes": engine.notes,
+        "complaints": complaints,
     }
     # Another worker may have been given the shard too, and its part may be committed: then this one is not needed.
     exchange.write(part, table, footer, once=True)

@@ -280,20 +280,11 @@ def test_a_part_that_is_not_what_was_committed(
 
 
 def cut(con: duckdb.DuckDBPyConnection, model: Model, run: str, scratch: Path, storage: str) -> list[shards.Shard]:
-    """The shards of a run that nobody computes yet, as `predict` makes them."""
-    made: list[shards.Shard] = []
-
-    def keep(given: Iterator[shards.Shard]) -> None:
-        made.extend(given)
-        raise KeyError
-
-    with pytest.MonkeyPatch.context() as patch:
-        first = shards.perform
-        patch.setattr(shards, "perform", lambda *given: first(*given, drive=keep))
-        if storage == "table":
-            raise NotImplementedError
-        with pytest.raises(KeyError):
-            predict(con, model, run, storage=storage, scratch=scratch)
+    """The shards of a run that nobody computes yet."""
+    done = predict(con, model, run, storage=storage, runner="files", scratch=scratch, show_progress=False)
+    paths = sorted(scratch.glob(f"{run}-*/shard-*"), key=lambda path: int(path.name.split("-")[1]))
+    made = [shards.Shard(str(path), exchange.part_of(str(path)), pq.read_metadata(path).num_rows) for path in paths]
+    assert done.n_shards == len(made)
     return made
 
 
@@ -381,20 +372,20 @@ def test_work_and_commit_on_the_command_line(pets: duckdb.DuckDBPyConnection, mo
     made = cut(pets, model, "net", tmp_path / "scratch", "parts")
     pets.close()
     file = tmp_path / "pets.duckdb"
-    for shard in made[:2]:
-        cli("work", shard.path, "--part", shard.part, cwd=Path("/"))
+    cli("work", made[0].path, cwd=Path("/"))
+    work(made[1].path, made[1].part)
     bad = Path(made[2].part)
     bad.write_bytes(b"nothing")
     told = cli("commit", file, tmp_path / "scratch", code=1).stderr
     assert "parts: 2 committed now, 0 before, 1 refused" in told
     assert f"{bad.name} is damaged" in told
+    assert "+ 6 pending, shards left: 1" in told
     bad.unlink()
-    cli("work", made[2].path, "--part", bad)
+    work(made[2].path, str(bad))
     told = cli("commit", file, tmp_path / "scratch").stderr
     assert "parts: 1 committed now, 1 before, 0 refused" in told  # the one with an error was written again
-    assert "net: 19 images = 17 ok + 1 errors + 1 pending" in told
+    assert "net: 19 images = 18 ok + 1 errors; finished" in told  # one is answered by its copy
     with connect(file) as con:
-        assert predict(con, saved_model(tmp_path), "net").n_computed == 0  # answers the copy, closes the run
         assert outputs(con, "net") == outputs(con, "native")
         assert con.sql("select distinct status from runs").fetchall() == [("finished",)]
     cli("localize", file, "net")
@@ -414,14 +405,22 @@ def test_a_worker_refuses_another_model(pets: duckdb.DuckDBPyConnection, model: 
     assert not Path(made[0].part).exists()
 
 
-def test_a_model_made_in_python_stays_here(pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path) -> None:
+def test_a_model_made_in_python_stays_here(
+    pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = sqlanalysis.load_model(model.module, transform=model.transform, layer="0", name="own", classes=model.classes)
     assert own.source is None
     predict(pets, own, "native")
     predict(pets, own, "net", storage="parts")
     assert outputs(pets, "net") == outputs(pets, "native")
-    made = cut(pets, own, "other", tmp_path / "scratch", "parts")
-    assert "made in Python" in cli("work", made[0].path, "--part", made[0].part, code=1).stderr
+    for runner in ("processes", "ray", "files"):
+        with pytest.raises(ArgumentError, match="no worker can load it"):
+            predict(pets, own, "other", runner=runner, scratch=tmp_path / "scratch")
+    with monkeypatch.context() as patch:  # a shard that should not be
+        patch.setattr("sqlanalysis.runs.runners.chosen.check_loadable", lambda _model: None)
+        made = cut(pets, own, "other", tmp_path / "scratch", "parts")
+    with pytest.raises(ArgumentError, match="made in Python"):
+        work(made[0].path, made[0].part)
 
 
 @pytest.mark.parametrize("point", ["write:2", "rename:2", "insert:3", "commit:3", "committed:4", "commit:6"])

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ...core.classes import Classes, load_classes
 from ...core.text import first_line
 from ...errors import ArgumentError, InferenceError, NotFoundError, SQLAnalysisError, near_matches
-from .. import isolation
+from .. import content, isolation
 from . import checkpoint, preprocessing
 from .found import Found
 from .names import sql_name
@@ -163,11 +163,11 @@ def _import(path: str) -> ModuleType:
 
 
 def _import_file(file: Path) -> ModuleType:
-    # Under its own name, by which its pickles and dataclasses find it, unless that is another module's.
-    name = file.stem if file.stem.isidentifier() and file.stem not in sys.modules else f"own_code_{abs(hash(file)):x}"
-    loaded = sys.modules.get(file.stem)
-    if loaded is not None and getattr(loaded, "__file__", None) == str(file):
-        name = file.stem  # the file may have changed since: it is executed again
+    # Under its own name, by which its pickles and dataclasses find it, unless that is another module's. Descriptions
+    # have the name of the file in any case: another process may have loaded nothing else of that name.
+    loaded, stem = sys.modules.get(file.stem), file.stem
+    is_free = loaded is None or getattr(loaded, "__file__", None) == str(file)  # it may have changed: executed again
+    name = stem if is_free and stem.isidentifier() and stem not in sys.stdlib_module_names else content.alias(file)
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise InferenceError(f"{file} cannot be imported")

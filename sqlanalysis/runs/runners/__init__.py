@@ -7,14 +7,15 @@ Nothing is trusted that a worker did not write whole: what is committed is the p
     processes    N processes of this machine
     ray          actors of a Ray cluster
 
-Without one, runner "local", this process computes: `job.perform`, or shard by shard `shards.compute_here`.
+Runner "files" only writes the shards, for workers that others start: see `scratch`. With runner "local" this process
+computes: `job.perform`, or shard by shard `shards.compute_here`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ...errors import InferenceError
 from .. import exchange, parts
@@ -78,6 +79,7 @@ def drive(
     *,
     record_errors: bool = True,
     advance: Callable[[int], None] = lambda _n: None,
+    heard: Callable[[dict[str, Any]], None] = lambda _footer: None,
 ) -> int:
     """Have a runner compute shards, and commit each part as soon as it is there.
 
@@ -92,6 +94,7 @@ def drive(
         runner: what computes them.
         record_errors: as of `parts.commit`.
         advance: called with the number of images that were committed.
+        heard: as of `parts.commit`.
 
     Returns:
         Number of images of the shards: each has an output or an error now.
@@ -101,7 +104,7 @@ def drive(
             try, or without `record_errors` an image failed.
         KeyboardInterrupt: Ctrl-C; what was committed stays.
     """
-    return _Drive(con, run, iter(shards), runner, record_errors, advance).finish()
+    return _Drive(con, run, iter(shards), runner, record_errors, advance, heard).finish()
 
 
 class _Drive:
@@ -113,9 +116,11 @@ class _Drive:
         runner: Runner,
         record_errors: bool,
         advance: Callable[[int], None],
+        heard: Callable[[dict[str, Any]], None],
     ) -> None:
         self._con, self._run, self._shards, self._runner = con, run, shards, runner
-        self._record_errors, self._advance = record_errors, advance
+        self._advance = advance
+        self._how: dict[str, Any] = {"record_errors": record_errors, "heard": heard}
         self._again: list[_Task] = []
         self._out: dict[str, _Task] = {}  # by part: given to the runner, and nothing has come back
         self._n_done = self._n_finished = self._n_lost = 0
@@ -167,7 +172,7 @@ class _Drive:
         part, task.refused = task.shard.part, None
         if not exchange.exists(part):
             return False
-        task.refused = parts.commit(self._con, self._run, [part], record_errors=self._record_errors).get(part)
+        task.refused = parts.commit(self._con, self._run, [part], **self._how).get(part)
         if task.refused is not None:
             exchange.remove(part)  # truncated, or of other images: it stands in the way of the one that is to come
             return False

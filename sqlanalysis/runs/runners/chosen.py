@@ -7,12 +7,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...core.cores import count_cores
 from ...db.statements import execute
 from ...errors import ArgumentError, near_matches
 from ...models.specification import check_loadable
+from .. import scratch as folders
 from .. import shards
 from ..shards import Shard
 from . import Runner, drive
@@ -25,12 +28,12 @@ if TYPE_CHECKING:
     from ..job import Done, Work
     from ..sample import Sample
 
-RUNNERS = ("local", "processes", "ray")
+RUNNERS = ("local", "processes", "ray", "files")
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A runner by name, and how many workers it has; None is as many as there are cores."""
+    """A runner by name, and how many workers it has; None is as many as there are cores, or unknown (files)."""
 
     runner: str
     workers: int | None
@@ -43,19 +46,22 @@ class Chosen:
         specification: dict[str, Any],
         scratch: str | None,
     ) -> Done:
-        """As `shards.perform`, with the workers of this runner.
+        """As `shards.perform`, with the workers of this runner; "files" only cuts the shards, as `scratch.cut_folder`.
 
         Raises:
             MissingExtraError: Ray is not installed.
-            As `shards.perform` and `drive`.
+            As `shards.perform` and `drive`, or `scratch.cut_folder`.
         """
+        if self.runner == "files" and scratch is not None:
+            return folders.cut_folder(con, work, engine, specification, scratch, self.workers)
         if self.runner == "local":
             return shards.perform(con, work, engine, specification, scratch)
         with closing(self._start(str(engine.device))) as runner:
 
             def compute(cut: Iterator[Shard]) -> None:
+                how: dict[str, Any] = {"record_errors": not work.strict, "heard": partial(shards.hear, engine)}
                 with _stoppable(engine):
-                    drive(con, work.spec.run.run, cut, runner, record_errors=not work.strict, advance=engine.advance)
+                    drive(con, work.spec.run.run, cut, runner, advance=engine.advance, **how)
 
             done = shards.perform(con, work, engine, specification, scratch, compute, n_workers=runner.n)
             execute(con, "update_run_workers", [runner.n, work.spec.run.run])
@@ -71,12 +77,14 @@ class Chosen:
         return Processes(self.workers or count_cores())
 
 
-def choose(model: Model, runner: str, workers: int | None, rule: Sample | None) -> Chosen:
+def choose(
+    model: Model, runner: str, workers: int | None, rule: Sample | None, scratch: str | Path | None, *, strict: bool
+) -> Chosen:
     """Check the arguments of `predict` that choose a runner.
 
     Raises:
-        ArgumentError: an unknown runner, a number of workers without sense, a rule, which one process follows, or a
-            model that no other process can load.
+        ArgumentError: an unknown runner, a number of workers without sense, a rule, which one process follows, a
+            model that no other process can load, or files without a scratch folder.
     """
     if runner not in RUNNERS:
         raise ArgumentError(f"no runner {runner!r}{near_matches(str(runner), RUNNERS)}")
@@ -89,6 +97,10 @@ def choose(model: Model, runner: str, workers: int | None, rule: Sample | None) 
             f"{rule.rule}= looks at each batch before it draws the next, so one process computes it: leave "
             f"runner={runner!r} out"
         )
+    if runner == "files" and scratch is None:
+        raise ArgumentError('runner="files" writes shards for others: give a folder that they reach, scratch=…')
+    if runner == "files" and strict:
+        raise ArgumentError('strict= stops at the first error, and with runner="files" nobody here waits for one')
     if runner != "local":
         check_loadable(model)
     return Chosen(runner, workers)
