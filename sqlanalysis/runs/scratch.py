@@ -125,7 +125,7 @@ def cut_folder(
         path, target, example = shlex.quote(watched.path), shlex.quote(_absolute(scratch)), shlex.quote(min(made))
         talk.say(
             [
-                f"{run}: {n_waiting:,} images are to be computed, in {len(made):,} shards: {folder}",
+                f"{run}: {n_waiting:,} images are to be computed, in shards ({len(made):,}) in {folder}",
                 f"each of them by any process that reaches it: sqlanalysis work SHARD, such as {example}",
                 f"then, now and again or once at the end: sqlanalysis commit {path} {target}",
             ]

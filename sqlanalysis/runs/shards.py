@@ -240,7 +240,8 @@ def adopt(con: duckdb.DuckDBPyConnection, work: Work, folder: str, **how: Any) -
     if not work.retry_errors:  # errors that an earlier call has left behind would be taken for new ones
         known = set(files.addresses(con, run))
         left = [path for path in exchange.listed(folder) if exchange.is_part(path) and path not in known]
-        parts.commit(con, run, left, **how)
+        if left:
+            parts.commit(con, run, left, **how)
 
 
 def perform(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import nn
 import sqlanalysis as sq
 from sqlanalysis.errors import ArgumentError, InferenceError, MissingExtraError, NotFoundError
 from sqlanalysis.models.loading import names
+from sqlanalysis.models.specification import load_specified, specify
 
 from ..support.runs import to_64
 from ..support.sources import CLASSES, CODE, SOURCES, hf_folder, onnx_file, own_code, pt2, torchscript
@@ -297,3 +299,54 @@ def test_imagenets_classes_of_timm_and_hugging_face() -> None:
 def test_own_code_is_named_after_its_class_or_file(tmp_path: Path) -> None:
     assert sq.load_model(own_code(tmp_path, "make").model).name == "train"
     assert sq.load_model(f"{tmp_path / 'train.py'}:SmallNet").name == "smallnet"
+
+
+TWIN = """
+import enum
+import torch
+from torch import nn
+
+class Mode(enum.Enum):
+    plain = 1
+
+class To:
+    def __init__(self, side):
+        self.side, self.mode = side, Mode.plain
+
+    def __call__(self, picture):
+        return torch.full((3, self.side, self.side), float(picture.size[0]))
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.mode = Mode.plain
+
+    def forward(self, x):
+        return x.mean((2, 3))
+
+def make():
+    return Net(), To(8), ["a", "b", "c"]
+"""
+
+
+def test_own_code_is_described_as_if_nothing_else_were_loaded(tmp_path: Path) -> None:
+    """Another file of the same name, and names that Python or no module can have; compared with another process."""
+    names = ("twin_of_one.py", "code.py", "my-net.v2.py")
+    for folder, side in (("first", "To(4)"), ("second", "To(8)")):
+        for name in names:
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / name).write_text(TWIN.replace("To(8)", side))
+    program = (
+        "import json, sys, sqlanalysis as sq; from sqlanalysis.models.specification import specify; "
+        "print(json.dumps([specify(sq.load_model(f'{file}:make')) for file in sys.argv[1:]]))"
+    )
+    files = [tmp_path / "second" / name for name in names]
+    told = subprocess.run([sys.executable, "-c", program, *files], capture_output=True, text=True, check=True).stdout
+    first = [sq.load_model(f"{tmp_path / 'first' / name}:make") for name in names]
+    second = [sq.load_model(f"{file}:make") for file in files]
+    assert json.loads(json.dumps([specify(model) for model in second])) == json.loads(told)
+    for one, other in zip(first, second, strict=True):
+        assert specify(one)["transform"] != specify(other)["transform"]
+        assert specify(one)["settings_sha256"] == specify(other)["settings_sha256"]
+        assert "@" not in specify(other)["transform"]
+        load_specified(specify(one))

@@ -379,7 +379,7 @@ def test_work_and_commit_on_the_command_line(pets: duckdb.DuckDBPyConnection, mo
     told = cli("commit", file, tmp_path / "scratch", code=1).stderr
     assert "parts: 2 committed now, 0 before, 1 refused" in told
     assert f"{bad.name} is damaged" in told
-    assert "+ 6 pending, shards left: 1" in told
+    assert "+ 4 pending, shards left: 1" in told
     bad.unlink()
     work(made[2].path, str(bad))
     told = cli("commit", file, tmp_path / "scratch").stderr
@@ -446,6 +446,19 @@ def test_a_process_that_is_killed_loses_and_doubles_nothing(
         n = con.sql("select count(*) from parts").fetchall()[0][0]
         assert len(part_files(tmp_path)) <= n
         assert not [row for row in verify(con).tables if "part" in row[0]]
+
+
+def test_verify_names_the_parts_that_it_does_not_read(
+    pets: duckdb.DuckDBPyConnection, model: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    predict(pets, model, "net", storage="parts")
+    assert not [record for record in caplog.records if "not compared" in record.getMessage()]
+    pets.sql("update parts set uri = 's3://bucket/' || part where first_id > 1 and part like 'part-%'")
+    far = [row[0] for row in pets.sql("select uri from parts where uri like 's3:%' order by first_id").fetchall()]
+    verify(pets)
+    said = [record.getMessage() for record in caplog.records if "not compared" in record.getMessage()]
+    assert len(far) == 2
+    assert said == [f"2 parts of run 'net' are at addresses and were not compared: {', '.join(far)}"]
 
 
 def test_storage_is_checked(pets: duckdb.DuckDBPyConnection, model: Model) -> None:

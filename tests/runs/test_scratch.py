@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -18,6 +18,7 @@ from sqlanalysis.runs import exchange, shards
 from sqlanalysis.runs.scratch import commit_folder
 from sqlanalysis.runs.work import work
 
+from ..faults.test_noise import damaged, told
 from ..support.partial import errors, file_of_pets, outputs, saved_model
 from ..support.shells import cli
 from .test_parts import cut
@@ -43,8 +44,10 @@ def test_shards_computed_by_others_end_as_one_process(
     model, scratch = saved_model(tmp_path), tmp_path / "scratch it"
     predict(pets, model, "native")
     made = cut(pets, model, "net", scratch, storage)
-    said = [record.getMessage() for record in caplog.records if record.getMessage().startswith(("net:", "each", "then"))]
-    assert "net: 18 images are to be computed, in 3 shards" in said[0]
+    said = [
+        record.getMessage() for record in caplog.records if record.getMessage().startswith(("net:", "each", "then"))
+    ]
+    assert "net: 18 images are to be computed, in shards (3) in " in said[0]
     assert f"sqlanalysis work SHARD, such as '{made[0].path}'" in said[1]
     assert f"sqlanalysis commit {tmp_path / 'pets.duckdb'} '{scratch}'" in said[2]
     assert pets.sql("select status, n_ok, workers from runs where run = 'net'").fetchall() == [("running", 0, None)]
@@ -86,7 +89,7 @@ def test_what_others_leave_is_answered_by_predict(
     commit_folder(pets, scratch)
     work(made[1].path, made[1].part, model=model)  # finished, committed by nobody
     assert cut(pets, model, "net", scratch, storage) == made[2:]
-    assert pets.sql("select count(*) from parts where run = 'net'").fetchall() == [(2,)]
+    assert pets.sql("select count(*) from parts where run = 'net' and part like 'part-%'").fetchall() == [(2,)]
     done = predict(pets, model, "net", scratch=scratch, storage=storage)
     assert (done.n_computed, done.n_ok, done.n_errors) == (4, 18, 1)
     assert outputs(pets, "net") == outputs(pets, "native")
@@ -144,31 +147,79 @@ def model_of(tmp_path: Path) -> Model:
     return saved_model(tmp_path)
 
 
-def test_notes_and_complaints_of_workers_are_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Decoders complain about two of three pictures, in two shards; the model writes to what its copies share."""
-    (tmp_path / "noisy").mkdir()
-    for n in range(3):
-        file = tmp_path / "noisy" / f"{n}.png"
-        picture = Image.new("P", (40, 40), n)
-        picture.info["transparency"] = bytes(range(40)) if n else None
-        picture.save(file, **({"transparency": bytes(range(40))} if n else {}))
-    model = saved_model(tmp_path)
-    with connect(tmp_path / "noisy.duckdb") as con:
-        sqlanalysis.add_images(con, tmp_path / "noisy", dataset="noisy", show_progress=False)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(shards, "SHARD_IMAGES", 2)
-            made = cut(con, model, "net", tmp_path / "scratch", "table")
-        for shard in made:
+SHARING = """
+import torch
+from torch import nn
+KEPT = {}
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.low = nn.Conv2d(3, 3, 5, stride=4)
+
+    def forward(self, x):
+        KEPT["low"] = self.low(x)
+        return KEPT["low"].mean((2, 3))
+
+def make():
+    from torchvision.transforms import functional
+    to_32 = lambda picture: functional.to_tensor(picture.resize((32, 32)))
+    return Net(), to_32, ["0", "1", "2"]
+"""
+
+
+def test_what_workers_and_decoders_note_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Decoders complain about three of six pictures; workers disturb each other by what the model keeps elsewhere."""
+    (tmp_path / "sharing.py").write_text(SHARING)
+    found = [(name, data, told(data)) for name, data in damaged(900).items()]
+    noisy = [(name, data) for name, data, (error, said) in found if said and error is None][:3]
+    quiet = [(name, data) for name, data, (error, said) in found if not said and error is None][:3]
+    for n, (name, data) in enumerate(noisy + quiet):
+        (tmp_path / "pictures" / str(n % 3)).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pictures" / str(n % 3) / name).write_bytes(data)
+    model = sqlanalysis.load_model(f"{tmp_path / 'sharing.py'}:make", name="net")
+    with connect(tmp_path / "noisy.duckdb") as con, pytest.MonkeyPatch.context() as patch:
+        sqlanalysis.add_images(con, tmp_path / "pictures", dataset="noisy", show_progress=False)
+        patch.setattr(shards, "SHARD_IMAGES", 2)
+
+        def said(call: Callable[[], object]) -> list[str]:
+            caplog.clear()
+            call()
+            return sorted(record.getMessage() for record in caplog.records)
+
+        alone = said(lambda: predict(con, model, "native", show_progress=False))
+        assert any("the decoder complained about 3 images that it decoded, such as" in line for line in alone)
+        assert any("so one worker runs it" in line for line in alone)
+        assert said(lambda: predict(con, model, "here", storage="parts", show_progress=False)) == alone
+        for shard in cut(con, model, "net", tmp_path / "scratch", "table"):
             work(shard.path, shard.part, model=model)
-        footers = [exchange.parse(exchange.read(shard.part), "")[1] for shard in made]
-        told = sum(footer["complaints"][0] for footer in footers)
-        caplog.clear()
-        with caplog.at_level(logging.WARNING):
-            commit_folder(con, tmp_path / "scratch")
-        lines = [record.getMessage() for record in caplog.records if "complained" in record.getMessage()]
-        assert len(lines) == (told > 0)
-        if told:
-            assert f"complained about {told} image" in lines[0]
+        lines = said(lambda: commit_folder(con, tmp_path / "scratch"))
+        assert lines == [line for line in alone if "complained" in line or "one worker" in line]
+        assert said(lambda: commit_folder(con, tmp_path / "scratch")) == []
+        values = con.sql("select run, stage, seconds from run_profile where stage = 'decode' order by run").fetchall()
+        assert [run for run, _, seconds in values if seconds > 0] == ["here", "native", "net"]
+
+
+def test_local_parts_count_each_second_once(pets: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    model = saved_model(tmp_path)
+    with pytest.MonkeyPatch.context() as patch:
+        spent: list[float] = []  # of each part that is computed, not of those that are written again
+        write = exchange.write
+
+        def keep(path: str, table: object, footer: dict[str, Any], **how: bool) -> bytes:
+            spent.extend([footer["seconds"]["forward"]] if exchange.is_part(path) else [])
+            return write(path, table, footer, **how)  # type: ignore[arg-type]
+
+        patch.setattr(exchange, "write", keep)
+        first = predict(pets, model, "net", storage="parts")
+        patch.setattr(exchange, "write", write)
+    assert len(spent) == 3
+    assert first.seconds["forward"] == pytest.approx(sum(spent), abs=1e-6)
+    assert stages(pets, "net")["forward"] == pytest.approx(sum(spent), abs=1e-6)
+    second = predict(pets, model, "net")
+    assert second.seconds["forward"] == 0
+    assert stages(pets, "net")["total"] == pytest.approx(first.seconds["total"] + second.seconds["total"], abs=0.01)
 
 
 def test_the_command_line_cuts_and_commits(pets: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:

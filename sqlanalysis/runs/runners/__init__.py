@@ -66,8 +66,8 @@ class _Task:
     """A shard without a part; it may lose so many more workers before it is halved, and fail in so many more."""
 
     shard: Shard
-    losses: int = RETRIES
-    failures: int = RETRIES
+    losses: int
+    failures: int
     refused: str | None = None  # why the part that was there does not belong to the run
 
 
@@ -154,7 +154,7 @@ class _Drive:
             return None
         shard = next(self._shards, None)
         self._has_more = shard is not None
-        return None if shard is None else _Task(shard)
+        return None if shard is None else _Task(shard, RETRIES, RETRIES)
 
     def _take(self, outcome: Outcome) -> None:
         task = self._out.pop(outcome.shard.part, None)
@@ -198,7 +198,7 @@ class _Drive:
             self._again.append(task)
         elif shard.n > 1:
             # One try for what is halved again, all for an image: a worker may be lost for reasons of its own.
-            self._again += [_Task(half, RETRIES if half.n == 1 else 0) for half in reversed(halve(shard))]
+            self._again += [_Task(half, RETRIES if half.n == 1 else 0, RETRIES) for half in reversed(halve(shard))]
         elif not self._n_finished:
             raise InferenceError(
                 f"run {self._run!r}: no worker has finished anything, {self._n_lost} were lost: {reason}; "
