@@ -258,10 +258,18 @@ def workers_of(process: int, words: str = "import serve") -> list[int]:
 
 
 def finish(made: Set, file: Path, **options: Any) -> None:
-    """Resume without a disturbance; it must succeed."""
-    child = start(made, file, **options)
-    out, err = child.communicate(timeout=PATIENCE)
-    assert "finished" in out, err
+    """Resume without a disturbance; it must succeed. With processes, this one is the driver, of one worker."""
+    if options["runner"] == "ray":
+        child = start(made, file, **options)
+        out, err = child.communicate(timeout=PATIENCE)
+        assert "finished" in out, err
+        return
+    how = {**options, "workers": 1}
+    with (
+        mock.patch.multiple(shards, TURNS=2 * how.pop("turns"), LEAST=1),  # shards as small as those of two workers
+        sqlanalysis.connect(file) as con,
+    ):
+        sqlanalysis.predict(con, spread.make_model(made.folder), "net", show_progress=False, **how)
 
 
 def plant(made: Set, file: Path, chance: random.Random) -> list[str]:
@@ -299,7 +307,7 @@ def run_processes(made: Set, seed: int, kind: str, runner: str = "processes") ->
     elif kind == "interrupt the driver":
         said += f" {_stop_driver(made, file, chance, options, signal.SIGINT)}"
     elif kind == "two drivers":
-        drivers = [start(made, file, **options) for _ in range(2)]
+        drivers = [start(made, file, workers=1, **options) for _ in range(2)]
         ends = [process.communicate(timeout=PATIENCE) for process in drivers]
         said += f": {sum('finished' in out for out, _ in ends)} finished"
         assert any("finished" in out for out, _ in ends), ends

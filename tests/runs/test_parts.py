@@ -18,7 +18,7 @@ from sklearn.metrics import accuracy_score, log_loss
 
 import sqlanalysis
 from sqlanalysis import Model, add_column, connect, copy_database, drop_run, localize, metric, predict, verify
-from sqlanalysis.errors import ArgumentError, QueryError, SchemaError
+from sqlanalysis.errors import ArgumentError, InferenceError, QueryError, SchemaError
 from sqlanalysis.runs import exchange, parts, shards
 from sqlanalysis.runs.work import work
 
@@ -142,7 +142,7 @@ def test_errors_are_tried_again_on_request(pets: duckdb.DuckDBPyConnection, mode
     predict(pets, model, "native")
     assert outputs(pets, "net") == outputs(pets, "native")
     bad.write_bytes(bad.read_bytes() + b"!")
-    with pytest.raises(sqlanalysis.InferenceError, match="ChangedImage"):
+    with pytest.raises(InferenceError, match="ChangedImage"):
         predict(pets, model, "strict", storage="parts", strict=True)
     assert errors(pets, "strict") == []
 
@@ -345,7 +345,7 @@ def test_parts_of_an_older_run_of_that_name(pets: duckdb.DuckDBPyConnection, mod
     made = cut(pets, model, "net", tmp_path / "scratch", "parts")
     for shard in made:
         work(shard.path, shard.part)
-    again = cut_again(pets, model, tmp_path / "scratch")
+    again = cut_again(pets, model, tmp_path / "other")
     assert {shard.part for shard in again}.isdisjoint(shard.part for shard in made)
     assert "before it was made anew" in refusals(pets, "net", made[0].part)
 
@@ -368,21 +368,25 @@ def test_given_up_shards_are_errors_of_stage_worker(
 
 
 def test_work_and_commit_on_the_command_line(pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path) -> None:
-    predict(pets, model, "native")
-    made = cut(pets, model, "net", tmp_path / "scratch", "parts")
+    predict(pets, model, "native", batch_size=2)
     pets.close()
-    file = tmp_path / "pets.duckdb"
-    cli("work", made[0].path, cwd=Path("/"))
-    work(made[1].path, made[1].part)
-    bad = Path(made[2].part)
-    bad.write_bytes(b"nothing")
-    told = cli("commit", file, tmp_path / "scratch", code=1).stderr
+    file, scratch, code = tmp_path / "pets.duckdb", tmp_path / "scratch", f"{code_of(tmp_path)}:make"
+    how = ("--layer", "0", "--storage", "parts", "--batch-size", "2", "--runner", "files", "--workers", "1")
+    told = cli("predict", file, code, "--run", "net", *how, "--scratch", scratch).stderr
+    assert "net: 19 images = 0 ok + 0 errors + 19 pending, shards left: 3" in told
+    assert f"sqlanalysis commit {file} {scratch}" in told
+    made = sorted(scratch.rglob("shard-*"), key=lambda path: int(path.name.split("-")[1]))
+    written = [Path(exchange.part_of(str(path))) for path in made]
+    cli("work", made[0], cwd=Path("/"))
+    work(str(made[1]), str(written[1]))
+    written[2].write_bytes(b"nothing")
+    told = cli("commit", file, scratch, code=1).stderr
     assert "parts: 2 committed now, 0 before, 1 refused" in told
-    assert f"{bad.name} is damaged" in told
-    assert "+ 4 pending, shards left: 1" in told
-    bad.unlink()
-    work(made[2].path, str(bad))
-    told = cli("commit", file, tmp_path / "scratch").stderr
+    assert f"{written[2].name} is damaged" in told
+    assert "pending, shards left: 1" in told
+    written[2].unlink()
+    work(str(made[2]), str(written[2]))
+    told = cli("commit", file, scratch).stderr
     assert "parts: 1 committed now, 1 before, 0 refused" in told  # the one with an error was written again
     assert "net: 19 images = 18 ok + 1 errors; finished" in told  # one is answered by its copy
     with connect(file) as con:
@@ -397,11 +401,11 @@ def test_a_worker_refuses_another_model(pets: duckdb.DuckDBPyConnection, model: 
     made = cut(pets, model, "net", tmp_path / "scratch", "parts")
     code = code_of(tmp_path).read_text()
     code_of(tmp_path).write_text(code.replace("seed=3", "seed=4"))
-    told = cli("work", made[0].path, "--part", made[0].part, code=1).stderr
-    assert model.weights_sha256 in told
-    assert "other weights" in told
+    with pytest.raises(InferenceError, match=f"other weights: weights_sha256 {model.weights_sha256}"):
+        work(made[0].path, made[0].part)
     code_of(tmp_path).write_text(code.replace("[32, 32]", "[32, 33]"))
-    assert "another transform" in cli("work", made[0].path, "--part", made[0].part, code=1).stderr
+    with pytest.raises(InferenceError, match="another transform"):
+        work(made[0].path, made[0].part)
     assert not Path(made[0].part).exists()
 
 
@@ -423,29 +427,50 @@ def test_a_model_made_in_python_stays_here(
         work(made[0].path, made[0].part)
 
 
-@pytest.mark.parametrize("point", ["write:2", "rename:2", "insert:3", "commit:3", "committed:4", "commit:6"])
+KILLED = """
+import os, sys
+import sqlanalysis as sq
+import torch
+from sqlanalysis.core import faults
+from sqlanalysis.models.engine import Engine
+from sqlanalysis.runs import predict, shards
+shards.SHARD_IMAGES = 7
+torch.set_num_threads(1)  # this process has no other thread, so a child may go on with all that is loaded here
+model = sq.load_model(sys.argv[1], layer="0", name="net")
+Engine(model).close()
+for given in sys.argv[2:]:
+    file, name, number = given.split("=")
+    child = os.fork()
+    if not child:
+        faults._name, faults._number = name, number
+        predict.predict(sq.connect(file), model, "net", storage="parts", show_progress=False)
+        os._exit(0)
+    print(file, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
 def test_a_process_that_is_killed_loses_and_doubles_nothing(
-    pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path, point: str
+    pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path
 ) -> None:
+    points = [("write", 2), ("rename", 2), ("insert", 3), ("commit", 3), ("committed", 4), ("commit", 6)]
     predict(pets, model, "native")
     expected = outputs(pets, "native"), errors(pets, "native")
     pets.close()
-    program = (
-        "import sys, sqlanalysis as sq; from sqlanalysis.runs import shards; shards.SHARD_IMAGES = 7; "
-        f"con = sq.connect({str(tmp_path / 'pets.duckdb')!r}); "
-        f"sq.predict(con, sq.load_model({str(code_of(tmp_path))!r} + ':make', layer='0', name='net'), 'net', storage='parts')"
-    )
-    killed = subprocess.run(
-        [sys.executable, "-c", program], env={**os.environ, "SQLANALYSIS_FAULT": f"{point}:kill"}, capture_output=True
-    )
-    assert killed.returncode == -9, killed.stderr
-    again = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert again.returncode == 0, again.stderr
-    with connect(tmp_path / "pets.duckdb") as con:
-        assert (outputs(con, "net"), errors(con, "net")) == expected
-        n = con.sql("select count(*) from parts").fetchall()[0][0]
-        assert len(part_files(tmp_path)) <= n
-        assert not [row for row in verify(con).tables if "part" in row[0]]
+    files = [tmp_path / f"{name}{number}.duckdb" for name, number in points]
+    for file in files:
+        shutil.copy(tmp_path / "pets.duckdb", file)
+    given = [f"{file}={name}={number}" for file, (name, number) in zip(files, points, strict=True)]
+    command = [sys.executable, "-c", KILLED, f"{code_of(tmp_path)}:make", *given]
+    environment = {**os.environ, "SQLANALYSIS_FAULT": "none:0:kill"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.stdout.splitlines() == [f"{file} -9" for file in files], done.stderr
+    for file in files:
+        with connect(file) as con:
+            predict(con, model, "net", storage="parts")
+            assert (outputs(con, "net"), errors(con, "net")) == expected
+            n = con.sql("select count(*) from parts").fetchall()[0][0]
+            assert len(sorted(Path(f"{file}.parts").rglob("*.parquet"))) <= n
+            assert not [row for row in verify(con).tables if "part" in row[0]]
 
 
 def test_verify_names_the_parts_that_it_does_not_read(

@@ -20,7 +20,6 @@ from sqlanalysis.runs.work import work
 
 from ..faults.test_noise import damaged, told
 from ..support.partial import errors, file_of_pets, outputs, saved_model
-from ..support.shells import cli
 from .test_parts import cut
 
 
@@ -220,16 +219,3 @@ def test_local_parts_count_each_second_once(pets: duckdb.DuckDBPyConnection, tmp
     second = predict(pets, model, "net")
     assert second.seconds["forward"] == 0
     assert stages(pets, "net")["total"] == pytest.approx(first.seconds["total"] + second.seconds["total"], abs=0.01)
-
-
-def test_the_command_line_cuts_and_commits(pets: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
-    saved_model(tmp_path)
-    pets.close()
-    file, scratch = tmp_path / "pets.duckdb", tmp_path / "scratch"
-    code = next(tmp_path.glob("net_*.py"))
-    told = cli("predict", file, f"{code}:make", "--run", "net", "--runner", "files", "--scratch", scratch).stderr
-    assert "net: 19 images = 0 ok + 0 errors + 19 pending, shards left: 1" in told
-    assert f"sqlanalysis commit {file} {scratch}" in told
-    cli("work", next(scratch.rglob("shard-*")), cwd=Path("/"))
-    assert "net: 19 images = 18 ok + 1 errors; finished" in cli("commit", file, scratch).stderr
-    assert "0 committed now" in cli("commit", file, scratch).stderr
