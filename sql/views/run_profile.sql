@@ -1,7 +1,7 @@
 -- Seconds of each run by stage, and which stage limits its speed.
 -- Grain: one row per run and stage.
 -- Parameters: none
--- Edges: seconds of a stage are summed over workers, total_seconds are elapsed time; no row without a profile.
+-- Edges: seconds of a stage are summed over workers, total_seconds are elapsed time, NULL if others computed (runner files).
 -- Source: this project
 create or replace view run_profile as
 with _stages as (

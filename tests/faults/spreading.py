@@ -269,7 +269,7 @@ def finish(made: Set, file: Path, **options: Any) -> None:
         mock.patch.multiple(shards, TURNS=2 * how.pop("turns"), LEAST=1),  # shards as small as those of two workers
         sqlanalysis.connect(file) as con,
     ):
-        sqlanalysis.predict(con, spread.make_model(made.folder), "net", show_progress=False, **how)
+        sqlanalysis.predict(con, spread.make_model(file.parent), "net", show_progress=False, **how)
 
 
 def plant(made: Set, file: Path, chance: random.Random) -> list[str]:
