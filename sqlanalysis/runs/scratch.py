@@ -208,7 +208,10 @@ def _own_folders(
         if run in known and dash and key == parts.identify(con, run)[:8]:
             folders[run] = folder
         elif any(exchange.is_part(path, "shard") for path in listed):
-            refused[folder] = "its shards are of a run that this file does not have, or has made anew since"
+            refused[folder] = (
+                "its shards are of a run that this file does not have, or has made anew since: delete it, or commit "
+                "another folder"
+            )
     return folders
 
 
