@@ -374,6 +374,7 @@ def predict(
                 batch_size=engine.batch_size,
                 dtype_agreement=agreement,
                 workers=engine.workers,
+                decoding=engine.decoding,
             )
             spec = dataclasses.replace(spec, run=wanted)
             drawing = Drawing(rule, engine.batch_size) if rule else None

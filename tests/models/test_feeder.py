@@ -206,6 +206,7 @@ def test_the_plan_for_gpus_gives_the_answers_of_the_plan_for_cpus(
         parts = pool.map(lambda start: engine(column(photos[start : start + 9])).to_pylist(), range(0, 90, 9))
     actual = [answer for part in parts for answer in part]
     assert isinstance(engine._feeder._source, Decoders)  # type: ignore[union-attr]
+    assert re.fullmatch(r"\d+ processes", engine.decoding)
     assert engine._feeder._failure is None  # type: ignore[union-attr]
     for path, one, other in zip(photos, expected, actual, strict=True):
         assert (one["sha256"], one["error"]) == (other["sha256"], other["error"]), path
@@ -250,6 +251,7 @@ def test_a_transform_of_ones_own_is_decoded_in_threads(photos: list[Path], stage
     expected, actual = (each(column([*photos[:20], None])).to_pylist() for each in (plain, engine))
     plain.close()
     assert isinstance(engine._feeder._source, DecodingThreads)  # type: ignore[union-attr]
+    assert re.fullmatch(r"\d+ threads: the transform gives floats or is code of its own.*", engine.decoding)
     assert actual[-1] is expected[-1] is None
     assert [a["pred"] for a in actual[:-1]] == [a["pred"] for a in expected[:-1]]
 
