@@ -173,7 +173,9 @@ def test_two_files_side_by_side(workplace: Path, shell: str) -> None:
 def test_the_guide(workplace: Path, shell: str, tmp_path: Path) -> None:
     code, spread = _blocks(GUIDE, "python")
     calls = [node.value for node in ast.parse(spread).body if isinstance(node, ast.Expr)]
-    assert all(isinstance(call, ast.Call) for call in calls), "several processes; tests/faults/test_runners.py runs them"
+    assert all(isinstance(call, ast.Call) for call in calls), (
+        "several processes; tests/faults/test_runners.py runs them"
+    )
     shutil.copy(workplace / "pets.duckdb", tmp_path / "pets.duckdb")
     (tmp_path / "photos").symlink_to(workplace / "photos")
     assert "avg(mean)" in _python(tmp_path, code)

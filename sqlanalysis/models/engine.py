@@ -15,6 +15,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor, nn
@@ -107,6 +108,7 @@ class Engine(Interruptible):
         self.complaints = Complaints()
         self._lock = threading.Lock()
         self._feeder: Feeder | None = None
+        self._unpin: Callable[[], object] = lambda: None
         self._threads = torch.get_num_threads()  # `use_one_thread` changes it for the process; `close` restores it
         self._pixels = split_transform(model.transform, model.input_dtype)
         self._passes = [self._make_passes(each) for each in found]
@@ -155,6 +157,8 @@ class Engine(Interruptible):
         """Stop the workers; the model stays usable."""
         if self._feeder is not None:
             self._feeder.close()
+            self._unpin()
+            self._unpin = lambda: None
         self._pool.shutdown(cancel_futures=True)
         torch.set_num_threads(self._threads)
 
@@ -369,9 +373,10 @@ class Engine(Interruptible):
         n = self._n
         batches = max(LEAST_BATCHES * len(self._passes), 2 + -(-AHEAD * n // self.batch_size))
         lanes = [Lane(partial(self._start, passes), 2) for passes in self._passes]
-        return Feeder(
-            self._make_decoders(n, batches * self.batch_size), self.batch_size, lanes, self._must_stop, self._decoded
-        )
+        source = self._make_decoders(n, batches * self.batch_size)
+        if self._passes[0].device.type == "cuda":
+            self._unpin = devices.pin(np.asarray(source.slots))
+        return Feeder(source, self.batch_size, lanes, self._must_stop, self._decoded)
 
     def _make_decoders(self, n: int, n_slots: int) -> Source:
         """Processes, whose work costs this one nearly nothing; threads for a transform that they cannot have."""

@@ -288,3 +288,25 @@ def test_a_lost_device_ends_the_run_and_is_no_row(
     with pytest.raises(InferenceError, match="cpu failed and cannot go on in this process: CUDA error: an illegal"):
         engine(column(photos))
     assert engine.refusal is not None
+
+
+def test_the_memory_of_decoders_is_locked_for_cuda_and_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cuda:
+        locked: list[tuple[int, int]] = []
+
+        def cudaHostRegister(self, place: int, n: int, _flags: int) -> int:  # noqa: N802 - CUDA's own name
+            self.locked.append((place, n))
+            return 0 if n < 1000 else 2
+
+        def cudaHostUnregister(self, place: int) -> int:  # noqa: N802
+            self.locked = [item for item in self.locked if item[0] != place]
+            return 0
+
+    cuda = Cuda()
+    monkeypatch.setattr(torch.cuda, "cudart", lambda: cuda)
+    small, large = np.zeros((3, 5), np.uint8), np.zeros(2000, np.uint8)
+    undo, nothing = devices.pin(small), devices.pin(large)
+    assert cuda.locked == [(small.ctypes.data, 15), (large.ctypes.data, 2000)]
+    undo()
+    nothing()
+    assert cuda.locked == [(large.ctypes.data, 2000)]  # what was refused is not given back
