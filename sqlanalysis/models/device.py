@@ -116,7 +116,7 @@ def pin(memory: np.ndarray) -> Callable[[], object]:
 
     Where the system refuses, because too much would be locked, copies are right as well, and slower.
     """
-    cuda: Any = torch.cuda.cudart()
+    cuda: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
     if cuda.cudaHostRegister(memory.ctypes.data, memory.nbytes, 0) != 0:
         return lambda: None
     return lambda: cuda.cudaHostUnregister(memory.ctypes.data)

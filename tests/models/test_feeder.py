@@ -292,7 +292,8 @@ def test_a_lost_device_ends_the_run_and_is_no_row(
 
 def test_the_memory_of_decoders_is_locked_for_cuda_and_freed(monkeypatch: pytest.MonkeyPatch) -> None:
     class Cuda:
-        locked: list[tuple[int, int]] = []
+        def __init__(self) -> None:
+            self.locked: list[tuple[int, int]] = []
 
         def cudaHostRegister(self, place: int, n: int, _flags: int) -> int:  # noqa: N802 - CUDA's own name
             self.locked.append((place, n))
