@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
@@ -170,7 +171,11 @@ def test_two_files_side_by_side(workplace: Path, shell: str) -> None:
 
 
 def test_the_guide(workplace: Path, shell: str, tmp_path: Path) -> None:
-    (code,) = _blocks(GUIDE, "python")
+    code, spread = _blocks(GUIDE, "python")
+    calls = [node.value for node in ast.parse(spread).body if isinstance(node, ast.Expr)]
+    assert all(isinstance(call, ast.Call) for call in calls), (
+        "several processes; tests/faults/test_runners.py runs them"
+    )
     shutil.copy(workplace / "pets.duckdb", tmp_path / "pets.duckdb")
     (tmp_path / "photos").symlink_to(workplace / "photos")
     assert "avg(mean)" in _python(tmp_path, code)

@@ -43,7 +43,7 @@ select
     _waiting.image_id,
     _waiting.sha256,
     images.uri,
-    image_files.image.bytes as bytes,
+    image_files.image.bytes,
     case when image_files.image.bytes is null then image_files.image.path end as path,
 from _waiting
 inner join images on _waiting.image_id = images.image_id
@@ -236,9 +236,9 @@ order by part_rows.image_id;
 select
     part_rows.image_id,
     images.uri,
-    part_rows.error.stage as stage,
-    part_rows.error.error as error,
-    part_rows.error.message as message,
+    part_rows.error.stage,
+    part_rows.error.error,
+    part_rows.error.message,
 from part_rows
 inner join images on part_rows.image_id = images.image_id
 semi join (select _live.image_id from _live where not _live.is_ok) as live on part_rows.image_id = live.image_id
@@ -296,10 +296,7 @@ select
     groups.cluster,
 {% endif %}
 {% if addresses %}
-from read_parquet([{% for address in addresses %}
-    {{ literal(address) }}{{ ',' if not loop.last }}{% endfor %}
-
-]) as stored
+from read_parquet([{% for address in addresses %}{{ literal(address) }}{{ ', ' if not loop.last }}{% endfor %}]) as stored
 {% else %}
 from (
     select
@@ -386,13 +383,6 @@ alter table outputs.{{ ident(name) }} rename to {{ ident(run) }};
 update runs
 set storage = $1
 where run = $2;
-
-
--- name: read_run_storage
--- Where the outputs of a run lie: table, parts, or view of a derived run.
-select storage
-from runs
-where run = ?;
 
 
 -- name: list_pending_ids

@@ -6,9 +6,10 @@ insert into runs (
     run, dataset, model, weights, weights_sha256, model_label_space, label_space, class_policy, layer, transform,
     dtype, device, batch_size, packages, selection, dtype_agreement, trusted_pickle, members,
     outputs, prompts, probe, version, weights_key, transform_source, classes_source, workers, sample, storage,
+    decoding,
     status
 )
-values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running');
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running');
 
 
 -- name: read_run
@@ -42,6 +43,7 @@ select
     workers,
     sample,
     storage,
+    decoding,
 from runs
 where run = ?;
 

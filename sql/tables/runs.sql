@@ -40,5 +40,6 @@ create table if not exists runs (
     seconds json,
     total_seconds double,
     images_per_second double,
-    storage varchar not null default 'table'
+    storage varchar not null default 'table',
+    decoding varchar
 );

@@ -1,4 +1,4 @@
--- Seconds of each run by stage, and which stage limits its speed.
+-- Seconds of each run by stage, which stage limits its speed, and where images were decoded, with the reason.
 -- Grain: one row per run and stage.
 -- Parameters: none
 -- Edges: seconds of a stage are summed over workers, total_seconds are elapsed time, NULL if others computed (runner files).
@@ -9,6 +9,7 @@ with _stages as (
         run,
         images_per_second,
         total_seconds,
+        decoding,
         seconds as profile,
         unnest(['read', 'decode', 'transform', 'forward', 'write']) as stage,
     from runs
@@ -20,6 +21,7 @@ _seconds as (
         run,
         images_per_second,
         total_seconds,
+        decoding,
         stage,
         coalesce((profile ->> stage)::double, 0) as seconds,
     from _stages
@@ -33,5 +35,6 @@ select
     seconds > 0 and seconds = max(seconds) over (partition by run) as binds,
     images_per_second,
     total_seconds,
+    decoding,
 from _seconds
 order by run, share desc;

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import torch
 
 from ..core.cores import count_cores as count_cores
@@ -107,6 +109,17 @@ def find(name: str) -> list[torch.device]:
             f"there is no cuda:{missing[0]}; torch finds {len(there)} GPUs, cuda:0 to cuda:{there[-1]}"
         )
     return [torch.device("cuda", place) for place in wanted]
+
+
+def pin(memory: np.ndarray) -> Callable[[], object]:
+    """Lock memory in its place, so that CUDA copies from it while other work goes on; gives what undoes it.
+
+    Where the system refuses, because too much would be locked, copies are right as well, and slower.
+    """
+    cuda: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+    if cuda.cudaHostRegister(memory.ctypes.data, memory.nbytes, 0) != 0:
+        return lambda: None
+    return lambda: cuda.cudaHostUnregister(memory.ctypes.data)
 
 
 def find_failure(device: torch.device) -> str | None:

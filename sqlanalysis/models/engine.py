@@ -9,18 +9,18 @@ from __future__ import annotations
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
 from ..core import decode
-from ..core.arrow import ERROR_TYPE, spread
 from ..core.classes import ClassMap
 from ..core.faults import point
 from ..core.interrupts import Interruptible
@@ -29,6 +29,7 @@ from ..core.text import one_line
 from ..errors import ArgumentError, InferenceError
 from . import device as devices
 from . import outputs, stages
+from .answers import Answers
 from .decoders import Decoders, DecodingThreads, Result
 from .feeder import Batch, Feeder, Lane, Source
 from .model import Model
@@ -102,11 +103,13 @@ class Engine(Interruptible):
         self._is_staged = found[0].type == "cuda"
         self._fix_batch_size(batch_size)
         self.seconds = dict.fromkeys(STAGES, 0.0)
-        self.output_type = output_type(model, class_map)
+        self._answers = Answers(model, class_map)
+        self.output_type = self._answers.type
         self.notes: list[str] = []
         self.complaints = Complaints()
         self._lock = threading.Lock()
         self._feeder: Feeder | None = None
+        self._unpin: Callable[[], object] = lambda: None
         self._threads = torch.get_num_threads()  # `use_one_thread` changes it for the process; `close` restores it
         self._pixels = split_transform(model.transform, model.input_dtype)
         self._passes = [self._make_passes(each) for each in found]
@@ -155,6 +158,8 @@ class Engine(Interruptible):
         """Stop the workers; the model stays usable."""
         if self._feeder is not None:
             self._feeder.close()
+            self._unpin()
+            self._unpin = lambda: None
         self._pool.shutdown(cancel_futures=True)
         torch.set_num_threads(self._threads)
 
@@ -324,7 +329,7 @@ class Engine(Interruptible):
             self._forward(items)
             if kept is not None and start < n_kept:
                 kept.append(items)
-            return self._conclude(items)
+            return self._answers.conclude(items)
 
         return [submit(run, start) for start in range(0, len(column), size)]
 
@@ -369,9 +374,10 @@ class Engine(Interruptible):
         n = self._n
         batches = max(LEAST_BATCHES * len(self._passes), 2 + -(-AHEAD * n // self.batch_size))
         lanes = [Lane(partial(self._start, passes), 2) for passes in self._passes]
-        return Feeder(
-            self._make_decoders(n, batches * self.batch_size), self.batch_size, lanes, self._must_stop, self._decoded
-        )
+        source = self._make_decoders(n, batches * self.batch_size)
+        if self._passes[0].device.type == "cuda":
+            self._unpin = devices.pin(np.asarray(source.slots))
+        return Feeder(source, self.batch_size, lanes, self._must_stop, self._decoded)
 
     def _make_decoders(self, n: int, n_slots: int) -> Source:
         """Processes, whose work costs this one nearly nothing; threads for a transform that they cannot have."""
@@ -400,7 +406,7 @@ class Engine(Interruptible):
         if any(good) and not mixing and self.batch_size == len(pixels):
             try:
                 point("forward")
-                waits = passes.launch(pixels, self._columns)
+                waits = passes.launch(pixels, self._answers.columns)
             except Exception as error:
                 self._refuse_lost(passes, error)
         self._spent({"forward": time.perf_counter() - start})
@@ -417,7 +423,7 @@ class Engine(Interruptible):
             if columns is not None and columns.pop("fine")[: batch.n][chosen].all():
                 scored = {name: values[: batch.n][chosen] for name, values in columns.items()}
                 errors = [batch.errors.get(place) for place in range(batch.n)]
-                return self._to_arrow(scored, good, batch.sha256, errors)
+                return self._answers.to_arrow(scored, good, batch.sha256, errors)
             return self._with_care(passes, batch, mixing)
 
         return answers
@@ -432,7 +438,7 @@ class Engine(Interruptible):
         self._forward(items, passes)
         if mixing:
             self._refuse_mixing(items[: self.batch_size])
-        return self._conclude(items)
+        return self._answers.conclude(items)
 
     def _refuse_lost(self, passes: Passes, error: Exception) -> None:
         """Refuse to go on with a device that fails whatever it is asked: such an error is not about an image.
@@ -447,25 +453,6 @@ class Engine(Interruptible):
             raise InferenceError(
                 f"{passes.device} failed and cannot go on in this process: {one_line(error)}; {problem}"
             ) from error
-
-    def _columns(self, logits: Tensor, activations: Tensor | None) -> dict[str, Tensor]:
-        """Columns of the answers of a batch as they are stored, and which of them may be, where the logits are."""
-        columns: dict[str, Tensor] = {}
-        if tuple(logits.shape[1:]) != (self.model.width,):
-            raise InferenceError(f"outputs of shape {tuple(logits.shape)}, expected {self.model.width} for each image")
-        fine = outputs.fits(logits, self.model.outputs)
-        if not self.model.is_encoder:
-            columns = dict(outputs.score(logits, self.class_map, self.model.outputs))
-            fine &= columns["probs"].isfinite().all(1)
-        if activations is not None:
-            if tuple(activations.shape) != (len(logits), self.model.n_activations):
-                raise InferenceError(f"layer {self.model.layer!r} gives {tuple(activations.shape)}")
-            fine &= activations.isfinite().all(1)
-            columns["activation"] = activations
-        return {
-            **{name: values.float() if values.is_floating_point() else values for name, values in columns.items()},
-            "fine": fine,
-        }
 
     def _complain(self, batch: Batch) -> None:
         for place, said in batch.said.items():
@@ -579,47 +566,6 @@ class Engine(Interruptible):
                 f"torch.compile fails on {self.model.name}: {first}; run it without compile"
             ) from error
 
-    def _score(self, items: list[Item]) -> dict[str, Tensor]:
-        """Columns of the answers of these items; one whose answer cannot be scored fails, and has no row in them."""
-        if not items:
-            return {}
-        held = [item.outputs or {} for item in items]
-        scored: dict[str, Tensor] = {}
-        if not self.model.is_encoder:
-            logits = torch.stack([values["logits"] for values in held])
-            scored = outputs.score(logits, self.class_map, self.model.outputs)
-            for item, fine in zip(items, scored["probs"].isfinite().all(1).tolist(), strict=True):
-                if not fine:
-                    item.fail("forward", InferenceError("no probability is left for the classes of the data set"))
-        if self.model.n_activations is not None:
-            scored["activation"] = torch.stack([values["activation"] for values in held])
-        kept = torch.tensor([item.is_answered for item in items])
-        return {name: values[kept] for name, values in scored.items()}
-
-    def _conclude(self, items: list[Item]) -> pa.Array:
-        scored = self._score([item for item in items if item.is_answered])
-        good = [item.is_answered for item in items]
-        missing = pa.array([item.missing for item in items])
-        return self._to_arrow(scored, good, [item.sha256 for item in items], [item.error for item in items], missing)
-
-    def _to_arrow(
-        self,
-        scored: Mapping[str, Tensor],
-        good: Sequence[bool],
-        sha256: Sequence[str | None],
-        errors: Sequence[dict[str, str] | None],
-        missing: pa.Array | None = None,
-    ) -> pa.Array:
-        """Answers from columns that have a row for each good image."""
-        columns = {name: spread(values.numpy(), good) for name, values in scored.items()} if any(good) else {}
-        columns["sha256"] = pa.array(sha256, pa.string())
-        columns["error"] = pa.array(errors, ERROR_TYPE)
-        arrays = [
-            columns[field.name].cast(field.type) if field.name in columns else pa.nulls(len(good), field.type)
-            for field in self.output_type
-        ]
-        return pa.StructArray.from_arrays(arrays, fields=list(self.output_type), mask=missing)
-
 
 def _equal(first: list[Item], second: list[Item]) -> bool:
     """Whether the outputs of the images without an error are equal to the bit."""
@@ -642,16 +588,3 @@ def fit(model: Model, columns: Iterable[pa.ChunkedArray]) -> Model:
             continue
         return replace(model, input_shape=shape, noise_size=picture.size)
     return model
-
-
-def output_type(model: Model, class_map: ClassMap | None) -> pa.StructType:
-    """The Arrow type of one answer."""
-    fields: list[tuple[str, pa.DataType]] = []
-    if not model.is_encoder:
-        width = class_map.n_classes if class_map else model.n_outputs
-        fields = [("pred", pa.int32()), ("confidence", pa.float32()), ("probs", pa.list_(pa.float32(), width))]
-    if class_map is not None:
-        fields += [("raw_pred", pa.int32()), ("raw_confidence", pa.float32()), ("inside", pa.float32())]
-    if model.n_activations is not None:
-        fields.append(("activation", pa.list_(pa.float32(), model.n_activations)))
-    return pa.struct([*fields, ("sha256", pa.string()), ("error", ERROR_TYPE)])

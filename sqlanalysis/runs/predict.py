@@ -379,6 +379,7 @@ def predict(
                 batch_size=engine.batch_size,
                 dtype_agreement=agreement,
                 workers=engine.workers,
+                decoding=engine.decoding if runner == "local" else f"in the workers of runner {runner}",
             )
             spec = dataclasses.replace(spec, run=wanted)
             drawing = Drawing(rule, engine.batch_size) if rule else None

@@ -61,6 +61,7 @@ class Run:
     workers: int | None = None  # threads that run the module
     sample: str | None = None  # JSON, of a run that draws images until a rule is settled: see `sample.Sample`
     storage: str = "table"  # where its outputs lie: "table", "parts", or "view" of a derived run
+    decoding: str | None = None  # where images were decoded, and why there
 
 
 @dataclass(frozen=True)

@@ -103,10 +103,10 @@ def forward_limit(engine: Engine) -> float:
     passes = engine._passes[0]
     batch = batch.pin_memory() if passes.device.type == "cuda" else batch
     for _ in range(3):
-        passes.launch(batch, engine._columns)()
+        passes.launch(batch, engine._answers.columns)()
     start, n, begun = time.perf_counter(), 0, []
     while time.perf_counter() - start < 2:
-        begun.append(passes.launch(batch, engine._columns))
+        begun.append(passes.launch(batch, engine._answers.columns))
         if len(begun) == 2:
             begun.pop(0)()
         n += size

@@ -206,6 +206,7 @@ def test_the_plan_for_gpus_gives_the_answers_of_the_plan_for_cpus(
         parts = pool.map(lambda start: engine(column(photos[start : start + 9])).to_pylist(), range(0, 90, 9))
     actual = [answer for part in parts for answer in part]
     assert isinstance(engine._feeder._source, Decoders)  # type: ignore[union-attr]
+    assert re.fullmatch(r"\d+ processes", engine.decoding)
     assert engine._feeder._failure is None  # type: ignore[union-attr]
     for path, one, other in zip(photos, expected, actual, strict=True):
         assert (one["sha256"], one["error"]) == (other["sha256"], other["error"]), path
@@ -250,6 +251,7 @@ def test_a_transform_of_ones_own_is_decoded_in_threads(photos: list[Path], stage
     expected, actual = (each(column([*photos[:20], None])).to_pylist() for each in (plain, engine))
     plain.close()
     assert isinstance(engine._feeder._source, DecodingThreads)  # type: ignore[union-attr]
+    assert re.fullmatch(r"\d+ threads: the transform gives floats or is code of its own.*", engine.decoding)
     assert actual[-1] is expected[-1] is None
     assert [a["pred"] for a in actual[:-1]] == [a["pred"] for a in expected[:-1]]
 
@@ -286,3 +288,26 @@ def test_a_lost_device_ends_the_run_and_is_no_row(
     with pytest.raises(InferenceError, match="cpu failed and cannot go on in this process: CUDA error: an illegal"):
         engine(column(photos))
     assert engine.refusal is not None
+
+
+def test_the_memory_of_decoders_is_locked_for_cuda_and_freed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Cuda:
+        def __init__(self) -> None:
+            self.locked: list[tuple[int, int]] = []
+
+        def cudaHostRegister(self, place: int, n: int, _flags: int) -> int:  # noqa: N802 - CUDA's own name
+            self.locked.append((place, n))
+            return 0 if n < 1000 else 2
+
+        def cudaHostUnregister(self, place: int) -> int:  # noqa: N802
+            self.locked = [item for item in self.locked if item[0] != place]
+            return 0
+
+    cuda = Cuda()
+    monkeypatch.setattr(torch.cuda, "cudart", lambda: cuda)
+    small, large = np.zeros((3, 5), np.uint8), np.zeros(2000, np.uint8)
+    undo, nothing = devices.pin(small), devices.pin(large)
+    assert cuda.locked == [(small.ctypes.data, 15), (large.ctypes.data, 2000)]
+    undo()
+    nothing()
+    assert cuda.locked == [(large.ctypes.data, 2000)]  # what was refused is not given back

@@ -26,6 +26,7 @@ from torch import nn
 import sqlanalysis
 from sqlanalysis import add_images, load_model, predict, register_model
 from sqlanalysis.core.classes import Classes, ClassMap
+from sqlanalysis.core.cores import count_cores
 from sqlanalysis.errors import ArgumentError, InferenceError, NotFoundError, QueryError, SchemaError
 from sqlanalysis.models.engine import Engine
 from sqlanalysis.models.model import Model
@@ -648,6 +649,9 @@ def test_run_profile_names_the_stage_that_binds(pets: duckdb.DuckDBPyConnection,
     assert rows[0][4] == pytest.approx(n / total)
     assert column == total > 0
     assert pets.sql("select distinct total_seconds from run_profile").fetchall() == [(total,)]
+    assert pets.sql("select distinct decoding from run_profile").fetchall() == [
+        (f"{count_cores()} threads, which also compute",)
+    ]
 
 
 def test_a_folder_with_broken_files_is_accounted_for(

@@ -214,7 +214,7 @@ def announced(*arguments):
 job.Writer._commit = announced
 con = sqlanalysis.connect(sys.argv[1])
 model = sqlanalysis.load_model(sys.argv[2] + ":slow")
-print(sqlanalysis.predict(con, model, until_width=0.1, batch_size=160), flush=True)
+print(sqlanalysis.predict(con, model, until_width=0.08, batch_size=160), flush=True)
 """
 
 
@@ -228,7 +228,7 @@ def test_an_interrupted_sample_resumes_in_its_order(tmp_path: Path, stub: Path, 
     command = [sys.executable, str(script), str(file), str(stub)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    # A block has 64 images, so that this is amid the 160 before the first look (a pass that runs is completed).
+    # A block has 64 images, so that this is amid the 160 before the first look (passes that run are completed).
     assert process.stdout.readline() == "block\n"
     process.send_signal(number)
     process.communicate()

@@ -21,7 +21,7 @@ NAMES = {
     "image_id": None, "pred": "pred", "confidence": "confidence", "probs": "probs", "relation": "my_run",
     "members": [{"run": "a", "weight": 0.5, "temperature": 1.0}, {"run": "b", "weight": 0.5, "temperature": 2.0}],
     "values": {}, "allowed": ["a.parquet"], "grouped": True, "groups": "patient", "folder": "file.tmp", "schema": "main", "by_index": True, "exists": True, "shared": True, "inputs": ["label"], "macro": "accuracy",
-    "others": ["b"], "is_chosen": True, "dataset": "digits", "placed": True, "sampled": True, "is_sample": True, "redacted": False,
+    "others": ["b"], "is_chosen": True, "has_outputs": True, "inline": False, "is_clustered": True, "addresses": ["/a.parquet"], "first_id": 1, "last_id": 9, "dataset": "digits", "placed": True, "sampled": True, "is_sample": True, "redacted": False,
     "baseline": "other_run", "features": ["split", "format"], "keys": ["camera"], "size_step": 64, "bytes_step": 50,
     "tables": {"old": "_a", "new": "_b"}, "neighbors": True, "by_split": False, "on_map": True,
     "files": ["a.csv", "b.csv"], "encoding": "utf-8", "file": "a.parquet", "column": "image", "is_struct": True,

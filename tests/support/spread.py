@@ -25,6 +25,7 @@ def transform(image):
     if tuple(pixels[0, 0]) == {POISON}:
         if os.environ.get("POISON") == "hang":
             os.kill(os.getpid(), signal.SIGSTOP)
+            time.sleep(3600)  # this thread may go on before another one gets the signal
         os.kill(os.getpid(), signal.SIGKILL)
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255
 
