@@ -1,7 +1,7 @@
 -- Seconds of each run by stage, which stage limits its speed, and where images were decoded, with the reason.
 -- Grain: one row per run and stage.
 -- Parameters: none
--- Edges: seconds of a stage are summed over workers, total_seconds are elapsed time, NULL if others computed (runner files).
+-- Edges: seconds of a stage are summed over workers, total_seconds are elapsed time, NULL for runner files.
 -- Source: this project
 create or replace view run_profile as
 with _stages as (
