@@ -27,6 +27,7 @@ _HOME = {
     "ImageError": "errors",
     "InferenceError": "errors",
     "Mapped": "runs.deferred",
+    "Localized": "runs.parts",
     "Measured": "data.statistics",
     "MissingExtraError": "errors",
     "Model": "models.model",
@@ -58,6 +59,7 @@ _HOME = {
     "head": "page.notebook",
     "list_metrics": "evaluation.metrics",
     "load_model": "models.model",
+    "localize": "runs.parts",
     "map_batches": "runs.deferred",
     "measure_images": "data.statistics",
     "metric": "evaluation.metrics",
@@ -145,6 +147,8 @@ if TYPE_CHECKING:
     from .runs.export import export as export
     from .runs.imported import AddedPredictions as AddedPredictions
     from .runs.imported import add_predictions as add_predictions
+    from .runs.parts import Localized as Localized
+    from .runs.parts import localize as localize
     from .runs.predict import DryRun as DryRun
     from .runs.predict import Predicted as Predicted
     from .runs.predict import predict as predict

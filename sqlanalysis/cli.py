@@ -76,6 +76,21 @@ class Dtype(StrEnum):
     fp16 = "fp16"
 
 
+class Storage(StrEnum):
+    """Where outputs go."""
+
+    table = "table"
+    parts = "parts"
+
+
+class RunnerName(StrEnum):
+    """What computes."""
+
+    local = "local"
+    processes = "processes"
+    ray = "ray"
+
+
 class Outputs(StrEnum):
     """What the values of each class are."""
 
@@ -335,7 +350,7 @@ def predict(
     where: Annotated[str | None, typer.Option(help="SQL condition over `images`.")] = None,
     split: Annotated[str | None, typer.Option(help="Only images of this split.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images per forward pass.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, …")] = "auto",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda (all GPUs), cuda:0,1, …")] = "auto",
     dtype: Annotated[Dtype, typer.Option(help="fp16 on CUDA only.")] = Dtype.fp32,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Start the run from scratch.")] = False,
     retry_errors: Annotated[bool, typer.Option("--retry-errors", help="Try images again that failed.")] = False,
@@ -347,6 +362,14 @@ def predict(
         str | None, typer.Option(help="Draw images until the run is better or worse than this one.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the order in which images are drawn.")] = 0,
+    storage: Annotated[
+        Storage | None, typer.Option(help="Outputs in the file, or as parts beside it; default table.")
+    ] = None,
+    scratch: Annotated[str | None, typer.Option(help="Folder or address of the parts; default DB.parts.")] = None,
+    runner: Annotated[RunnerName, typer.Option(help="What computes.")] = RunnerName.local,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Of the runner; default as many as there are cores.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report what would be done, and how long.")] = False,
     version: Annotated[str | None, typer.Option(help="Your name for a model that cannot be identified.")] = None,
     allow_random: Annotated[bool, typer.Option("--allow-random", help="Take answers that differ each time.")] = False,
@@ -358,6 +381,8 @@ def predict(
     how: dict[str, Any] = {"batch_size": batch_size, "device": device, "dtype": dtype.value, "overwrite": overwrite}
     how |= {"version": version, "allow_random": allow_random}
     how |= {"until_width": until_width, "until_better_than": until_better_than, "seed": seed}
+    how |= {"storage": None if storage is None else storage.value, "scratch": scratch}
+    how |= {"runner": runner.value, "workers": workers}
     _say(f"predicting with {model}")
     with _open(db, create=False) as con:
         _check_before_torch(con, run, dataset, where, split, class_map, model, weights)
@@ -649,6 +674,52 @@ def drop_run(db: Database, run: Annotated[str, typer.Argument(help="The run to d
     with _open(db, create=False) as con:
         drop_run(con, run)
     _say(f"{run} is dropped")
+
+
+@app.command()
+def work(
+    shard: Annotated[str, typer.Argument(help="The shard: a file, or an address.")],
+    part: Annotated[str, typer.Option("--part", help="The part to write: a file, or an address.")],
+) -> None:
+    """Compute a shard and write its outputs as a part; needs no database, so any scheduler can start it anywhere."""
+    from .runs.work import work
+
+    work(shard, part)
+    _say(f"{part} is written")
+
+
+@app.command()
+def commit(
+    db: Database,
+    scratch: Annotated[Path, typer.Argument(help="The folder with the parts, or one above it.")],
+) -> None:
+    """Commit the parts that workers have written; a part that was committed before is passed over."""
+    from .runs.parts import commit_folder
+
+    with _open(db, create=False) as con:
+        done = commit_folder(con, scratch)
+    for path, reason in done.refused.items():
+        _say(f"refused: {path}: {reason}", always=True)
+    for run, n_ok, n_errors, n_images in done.runs:
+        left = n_images - n_ok - n_errors
+        _say(
+            f"{run}: {n_images} images = {n_ok} ok + {n_errors} errors"
+            + (f" + {left} pending, which the same predict answers" if left else "")
+        )
+    _say(f"parts: {done.n_committed} committed now, {done.n_known} before, {len(done.refused)} refused")
+    if done.refused:
+        raise typer.Exit(1)
+
+
+@app.command()
+def localize(db: Database, run: Annotated[str, typer.Argument(help="A run whose outputs are parts.")]) -> None:
+    """Bring the outputs of a run from its parts into the file, and delete the parts beside it."""
+    from .runs.parts import localize
+
+    with _open(db, create=False) as con:
+        done = localize(con, run)
+    how = f"from {done.n_parts} parts" if done.n_parts else "already"
+    _say(f"{run}: {done.n_ok} outputs are in the file {how}")
 
 
 @app.command()

@@ -5,8 +5,10 @@ The scans are part of scikit-learn. The weights are part of this package; `examp
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,5 +149,17 @@ def networks() -> list[Model]:
     for name, architecture in ARCHITECTURES.items():
         module = architecture()
         module.load_state_dict({k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")})
-        models.append(load_model(module, layer="features", transform=to_tensor, classes=CLASSES, name=name))
+        loaded = load_model(module, layer="features", transform=to_tensor, classes=CLASSES, name=name)
+        source: dict[str, Any] = {"model": f"{__name__}:make_{name}", "weights": "DEFAULT"}
+        source |= {"classes": None, "prompts": []}
+        models.append(dataclasses.replace(loaded, source={**source, "layer": "features", "name": name}))
     return models
+
+
+def _make(name: str) -> tuple[nn.Module, Callable[[Any], Tensor], tuple[str, ...]]:
+    model = next(network for network in networks() if network.name == name)
+    return model.module, to_tensor, CLASSES
+
+
+# What a worker calls, which loads its model by the name of code: `sqlanalysis.demo:make_digits_cnn`.
+make_digits_cnn, make_digits_mlp = partial(_make, "digits_cnn"), partial(_make, "digits_mlp")

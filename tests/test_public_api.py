@@ -24,13 +24,13 @@ MAKE_ERRORS = {"_refusal", "_explain", "_no_number", "remote.refuse", "_AnswerEr
 VERBS = [
     "add_column", "add_images", "add_predictions", "check", "cluster", "compare", "connect",
     "copy_database", "defer", "drop_run", "ensemble",
-    "export", "find_images", "find_neighbors", "head", "list_metrics", "load_model", "map_batches", "measure_images", "metric", "predict",
+    "export", "find_images", "find_neighbors", "head", "list_metrics", "load_model", "localize", "map_batches", "measure_images", "metric", "predict",
     "project", "read_report", "recover", "register_model", "report", "show", "temperature_scale", "to_tensor",
     "verify",
 ]  # fmt: skip
 RESULTS = [
     "AddedColumn", "AddedImages", "AddedPredictions", "Checked", "Clustered", "Comparison", "Copied", "Demo", "Derived", "DryRun",
-    "Expectation", "Exported", "FoundNeighbors", "Mapped", "Measured", "Page", "Predicted", "Projected", "Recovered",
+    "Expectation", "Exported", "FoundNeighbors", "Localized", "Mapped", "Measured", "Page", "Predicted", "Projected", "Recovered",
     "Rows", "Sample", "Verified",
 ]  # fmt: skip
 ERRORS = sorted(name for name in vars(errors) if name.endswith("Error"))
@@ -58,7 +58,7 @@ def test_the_connection_comes_first_and_what_is_made_is_called_run(name: str) ->
         assert takes[0] == "con"
     if name in ("add_predictions", "ensemble", "map_batches", "predict", "temperature_scale"):
         assert takes.index("run") == 2
-    if name in ("add_column", "drop_run", "export"):
+    if name in ("add_column", "drop_run", "export", "localize"):
         assert takes.index("run") == 1
     if name in ("compare", "check"):
         assert takes.index("run") < takes.index("baseline")
@@ -75,7 +75,15 @@ def test_a_result_is_frozen_explained_and_shown_as_a_table(name: str) -> None:
 def test_every_verb_has_a_function_of_the_same_name() -> None:
     commands = {(c.name or c.callback.__name__).replace("_", "-") for c in cli.app.registered_commands}  # type: ignore[union-attr]
     functions = {name.replace("_", "-") for name in VERBS}
-    assert commands - functions == {"init", "query", "demo", "render-sql", "copy"}  # copy is copy_database
+    assert commands - functions == {
+        "init",
+        "query",
+        "demo",
+        "render-sql",
+        "copy",
+        "work",
+        "commit",
+    }  # copy is copy_database
     assert functions - commands == {
         "connect",
         "copy-database",

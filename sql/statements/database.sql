@@ -262,7 +262,8 @@ select
 
 
 -- name: list_output_problems
--- Rows in the table of a run that no verb of this package writes, one row per kind of problem.
+-- Rows in the outputs of a run that no verb of this package writes, one row per kind of problem.
+-- With source, outputs are those of a query in place of the table or view outputs.<run>.
 with _outputs as (
     select
         done.image_id,
@@ -271,7 +272,13 @@ with _outputs as (
 {% endfor %}
         {{ 'done.probs::float[]' if 'probs' in names else 'null::float[]' }} as probs,
         runs.label_space,
+{% if source %}
+    from (
+{{ source }}
+    ) as done
+{% else %}
     from outputs.{{ ident(run) }} as done
+{% endif %}
     cross join runs
     where runs.run = {{ literal(run) }}
 )

@@ -5,10 +5,10 @@
 insert into runs (
     run, dataset, model, weights, weights_sha256, model_label_space, label_space, class_policy, layer, transform,
     dtype, device, batch_size, packages, selection, dtype_agreement, trusted_pickle, members,
-    outputs, prompts, probe, version, weights_key, transform_source, classes_source, workers, sample,
+    outputs, prompts, probe, version, weights_key, transform_source, classes_source, workers, sample, storage,
     status
 )
-values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running');
+values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running');
 
 
 -- name: read_run
@@ -41,6 +41,7 @@ select
     classes_source,
     workers,
     sample,
+    storage,
 from runs
 where run = ?;
 
@@ -341,6 +342,7 @@ where run = ?;
 
 -- name: recreate_run_view
 -- One run as one relation: images, labels, outputs, correct, coordinates.
+-- With source, outputs are those of a query in place of the table or view outputs.<run>.
 -- label is NULL in another label space; outputs for bytes that have changed since are left out.
 -- correct_accepted also counts the other right answers of an image (accepted); an empty list is NULL.
 -- A run of embeddings alone has the columns of predictions, which are NULL.
@@ -413,7 +415,13 @@ select
     images.entropy,
     case when runs.label_space = datasets.label_space then images.accepted end as accepted,
     images.meta,
+{% if source %}
+from (
+{{ source }}
+) as outputs
+{% else %}
 from outputs.{{ ident(run) }} as outputs
+{% endif %}
 inner join images on outputs.image_id = images.image_id and outputs.sha256 = images.sha256
 inner join runs on runs.run = {{ literal(run) }}
 inner join datasets on images.dataset = datasets.dataset
@@ -489,6 +497,7 @@ where false
 
 -- name: recreate_disk_usage
 -- How much of the file each table takes, by run; a table of all runs is divided by the rows of each, what is shared has run NULL.
+-- Outputs in parts are beside the file.
 -- Blocks that hold parts of several small tables count for each of them; what is not yet in the file (the log) counts 0.
 -- A macro and not a view: DuckDB would read the storage of every table whenever it lists the columns of views.
 create or replace macro disk_usage() as table
@@ -523,9 +532,25 @@ _tables as (
         count(distinct block) filter (where block >= 0) * (select any_value(block_size) from pragma_database_size()) as bytes,
     from _blocks
     group by run, table_name
+    union all
+    select
+        run,
+        'outputs.' || run || ' (parts)' as table_name,
+        sum(n_bytes) as bytes,
+    from parts
+    where uri is not null
+    group by run
 ),
 
 _rows as (
+    select
+        run,
+        'outputs.' || run || ' (parts)' as table_name,
+        sum(n)::bigint as n_rows,
+    from parts
+    where uri is not null
+    group by run
+    union all
 {% for run in runs %}
     select {{ literal(run) }} as run, {{ literal('outputs.' ~ run) }} as table_name, count(*) as n_rows
     from outputs.{{ ident(run) }}

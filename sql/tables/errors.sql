@@ -1,7 +1,7 @@
 -- Images that could not be read or computed, with the error.
 -- Grain: one row per image and run, or per entry of a source that was refused (run is NULL).
 -- Parameters: none
--- Edges: stage is one of read, decode, transform, forward, write; a file that is read later loses its row.
+-- Edges: stage is one of read, decode, transform, forward, worker, write; a file that is read later loses its row.
 -- Source: this project
 create table if not exists errors (
     run varchar,

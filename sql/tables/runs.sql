@@ -39,5 +39,6 @@ create table if not exists runs (
     finished_at timestamp,
     seconds json,
     total_seconds double,
-    images_per_second double
+    images_per_second double,
+    storage varchar not null default 'table'
 );

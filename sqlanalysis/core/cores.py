@@ -7,9 +7,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+# The share of one of several workers of a machine.
+SHARE = "SQLANALYSIS_CORES"
 # Cores that a batch system gives to a job, or to each of its tasks: Slurm, PBS, Torque, Grid Engine, LSF. Those of a
 # job on several machines are more than a process has, which does no harm, because the smallest limit counts.
-JOB_LIMITS = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE", "NCPUS", "PBS_NUM_PPN", "NSLOTS", "LSB_DJOB_NUMPROC")
+JOB_LIMITS = (SHARE, "SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE", "NCPUS", "PBS_NUM_PPN", "NSLOTS", "LSB_DJOB_NUMPROC")
 GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 

@@ -25,7 +25,10 @@ class Interruptible:
 
     Attributes:
         refusal: why it refuses to go on; DuckDB reports what is raised inside it as an error of the query.
+        is_parallel: whether several calls at once are of use; else calls come one after another, in order.
     """
+
+    is_parallel = True
 
     def __init__(self) -> None:
         self.refusal: InferenceError | None = None

@@ -14,10 +14,10 @@ import duckdb
 from ..core import cache, talk
 from ..core.faults import point
 from ..errors import SchemaError
-from . import templates
-from .statements import execute, fetch, transaction
+from . import parts, templates
+from .statements import execute, fetch, is_read_only, transaction
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 # Digest of the definition by kind (table, view, macro, table_macro) and name: a view and a macro may have one name.
 Objects = dict[tuple[str, str], str]
 # Templates of objects whose text depends on the runs of a file.
@@ -157,8 +157,14 @@ def _stored_runs(con: duckdb.DuckDBPyConnection) -> list[str]:
     return [run for (run,) in fetch(con, "list_runs") if run in stored]
 
 
-def shield(con: duckdb.DuckDBPyConnection, where: Path, changed: list[str]) -> None:
+def shield(con: duckdb.DuckDBPyConnection, where: Path, changed: list[str], moved: list[str]) -> None:
     """Put the package's own objects before those of a file, for this connection; a cursor needs a shield of its own.
+
+    Args:
+        con: of the file.
+        where: the file, for messages.
+        changed: of `check_objects`.
+        moved: runs whose views are to read the parts beside the file, of `parts.follow`.
 
     Raises:
         SchemaError: a table is missing.
@@ -166,9 +172,10 @@ def shield(con: duckdb.DuckDBPyConnection, where: Path, changed: list[str]) -> N
     if any(template.name in changed for template in templates.installed("tables")):
         raise SchemaError(f"{where} was made by an older sqlanalysis; run `sqlanalysis init {where}` once")
     texts = [template.text for template in templates.installed(*templates.MACROS) if template.name in changed]
-    for run in [run for run in _stored_runs(con) if run in changed] if changed else []:
+    for run in [run for run in _stored_runs(con) if run in (*changed, *moved)] if changed or moved else []:
         names = [row[0] for row in fetch(con, "list_columns", ["outputs", run])]
-        texts.append(templates.render("recreate_run_view", run=run, names=names))
+        source = parts.inline(con, run) if run in moved else None
+        texts.append(templates.render("recreate_run_view", run=run, names=names, source=source))
     if "predictions" in changed:
         texts.append(templates.render("recreate_predictions", **_predicting(con)))
     if "disk_usage" in changed:
@@ -273,7 +280,7 @@ def recreate_run_views(con: duckdb.DuckDBPyConnection, runs: list[str]) -> None:
     """Create or replace the views of these runs, and what is over all runs: `predictions` and `disk_usage`."""
     for run in runs:
         names = [row[0] for row in fetch(con, "list_columns", ["outputs", run])]
-        execute(con, "recreate_run_view", run=run, names=names)
+        execute(con, "recreate_run_view", run=run, names=names, source=None)
         comment(con, "view", run, "runs", templates.find("recreate_run_view").summary)
     execute(con, "recreate_predictions", **_predicting(con))
     comment(con, "view", "predictions", "views", templates.find("recreate_predictions").summary)
@@ -282,10 +289,23 @@ def recreate_run_views(con: duckdb.DuckDBPyConnection, runs: list[str]) -> None:
     comment(con, "macro table", "disk_usage", "views", summary, "disk_usage()", "from disk_usage()")
 
 
-def _predicting(con: duckdb.DuckDBPyConnection) -> dict[str, object]:
+def _predicting(con: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
     """What the view of all predictions is made of."""
-    predicting = dict(fetch(con, "list_predicting_runs"))
+    # A view over a run whose parts are not there cannot be made; `follow` adds the run when they are back.
+    broken = set(parts.broken(con))
+    predicting = {run: has_probs for run, has_probs in fetch(con, "list_predicting_runs") if run not in broken}
     return {"runs": list(predicting), "runs_with_probs": [run for run, has_probs in predicting.items() if has_probs]}
+
+
+def follow_parts(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """As `parts.follow`; and the view of all predictions has the runs whose parts were missing and are back."""
+    moved = parts.follow(con)
+    if not is_read_only(con) and parts.runs(con):
+        wanted, there = _predicting(con), fetch(con, "read_predictions_sql")
+        if there and any(f"'{run}'" not in there[0][0] for run in wanted["runs"]):
+            with transaction(con):
+                recreate_run_views(con, [])
+    return moved
 
 
 def _stored(con: duckdb.DuckDBPyConnection) -> dict[str, object]:

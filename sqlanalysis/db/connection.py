@@ -26,8 +26,9 @@ from pathlib import Path
 import _duckdb
 import duckdb
 
+from ..core import talk
 from ..errors import NotFoundError, QueryError, SchemaError
-from . import catalogue, functions, templates, torn
+from . import catalogue, functions, parts, templates, torn
 from .statements import configure, fetch, is_new, is_read_only
 
 _MEMORY = ":memory:"
@@ -50,7 +51,9 @@ _threads: dict[Path, int] = {}  # in which it was opened
 # A cursor of another thread keeps the connection whose functions it uses.
 _owners: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection] = weakref.WeakKeyDictionary()
 # Objects of a file that a connection does not use, but the package's own: a cursor has to be told, too.
-_foreign: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, tuple[Path, list[str]]] = weakref.WeakKeyDictionary()
+_foreign: weakref.WeakKeyDictionary[duckdb.DuckDBPyConnection, tuple[Path, list[str], list[str]]] = (
+    weakref.WeakKeyDictionary()
+)
 _safe: set[Path] = set()
 _opening = threading.RLock()  # two threads that open one file get one instance
 
@@ -112,7 +115,7 @@ def connect(
         create: create the file if it does not exist.
         safe: for a file or SQL from someone else: statements cannot access other files, the network or extensions,
             image functions read only bytes that are stored in the file, and settings cannot be changed. A page shows
-            pictures by reference only if they have the SHA-256 of their row.
+            pictures by reference only if they have the SHA-256 of their row. Parts of runs are read in FILE.parts only.
         allowed: files that statements of a safe connection may read all the same.
         wait: seconds to wait for another process to release the file.
 
@@ -158,9 +161,11 @@ def _connect(
         else:
             catalogue.check_version(con, file)
             foreign = catalogue.check_objects(con, file) if read_only else catalogue.refresh(con, file)
-            catalogue.shield(con, file, foreign)
+            moved = [] if "parts" in foreign else catalogue.follow_parts(con)
+            catalogue.shield(con, file, foreign, moved)
             catalogue.say_shielded(con, file, foreign)
-            _foreign[con] = (file, foreign)
+            talk.say(parts.note_problems(con))
+            _foreign[con] = (file, foreign, moved)
         _register_missing(con, file)
         if safe:
             _lock_down(con, allowed)
@@ -183,7 +188,9 @@ def _lock_down(con: duckdb.DuckDBPyConnection, allowed: Sequence[str | Path]) ->
     functions.register_image_functions(con, follow_paths=False)
     con.execute(templates.render("limit_memory"))
     spill = fetch(con, "memory_limit")[0][0]
-    names = {"allowed": [str(path) for path in allowed], "spill": spill}
+    readable, notes = parts.readable(con)
+    talk.say(notes)
+    names = {"allowed": [*map(str, allowed), *readable], "spill": spill}
     for statement in con.extract_statements(templates.render("lock_down", **names)):
         con.execute(statement)
 

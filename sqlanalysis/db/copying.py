@@ -24,7 +24,7 @@ import duckdb
 from ..core.results import Result
 from ..core.text import one_line
 from ..errors import ArgumentError, NotFoundError, QueryError, SchemaError, SQLAnalysisError
-from . import connection, recovery, statements, torn
+from . import connection, parts, recovery, statements, torn
 
 SECONDS = 60.0  # as long as checkpoints may follow each other
 _PAUSE = 0.05
@@ -45,7 +45,8 @@ class Copied(Result):
 def copy_database(con: duckdb.DuckDBPyConnection, path: str | Path, *, overwrite: bool = False) -> Copied:
     """Copy an evaluation file to another place, while it is open and also while another thread predicts.
 
-    The copy holds everything that was committed when the call began, in one file without a log.
+    The copy holds everything that was committed when the call began, in one file without a log. Parts of runs in
+    FILE.parts are copied to that of the copy; parts elsewhere are not, and the copy reads them there.
 
     Args:
         con: from `connect`, of a file.
@@ -58,7 +59,7 @@ def copy_database(con: duckdb.DuckDBPyConnection, path: str | Path, *, overwrite
     Raises:
         ArgumentError: the database is in memory, or `path` is the file itself.
         NotFoundError: no folder to write to.
-        SchemaError: something else is at `path`.
+        SchemaError: something else is at `path`, or a part of a run is missing or changed.
         QueryError: checkpoints followed each other for a minute.
     """
     source = statements.fetch(con, "read_path")[0][0]
@@ -100,7 +101,10 @@ def copy_file(source: str | Path, path: str | Path, *, overwrite: bool = False) 
             time.sleep(_PAUSE)
         else:
             raise QueryError(f"{file} could not be copied as a whole within {SECONDS:g} seconds: {problem}")
+        _copy_parts(draft, file, target)
         os.replace(draft, target)
+    with connection.connect(target, create=False):
+        pass  # the views of runs read the parts of the copy from now on
     return Copied(target, target.stat().st_size, copied.n_runs, copied.n_images)
 
 
@@ -145,6 +149,12 @@ def _state(file: Path, log: Path) -> tuple[bytes, bytes] | None:
         start = b""
     with file.open("rb") as stream:
         return stream.read(_HEADERS), start
+
+
+def _copy_parts(draft: Path, file: Path, target: Path) -> None:
+    """Copy the parts that the copy names; a commit of the meantime is in neither."""
+    with duckdb.connect(str(draft), read_only=True) as con:
+        parts.copy(con, file, target)
 
 
 def _described(file: Path) -> Copied:

@@ -18,7 +18,7 @@ from ..core.reading import is_address
 from ..core.results import Result
 from ..core.text import one_line
 from ..errors import ImageError, NotFoundError, QueryError, SchemaError
-from . import connection, statements, torn
+from . import connection, parts, statements, torn
 
 BLOCK_IMAGES = 256
 MOST_BLOCKS = 64
@@ -116,8 +116,10 @@ def _output_problems(con: duckdb.DuckDBPyConnection) -> list[tuple[str, str, int
         names = [row[0] for row in statements.fetch(con, "list_columns", ["outputs", run])]
         if members is None and not names:
             found.append(("run without its table", run, 1))
+        elif broken := parts.check(con, run):
+            found += [(f"part of run {run} {problem}", uri, 1) for uri, problem in broken]
         elif members is None:
-            rows = statements.fetch(con, "list_output_problems", run=run, names=names)
+            rows = statements.fetch(con, "list_output_problems", run=run, names=names, source=parts.source(con, run))
             found += [(problem, run, n) for problem, n in rows if n]
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -94,7 +95,21 @@ def execute(
             "everything that was committed is kept"
         ) from error
     except duckdb.Error as error:
-        raise QueryError(f"{template}: {str(error).strip()}") from error
+        raise QueryError(f"{template}: {explain(error)}") from error
+
+
+def explain(error: duckdb.Error) -> str:
+    """What DuckDB says, and what to do where a part of a run cannot be read."""
+    text = str(error).strip()
+    if is_about_part(error):
+        text += "\na part of a run is missing or damaged, or its file was moved: `sqlanalysis verify` names the parts; "
+        text += "after a move, open the file once for writing"
+    return text
+
+
+def is_about_part(error: duckdb.Error) -> bool:
+    """Whether a part of a run is what DuckDB cannot read."""
+    return re.search(r"/(part|copies)-\d+-[0-9a-f]{16}[^/]*\.parquet['\"]", str(error)) is not None
 
 
 def fetch(
@@ -117,7 +132,7 @@ def table(con: duckdb.DuckDBPyConnection, template: str, parameters: Any = None,
         with interrupts():
             return con.sql(templates.render(template, **names), params=parameters).to_arrow_table()
     except duckdb.Error as error:
-        raise QueryError(f"{template}: {str(error).strip()}") from error
+        raise QueryError(f"{template}: {explain(error)}") from error
 
 
 def checkpoint(con: duckdb.DuckDBPyConnection) -> None:
@@ -152,7 +167,7 @@ def relation(con: duckdb.DuckDBPyConnection, sql: str) -> duckdb.DuckDBPyRelatio
         con.execute(statements[0]).fetchall()
         return None
     except duckdb.Error as error:
-        raise QueryError(str(error).strip()) from error
+        raise QueryError(explain(error)) from error
 
 
 class registered:  # noqa: N801 - reads as a verb in a with statement

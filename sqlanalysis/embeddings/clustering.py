@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..core.results import Result
+from ..db import parts
 from ..db.catalogue import recreate_run_views
 from ..db.statements import execute, registered, transaction
 from ..errors import ArgumentError, SchemaError
@@ -83,8 +84,11 @@ def cluster(
             execute(con, "delete_clustering", [run, name], table=written).fetchall()
         execute(con, "insert_clusters", [run, name]).fetchall()
         execute(con, "insert_cluster_spec", [run, name, method, json.dumps(params), seed]).fetchall()
-        execute(con, "add_cluster_column", run=run).fetchall()
-        execute(con, "update_cluster_column", run=run).fetchall()
+        if spec.storage == "parts":
+            parts.recreate_view(con, run)
+        else:
+            execute(con, "add_cluster_column", run=run).fetchall()
+            execute(con, "update_cluster_column", run=run).fetchall()
         recreate_run_views(con, [run])
     return Clustered(run, name, k, len(ids), n_left_out, silhouette, time.perf_counter() - start)
 

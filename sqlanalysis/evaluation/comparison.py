@@ -97,7 +97,7 @@ def compare(
         try:
             return con.sql(sql, params=values).materialize()
         except duckdb.Error as error:  # what the macros refuse is a sentence already
-            raise QueryError(f"{metric}: {str(error).strip().removeprefix('Invalid Input Error: ')}") from error
+            raise QueryError(f"{metric}: {statements.explain(error).removeprefix('Invalid Input Error: ')}") from error
 
     try:
         for name, table in tables.items():

@@ -309,6 +309,8 @@ def _explain(
     level = re.search(r"level must be between 0 and 1.*", text)
     if level:
         return ArgumentError(f"{name}: {level[0]}")
+    if statements.is_about_part(error):
+        return QueryError(f"{name}: {statements.explain(error)}")
     absent = _ABSENT.search(text)
     if absent:
         wanted = absent[1]

@@ -40,6 +40,17 @@ def find_batch_size(attempt: Callable[[int], None], limit: int = 512) -> int:
     return best
 
 
+def time_passes(run: Callable[[dict[int, torch.Tensor], int], object], size: int, n: int = 3) -> float:
+    """Seconds of a pass over blank images, with copies to and from the device: the least of n, after one untimed."""
+    run({}, size)
+    seconds = []
+    for _ in range(n):
+        start = time.perf_counter()
+        run({}, size)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
 def use_one_thread() -> None:
     """Make torch compute in the calling thread only."""
     torch.set_num_threads(1)
@@ -73,7 +84,7 @@ def name_dtype(module_dtype: torch.dtype, requested: str) -> str:
 
 
 def find(name: str) -> list[torch.device]:
-    """The devices of that name: "auto" is all of CUDA if there is any, else the CPU; "cuda" all of CUDA; "cuda:0,1" two.
+    """The devices of that name: "auto" is all GPUs, or the CPU where there are none; "cuda" all GPUs; "cuda:0,1" two.
 
     Raises:
         ArgumentError: not the name of a device.
@@ -81,9 +92,9 @@ def find(name: str) -> list[torch.device]:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, places = name.partition(":") if isinstance(name, str) else ("", "", "")
-    if kind not in ("cpu", "cuda") or not re.fullmatch(r"(\d+(,\d+)*)?", places) or (kind == "cpu" and places not in ("", "0")):
+    if not re.fullmatch(r"cpu(:0)?|cuda(:\d+(,\d+)*)?", name if isinstance(name, str) else ""):
         raise ArgumentError(f"no device {name!r}; give auto, cpu, cuda for all GPUs, or some of them, such as cuda:0,1")
+    kind, _, places = name.partition(":")
     if kind == "cpu":
         return [torch.device("cpu")]
     if not torch.cuda.is_available():
@@ -92,7 +103,9 @@ def find(name: str) -> list[torch.device]:
     wanted = list(dict.fromkeys(map(int, places.split(",")))) if places else list(there)
     missing = [place for place in wanted if place not in there]
     if missing:
-        raise InferenceError(f"there is no cuda:{missing[0]}; torch finds {len(there)} GPUs, cuda:0 to cuda:{there[-1]}")
+        raise InferenceError(
+            f"there is no cuda:{missing[0]}; torch finds {len(there)} GPUs, cuda:0 to cuda:{there[-1]}"
+        )
     return [torch.device("cuda", place) for place in wanted]
 
 

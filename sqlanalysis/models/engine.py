@@ -26,7 +26,7 @@ from ..core.faults import point
 from ..core.interrupts import Interruptible
 from ..core.noise import Complaints
 from ..core.text import one_line
-from ..errors import ArgumentError, ImageError, InferenceError
+from ..errors import ArgumentError, InferenceError
 from . import device as devices
 from . import outputs, stages
 from .decoders import Decoders, DecodingThreads, Result
@@ -69,10 +69,11 @@ class Engine(Interruptible):
         class_map: maps the model's outputs to classes of a data set; None keeps the outputs.
         batch_size: images per forward pass; default 8 on CPU (measured fastest for one thread), on CUDA the power of
             two beyond which throughput stops growing. Halved permanently when memory runs out.
-        device: "auto" (CUDA if available), "cpu", "cuda", "cuda:1", …
+        device: "auto", all GPUs or else the CPU; "cpu"; "cuda", all GPUs; or some of them: "cuda:0", "cuda:0,1".
         advance: called with the number of images that were finished, for a progress bar.
         dtype: "fp32", "bf16", or on CUDA "fp16": the type of convolutions and matrix products.
         compile: run the module through `torch.compile`, which first takes many seconds.
+        workers: threads that compute on a CPU, processes that decode for GPUs; default: as many as cores may be used.
 
     Raises:
         ArgumentError: unknown device or dtype.
@@ -89,10 +90,12 @@ class Engine(Interruptible):
         advance: Callable[[int], None] | None = None,
         dtype: str = "fp32",
         compile: bool = False,  # noqa: A002 - torch's own word
+        workers: int | None = None,
     ) -> None:
         super().__init__()
+        self._n = workers or devices.count_cores()
         self.model, self.class_map, self.advance = model, class_map, advance or (lambda _n: None)
-        found = devices.find(device)
+        found = devices.find(device)[: None if model.can_copy else 1]
         self.device, self.dtype = ",".join(map(str, found)), devices.name_dtype(model.input_dtype, dtype)
         # A module that is not fp32 runs as it is, without autocast.
         self._dtype = devices.find_dtype(dtype, found[0]) if self.dtype == dtype else torch.float32
@@ -109,11 +112,10 @@ class Engine(Interruptible):
         self._passes = [self._make_passes(each) for each in found]
         self._is_random = False
         self._checked = False  # the first answers of workers are compared with those of one worker
+        self._first = threading.Lock()  # held until then: what others compute meanwhile would not be compared
         # Without a GPU every worker computes with one thread: more would compete for the same cores.
         alone = self._is_staged or not model.can_copy
-        self._pool = ThreadPoolExecutor(
-            devices.count_cores(), "infer", initializer=None if alone else devices.use_one_thread
-        )
+        self._pool = ThreadPoolExecutor(self._n, "infer", initializer=None if alone else devices.use_one_thread)
         self._compiled = compile
         if compile:
             self._compile()
@@ -138,7 +140,16 @@ class Engine(Interruptible):
     @property
     def workers(self) -> int:
         """How many threads run the module at once."""
-        return 1 if self._workers.serial else devices.count_cores()
+        return len(self._passes) if self._workers.serial else self._n
+
+    @property
+    def decoding(self) -> str:
+        """Where images are decoded, and why there."""
+        if not self._is_staged:
+            return f"{self._n} threads, which also compute"
+        if self._pixels.portable is not None:
+            return f"{self._n} processes"
+        return f"{self._n} threads: the transform gives floats or is code of its own, which only this process can run"
 
     def close(self) -> None:
         """Stop the workers; the model stays usable."""
@@ -194,7 +205,14 @@ class Engine(Interruptible):
         """One answer of `output_type` per image of an Arrow array of STRUCT(bytes, path); NULL for a NULL image."""
         if self._is_staged:
             return self._feed(column)
-        serial, first = self._workers.serial, self._must_check(len(column))
+        with self._first:
+            if self._must_check(len(column)):
+                return self._compare(column, first=True)
+        return self._compare(column, first=False)
+
+    def _compare(self, column: pa.ChunkedArray, *, first: bool) -> pa.Array:
+        """The answers, of one worker if several disturb each other, which the first call finds out."""
+        serial = self._workers.serial
         mixing = not self._is_random and (self.dtype, self.batch_size) not in _unmixed.setdefault(
             self.model.module, set()
         )
@@ -326,18 +344,37 @@ class Engine(Interruptible):
             raise
         answers = pa.concat_arrays(pieces) if pieces else pa.array([], self.output_type)
         if images.null_count:
-            index = pa.array(there.to_numpy(zero_copy_only=False).cumsum() - 1, pa.int64(), mask=~there.to_numpy(zero_copy_only=False))
+            index = pa.array(
+                there.to_numpy(zero_copy_only=False).cumsum() - 1,
+                pa.int64(),
+                mask=~there.to_numpy(zero_copy_only=False),
+            )
             answers = answers.take(index)
         self.advance(len(column))
         return answers
 
+    def note_speed(self) -> list[str]:
+        """What bf16 would bring on the first GPU, measured with a few passes; nothing for another dtype or the CPU."""
+        if not self._is_staged or self.dtype != "fp32" or self._dtype != torch.float32 or not self.model.can_copy:
+            return []
+        faster = Passes(self.model, self._passes[0].device, torch.bfloat16, self._pixels, self._passes[0].layout)
+        try:
+            own, other = (devices.time_passes(each.run, self.batch_size) for each in (self._passes[0], faster))
+        except Exception:  # no memory for both, or a module without bf16
+            return []
+        rates = f"{self.batch_size / own:,.0f} img/s in fp32, {self.batch_size / other:,.0f} in bf16"
+        return [f'the device alone: {rates} (dtype="bf16", --dtype bf16; fp32 is the reference)']
+
     def _make_feeder(self) -> Feeder:
-        n = devices.count_cores()
+        n = self._n
         batches = max(LEAST_BATCHES * len(self._passes), 2 + -(-AHEAD * n // self.batch_size))
         lanes = [Lane(partial(self._start, passes), 2) for passes in self._passes]
-        return Feeder(self._make_decoders(n, batches * self.batch_size), self.batch_size, lanes, self._must_stop, self._decoded)
+        return Feeder(
+            self._make_decoders(n, batches * self.batch_size), self.batch_size, lanes, self._must_stop, self._decoded
+        )
 
     def _make_decoders(self, n: int, n_slots: int) -> Source:
+        """Processes, whose work costs this one nearly nothing; threads for a transform that they cannot have."""
         if self._pixels.portable is not None:
             return Decoders(self._pixels.portable, self.model.input_shape, n_slots, n)
         slots = torch.empty((n_slots, *self.model.input_shape), dtype=self._pixels.dtype)
@@ -357,7 +394,9 @@ class Engine(Interruptible):
         pixels = torch.as_tensor(batch.pixels)
         for place in {*batch.errors, *range(batch.n, len(pixels))}:
             pixels[place] = 0
-        mixing = not self._is_random and (self.dtype, self.batch_size) not in _unmixed.setdefault(self.model.module, set())
+        mixing = not self._is_random and (self.dtype, self.batch_size) not in _unmixed.setdefault(
+            self.model.module, set()
+        )
         if any(good) and not mixing and self.batch_size == len(pixels):
             try:
                 point("forward")
@@ -405,7 +444,9 @@ class Engine(Interruptible):
             return
         problem = devices.find_failure(passes.device)
         if problem is not None:
-            raise InferenceError(f"{passes.device} failed and cannot go on in this process: {one_line(error)}; {problem}") from error
+            raise InferenceError(
+                f"{passes.device} failed and cannot go on in this process: {one_line(error)}; {problem}"
+            ) from error
 
     def _columns(self, logits: Tensor, activations: Tensor | None) -> dict[str, Tensor]:
         """Columns of the answers of a batch as they are stored, and which of them may be, where the logits are."""
@@ -421,7 +462,10 @@ class Engine(Interruptible):
                 raise InferenceError(f"layer {self.model.layer!r} gives {tuple(activations.shape)}")
             fine &= activations.isfinite().all(1)
             columns["activation"] = activations
-        return {**{name: values.float() if values.is_floating_point() else values for name, values in columns.items()}, "fine": fine}
+        return {
+            **{name: values.float() if values.is_floating_point() else values for name, values in columns.items()},
+            "fine": fine,
+        }
 
     def _complain(self, batch: Batch) -> None:
         for place, said in batch.said.items():
@@ -453,11 +497,7 @@ class Engine(Interruptible):
 
     def _to_tensor(self, picture: Any) -> Tensor:
         tensor = torch.as_tensor(self._pixels.load(picture))
-        if tuple(tensor.shape) != self.model.input_shape:
-            raise ImageError(
-                f"shape {tuple(tensor.shape)}, expected {self.model.input_shape}: a transform gives one shape for all "
-                "images, so let it resize"
-            )
+        stages.check_shape(tensor.shape, self.model.input_shape)
         return tensor
 
     def _forward(self, items: list[Item], passes: Passes | None = None) -> None:

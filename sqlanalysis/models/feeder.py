@@ -19,7 +19,8 @@ from typing import Any, Protocol
 import pyarrow as pa
 
 from ..errors import InferenceError
-from .decoders import Result, Row
+from .decoder_process import Row
+from .decoders import Result
 from .device import use_one_thread
 
 TICK = 0.2  # seconds after which a thread that waits looks whether it must stop
@@ -215,6 +216,13 @@ class Feeder:
         slots = range(first, first + len(rows))
         self._source.put(slots, slots, rows)
 
+    @property
+    def _last(self) -> Batch:
+        """The batch that has places left; call it while images of it are decoded."""
+        if self._open is None:
+            raise InferenceError("a result for an image that nobody asked for")
+        return self._open
+
     def _collect(self) -> None:
         while not self._over:
             results = self._source.get(TICK)
@@ -223,8 +231,7 @@ class Feeder:
             with self._changed:
                 for result in results:
                     index, place = divmod(result.slot, self._size)
-                    batch = self._decoding.get(index) or self._open
-                    assert batch is not None and batch.index == index
+                    batch = self._decoding.get(index) or self._last
                     batch.n_waiting -= 1
                     batch.sha256[place] = result.sha256
                     if result.error is not None:

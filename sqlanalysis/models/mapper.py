@@ -135,6 +135,8 @@ class Mapper(Interruptible):
         advance: called with the number of images that were finished.
     """
 
+    is_parallel = False  # the user's function sees the images in order
+
     def __init__(
         self,
         function: Callable[..., Any],

@@ -22,6 +22,7 @@ from .loading.checkpoint import hash_weights
 from .loading.exported import refuse_layer
 from .loading.own_code import from_python
 from .loading.zero_shot import EMBEDDING, EXAMPLE, check_prompts
+from .specification import describe_source
 from .transforms import Transform
 
 
@@ -56,6 +57,8 @@ class Model:
         settings: hashes of what the module is beside its weights: code of own classes, attributes, hooks.
         caller: the module that the caller holds, and its checksum; None if nobody else holds the module.
         checksum: of the module when it was loaded.
+        source: the arguments of `load_model` that load it again in another process, as JSON can hold them, with
+            absolute paths; None of a module, callable or transform that was made in Python.
     """
 
     name: str
@@ -83,6 +86,7 @@ class Model:
     settings: Mapping[str, str] = field(default_factory=dict)
     caller: weakref.ref[nn.Module] | None = None
     checksum: int | None = None
+    source: Mapping[str, Any] | None = None
 
     @property
     def settings_sha256(self) -> str:
@@ -189,6 +193,18 @@ def load_model(
     wanted = meanings.check_kind(outputs)
     if embedding and (given is not None or wanted != "auto"):
         raise ArgumentError("an encoder predicts nothing: with embedding=True leave classes= and outputs= out")
+    source = describe_source(
+        model,
+        weights,
+        has_transform=transform is not None,
+        classes=given,
+        prompts=asked,
+        layer=layer,
+        name=name,
+        outputs=outputs,
+        embedding=embedding,
+        trust_pickle=trust_pickle,
+    )
     if isinstance(model, str | Path):
         found = find(
             str(model),
@@ -248,6 +264,7 @@ def load_model(
         settings=facts.settings,
         caller=None if owned else weakref.ref(found.module),
         checksum=isolation.checksum(frozen.module),
+        source=source,
     )
 
 

@@ -300,5 +300,7 @@ def score(outputs: Tensor, class_map: ClassMap | None, kind: str = "logits") -> 
     raw = {"raw_pred": raw_pred, "raw_confidence": raw_confidence, "inside": inside}
     if class_map.policy == "open":
         return {"pred": to_class[raw_pred], "confidence": raw_confidence, "probs": probs @ spread, **raw}
-    within = logits[:, mapped].softmax(1) @ spread[mapped] if len(mapped) else probs.new_zeros(len(probs), spread.shape[1])
+    within = (
+        logits[:, mapped].softmax(1) @ spread[mapped] if len(mapped) else probs.new_zeros(len(probs), spread.shape[1])
+    )
     return {"pred": within.argmax(1), "confidence": within.max(1).values, "probs": within, **raw}

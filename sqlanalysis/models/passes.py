@@ -30,25 +30,24 @@ class Passes:
 
     Attributes:
         device: as given.
+        layout: as given.
         workers: the modules.
     """
 
     def __init__(
         self, model: Model, device: torch.device, dtype: torch.dtype, pixels: Pixels, layout: torch.memory_format
     ) -> None:
-        self.device, self._model, self._dtype, self.pixels, self._layout = device, model, dtype, pixels, layout
+        self.device, self._model, self._dtype, self.pixels, self.layout = device, model, dtype, pixels, layout
         self._is_cuda = device.type == "cuda"
         self.workers = Workers(model, device, dtype, serial=self._is_cuda, layout=layout)
         self._lock = threading.Lock()
-        self._stream, self._copying = (
-            torch.cuda.Stream(device) if self._is_cuda else None,  # type: ignore[no-untyped-call]
-            torch.cuda.Stream(device) if self._is_cuda else None,  # type: ignore[no-untyped-call]
-        )
+        self._stream: Any = torch.cuda.Stream(device) if self._is_cuda else None  # type: ignore[no-untyped-call]
+        self._copying: Any = torch.cuda.Stream(device) if self._is_cuda else None  # type: ignore[no-untyped-call]
 
     def run(self, tensors: Mapping[int, Tensor], size: int) -> tuple[Tensor, Tensor | None]:
-        """Logits and activations, on the host, of a pass of `size` images: `tensors` at their indices, zeros elsewhere."""
+        """Logits and activations, on the host, of a pass of `size` images: `tensors` by index, zeros elsewhere."""
         shape = (size, *self._model.input_shape)
-        layout = self._layout if len(shape) == 4 else torch.contiguous_format
+        layout = self.layout if len(shape) == 4 else torch.contiguous_format
         batch = torch.empty(shape, dtype=self.pixels.dtype, memory_format=layout, pin_memory=self._is_cuda)
         if len(tensors) < size:
             batch.zero_()
@@ -97,7 +96,7 @@ class Passes:
         if inputs.is_floating_point():
             inputs = inputs.to(self._model.input_dtype)
         if inputs.ndim == 4:
-            inputs = inputs.contiguous(memory_format=self._layout)
+            inputs = inputs.contiguous(memory_format=self.layout)
         return self.workers.run(inputs)
 
     def _one_at_a_time(self) -> AbstractContextManager[Any]:

@@ -109,7 +109,7 @@ def _rows_of(con: duckdb.DuckDBPyConnection, values: dict[str, Any], **names: An
     try:
         return con.sql(templates.render("page_rows", **names), params=values).to_arrow_table()
     except duckdb.Error as error:
-        raise QueryError(f"page_rows: {str(error).strip()}") from error
+        raise QueryError(f"page_rows: {statements.explain(error)}") from error
 
 
 def _shape(con: duckdb.DuckDBPyConnection, run: str) -> tuple[int, set[str]]:

@@ -87,7 +87,13 @@ def add_column(
 
 def _check(con: duckdb.DuckDBPyConnection, run: str, name: str, overwrite: bool) -> list[str]:
     """Refuse a name or run that cannot have the column; gives the columns that the run has."""
-    members = runs.require(con, run).members
+    spec = runs.require(con, run)
+    members = spec.members
+    if spec.storage == "parts":
+        raise SchemaError(
+            f"the outputs of run {run!r} are parts, which never change; bring them into the file first: "
+            f"localize(con, {run!r}) (sqlanalysis localize DB {run})"
+        )
     if members is not None:
         source = json.loads(members)[0]["run"]
         raise SchemaError(f"run {run!r} is derived, so it stores no columns; add {name!r} to {source!r}")

@@ -201,7 +201,7 @@ def _open(
     overwrite: bool,
 ) -> Derived:
     listed = json.dumps([dataclasses.asdict(member) for member in members])
-    runs.open_run(con, Spec(dataclasses.replace(wanted, members=listed)), columns, overwrite=overwrite)
+    runs.open_run(con, Spec(dataclasses.replace(wanted, members=listed, storage="view")), columns, overwrite=overwrite)
     runs.close_run(con, wanted.run, "finished", {})
     n_images, n_ok, n_errors = fetch(con, "read_run_size", [wanted.run])[0]
     return Derived(wanted.run, members, n_images, n_ok, n_errors)

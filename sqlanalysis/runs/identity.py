@@ -24,7 +24,7 @@ def differences(earlier: Run, wanted: Run) -> list[str]:
     found = [_change(field, old, new) for field, (old, new) in pairs.items() if old != new]
     # Without a probe, the answers are compared when they are known: after the engine has started.
     if wanted.probe is not None and not found:
-        found += _other_answers(json.loads(earlier.probe or "{}"), json.loads(wanted.probe))
+        found += other_answers(json.loads(earlier.probe or "{}"), json.loads(wanted.probe))
     return found
 
 
@@ -58,7 +58,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:12] + "…"
 
 
-def _other_answers(earlier: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+def other_answers(earlier: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+    """What differs between two records of `runs.probe`, in words; empty if the same model can have given both."""
     if earlier.get("random") != wanted["random"]:
         return [f"random answers {earlier.get('random')} → {wanted['random']}"]
     if earlier.get("noise") != wanted.get("noise"):

@@ -2,7 +2,7 @@
 
 The state of a job is in temporary objects of the connection, which the queries of `sql/statements/job.sql` read:
 
-    _chosen    image_id, rank                             ids that a condition selects; only where there is one, or ranks
+    _chosen    image_id, rank                             ids that a condition selects; where there is one, or a rank
     _selected  image_id, sha256, n_bytes, rank            a view: the images that the run is asked for
     _pending   image_id, sha256, n_bytes, rank            of a window of ids: those without an output or error for their
                                                           present bytes
@@ -19,6 +19,7 @@ import importlib.metadata
 import json
 import platform
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -45,8 +46,9 @@ from . import run as runs
 from .run import Run, Spec
 from .sample import Drawing
 
-BLOCK_SECONDS = 5.0  # of work that a crash may cost
-BLOCK_IMAGES = (64, 16_384)  # smallest and largest block
+BLOCK_SECONDS = 2.5  # of work in a block; a crash may cost two
+BLOCK_IMAGES = (64, 8192)  # smallest and largest block
+AHEAD = 2  # blocks in work at once, so that the end of one leaves nothing idle
 BLOCK_BYTES = 256 * 1024 * 1024  # of stored images per block, and of answers
 WINDOW = 1 << 18  # ids that are looked through at a time
 CALL_IMAGES = 2048  # rows that DuckDB gives to one call of a function
@@ -59,6 +61,7 @@ class Engine(Stoppable, Protocol):
     output_type: pa.StructType
     seconds: dict[str, float]
     refusal: InferenceError | None
+    is_parallel: bool
 
     def __call__(self, *columns: pa.ChunkedArray) -> pa.Array:
         """One answer, STRUCT(…, sha256, error), for every image."""
@@ -108,7 +111,7 @@ class Done(Result):
 
 
 class Pace:
-    """The size of the next block: about `BLOCK_SECONDS` of work, estimated from the previous block.
+    """The size of the next block: about `BLOCK_SECONDS` of work, estimated from the previous blocks.
 
     Args:
         width: bytes of one answer.
@@ -229,30 +232,28 @@ def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
     columns = [(name, dtype) for name, dtype in types.items() if name not in ("sha256", "error")]
     names = [name for name, _ in columns]
     watched = Watched(con)
-    _open(con, work, columns)
+    open_job(con, work, columns)
     pace = Pace(_width(engine.output_type))
     try:
         with (
             _function(con, run.run, work, engine) as function,
             interruptible(engine),
             Writer(con, work, engine, names, watched) as writer,
+            Blocks(con, work, engine, function) as blocks,
         ):
             n_drawn: int | None = None
             for n_drawn in work.drawing.looks(con, run.run) if work.drawing else (None,):
-                for first, last in _windows(con, n_drawn):
+                for first, last in windows(con, n_drawn):
                     # A pass computes one image per content. The next pass copies the answer to the others, or computes
                     # one of them if the first could not be read.
                     while len(waiting := _pending(con, work, names, first, last, n_drawn)):
-                        while len(waiting):
-                            began, n = time.perf_counter(), pace.cut(waiting["n_bytes"].to_numpy())
-                            writer.write(_answer(con, work, function, waiting.slice(0, n)))
-                            pace.learn(n, time.perf_counter() - began)
-                            n_computed += n
-                            waiting = waiting.slice(n)
+                        for answers in blocks.answers(waiting, pace):
+                            writer.write(answers)
+                            n_computed += len(answers)
                         writer.wait()
-        n_images, n_ok, n_errors = _account(con, run, n_drawn)
+        n_images, n_ok, n_errors = account(con, run, n_drawn)
         if not n_ok:
-            raise InferenceError(_no_answer(con, run.run, n_errors))
+            raise InferenceError(describe_failures(con, run.run, n_errors))
         status = "finished" if n_images == fetch(con, "count_selected")[0][0] else "sampled"
     except BaseException as error:
         # What the engine raises inside DuckDB, also after Ctrl-C, comes back as an error of the query.
@@ -274,7 +275,8 @@ def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
     return Done(run.run, n_images, n_ok, n_errors, n_computed, seconds)
 
 
-def _open(con: duckdb.DuckDBPyConnection, work: Work, columns: Sequence[tuple[str, str]]) -> None:
+def open_job(con: duckdb.DuckDBPyConnection, work: Work, columns: Sequence[tuple[str, str]]) -> None:
+    """Create or resume the run of a job, in one transaction."""
     run = work.spec.run
     with transaction(con):
         runs.open_run(con, work.spec, columns, overwrite=work.overwrite)
@@ -286,7 +288,7 @@ def _open(con: duckdb.DuckDBPyConnection, work: Work, columns: Sequence[tuple[st
             execute(con, "delete_selected_errors", run=run.run)
 
 
-def _windows(con: duckdb.DuckDBPyConnection, n_drawn: int | None) -> Iterator[tuple[int, int]]:
+def windows(con: duckdb.DuckDBPyConnection, n_drawn: int | None) -> Iterator[tuple[int, int]]:
     """First and last id of each part of the selected images; images of a random order are one part."""
     first, last = fetch(con, "read_selected_ends")[0]
     step = WINDOW if n_drawn is None else last - first + 1
@@ -297,7 +299,7 @@ def _windows(con: duckdb.DuckDBPyConnection, n_drawn: int | None) -> Iterator[tu
 def _pending(
     con: duckdb.DuckDBPyConnection, work: Work, names: list[str], first: int, last: int, n_drawn: int | None
 ) -> pa.Table:
-    """image_id and stored n_bytes of the images to compute, of the first n_drawn ranks; with shared bytes, one per content."""
+    """image_id and stored n_bytes of the images to compute in a window; with shared bytes, one per content."""
     run, shared = work.spec.run.run, not work.inputs
     ends, is_sample = {"first": first, "last": last}, n_drawn is not None
     values = {**ends, "n_drawn": n_drawn} if is_sample else ends
@@ -314,14 +316,66 @@ def _pending(
     return table(con, "list_representatives", shared=shared)
 
 
-def _answer(con: duckdb.DuckDBPyConnection, work: Work, function: str, block: pa.Table) -> pa.Table:
+def _answer(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine, function: str, block: pa.Table) -> pa.Table:
     """Answers of one block: image_id, dataset, uri, sha256, answer."""
     with registered(con, "block_ids", block):
         images = table(con, "read_block", inputs=work.inputs)
-    # DuckDB's threads call the function at the same time, each for one batch of Arrow.
-    batches = images.to_batches(max_chunksize=min(CALL_IMAGES, -(-len(images) // _threads(con))))
+    if engine.is_parallel:
+        # DuckDB's threads call the function at the same time, each for one batch of Arrow; not for a few images.
+        rows = max(BLOCK_IMAGES[0], -(-len(images) // fetch(con, "read_threads")[0][0]))
+        batches = images.to_batches(max_chunksize=min(CALL_IMAGES, rows))
+    else:
+        batches = images.combine_chunks().to_batches()
     with registered(con, "block_images", pa.Table.from_batches(batches, images.schema)):
         return table(con, "read_answers", function=function, inputs=work.inputs)
+
+
+class Blocks:
+    """Computes blocks in order, the next one while one is computed; each has a cursor of its own."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, work: Work, engine: Engine, function: str) -> None:
+        self._work, self._engine, self._function = work, engine, function
+        self._n_ahead = AHEAD if engine.is_parallel and not work.strict else 1  # nothing is computed after an error
+        self._cursors = [con.cursor() for _ in range(self._n_ahead)]
+        for cursor in self._cursors:
+            configure(cursor)
+        self._threads = ThreadPoolExecutor(self._n_ahead, "block")
+
+    def __enter__(self) -> Blocks:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.shutdown(cancel_futures=True)
+        for cursor in self._cursors:
+            cursor.close()
+
+    def answers(self, waiting: pa.Table, pace: Pace) -> Iterator[pa.Table]:
+        """The answers of all images of a window, block after block.
+
+        Args:
+            waiting: as of `_pending`.
+            pace: says how large a block is, and learns.
+        """
+        begun: deque[tuple[int, Future[pa.Table]]] = deque()
+        done = deque([(time.perf_counter(), 0)], AHEAD + 1)  # when a block ended, and its images
+        while len(waiting) or begun:
+            while len(waiting) and len(begun) < self._n_ahead:
+                n = pace.cut(waiting["n_bytes"].to_numpy())
+                begun.append((n, self._threads.submit(self._compute, waiting.slice(0, n))))
+                waiting = waiting.slice(n)
+            n, future = begun.popleft()
+            answers = future.result()
+            done.append((time.perf_counter(), n))
+            # Over two blocks, which may end at one time.
+            pace.learn(sum(n for _, n in list(done)[1:]), done[-1][0] - done[0][0])
+            yield answers
+
+    def _compute(self, block: pa.Table) -> pa.Table:
+        cursor = self._cursors.pop()
+        try:
+            return _answer(cursor, self._work, self._engine, self._function, block)
+        finally:
+            self._cursors.append(cursor)
 
 
 class Writer:
@@ -382,11 +436,6 @@ class Writer:
             raise InferenceError("image {}, {}: {}: {}: {}".format(*failed[0]))
 
 
-def _threads(con: duckdb.DuckDBPyConnection) -> int:
-    n: int = fetch(con, "read_threads")[0][0]
-    return n
-
-
 def _width(dtype: pa.DataType) -> int:
     """About how many bytes a value of this type takes."""
     if pa.types.is_struct(dtype):
@@ -413,7 +462,8 @@ def _function(con: duckdb.DuckDBPyConnection, run: str, work: Work, engine: Engi
         functions.unregister(con, name)
 
 
-def _no_answer(con: duckdb.DuckDBPyConnection, run: str, n_errors: int) -> str:
+def describe_failures(con: duckdb.DuckDBPyConnection, run: str, n_errors: int) -> str:
+    """The message for a run in which every image failed."""
     stage, error, message, n, uri = fetch(con, "read_commonest_failure", run=run)[0]
     return (
         f"run {run!r} has no answer, all {n_errors:,} images failed; {n:,} of them, such as {uri}: "
@@ -422,7 +472,7 @@ def _no_answer(con: duckdb.DuckDBPyConnection, run: str, n_errors: int) -> str:
     )
 
 
-def _account(con: duckdb.DuckDBPyConnection, run: Run, n_drawn: int | None) -> tuple[int, int, int]:
+def account(con: duckdb.DuckDBPyConnection, run: Run, n_drawn: int | None) -> tuple[int, int, int]:
     """n_images, n_ok and n_errors of the selected images, or of the first n_drawn ranks.
 
     Raises:

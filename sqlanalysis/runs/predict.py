@@ -27,11 +27,13 @@ from ..models import outputs as meanings
 from ..models.engine import Engine, fit
 from ..models.model import Model
 from ..models.transforms import describe_transform
-from . import job, policies, sample
+from . import job, parts, policies, sample
 from . import run as runs
 from .job import Done, Work
 from .run import Run, Spec
+from .runners.chosen import choose
 from .sample import Drawing, Sample
+from .work import describe
 
 SAMPLE = 64  # images that a dry run computes
 # Images of which the first that can be read gives the size of the input where that follows the picture; how many at a
@@ -94,7 +96,7 @@ def register_model(
         model: from `load_model`.
         name: SQL name; default: the model's name.
         batch_size: images per forward pass.
-        device: "auto", "cpu", "cuda", …
+        device: "auto", all GPUs or else the CPU; "cpu"; "cuda", all GPUs; or some of them: "cuda:0", "cuda:0,1".
         dtype: "fp32", "bf16", or on CUDA "fp16".
         compile: run the module through `torch.compile`.
         allow_random: accept a module that gives the same image different answers.
@@ -149,6 +151,10 @@ def predict(
     until_width: float | None = None,
     until_better_than: str | None = None,
     seed: int = 0,
+    storage: str | None = None,
+    scratch: str | Path | None = None,
+    runner: str = "local",
+    workers: int | None = None,
     dry_run: Literal[False] = False,
     show_progress: bool = True,
 ) -> Predicted: ...
@@ -178,6 +184,10 @@ def predict(
     until_width: float | None = None,
     until_better_than: str | None = None,
     seed: int = 0,
+    storage: str | None = None,
+    scratch: str | Path | None = None,
+    runner: str = "local",
+    workers: int | None = None,
     dry_run: Literal[True],
     show_progress: bool = True,
 ) -> DryRun: ...
@@ -207,6 +217,10 @@ def predict(
     until_width: float | None = None,
     until_better_than: str | None = None,
     seed: int = 0,
+    storage: str | None = None,
+    scratch: str | Path | None = None,
+    runner: str = "local",
+    workers: int | None = None,
     dry_run: bool = False,
     show_progress: bool = True,
 ) -> Predicted | DryRun:
@@ -216,7 +230,7 @@ def predict(
 
     Two images of noise go through the model first: answers that are random, or that depend on the other images of a
     batch, are refused, and a run is resumed only by a model that answers them as the run's did (`runs.probe`).
-    Answers are committed in blocks of about five seconds. Committed blocks survive a crash, and the same call resumes
+    Answers are committed in blocks of a few seconds. Committed blocks survive a crash, and the same call resumes
     the run. Images with the same bytes are computed once. A call that raises before the first block writes nothing.
 
     `until_width` and `until_better_than` are for less work: labeled images are drawn in a random order until an
@@ -242,7 +256,7 @@ def predict(
         outputs: what the outputs of the model are: logits, probs, log_probs, percent or sigmoid; auto: as `load_model`
             recognized them.
         batch_size: images per forward pass; default: 8 per worker on CPU, determined by trial on CUDA.
-        device: "auto", "cpu", "cuda", …
+        device: "auto", all GPUs or else the CPU; "cpu"; "cuda", all GPUs; or some of them: "cuda:0", "cuda:0,1".
         dtype: "fp32", the reference; "bf16", faster on CPUs that support it; or on CUDA "fp16". For another dtype
             than fp32, `runs.dtype_agreement` compares the answers with fp32 on the first 32 images.
         compile: run the module through `torch.compile`, which takes many seconds and pays off in large runs.
@@ -255,6 +269,15 @@ def predict(
         until_width: stop when the 95 % interval of the accuracy, from end to end, has this width, a share.
         until_better_than: stop when it is settled that the run is better or worse than this run, at 95 %.
         seed: of the random order. The rule is settled after other images with another seed.
+        storage: where outputs go: "table", into the file; or "parts", into Parquet files beside it (FILE.parts), which
+            the view `outputs.<run>` reads, for runs that are larger than the file should be. Default: as the run has
+            it, else "table". `localize` brings parts into the file.
+        scratch: folder for parts in place of FILE.parts; they stay there and must not be moved. With a runner other
+            than "local" also for what the workers get and give, so all of them must reach it.
+        runner: what computes: "local", this process; "processes", several of this machine; or "ray", actors of a Ray
+            cluster. Workers load the model themselves, so it must be one that they can load. A worker that dies is
+            replaced; an image that ends every worker is an error of stage worker.
+        workers: how many; default: as many as there are cores, or with Ray CPUs or GPUs.
         dry_run: only report what would be done and how long it would take, based on 64 images; writes nothing.
         show_progress: draw a progress bar on a terminal.
 
@@ -262,7 +285,7 @@ def predict(
         Counts and seconds; with `dry_run` a `DryRun`.
 
     Raises:
-        ArgumentError: not a model, an unknown policy, device or dtype, or a rule without sense.
+        ArgumentError: not a model, an unknown policy, device, dtype, storage or runner, or a rule without sense.
         NotFoundError: no such data set, split or baseline, or no image with a label for a rule.
         SchemaError: the name is taken, the run exists with other weights or settings, classes cannot be mapped, the
             baseline is not comparable, or a rule is given to a run whose answers were not drawn for one.
@@ -275,7 +298,12 @@ def predict(
     model.check_unchanged()
     policies.check_policy(policy)
     meanings.check_kind(outputs)
+    if storage not in (None, *parts.STORAGES):
+        raise ArgumentError(f"storage is 'table' or 'parts', not {storage!r}")
+    if storage == "parts" and "://" in str(scratch):
+        raise ArgumentError(f"scratch={str(scratch)!r}: DuckDB reads parts from folders; give one, or storage='table'")
     rule = sample.wanted(until_width, until_better_than, seed)
+    chosen = choose(model, runner, workers, rule)
     if model.is_encoder and rule is not None:
         raise ArgumentError(f"{model.name} gives embeddings and predicts nothing: leave {rule.rule}= out")
     if model.is_encoder and (policy != "auto" or class_map is not None or outputs != "auto"):
@@ -317,6 +345,8 @@ def predict(
         classes_source=model.classes_source,
         sample=sample.write(rule) if rule else None,
     )
+    earlier = runs.require(con, wanted.run).storage if wanted.run in runs.known(con) and not overwrite else "table"
+    wanted = dataclasses.replace(wanted, storage=storage or earlier)
     # Everything that can be refused is checked before the engine starts and before anything is written.
     spec = Spec(wanted) if model.is_encoder else policies.with_model_classes(con, wanted, model, mapping)
     spec = dataclasses.replace(spec, call=f"predict(con, model, {wanted.run!r}")
@@ -335,6 +365,7 @@ def predict(
         )
         try:
             spec = _probe(con, engine, spec, allow_random=allow_random, overwrite=overwrite)
+            speed = engine.note_speed()
             agreement = _agreement(con, model, mapping, engine, device)
             # Only the engine knows the device and the batch size that it has chosen.
             wanted = dataclasses.replace(
@@ -347,11 +378,22 @@ def predict(
             spec = dataclasses.replace(spec, run=wanted)
             drawing = Drawing(rule, engine.batch_size) if rule else None
             work = Work(spec, overwrite=overwrite, retry_errors=retry_errors, strict=strict, drawing=drawing)
-            done = job.perform(con, work, engine)
+            if wanted.storage == "table" and runner == "local":
+                done = job.perform(con, work, engine)
+            else:
+                specification = describe(
+                    engine,
+                    allow_random=allow_random,
+                    device=device,
+                    dtype=dtype,
+                    compiles=compile,
+                    probe=wanted.probe or "{}",
+                )
+                done = chosen.perform(con, work, engine, specification, None if scratch is None else str(scratch))
         finally:
             engine.close()
     n_outside, said = policies.count_outside(con, wanted.run, mapping)
-    notes += [*engine.notes, *engine.complaints.notes(), *said]
+    notes += [*engine.notes, *engine.complaints.notes(), *speed, *said]
     if engine.workers != wanted.workers:  # seen at the first block
         execute(con, "update_run_workers", [engine.workers, wanted.run])
     if not model.can_copy:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 import duckdb
 
 from ..core.classes import Classes
+from ..db import parts
 from ..db.catalogue import recreate_run_views
 from ..db.statements import execute, fetch, transaction
 from ..errors import ArgumentError, NotFoundError, SchemaError, near_matches
@@ -24,7 +25,7 @@ VIEW_COLUMNS = {
 MAX_NAME = 63
 _RUN_TABLES = (
     *("errors", "projections", "projection_specs", "clusters", "cluster_specs"),
-    *("neighbors", "neighbor_specs", "class_map", "runs"),
+    *("neighbors", "neighbor_specs", "class_map", "parts", "runs"),
 )
 
 
@@ -59,6 +60,7 @@ class Run:
     classes_source: str | None = None  # given, or where they were found
     workers: int | None = None  # threads that run the module
     sample: str | None = None  # JSON, of a run that draws images until a rule is settled: see `sample.Sample`
+    storage: str = "table"  # where its outputs lie: "table", "parts", or "view" of a derived run
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,9 @@ def open_run(
     execute(con, "insert_run", [getattr(run, field.name) for field in fields(run)])
     if spec.class_map:
         execute(con, "insert_class_map", [run.run, *map(list, zip(*spec.class_map, strict=True))])
-    if run.members is None:
+    if run.storage == "parts":
+        parts.recreate_view(con, run.run, columns)
+    elif run.members is None:
         execute(con, "create_outputs", run=run.run, columns=columns)
     else:
         execute(con, "create_derived", run=run.run, members=json.loads(run.members), columns=columns)
@@ -179,6 +183,13 @@ def _either(first: str | None, second: str | None) -> str | None:
 
 def _refuse_other_work(con: duckdb.DuckDBPyConnection, spec: Spec) -> None:
     wanted, earlier = spec.run, require(con, spec.run.run)
+    if earlier.storage != wanted.storage:
+        way = (
+            f"or localize it first (localize(con, {wanted.run!r}))" if earlier.storage == "parts" else "or leave it out"
+        )
+        raise SchemaError(
+            f"run {wanted.run!r} exists with storage={earlier.storage!r}; give storage={earlier.storage!r}, {way}"
+        )
     differences = identity.differences(earlier, wanted)
     if list(spec.class_map) != fetch(con, "read_class_map", [wanted.run]):
         differences.append("class map")
@@ -210,7 +221,8 @@ def drop_run(con: duckdb.DuckDBPyConnection, run: str) -> None:
         run: its name.
 
     Returns:
-        Nothing; the file does not shrink, but its free space is used again.
+        Nothing; the file does not shrink, but its free space is used again. Parts in FILE.parts are deleted, parts
+        elsewhere stay.
 
     Raises:
         NotFoundError: no such run.
@@ -218,7 +230,9 @@ def drop_run(con: duckdb.DuckDBPyConnection, run: str) -> None:
     """
     with transaction(con):
         require(con, run)
+        owned = parts.owned(con, run)
         drop(con, run)
+    parts.delete(con, owned)
 
 
 def drop(con: duckdb.DuckDBPyConnection, run: str) -> None:

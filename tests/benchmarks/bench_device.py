@@ -60,7 +60,7 @@ class OnDevice(engine.Engine):
         self._is_staged = True
         self._workers.serial = True
         for passes in self._passes:  # without floats, normalization and layout, which are the device's work
-            passes.pixels, passes._layout = replace(passes.pixels, finish=lambda batch: batch), torch.contiguous_format
+            passes.pixels, passes.layout = replace(passes.pixels, finish=lambda batch: batch), torch.contiguous_format
         # Decoders start once a run; what is measured begins when all of them work.
         self(pa.chunked_array([pa.array([{"bytes": ANY, "path": None}] * 64 * device.count_cores(), IMAGE_TYPE)]))
         OnDevice.cpu = cpu_seconds(self)

@@ -137,7 +137,9 @@ def main() -> None:
         decoding = decode_limit(probe, photos)
         probe.close()
         print(f"\ndecoding alone: {decoding:,.0f} img/s\n")
-        print("| dtype | batch | device alone | predict | share of the limit | binds | memory |\n|---|---|---|---|---|---|---|")
+        print(
+            "| dtype | batch | device alone | predict | share of the limit | binds | memory |\n|---|---|---|---|---|---|---|"
+        )
         for dtype in ("fp32", "bf16", "fp16"):
             for size in (None, 32, 128, 512):
                 if left():
@@ -162,7 +164,15 @@ def measure(
     engine.close()
     run = f"{dtype}_{size or 'auto'}"
     done = sqlanalysis.predict(
-        con, model, run, device=device, dtype=dtype, batch_size=size, show_progress=False, overwrite=True, outputs="logits"
+        con,
+        model,
+        run,
+        device=device,
+        dtype=dtype,
+        batch_size=size,
+        show_progress=False,
+        overwrite=True,
+        outputs="logits",
     )
     ((binds,),) = con.execute("select stage from run_profile where run = ? and binds", [run]).fetchall()
     limit = min(decoding, forward)

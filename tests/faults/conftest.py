@@ -14,7 +14,6 @@ LONG = bool(os.environ.get("SQLANALYSIS_LONG"))
 PROMISE, HOSTILE = "promise", "hostile"
 # Promises that tests in other folders prove, without a figure of their own: what is asked, and by which tests.
 ELSEWHERE = {
-    "P19 workers": ("50 deaths: tables equal", "none yet: one process does the work"),
     "P20 tested": ("each promise names its test", "tests/README.md"),
     "P21 isolation": ("answers equal a serial pass to the bit, 20 of 20", "models/test_isolation.py"),
     "P22 identity": ("12 kinds of change all noticed", "models/test_probe.py, runs/test_identity.py"),

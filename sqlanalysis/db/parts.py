@@ -1,0 +1,247 @@
+"""Where the parts of a file are: addresses, the views that read them, and whether they are what was committed.
+
+The parts of FILE lie in FILE.parts beside it, unless a scratch folder elsewhere was given. `parts.uri` is relative to
+FILE.parts for what lies there, so that both can be moved and renamed together. A view cannot know where its file is, so
+the addresses in it are absolute, and its comment remembers for which folder: `follow` makes it again after a move.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+
+from ..errors import SchemaError
+from . import templates
+from .statements import execute, fetch, is_read_only, transaction
+
+_PIECE = 1 << 20
+
+
+def folder(con: duckdb.DuckDBPyConnection) -> Path | None:
+    """FILE.parts of the current database; None for one in memory."""
+    path = fetch(con, "read_path")[0][0]
+    return folder_of(Path(path)) if path else None
+
+
+def folder_of(file: Path) -> Path:
+    """FILE.parts of a file."""
+    return file.with_name(f"{file.name}.parts")
+
+
+def is_remote(uri: str) -> bool:
+    """Whether a part is at an address, such as s3://…"""
+    return "://" in uri
+
+
+def address(con: duckdb.DuckDBPyConnection, uri: str) -> str:
+    """The absolute path or address of a part."""
+    own = folder(con)
+    return uri if own is None or is_remote(uri) else str(own / uri)
+
+
+def shorten(con: duckdb.DuckDBPyConnection, path: str) -> str:
+    """A path as `parts.uri` keeps it: relative to FILE.parts for what lies there, else absolute."""
+    own = folder(con)
+    if is_remote(path):
+        return path
+    file = Path(path).resolve()
+    return file.relative_to(own).as_posix() if own is not None and file.is_relative_to(own) else str(file)
+
+
+def owned(con: duckdb.DuckDBPyConnection, run: str) -> list[Path]:
+    """Files of a run that lie in FILE.parts, also of work that is not finished; they go with the run."""
+    own = folder(con)
+    if own is None:
+        return []
+    committed = [path for path in map(Path, addresses(con, run)) if path.is_relative_to(own)]
+    return list(dict.fromkeys([*committed, *own.glob(f"{run}-????????/*")]))  # no name of a run has a dash
+
+
+def addresses(con: duckdb.DuckDBPyConnection, run: str) -> list[str]:
+    """Absolute paths or addresses of the committed parts of a run."""
+    return [address(con, row[1]) for row in fetch(con, "list_parts", [run])]
+
+
+def delete(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
+    """Delete files of FILE.parts, and folders that are empty then; called after the commit that forgets them."""
+    own = folder(con)
+    for file in files:
+        file.unlink(missing_ok=True)
+    for parent in {file.parent for file in files}:
+        if parent.is_dir() and not any(parent.iterdir()):
+            parent.rmdir()
+    if own is not None and own.is_dir() and not any(own.iterdir()):
+        own.rmdir()
+
+
+def recreate_view(con: duckdb.DuckDBPyConnection, run: str, columns: Sequence[tuple[str, str]] | None = None) -> None:
+    """Make the view `outputs.<run>` over the committed parts; inside a transaction.
+
+    Args:
+        con: writable.
+        run: its name.
+        columns: name and SQL type of each output; None keeps those of the present view.
+    """
+    execute(con, "recreate_part_view", **_view(con, run, columns), inline=False)
+    own = folder(con)
+    execute(con, "comment_part_view", run=run, folder="" if own is None else str(own))
+
+
+def inline(con: duckdb.DuckDBPyConnection, run: str) -> str:
+    """The query of the view of a run over the parts that are beside the file now."""
+    return templates.render("recreate_part_view", **_view(con, run, None), inline=True).rstrip().rstrip(";")
+
+
+def source(con: duckdb.DuckDBPyConnection, run: str) -> str | None:
+    """The query of `inline` where the view of a run reads from another place than FILE.parts; else None."""
+    own = folder(con)
+    here = dict(fetch(con, "list_part_runs"))
+    return inline(con, run) if own is not None and here.get(run, str(own)) != str(own) else None
+
+
+def _view(con: duckdb.DuckDBPyConnection, run: str, columns: Sequence[tuple[str, str]] | None) -> dict[str, object]:
+    return {
+        "run": run,
+        "columns": fetch(con, "list_output_columns", [run]) if columns is None else columns,
+        "addresses": addresses(con, run),
+        "is_clustered": fetch(con, "is_clustered", [run])[0][0],
+    }
+
+
+def follow(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """Let the views of a file that was moved or copied read the parts beside it.
+
+    Returns:
+        Runs whose views still read the parts of the old place, because the file is read-only; see `inline`.
+    """
+    own = folder(con)
+    moved = [run for run, at in fetch(con, "list_part_runs") if own is not None and at != str(own)]
+    if is_read_only(con):
+        return [run for run in moved if not lost(con, run)]
+    for run in moved:
+        if not lost(con, run):
+            with transaction(con):
+                recreate_view(con, run)
+    return []
+
+
+def runs(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """Runs whose outputs are parts."""
+    return [run for run, _ in fetch(con, "list_part_runs")]
+
+
+def broken(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """Runs whose view cannot be asked: parts are missing, cut off, or have no footer. Reads no rows, asks no SQL.
+
+    A statement that fails would end the transaction that this is asked in.
+    """
+    return [run for run in runs(con) if lost(con, run) or not all(map(_has_footer, addresses(con, run)))]
+
+
+def _has_footer(path: str) -> bool:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return is_remote(path) or pq.read_metadata(path).num_rows >= 0
+    except (pa.ArrowException, OSError):
+        return False
+
+
+def note_problems(con: duckdb.DuckDBPyConnection) -> list[str]:
+    """A line for each run that lacks parts; asked whenever a file is opened, so it reads no part."""
+    notes = []
+    for run in runs(con):
+        if found := lost(con, run):
+            notes.append(
+                f"part {found[0][0]} of run {run!r} {found[0][1]}"
+                + (f", and {len(found) - 1} more parts" if len(found) > 1 else "")
+                + "; queries on the run fail until the files are back in their place"
+            )
+    return notes
+
+
+def readable(con: duckdb.DuckDBPyConnection) -> tuple[list[str], list[str]]:
+    """For a safe connection: the parts that lie in FILE.parts, and notes on runs whose parts it does not read."""
+    own, allowed, notes = folder(con), [], []
+    for run in runs(con):
+        paths = addresses(con, run)
+        # A link in FILE.parts may lead anywhere.
+        inside = [path for path in paths if own and not is_remote(path) and Path(path).resolve().is_relative_to(own)]
+        allowed += inside
+        if len(inside) < len(paths):
+            notes.append(
+                f"{len(paths) - len(inside)} parts of run {run!r} are not in {own}, and a file from others may not "
+                "name what is read: open it with trust (--trust; in Python without safe=True), or localize the run"
+            )
+    return allowed, notes
+
+
+def lost(con: duckdb.DuckDBPyConnection, run: str) -> list[tuple[str, str]]:
+    """Parts of a run that are missing or have another size, with the problem; those at addresses are not asked."""
+    found = []
+    for _, uri, _, _, n_bytes, _ in fetch(con, "list_parts", [run]):
+        path = Path(address(con, uri))
+        if is_remote(uri):
+            continue
+        if not path.is_file():
+            found.append((uri, "is missing"))
+        elif path.stat().st_size != n_bytes:
+            found.append((uri, f"has {path.stat().st_size:,} bytes, {n_bytes:,} were committed"))
+    return found
+
+
+def check(con: duckdb.DuckDBPyConnection, run: str) -> list[tuple[str, str]]:
+    """As `lost`, and every part is read and compared with the hash that was committed."""
+    found = lost(con, run)
+    known = {uri for uri, _ in found}
+    for _, uri, _, _, _, sha256 in fetch(con, "list_parts", [run]):
+        if uri not in known and not is_remote(uri) and _hash(Path(address(con, uri))) != sha256:
+            found.append((uri, "has other bytes than were committed"))
+    return found
+
+
+def require(con: duckdb.DuckDBPyConnection, run: str) -> None:
+    """Refuse a run of which a part is missing or changed.
+
+    Raises:
+        SchemaError: the message names the first.
+    """
+    problems = check(con, run)
+    if problems:
+        uri, problem = problems[0]
+        more = f", and {len(problems) - 1} more parts" if len(problems) > 1 else ""
+        raise SchemaError(
+            f"part {uri} of run {run!r} {problem}{more}; restore the file, or drop the run and predict again"
+        )
+
+
+def copy(con: duckdb.DuckDBPyConnection, source: Path, target: Path) -> None:
+    """Copy the parts in FILE.parts of one file to that of another, as the database of `con`, its copy, names them.
+
+    Raises:
+        SchemaError: a part is missing or has other bytes than were committed.
+    """
+    for run, uri, sha256 in fetch(con, "list_all_parts"):
+        if is_remote(uri) or Path(uri).is_absolute():
+            continue
+        there = folder_of(target) / uri
+        there.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copyfile(folder_of(source) / uri, there)
+        except FileNotFoundError:
+            raise SchemaError(f"part {uri} of run {run!r} is missing; nothing was copied") from None
+        if _hash(there) != sha256:
+            raise SchemaError(f"part {uri} of run {run!r} has other bytes than were committed; nothing was copied")
+
+
+def _hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while piece := stream.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest()

@@ -1,0 +1,340 @@
+"""Parts: Parquet files of outputs that workers wrote, and their commit to a run.
+
+A part is taken whole and once, or refused with its reason: its footer must name the work of the run, its name must be
+the hash of that work and of its images, and its columns must be those of the run. Rows whose image has changed or was
+answered meanwhile do not count. With storage="table" the rows that count are inserted into `outputs.<run>`; with
+storage="parts" the file stays where it is and the view `outputs.<run>` reads it. A view reads only whole files, so a
+part with rows that do not count, such as errors, is written again without them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..core.faults import point
+from ..core.results import Result
+from ..db import parts as files
+from ..db.alone import works_alone
+from ..db.catalogue import recreate_run_views
+from ..db.statements import execute, fetch, registered, table, transaction
+from ..errors import InferenceError, NotFoundError, SchemaError
+from . import exchange, identity
+from . import run as runs
+
+STORAGES = ("table", "parts")
+
+
+@dataclass(frozen=True, repr=False)
+class Localized(Result):
+    """The result of `localize`: the run, how many outputs are in the file now, and how many parts were read."""
+
+    run: str
+    n_ok: int
+    n_parts: int
+
+
+def identify(con: duckdb.DuckDBPyConnection, run: str) -> str:
+    """A hash of the work of a run, which shards and parts of this work carry: what it is made with, and its start."""
+    spec = runs.require(con, run)
+    told = {field: getattr(spec, field) for field in ("run", *identity.IDENTITY)}
+    told["class_map"] = fetch(con, "read_class_map", [run])
+    told["started_at"] = str(fetch(con, "read_run_start", [run])[0][0])
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+
+
+def storage_of(con: duckdb.DuckDBPyConnection, run: str) -> str:
+    """Where the outputs of a run lie: table, parts, or view.
+
+    Raises:
+        NotFoundError: no such run.
+    """
+    return runs.require(con, run).storage
+
+
+def commit(
+    con: duckdb.DuckDBPyConnection, run: str, parts: Iterable[str], *, record_errors: bool = True
+) -> dict[str, str]:
+    """Commit parts to a run, each in a transaction; one that was committed before is passed over.
+
+    Args:
+        con: writable.
+        run: a run that is open or finished.
+        parts: paths or addresses of files that `work` wrote.
+        record_errors: also write the errors of parts; otherwise their images stay pending.
+
+    Returns:
+        Parts that are missing, damaged or of other work, each with the reason; they stay where they are.
+
+    Raises:
+        NotFoundError: no such run.
+        SchemaError: the run is derived.
+    """
+    if storage_of(con, run) not in STORAGES:
+        raise SchemaError(f"run {run!r} is derived from others, so it takes no parts")
+    known = identify(con, run)
+    refused: dict[str, str] = {}
+    for path in parts:
+        try:
+            _commit_part(con, run, path, known, record_errors=record_errors)
+        except (SchemaError, NotFoundError) as error:
+            refused[path] = str(error)
+    return refused
+
+
+def _commit_part(con: duckdb.DuckDBPyConnection, run: str, path: str, known: str, *, record_errors: bool) -> None:
+    part = path.replace("\\", "/").rpartition("/")[2]
+    if fetch(con, "has_part", [run, part])[0][0]:
+        return
+    data = exchange.read(path)
+    rows, footer = exchange.parse(data, path)
+    columns = fetch(con, "list_output_columns", [run])
+    _check(path, rows, footer, known, dict(columns))
+    spec = runs.require(con, run)
+    first, last = rows["image_id"][0].as_py(), rows["image_id"][-1].as_py()
+    with transaction(con), registered(con, "part_rows", rows):
+        in_table = spec.storage == "table"
+        has_outputs = in_table or fetch(con, "overlaps_part", [run, first, last])[0][0]
+        names = {"run": run, "dataset": spec.dataset, "first_id": first, "last_id": last}
+        execute(con, "create_live", has_outputs=has_outputs, **names)
+        n_ok, n_errors = fetch(con, "count_live")[0]
+        uri, kept = None, data
+        if in_table:
+            execute(con, "insert_part_rows", run=run, names=[name for name, _ in columns])
+        elif n_ok == len(rows):
+            uri = files.shorten(con, path)
+        elif n_ok:
+            uri, kept = _keep_live(con, path, footer)
+        point("insert")
+        if record_errors:
+            execute(con, "insert_part_errors", run=run)
+        digest = hashlib.sha256(kept).hexdigest()
+        execute(con, "insert_part", [run, part, uri, first, last, n_ok, n_errors, len(kept), digest])
+        if uri is not None:
+            files.recreate_view(con, run)
+        execute(con, "update_run_counts" if in_table else "update_part_counts", run=run)
+        failure = [] if record_errors else fetch(con, "read_first_live_failure")
+    if in_table or (uri is not None and files.address(con, uri) != path):
+        exchange.remove(path)
+    if failure:
+        raise InferenceError("image {}, {}: {}: {}: {}".format(*failure[0]))
+
+
+def _keep_live(con: duckdb.DuckDBPyConnection, path: str, footer: dict[str, Any]) -> tuple[str, bytes]:
+    """Write a part again with the rows that count; gives its uri and bytes."""
+    rows = table(con, "read_live")
+    return _write_again(con, path, rows, footer)
+
+
+def _write_again(
+    con: duckdb.DuckDBPyConnection, path: str, rows: pa.Table, footer: dict[str, Any]
+) -> tuple[str, bytes]:
+    own = {**footer, "n": len(rows), "n_ok": len(rows), "n_errors": 0, "rewritten_from": path.rpartition("/")[2]}
+    rows = rows.drop_columns(["error"]) if "error" in rows.column_names else rows
+    ids = hashlib.sha256(str(rows["image_id"].to_pylist()).encode()).hexdigest()[:8]
+    stem = path.removesuffix(".parquet").partition("-live-")[0]
+    target = f"{stem}-live-{ids}.parquet"
+    return files.shorten(con, target), exchange.write(target, rows, own)
+
+
+def _check(path: str, rows: pa.Table, footer: dict[str, Any], known: str, columns: dict[str, str]) -> None:
+    """Refuse a part that is not of this work, or that is not whole.
+
+    Raises:
+        SchemaError: the message gives the reason.
+    """
+    if footer.get("identity") != known:
+        raise SchemaError(
+            f"{path} is of other work (run {footer.get('run')!r}), or of this run before it was made anew"
+        )
+    wanted = exchange.part_schema(columns)
+    if rows.schema.remove_metadata() != wanted:
+        raise SchemaError(f"{path} has the columns {rows.schema.names}, the run has {wanted.names}, or other types")
+    n_errors = len(rows) - rows["error"].null_count
+    if not len(rows) or (footer["n"], footer["n_errors"]) != (len(rows), n_errors):
+        raise SchemaError(f"{path} has {len(rows)} rows with {n_errors} errors, its footer says otherwise")
+    ids = rows["image_id"].to_pylist()
+    if any(a >= b for a, b in itertools.pairwise(ids)):
+        raise SchemaError(f"{path} has images twice or out of order")
+    hashes = rows["sha256"].to_pylist()
+    if not path.endswith(f"part-{exchange.end_of_name(known, footer['attempt'], ids, hashes)}"):
+        raise SchemaError(f"{path} has other images than its shard: its name is not the hash of them")
+    for name, sql_type in columns.items():
+        column = rows[name].combine_chunks()
+        _check_column(path, name, column, rows["error"].combine_chunks(), sql_type)
+
+
+def _check_column(path: str, name: str, column: pa.Array, errors: pa.Array, sql_type: str) -> None:
+    if not pc.all(pc.equal(column.is_null(), errors.is_valid()), min_count=0).as_py():
+        raise SchemaError(f"{path} has images with both or neither of {name} and an error")
+    width = sql_type.partition("[")[2].rstrip("]")
+    if width and not pc.all(pc.equal(pc.list_value_length(column.drop_null()), int(width)), min_count=0).as_py():
+        raise SchemaError(f"{path} has arrays {name} that are not {sql_type}")
+    values = column.flatten() if width else column
+    if values.null_count != (0 if width else column.null_count):
+        raise SchemaError(f"{path} has NULL within {name}")
+
+
+def free_name(con: duckdb.DuckDBPyConnection, run: str, kind: str, known: str, rows: pa.Table) -> tuple[int, str]:
+    """The end of the name of a part that is not committed yet, and the number of the attempt, which is hashed in it.
+
+    The same images are pending again after `retry_errors`, or where a file has got its first bytes back.
+    """
+    ids, hashes = rows["image_id"].to_pylist(), rows["sha256"].to_pylist()
+    for attempt in itertools.count():
+        end = exchange.end_of_name(known, attempt, ids, hashes)
+        if not fetch(con, "has_part", [run, f"{kind}-{end}"])[0][0]:
+            return attempt, end
+    raise AssertionError
+
+
+def drop_stale(con: duckdb.DuckDBPyConnection, run: str) -> None:
+    """Write the parts that have outputs of pending images again without them: they were for other bytes."""
+    pending = table(con, "list_pending_ids")["image_id"].combine_chunks()
+    replaced: list[Path] = []
+    with transaction(con):
+        for part, uri, n, *_ in fetch(con, "list_parts", [run]):
+            path = files.address(con, uri)
+            rows, footer = exchange.parse(exchange.read(path), path)
+            stays = pc.invert(pc.is_in(rows["image_id"], pending))
+            left = rows.filter(stays)
+            if len(left) == n:
+                continue
+            kept, data = (None, b"") if not len(left) else _write_again(con, path, left, footer)
+            values = [kept, len(left), len(data), hashlib.sha256(data).hexdigest(), run, part]
+            execute(con, "replace_part", values)
+            replaced.append(Path(path))
+        files.recreate_view(con, run)
+        execute(con, "update_part_counts", run=run)
+    own = files.folder(con)
+    files.delete(con, [file for file in replaced if own is not None and file.is_relative_to(own)])
+
+
+def add_copies(con: duckdb.DuckDBPyConnection, run: str, names: list[str], folder: str) -> None:
+    """Write a part of outputs for pending images that have the same bytes as an answered one."""
+    rows = table(con, "read_copies", run=run, names=names)
+    if not len(rows):
+        return
+    schema = exchange.part_schema(dict(fetch(con, "list_output_columns", [run])))
+    rows = rows.cast(pa.schema([field for field in schema if field.name != "error"]))
+    known = identify(con, run)
+    attempt, end = free_name(con, run, "copies", known, rows)
+    path = exchange.join(folder, f"copies-{end}")
+    footer = {"format": exchange.FORMAT, "run": run, "identity": known, "attempt": attempt}
+    data = exchange.write(path, rows, {**footer, "n": len(rows), "n_ok": len(rows), "n_errors": 0})
+    first, last = rows["image_id"][0].as_py(), rows["image_id"][-1].as_py()
+    values = [run, f"copies-{end}", files.shorten(con, path), first, last, len(rows), 0, len(data)]
+    with transaction(con):
+        execute(con, "insert_part", [*values, hashlib.sha256(data).hexdigest()])
+        files.recreate_view(con, run)
+        execute(con, "update_part_counts", run=run)
+
+
+@dataclass(frozen=True, repr=False)
+class Committed(Result):
+    """The result of `commit_folder`.
+
+    Attributes:
+        n_committed: parts that were committed now.
+        n_known: parts that were committed before.
+        refused: parts that were not taken, each with the reason.
+        runs: of each run whose parts were there: name, n_ok, n_errors and n_images so far.
+    """
+
+    n_committed: int
+    n_known: int
+    refused: dict[str, str]
+    runs: list[tuple[str, int, int, int]]
+
+
+@works_alone("commit")
+def commit_folder(con: duckdb.DuckDBPyConnection, scratch: str | Path) -> Committed:
+    """Commit the parts in a scratch folder and the folders directly in it, each to the run that its footer names.
+
+    Args:
+        con: from `connect`, writable.
+        scratch: folder or address.
+
+    Returns:
+        What was taken, what was known, and what was refused and why. The images of a run that are left are pending: the
+        same `predict` finds them, answers those with the bytes of an answered one, and closes the run.
+
+    Raises:
+        NotFoundError: there is no part.
+    """
+    top = str(scratch) if exchange.is_remote(str(scratch)) else str(Path(scratch).expanduser().resolve())
+    found = [
+        path for folder in (top, *exchange.listed(top)) for path in exchange.listed(folder) if exchange.is_part(path)
+    ]
+    if not found:
+        raise NotFoundError(f"no part in {top}; `sqlanalysis work SHARD --part PART` writes one")
+    refused: dict[str, str] = {}
+    named: dict[str, list[str]] = {}
+    for path in found:
+        try:
+            named.setdefault(exchange.parse(exchange.read(path), path)[1]["run"], []).append(path)
+        except SchemaError as error:
+            refused[path] = str(error)
+    n_before = len(fetch(con, "list_committed_parts"))
+    for run, paths in list(named.items()):
+        try:
+            refused |= commit(con, run, paths)
+        except (NotFoundError, SchemaError) as error:
+            refused |= dict.fromkeys(paths, str(error))
+            del named[run]
+    n_now = len(fetch(con, "list_committed_parts")) - n_before
+    sizes = [(run, *fetch(con, "read_run_size", [run])[0]) for run in named]
+    return Committed(
+        n_now, len(found) - n_now - len(refused), refused, [(run, n_ok, n_bad, n) for run, n, n_ok, n_bad in sizes]
+    )
+
+
+@works_alone("localize")
+def localize(con: duckdb.DuckDBPyConnection, run: str) -> Localized:
+    """Bring the outputs of a run with storage="parts" into the file; parts in FILE.parts are deleted then.
+
+    Args:
+        con: from `connect`, writable.
+        run: its name.
+
+    Returns:
+        How many outputs were copied, and from how many parts. A run that is in the file already stays as it is.
+
+    Raises:
+        NotFoundError: no such run.
+        SchemaError: the run is derived, or a part is missing or changed; nothing was changed.
+    """
+    storage = storage_of(con, run)
+    if storage not in STORAGES:
+        raise SchemaError(f"run {run!r} is derived from others; localize those")
+    n_ok = fetch(con, "read_run_size", [run])[0][1]
+    if storage == "table":
+        return Localized(run, n_ok, 0)
+    files.require(con, run)
+    owned, n_parts = files.owned(con, run), len(files.addresses(con, run))
+    columns, draft = fetch(con, "list_output_columns", [run]), f"{run} localized"
+    with transaction(con):
+        execute(con, "create_local_outputs", name=draft, columns=columns)
+        execute(con, "insert_local_outputs", name=draft, run=run, names=[name for name, _ in columns])
+        execute(con, "drop_derived", run=run)
+        execute(con, "rename_local_outputs", name=draft, run=run)
+        if fetch(con, "is_clustered", [run])[0][0]:
+            execute(con, "add_cluster_column", run=run)
+            execute(con, "fill_local_clusters", run=run)
+        execute(con, "update_run_storage", ["table", run])
+        execute(con, "keep_parts", [run])
+        execute(con, "update_run_counts", run=run)
+        if fetch(con, "read_run_size", [run])[0][1] != n_ok:
+            raise SchemaError(f"the parts of run {run!r} have other rows than were committed; nothing was changed")
+        recreate_run_views(con, [run])
+    files.delete(con, owned)
+    return Localized(run, n_ok, n_parts)

@@ -1,0 +1,460 @@
+"""Outputs as parts: equal to the bit with a run in the file, for every reader; nothing lost, doubled or believed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import accuracy_score, log_loss
+
+import sqlanalysis
+from sqlanalysis import Model, add_column, connect, copy_database, drop_run, localize, metric, predict, verify
+from sqlanalysis.errors import ArgumentError, QueryError, SchemaError
+from sqlanalysis.runs import exchange, parts, shards
+from sqlanalysis.runs.work import work
+
+from ..support.partial import COLUMNS, code_of, errors, file_of_pets, outputs, saved_model
+from ..support.shells import ask, cli
+
+MACROS = ("accuracy", "scores", "calibration_error", "proper_scores", "auc", "per_class", "check_run", "label_quality")
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Model:
+    return saved_model(tmp_path)
+
+
+@pytest.fixture
+def pets(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[duckdb.DuckDBPyConnection]:
+    monkeypatch.setattr(shards, "SHARD_IMAGES", 7)
+    con = file_of_pets(tmp_path, photos)
+    yield con
+    con.close()
+
+
+def part_files(folder: Path) -> list[Path]:
+    return sorted((folder / "pets.duckdb.parts").rglob("*.parquet"))
+
+
+def test_equal_to_the_bit_with_a_run_in_the_file(
+    pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path, shell: str, duckdb14: Path
+) -> None:
+    native, done = predict(pets, model, "native"), predict(pets, model, "net", storage="parts")
+    assert (done.n_images, done.n_ok, done.n_errors) == (native.n_images, native.n_ok, native.n_errors) == (19, 18, 1)
+    assert done.n_computed == native.n_computed == 18
+    assert outputs(pets, "net") == outputs(pets, "native")
+    assert errors(pets, "net") == errors(pets, "native")
+    types = "select column_name, data_type from duckdb_columns() where schema_name = 'outputs' and table_name = ?"
+    assert pets.execute(types, ["net"]).fetchall() == pets.execute(types, ["native"]).fetchall()
+    assert pets.sql("select run, storage from runs order by run").fetchall() == [("native", "table"), ("net", "parts")]
+    for name in MACROS:
+        assert metric(pets, name, "net").fetchall() == [
+            tuple("net" if value == "native" else value for value in row)
+            for row in metric(pets, name, "native").fetchall()
+        ], name
+    pets.close()
+    query = "select image_id, pred, confidence, probs::varchar as probs, activation::varchar as activation from {} order by 1"
+    file = tmp_path / "pets.duckdb"
+    assert ask(shell, file, query.format("net")) == ask(shell, file, query.format("native")) != []
+    program = f"import duckdb; c = duckdb.connect({str(file)!r}, read_only=True); print(c.execute({query!r}.format('%s')).fetchall())"
+    told = [
+        subprocess.run([duckdb14, "-c", program % run], capture_output=True, text=True, cwd="/")
+        for run in ("net", "native")
+    ]
+    assert told[0].stdout == told[1].stdout != "", told[0].stderr
+    assert cli("metric", file, "accuracy", "net", cwd=Path("/")).stdout != ""
+
+
+def test_numbers_are_those_of_scikit_learn(pets: duckdb.DuckDBPyConnection, model: Model) -> None:
+    predict(pets, model, "net", storage="parts")
+    rows = pets.sql("select label, pred, probs from net order by image_id").fetchnumpy()
+    label, pred, probs = rows["label"], rows["pred"], np.stack(rows["probs"]).astype(float)
+    assert metric(pets, "accuracy", "net").fetchall()[0][2] == accuracy_score(label, pred)
+    found = metric(pets, "proper_scores", "net")
+    assert dict(zip(found.columns, found.fetchall()[0], strict=True))["log_loss"] == pytest.approx(
+        log_loss(label, probs / probs.sum(1, keepdims=True), labels=[0, 1, 2]), rel=1e-6
+    )
+
+
+def test_stored_bytes_and_encoders(tmp_path: Path, photos: Path) -> None:
+    model = saved_model(tmp_path)
+    encoder = sqlanalysis.load_model(f"{code_of(tmp_path)}:make", layer="0", embedding=True, name="net")
+    with connect(tmp_path / "pets.duckdb") as con:
+        sqlanalysis.add_images(con, photos, dataset="pets", store_bytes=True)
+        predict(con, model, "native")
+        predict(con, model, "net", storage="parts")
+        assert outputs(con, "net") == outputs(con, "native")
+        predict(con, encoder, "native_e")
+        predict(con, encoder, "net_e", storage="parts")
+        query = "select image_id, sha256, activation from outputs.{} order by 1"
+        assert con.execute(query.format("net_e")).fetchall() == con.execute(query.format("native_e")).fetchall() != []
+
+
+def test_rules_draw_the_same_sample(pets: duckdb.DuckDBPyConnection, model: Model) -> None:
+    native = predict(pets, model, "native", until_width=0.9, seed=5)
+    done = predict(pets, model, "net", until_width=0.9, seed=5, storage="parts")
+    assert str(done.sample) == str(native.sample)
+    assert outputs(pets, "net") == outputs(pets, "native")
+    assert predict(pets, model, "net").n_ok == 18  # without the rule, the rest, where the run already is
+
+
+def test_resume_after_interrupts_between_all_steps(
+    pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict(pets, model, "native")
+    computed: list[int] = []
+    whole = sqlanalysis.models.engine.Engine.__call__
+    monkeypatch.setattr(
+        "sqlanalysis.models.engine.Engine.__call__", lambda self, rows: computed.append(len(rows)) or whole(self, rows)
+    )
+    first = parts.commit
+    for _ in range(4):  # each time, the part is written and not committed
+        monkeypatch.setattr(parts, "commit", lambda *_a, **_k: (_ for _ in ()).throw(OSError("gone")))
+        with pytest.raises(OSError, match="gone"):
+            predict(pets, model, "net", storage="parts")
+        monkeypatch.setattr(parts, "commit", first)
+    assert sum(computed) == 7  # what was written is found again, though it is committed by nobody
+    predict(pets, model, "net")
+    assert sum(computed) == 18
+    assert outputs(pets, "net") == outputs(pets, "native")
+    assert not [path for path in part_files(tmp_path) if path.name.startswith(("shard", "."))]
+    assert pets.sql("select sum(n), sum(n_errors) from parts").fetchall() == [(18, 1)]
+
+
+def test_errors_are_tried_again_on_request(pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path) -> None:
+    predict(pets, model, "net", storage="parts")
+    bad = Path(errors(pets, "net")[0][1])  # type: ignore[arg-type]
+    assert predict(pets, model, "net").n_computed == 0
+    again = predict(pets, model, "net", retry_errors=True)
+    assert (again.n_computed, again.n_errors) == (1, 1)
+    bad.write_bytes(bad.read_bytes()[:-1])  # as it was added
+    repaired = predict(pets, model, "net", retry_errors=True)
+    assert (repaired.n_computed, repaired.n_ok, repaired.n_errors) == (1, 19, 0)
+    predict(pets, model, "native")
+    assert outputs(pets, "net") == outputs(pets, "native")
+    bad.write_bytes(bad.read_bytes() + b"!")
+    with pytest.raises(sqlanalysis.InferenceError, match="ChangedImage"):
+        predict(pets, model, "strict", storage="parts", strict=True)
+    assert errors(pets, "strict") == []
+
+
+def test_an_image_that_changes_and_changes_back(pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path) -> None:
+    predict(pets, model, "net", storage="parts")
+    before = outputs(pets, "net")
+    victim = sorted((tmp_path / "pets" / "dog").iterdir())[2]
+    other, first = sorted((tmp_path / "pets" / "dog").iterdir())[3].read_bytes() + b"\0", victim.read_bytes()
+    for content in (other, first, other, first):
+        victim.write_bytes(content)
+        sqlanalysis.add_images(pets, tmp_path / "pets", dataset="pets")
+        predict(pets, model, "net")
+        predict(pets, model, "native", overwrite=True)
+        assert outputs(pets, "net") == outputs(pets, "native")
+    assert [row for row in outputs(pets, "net") if row[1] != errors(pets, "net")] != []
+    assert [row[0] for row in before] == [row[0] for row in outputs(pets, "net") if row[0] in {r[0] for r in before}]
+    assert verify(pets).tables == [row for row in verify(pets).tables if "part" not in row[0]]
+
+
+def test_localize(pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path) -> None:
+    predict(pets, model, "net", storage="parts")
+    sqlanalysis.cluster(pets, "net", 3)
+    before = outputs(pets, "net")
+    clusters = pets.sql("select image_id, cluster from net order by 1").fetchall()
+    assert {cluster for _, cluster in clusters} == {0, 1, 2}
+    with pytest.raises(SchemaError, match="localize"):
+        add_column(pets, "net", "mine", {1: 2})
+    with pytest.raises(SchemaError, match="localize"):
+        predict(pets, model, "net", storage="table")
+    done = localize(pets, "net")
+    assert (done.n_ok, done.n_parts > 2) == (18, True)
+    assert outputs(pets, "net") == before
+    assert pets.sql("select image_id, cluster from net order by 1").fetchall() == clusters
+    assert pets.sql("select storage from runs").fetchall() == [("table",)]
+    assert not (tmp_path / "pets.duckdb.parts").exists()
+    assert add_column(pets, "net", "mine", {1: 2}).n_filled == 1
+    assert localize(pets, "net").n_parts == 0
+    assert predict(pets, model, "net").n_computed == 0
+    with pytest.raises(SchemaError, match="exists with storage='table'"):
+        predict(pets, model, "net", storage="parts")
+
+
+def test_drop_overwrite_and_dependents(pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path) -> None:
+    predict(pets, model, "net", storage="parts")
+    predict(pets, model, "two", storage="parts", dtype="bf16")
+    sqlanalysis.ensemble(pets, ["net", "two"], "pair")
+    assert pets.sql("select count(*) from pair").fetchall() == [(18,)]
+    first = set(part_files(tmp_path))
+    with pytest.raises(SchemaError, match="member"):
+        drop_run(pets, "net")
+    drop_run(pets, "pair")
+    predict(pets, model, "net", storage="parts", overwrite=True)
+    assert len(outputs(pets, "net")) == 18
+    assert len(first & set(part_files(tmp_path))) == len(first) // 2  # those of the other run
+    drop_run(pets, "net")
+    drop_run(pets, "two")
+    assert not (tmp_path / "pets.duckdb.parts").exists()
+    assert pets.sql("from parts").fetchall() == []
+
+
+def test_a_scratch_folder_elsewhere_is_not_deleted(
+    pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path
+) -> None:
+    predict(pets, model, "net", storage="parts", scratch=tmp_path / "elsewhere")
+    predict(pets, model, "native")
+    assert outputs(pets, "net") == outputs(pets, "native")
+    kept = sorted((tmp_path / "elsewhere").rglob("*.parquet"))
+    assert kept
+    pets.close()
+    with connect(tmp_path / "pets.duckdb", safe=True) as con, pytest.raises(duckdb.PermissionException):
+        con.sql("from outputs.net").fetchall()
+    with connect(tmp_path / "pets.duckdb") as con:
+        drop_run(con, "net")
+    assert sorted((tmp_path / "elsewhere").rglob("*.parquet")) == kept
+
+
+def test_a_file_that_is_moved_with_its_parts(
+    pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path, shell: str
+) -> None:
+    predict(pets, model, "net", storage="parts")
+    before = outputs(pets, "net")
+    copied = copy_database(pets, tmp_path / "copy.duckdb").path
+    pets.close()
+    shutil.rmtree(tmp_path / "pets.duckdb.parts")
+    assert len(ask(shell, copied, "from net")) == 18  # the copy has its own
+    place = tmp_path / "away"
+    place.mkdir()
+    copied.rename(place / "b.duckdb")
+    (tmp_path / "copy.duckdb.parts").rename(place / "b.duckdb.parts")
+    with connect(place / "b.duckdb", read_only=True, safe=True) as con:
+        assert con.sql(f"select {COLUMNS} from net order by image_id").fetchall() == before
+        assert not [row for row in verify(con).tables if "part" in row[0]]
+    with pytest.raises(subprocess.CalledProcessError) as refused:  # a plain shell cannot know that it was moved
+        ask(shell, place / "b.duckdb", "from net")
+    assert "copy.duckdb.parts" in refused.value.stderr
+    with connect(place / "b.duckdb") as con:
+        assert outputs(con, "net") == before
+    assert len(ask(shell, place / "b.duckdb", "from net")) == 18
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "changed"])
+def test_a_part_that_is_not_what_was_committed(
+    pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    predict(pets, model, "net", storage="parts")
+    predict(pets, model, "native")
+    broken = next(path for path in part_files(tmp_path) if path.name.startswith("part-"))
+    content = broken.read_bytes()
+    if damage == "missing":
+        broken.unlink()
+    else:
+        broken.write_bytes(content[:100] if damage == "truncated" else content[:300] + b"?" + content[301:])
+    named = [row for row in verify(pets).tables if row[0].startswith("part of run net")]
+    assert [Path(row[1]).name for row in named] == [broken.name]
+    with pytest.raises(SchemaError, match=broken.name):
+        localize(pets, "net")
+    if damage != "changed":  # what changes a value without its size is seen by verify and localize alone
+        with pytest.raises(QueryError, match=broken.name):
+            metric(pets, "accuracy", "net")
+    pets.close()
+    with connect(tmp_path / "pets.duckdb") as con:
+        assert (broken.name in caplog.text) == (damage != "changed")
+        predict(con, model, "third")  # other runs are not held up
+        drop_run(con, "third")
+        assert len(outputs(con, "native")) == 18
+        broken.write_bytes(content)
+    with connect(tmp_path / "pets.duckdb") as con:
+        assert outputs(con, "net") == outputs(con, "native")
+        assert con.sql("select count(*) from predictions where run = 'net'").fetchall() == [(18,)]
+        assert not [row for row in verify(con).tables if "part" in row[0]]
+        broken.unlink()
+        drop_run(con, "net")
+    assert not (tmp_path / "pets.duckdb.parts").exists()
+
+
+def cut(con: duckdb.DuckDBPyConnection, model: Model, run: str, scratch: Path, storage: str) -> list[shards.Shard]:
+    """The shards of a run that nobody computes yet, as `predict` makes them."""
+    made: list[shards.Shard] = []
+
+    def keep(given: Iterator[shards.Shard]) -> None:
+        made.extend(given)
+        raise KeyError
+
+    with pytest.MonkeyPatch.context() as patch:
+        first = shards.perform
+        patch.setattr(shards, "perform", lambda *given: first(*given, drive=keep))
+        if storage == "table":
+            raise NotImplementedError
+        with pytest.raises(KeyError):
+            predict(con, model, run, storage=storage, scratch=scratch)
+    return made
+
+
+def refusals(con: duckdb.DuckDBPyConnection, run: str, part: Path | str) -> str:
+    return next(iter(parts.commit(con, run, [str(part)]).values()), "")
+
+
+def test_parts_that_do_not_belong_are_refused(pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path) -> None:
+    made = cut(pets, model, "net", tmp_path / "scratch", "parts")
+    assert [shard.n for shard in made] == [7, 7, 4]
+    for shard in made:
+        work(shard.path, shard.part)
+    rows, footer = exchange.parse(exchange.read(made[0].part), made[0].part)
+    good = Path(made[0].part).read_bytes()
+
+    def forged(table: pa.Table, told: dict[str, object], name: str = made[0].part) -> str:
+        exchange.write(name, table, {**footer, **told})
+        reason = refusals(pets, "net", name)
+        Path(made[0].part).write_bytes(good)
+        return reason
+
+    assert "other work" in forged(rows, {"identity": "0" * 64})
+    assert "its footer says otherwise" in forged(rows.slice(1), {})
+    assert "its name is not the hash" in forged(rows.slice(1), {"n": 6, "n_ok": 6 - footer["n_errors"]})
+    assert "its name is not the hash" in forged(rows, {"attempt": 1})
+    assert "out of order" in forged(rows.take([1, 0, 2, 3, 4, 5, 6]), {})
+    assert "columns" in forged(rows.drop_columns(["probs"]), {})
+    narrow = pa.array([None if v is None else v[:2] for v in rows["probs"].to_pylist()], pa.list_(pa.float32()))
+    at = rows.schema.get_field_index("probs")
+    assert "not FLOAT[3]" in forged(rows.set_column(at, "probs", narrow), {})
+    absent = rows.set_column(at, "probs", pa.nulls(len(rows), pa.list_(pa.float32())))
+    assert "both or neither" in forged(absent, {})
+    Path(made[0].part).write_bytes(good[:-9])
+    assert "damaged" in refusals(pets, "net", made[0].part)
+    Path(made[0].part).unlink()
+    assert "no file" in refusals(pets, "net", made[0].part)
+    Path(made[0].part).write_bytes(good)
+    plain = tmp_path / "scratch" / "part-1-0123456789abcdef.parquet"
+    pq.write_table(pa.table({"a": [1]}), plain)
+    assert "neither a shard nor a part" in refusals(pets, "net", plain)
+    assert outputs(pets, "net") == []
+    # Each in any order, twice, and by two drivers that cut in other ways: once.
+    assert parts.commit(pets, "net", [shard.part for shard in (*made[::-1], made[0])]) == {}
+    one, two = shards.Shard(made[1].path, made[1].part, 7), made[2]
+    halves = shards.halve(one)
+    assert [half.n for half in halves] == [3, 4]
+    for half in halves:
+        work(half.path, half.part)
+    assert parts.commit(pets, "net", [half.part for half in halves]) == {}
+    assert two.part
+    predict(pets, model, "native")
+    assert predict(pets, model, "net", scratch=tmp_path / "scratch").n_computed == 0
+    assert outputs(pets, "net") == outputs(pets, "native")
+    assert errors(pets, "net") == errors(pets, "native")
+
+
+def test_parts_of_an_older_run_of_that_name(pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path) -> None:
+    made = cut(pets, model, "net", tmp_path / "scratch", "parts")
+    for shard in made:
+        work(shard.path, shard.part)
+    again = cut_again(pets, model, tmp_path / "scratch")
+    assert {shard.part for shard in again}.isdisjoint(shard.part for shard in made)
+    assert "before it was made anew" in refusals(pets, "net", made[0].part)
+
+
+def cut_again(con: duckdb.DuckDBPyConnection, model: Model, scratch: Path) -> list[shards.Shard]:
+    drop_run(con, "net")
+    return cut(con, model, "net", scratch, "parts")
+
+
+def test_given_up_shards_are_errors_of_stage_worker(
+    pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path
+) -> None:
+    made = cut(pets, model, "net", tmp_path / "scratch", "parts")
+    shards.give_up(made[0], "signal 9 ended it")
+    assert parts.commit(pets, "net", [made[0].part]) == {}
+    assert {row[3:] for row in errors(pets, "net")} == {("worker", "WorkerLost", "signal 9 ended it")}
+    assert len(errors(pets, "net")) == 7
+    done = predict(pets, model, "net", scratch=tmp_path / "scratch", retry_errors=True)
+    assert (done.n_ok, done.n_errors) == (18, 1)
+
+
+def test_work_and_commit_on_the_command_line(pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path) -> None:
+    predict(pets, model, "native")
+    made = cut(pets, model, "net", tmp_path / "scratch", "parts")
+    pets.close()
+    file = tmp_path / "pets.duckdb"
+    for shard in made[:2]:
+        cli("work", shard.path, "--part", shard.part, cwd=Path("/"))
+    bad = Path(made[2].part)
+    bad.write_bytes(b"nothing")
+    told = cli("commit", file, tmp_path / "scratch", code=1).stderr
+    assert "parts: 2 committed now, 0 before, 1 refused" in told
+    assert f"{bad.name} is damaged" in told
+    bad.unlink()
+    cli("work", made[2].path, "--part", bad)
+    told = cli("commit", file, tmp_path / "scratch").stderr
+    assert "parts: 1 committed now, 1 before, 0 refused" in told  # the one with an error was written again
+    assert "net: 19 images = 17 ok + 1 errors + 1 pending" in told
+    with connect(file) as con:
+        assert predict(con, saved_model(tmp_path), "net").n_computed == 0  # answers the copy, closes the run
+        assert outputs(con, "net") == outputs(con, "native")
+        assert con.sql("select distinct status from runs").fetchall() == [("finished",)]
+    cli("localize", file, "net")
+    with connect(file) as con:
+        assert outputs(con, "net") == outputs(con, "native")
+
+
+def test_a_worker_refuses_another_model(pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path) -> None:
+    made = cut(pets, model, "net", tmp_path / "scratch", "parts")
+    code = code_of(tmp_path).read_text()
+    code_of(tmp_path).write_text(code.replace("seed=3", "seed=4"))
+    told = cli("work", made[0].path, "--part", made[0].part, code=1).stderr
+    assert model.weights_sha256 in told
+    assert "other weights" in told
+    code_of(tmp_path).write_text(code.replace("[32, 32]", "[32, 33]"))
+    assert "another transform" in cli("work", made[0].path, "--part", made[0].part, code=1).stderr
+    assert not Path(made[0].part).exists()
+
+
+def test_a_model_made_in_python_stays_here(pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path) -> None:
+    own = sqlanalysis.load_model(model.module, transform=model.transform, layer="0", name="own", classes=model.classes)
+    assert own.source is None
+    predict(pets, own, "native")
+    predict(pets, own, "net", storage="parts")
+    assert outputs(pets, "net") == outputs(pets, "native")
+    made = cut(pets, own, "other", tmp_path / "scratch", "parts")
+    assert "made in Python" in cli("work", made[0].path, "--part", made[0].part, code=1).stderr
+
+
+@pytest.mark.parametrize("point", ["write:2", "rename:2", "insert:3", "commit:3", "committed:4", "commit:6"])
+def test_a_process_that_is_killed_loses_and_doubles_nothing(
+    pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path, point: str
+) -> None:
+    predict(pets, model, "native")
+    expected = outputs(pets, "native"), errors(pets, "native")
+    pets.close()
+    program = (
+        "import sys, sqlanalysis as sq; from sqlanalysis.runs import shards; shards.SHARD_IMAGES = 7; "
+        f"con = sq.connect({str(tmp_path / 'pets.duckdb')!r}); "
+        f"sq.predict(con, sq.load_model({str(code_of(tmp_path))!r} + ':make', layer='0', name='net'), 'net', storage='parts')"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, "SQLANALYSIS_FAULT": f"{point}:kill"}, capture_output=True
+    )
+    assert killed.returncode == -9, killed.stderr
+    again = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    with connect(tmp_path / "pets.duckdb") as con:
+        assert (outputs(con, "net"), errors(con, "net")) == expected
+        n = con.sql("select count(*) from parts").fetchall()[0][0]
+        assert len(part_files(tmp_path)) <= n
+        assert not [row for row in verify(con).tables if "part" in row[0]]
+
+
+def test_storage_is_checked(pets: duckdb.DuckDBPyConnection, model: Model) -> None:
+    with pytest.raises(ArgumentError, match="storage is 'table' or 'parts'"):
+        predict(pets, model, "net", storage="parquet")
+    with pytest.raises(ArgumentError, match="reads parts from folders"):
+        predict(pets, model, "net", storage="parts", scratch="s3://bucket/parts")
+    with connect() as con:
+        sqlanalysis.add_images(con, [(np.zeros((4, 4, 3), np.uint8), 0)], dataset="x", classes=["cat", "dog", "owl"])
+        with pytest.raises(ArgumentError, match="scratch"):
+            predict(con, model, "net", storage="parts")
