@@ -1,14 +1,14 @@
 -- The probabilities by class that decide ranks: those not below all of the images of the class.
 -- Grain: one row per image and class, but for those below, whose ranks do not count.
--- Parameters: rel
+-- Parameters: rel, sizes (a relation: rows of _class_sizes; runs that it lacks are not read)
 -- Edges: NULL label, pred or probs is left out; NaN is above every number; image is a number within this query.
 -- Source: definition
-create or replace macro _called_scores(rel) as table
+create or replace macro _called_scores(rel, sizes) as table
 with _lowest as (
     select
         run,
         list(lowest order by class) as lowest,
-    from _class_sizes(rel)
+    from query_table(sizes)
     group by run
 ),
 

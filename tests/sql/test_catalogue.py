@@ -33,12 +33,15 @@ TABLES = {
     ),
     "agreement": ("rel, baseline", "n agreement churn negative_flips positive_flips wrong_differently kappa"),
     "at_threshold": ("rel, threshold, level := 0.95", "n n_answered n_abstained coverage accuracy ci_low ci_high"),
-    "auc": ("rel", "classes n roc_auc_macro roc_auc_weighted map_macro map_weighted"),
+    "auc": (
+        "rel, exact := null",
+        "classes n roc_auc_macro roc_auc_weighted map_macro map_weighted method roc_auc_max_error map_max_error",
+    ),
     "auc_ci": ("rel, level := 0.95", "metric estimate std_error ci_low ci_high"),
     "auc_per_class": (
-        "rel, level := 0.95",
+        "rel, level := 0.95, exact := null",
         "class positives roc_auc average_precision roc_auc_low roc_auc_high average_precision_low "
-        "average_precision_high",
+        "average_precision_high method roc_auc_max_error average_precision_max_error",
     ),
     "bootstrap_ci": (
         "rel, n_resamples := 1000, level := 0.95, seed := 0, groups := null",
@@ -108,7 +111,7 @@ TABLES = {
     "leaderboard": (
         "rels, level := 0.95, groups := null",
         "place n accuracy ci_low ci_high f1_macro roc_auc_macro ece images_per_second n_both diff diff_low diff_high "
-        "p_value p_holm",
+        "p_value p_holm roc_auc_max_error",
     ),
     "mcnemar": (
         "rel, baseline, level := 0.95, is_right := null, groups := null",

@@ -6,14 +6,17 @@ import math
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 import torchmetrics.functional.classification as tm
 from scipy import special, stats
 from sklearn import metrics as sk
 
-from ..support.edge_cases import EDGES, Case, case, load
-from ..support.oracle import CASES, Mutant, has_nan, is_noticed, on_cases, quietly, rows, same
+from sqlanalysis.db import templates
+
+from ..support.edge_cases import EDGES, Case, case, load, random_case
+from ..support.oracle import CASES, Check, Mutant, has_nan, is_noticed, on_cases, quietly, rows, same
 
 
 def test_proper_scores(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
@@ -127,6 +130,114 @@ def test_intervals_of_proper_scores(shared: duckdb.DuckDBPyConnection, digits: C
         same(actual[f"{name}_high"], float(high), 1e-7)
 
 
+def test_histograms_within_their_bound(shared: duckdb.DuckDBPyConnection, example: Case) -> None:
+    name = load(shared, example)
+    exact = rows(shared, f"from auc_per_class('{name}', exact := true)")
+    binned = rows(shared, f"from auc_per_class('{name}', exact := false)")
+    assert exact == rows(shared, f"from auc_per_class('{name}')") or has_nan(example)
+    within_bounds(exact, binned)
+    (exact_means,) = rows(shared, f"from auc('{name}', exact := true)")
+    (binned_means,) = rows(shared, f"from auc('{name}', exact := false)")
+    for area, mean in (("roc_auc", "macro"), ("roc_auc", "weighted"), ("map", "macro"), ("map", "weighted")):
+        close(exact_means[f"{area}_{mean}"], binned_means[f"{area}_{mean}"], binned_means[f"{area}_max_error"])
+
+
+def within_bounds(exact: list[dict[str, object]], binned: list[dict[str, object]]) -> None:
+    for ours, theirs in zip(exact, binned, strict=True):
+        assert (ours["method"], theirs["method"]) == ("exact", "histogram")
+        assert (ours["class"], ours["positives"]) == (theirs["class"], theirs["positives"])
+        for figure in ("roc_auc", "average_precision"):
+            assert ours[f"{figure}_max_error"] in (None, 0)
+            close(ours[figure], theirs[figure], theirs[f"{figure}_max_error"])
+
+
+def close(exact: object, binned: object, max_error: object) -> None:
+    """No further from each other than the bound; NULL and NaN are the same in both."""
+    if isinstance(exact, float) and isinstance(binned, float) and not math.isnan(exact):
+        assert isinstance(max_error, float)
+        assert abs(exact - binned) <= max_error + 1e-12
+    else:
+        assert repr(exact) == repr(binned)
+
+
+def hostile(rng: np.random.Generator, n: int) -> dict[str, np.ndarray]:
+    """Scores that are hard on bins: equal, beyond float32's ends, in one bin, on borders, outside 0..1, skewed."""
+    uniform = rng.random(n)
+    border = 1 / (1 + np.exp(-rng.integers(-3, 3, n) / 256))
+    return {
+        "equal": np.full(n, 0.3),
+        "zero and one": rng.integers(0, 2, n).astype(float),
+        "tiny": uniform * 1e-42,
+        "nearly one": 1 - uniform * 1e-9,
+        "one bin": 0.5 + uniform * 1e-3,
+        "few bins": 0.5 + uniform * 1e-2,
+        "closer than float32": 0.7 + rng.integers(0, 5, n) * 1e-12,
+        "borders": np.nextafter(border, rng.integers(0, 2, n)),
+        "outside": rng.normal(size=n) * 1e40,
+        "skewed": uniform**40,
+        "ties": np.round(uniform, 1),
+    }
+
+
+@pytest.mark.parametrize("scores", hostile(np.random.default_rng(0), 1))
+@pytest.mark.parametrize("share", [0.03, 0.5])
+def test_histograms_of_hostile_scores(shared: duckdb.DuckDBPyConnection, scores: str, share: float) -> None:
+    """Compared with scikit-learn, on probabilities that are stored as DOUBLE[]."""
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        truth, p = rng.random(80) < share, hostile(rng, 80)[scores]
+        truth[0], truth[1] = True, False
+        if seed % 2:  # in order, and so at an end of what the bins allow
+            truth = np.sort(truth)
+            p = np.sort(p)[:: rng.choice([1, -1])]
+        made = pa.table({"label": truth.astype(int), "pred": truth.astype(int), "probs": list(np.stack([0 * p, p], 1))})
+        shared.register("hostile", made)
+        exact, binned = (rows(shared, f"from auc_per_class('hostile', exact := {exact})") for exact in (True, False))
+        within_bounds(exact, binned)
+        same(exact[1]["roc_auc"], float(sk.roc_auc_score(truth, p)))
+        same(exact[1]["average_precision"], float(sk.average_precision_score(truth, p)))
+        if scores in ("equal", "zero and one", "ties"):
+            assert binned[1]["roc_auc_max_error"] == 0
+            same(binned[1]["average_precision"], exact[1]["average_precision"])
+
+
+def test_a_bound_is_reached(shared: duckdb.DuckDBPyConnection) -> None:
+    """All in one bin in the worst order: nothing is known, and that is what the bound says."""
+    probs = [[0.5, 0.5001]] * 3 + [[0.5, 0.5002]] * 3
+    name = load(shared, case([1, 1, 1, 0, 0, 0], probs))
+    exact, binned = (rows(shared, f"from auc_per_class('{name}', exact := {exact})")[1] for exact in (True, False))
+    assert (exact["roc_auc"], binned["roc_auc"], binned["roc_auc_max_error"]) == (0, 0.5, 0.5)
+    assert binned["roc_auc_low"] is None
+
+
+def test_histograms_of_an_ordinary_run_are_close(shared: duckdb.DuckDBPyConnection) -> None:
+    name = load(shared, random_case(20_000, 10, 7))
+    exact, binned = (rows(shared, f"from auc_per_class('{name}', exact := {exact})") for exact in (True, False))
+    for ours, theirs in zip(exact, binned, strict=True):
+        assert 0 < theirs["roc_auc_max_error"] < theirs["average_precision_max_error"] < 1e-2
+        assert abs(ours["roc_auc"] - theirs["roc_auc"]) < 1e-4
+        for figure in ("roc_auc", "average_precision"):
+            assert theirs[f"{figure}_low"] < ours[f"{figure}_low"] < ours[f"{figure}_high"] < theirs[f"{figure}_high"]
+
+
+def test_size_chooses_the_method(con: duckdb.DuckDBPyConnection) -> None:
+    """Each run by its own size, with a limit that fits in a test."""
+    text = templates.find("auc_per_class").text
+    assert "250_000_000" in text
+    con.execute(text.replace("250_000_000", "3000"))
+    shared = load(con, random_case(300, 10, 1))
+    con.execute(f"create table pooled as select 'at' as run, * from {shared}")
+    con.execute(f"insert into pooled select 'above' as run, * from {shared}")
+    con.execute(f"insert into pooled select 'above' as run, * from {shared} limit 1")
+    con.execute("update pooled set image_id = null").fetchall()
+    assert {row["run"]: row["method"] for row in rows(con, "from auc('pooled')")} == {
+        "at": "exact",
+        "above": "histogram",
+    }
+    (given,) = rows(con, f"from leaderboard('{shared}')")
+    assert given["roc_auc_max_error"] == 0
+
+
 @pytest.mark.parametrize("name", ["ten", "digits"])
 def test_auc_of_torchmetrics(shared: duckdb.DuckDBPyConnection, digits: Case, name: str) -> None:
     example = digits if name == "digits" else CASES[name]
@@ -183,11 +294,20 @@ def test_predictive_entropy(shared: duckdb.DuckDBPyConnection, example: Case) ->
         same(actual[column], float(entropy[chosen].mean()) if chosen.any() else None)
 
 
+def on_scores(scores: str) -> Check:
+    return lambda con: test_histograms_of_hostile_scores(con, scores, 0.5)
+
+
 # What must be noticed: a macro, a text in its file, what stands there instead, and a check that must fail then.
 MUTANTS = [
     Mutant("proper_scores", "greatest(p_label, eps)", "p_label", on_cases(test_proper_scores)),
     Mutant("proper_scores", "p_squared - 2 * p_label + 1", "p_squared - p_label + 1", on_cases(test_proper_scores)),
     Mutant("auc_per_class", "(others_above + others_called) / 2", "others_above", on_cases(test_auc)),
+    Mutant("auc_per_class", "(called + others_above) as highest", "last_rank as highest", on_scores("few bins")),
+    Mutant("auc_per_class", "(called - here + 1) / (", "called / (", on_scores("few bins")),
+    Mutant("auc_per_class", "sum(here * (others_called", "sum((others_called", on_scores("few bins")),
+    Mutant("_binned_ranks", "min(p) < max(p)", "false", on_scores("one bin")),
+    Mutant("_binned_ranks", "order by bin desc", "order by bin", on_scores("skewed")),
     Mutant("_called_scores", "p >= lowest", "p > lowest", on_cases(test_auc)),
     Mutant(
         "auc_per_class", "called - here / 2", "called", lambda con: test_intervals_of_auc(con, EDGES["ties"], "rounded")

@@ -103,6 +103,7 @@ select
     _corrected.diff_high,
     _corrected.p_value,
     _corrected.p_holm,
+    areas.roc_auc_max_error,
     _ranked.run,
 from _ranked
 inner join scores('_given') as averages on _ranked.run = averages.run

@@ -4,8 +4,12 @@
 -- Edges: as auc; NaN gives NaN; 0 and 1: no interval; map: around the mean without its bias, and holds the estimate.
 -- Source: DeLong et al. (1988), Biometrics 44:837, over all classes: what each image adds, squared; on the logit
 create or replace macro auc_ci(rel, level := 0.95) as table
-with _scored as materialized (
-    from _called_scores(rel)
+with _all as materialized (
+    from _class_sizes(rel)
+),
+
+_scored as materialized (
+    from _called_scores(rel, '_all')
 ),
 
 -- What is equally probable in a class is called together.
@@ -45,7 +49,7 @@ _sizes as (
         -- Of how few images a precision is the share; half an image less, so that a precision of 1 is not certain.
         sum(tied_hits * (hits - 0.5) * (called - hits + 0.5) / called ** 3) / positives ** 2 as noise,
     from _called
-    inner join _class_sizes(rel) as _all
+    inner join _all
         on _called.run = _all.run
         and _called.class = _all.class
     group by _called.run, _called.class

@@ -1,40 +1,36 @@
 -- Area under the ROC curve and average precision of each class against the rest, with their intervals.
 -- Grain: one row per run and class of probs, in order of both.
--- Parameters: rel (or a list), level := 0.95
+-- Parameters: rel (or a list), level := 0.95, exact := null (true, false; null: up to 250 million probabilities)
 -- Edges: NULL label, pred or probs is left out; class absent or alone: NULL; NaN gives NaN; 0 and 1: no interval.
 -- Source: scikit-learn; DeLong et al. (1988), Biometrics 44:837; Boyd et al. (2013), ECML PKDD, both on the logit
-create or replace macro auc_per_class(rel, level := 0.95) as table
+create or replace macro auc_per_class(rel, level := 0.95, exact := null) as table
+-- The ranks of more than 250 million probabilities need more than 16 GB. A histogram needs one pass and little memory,
+-- and knows how far it can be off: by the pairs that share a bin. That is max_error, and the intervals reach further by
+-- it; their standard error is that of the binned probabilities.
 with _sizes as materialized (
+    select
+        *,
+        case
+            when coalesce(exact, sum(n) over (partition by run) <= 250_000_000) then 'exact'
+            else 'histogram'
+        end as method,
     from _class_sizes(rel)
 ),
 
-_ranked as (
-    select
-        run,
-        class,
-        label = class as is_positive,
-        p,
-        rank() over (partition by run, class order by p desc) as first_rank,
-        count(*) over (partition by run, class order by p desc) as last_rank,
-        isnan(max(p) over (partition by run, class)) as has_nan,
-    from _called_scores(rel)
+_ranked as ( -- noqa: ST03
+    from _sizes
+    where method = 'exact'
 ),
 
--- One row per class and distinct probability of its images: how many there are, and how many with all above them.
+_binned as ( -- noqa: ST03
+    from _sizes
+    where method = 'histogram'
+),
+
 _positives as (
-    select
-        run,
-        class,
-        any_value(has_nan) as has_nan,
-        count(*) as here,
-        sum(count(*)) over (partition by run, class order by first_rank)::bigint as called,
-        sum(count(*)) over (partition by run, class)::bigint as positives,
-        any_value(last_rank) as last_rank,
-        first_rank - 1 - (called - here) as others_above,
-        any_value(last_rank) - called as others_called,
-    from _ranked
-    where is_positive
-    group by run, class, first_rank
+    from _exact_ranks(rel, '_ranked')
+    union all by name
+    from _binned_ranks(rel, '_binned')
 ),
 
 _counted as (
@@ -59,6 +55,10 @@ _misses as (
         (others_above + others_called) / 2 / nullif(others, 0) as above,
         1 - (called - here / 2) / positives as below_tied,
         1 - called / positives as below_between,
+        -- The precision at each image of a bin is at most that after the last, with no other called in the bin, and
+        -- with all others called first at least this, on average: it rises ever slower from image to image.
+        called / (called + others_above) as highest,
+        ((called - here + 1) / (called - here + 1 + others_called) + called / last_rank) / 2 as lowest,
     from _counted
 ),
 
@@ -74,7 +74,12 @@ _sums as (
         -- Those above all images miss all of them.
         min(others_above) + sum((others_called - others_above) * below_tied ** 2 + others_between * below_between ** 2)
             as other_squares,
-        sum(here * called / last_rank) / nullif(any_value(positives), 0) as precision,
+        sum(here * case when is_mixed then (highest + lowest) / 2 else called / last_rank end)
+        / nullif(any_value(positives), 0) as precision,
+        coalesce(sum(here * (others_called - others_above)) filter (where is_mixed), 0)
+        / 2 / nullif(any_value(positives) * any_value(others), 0) as area_max_error,
+        coalesce(sum(here * (highest - lowest)) filter (where is_mixed), 0)
+        / 2 / nullif(any_value(positives), 0) as precision_max_error,
     from _misses
     group by run, class
 ),
@@ -86,6 +91,8 @@ _areas as (
         positives,
         case when has_nan then 'nan'::double else 1 - missed end as roc_auc,
         case when has_nan then 'nan'::double else precision end as average_precision,
+        area_max_error,
+        precision_max_error,
         sqrt(
             greatest(0, image_squares - positives * missed ** 2) / nullif(positives - 1, 0) / positives
             + greatest(0, other_squares - others * missed ** 2) / nullif(others - 1, 0) / nullif(others, 0)
@@ -99,10 +106,14 @@ select
     coalesce(_areas.positives, 0) as positives,
     _areas.roc_auc,
     _areas.average_precision,
-    _logit_low(_areas.roc_auc, _areas.area_error, level) as roc_auc_low,
-    1 - _logit_low(1 - _areas.roc_auc, _areas.area_error, level) as roc_auc_high,
-    _logit_low(_areas.average_precision, _areas.precision_error, level) as average_precision_low,
-    1 - _logit_low(1 - _areas.average_precision, _areas.precision_error, level) as average_precision_high,
+    _logit_low(_areas.roc_auc - area_max_error, _areas.area_error, level) as roc_auc_low,
+    1 - _logit_low(1 - _areas.roc_auc - area_max_error, _areas.area_error, level) as roc_auc_high,
+    _logit_low(_areas.average_precision - precision_max_error, _areas.precision_error, level) as average_precision_low,
+    1 - _logit_low(1 - _areas.average_precision - precision_max_error, _areas.precision_error, level)
+        as average_precision_high,
+    _sizes.method,
+    _areas.area_max_error as roc_auc_max_error,
+    _areas.precision_max_error as average_precision_max_error,
     _sizes.run,
 from _sizes
 left join _areas
