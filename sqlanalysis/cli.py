@@ -695,14 +695,15 @@ def work(
     part: Annotated[
         str | None, typer.Option("--part", help="The part to write: a file, or an address; default beside the shard.")
     ] = None,
+    trust_code: Annotated[bool, typer.Option(help="Run code that the shard names; only for your own shards.")] = False,
 ) -> None:
     """Compute a shard and write its outputs as a part; needs no database, so any scheduler can start it anywhere."""
     from .runs.exchange import part_of
     from .runs.work import work
 
     part = part or part_of(shard)
-    work(shard, part)
-    _say(f"{part} is written")
+    is_new = work(shard, part, trusted=trust_code)
+    _say(f"{part} {'is written' if is_new else 'was there already'}")
 
 
 @app.command()

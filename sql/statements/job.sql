@@ -235,12 +235,23 @@ limit ?;
 
 -- name: list_representatives
 -- Pending images to compute, by rank where they have one, and their stored bytes: one per content (shared), or all.
+-- Where a file of a content could not be read, all others of this content: any of them may be readable.
 select
     min(_pending.image_id) as image_id,
     any_value(case when image_bytes.image_id is null then 0 else _pending.n_bytes end) as n_bytes,
 from _pending
 left join image_bytes on _pending.image_id = image_bytes.image_id
-group by {{ '_pending.sha256' if shared else '_pending.image_id' }}
+{% if shared %}
+group by
+    _pending.sha256,
+    case
+        when _pending.sha256 in (
+            select failed.sha256 from errors as failed where failed.run = {{ literal(run) }} and failed.stage = 'read'
+        ) then _pending.image_id
+    end
+{% else %}
+group by _pending.image_id
+{% endif %}
 order by min(_pending.rank), min(_pending.image_id);
 
 

@@ -2,13 +2,20 @@
 
 -- name: create_waiting
 -- One pending image of each content, numbered in the order of the run; what an answered image has in common was copied.
+-- Where a file of a content could not be read, all others of this content.
 create or replace temp table _waiting as
 with _representatives as (
     select
         min(_pending.image_id) as image_id,
         min(_pending.rank) as rank,
     from _pending
-    group by _pending.sha256
+    group by
+        _pending.sha256,
+        case
+            when _pending.sha256 in (
+                select failed.sha256 from errors as failed where failed.run = {{ literal(run) }} and failed.stage = 'read'
+            ) then _pending.image_id
+        end
 )
 
 select

@@ -144,7 +144,7 @@ class Feeder:
             if rows:
                 self._waiting.append(call)
                 self._move()
-        while rows and not call.done.wait(TICK) and self._failure is None:
+        while rows and not call.done.wait(TICK) and not self._over:
             if self._must_stop():
                 self._fail(InferenceError("interrupted"))
         with self._changed:

@@ -26,6 +26,7 @@ from ..errors import ArgumentError, NotFoundError, SchemaError
 
 FORMAT = 1  # of the footer
 _KEY = b"sqlanalysis"
+_FOOTER = {"run": str, "identity": str, "attempt": int}  # of every shard and part
 ROW_GROUP = 16_384  # rows; smaller groups were measured to be slower to read: see Decisions in README.md
 SHARD_SCHEMA = pa.schema(
     [
@@ -160,8 +161,13 @@ def parse(data: bytes, path: str) -> tuple[pa.Table, dict[str, Any]]:
         raise SchemaError(f"{path} is damaged: {one_line(error, 200)}") from error
     except (KeyError, ValueError):
         raise SchemaError(f"{path} is neither a shard nor a part of sqlanalysis") from None
+    if not isinstance(footer, dict):
+        raise SchemaError(f"{path} is neither a shard nor a part of sqlanalysis")
     if footer.get("format") != FORMAT:
         raise SchemaError(f"{path} has format {footer.get('format')}, this version of sqlanalysis reads {FORMAT}")
+    wrong = [key for key, kind in _FOOTER.items() if not isinstance(footer.get(key), kind)]
+    if wrong:
+        raise SchemaError(f"{path} is neither a shard nor a part of sqlanalysis: its footer has no proper {wrong[0]}")
     return table, footer
 
 

@@ -313,7 +313,7 @@ def _pending(
                 execute(con, "copy_errors", run=run)
                 # without those that the copies have just answered
                 execute(con, "create_pending", values, run=run, is_sample=is_sample)
-    return table(con, "list_representatives", shared=shared)
+    return table(con, "list_representatives", shared=shared, run=run)
 
 
 def _answer(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine, function: str, block: pa.Table) -> pa.Table:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -34,6 +35,8 @@ from . import exchange, identity
 from . import run as runs
 
 STORAGES = ("table", "parts")
+_BOUNDED = ("pred", "raw_pred", "confidence", "raw_confidence", "inside", "probs")  # of a model of ours
+SUM_TOLERANCE = 1e-3  # of probabilities in float32
 
 
 @dataclass(frozen=True, repr=False)
@@ -146,6 +149,9 @@ def _commit_part(
         if uri is not None:
             files.recreate_view(con, run)
         execute(con, "update_run_counts" if in_table else "update_part_counts", run=run)
+        n_asked, n_outputs, n_failed = fetch(con, "read_run_size", [run])[0]
+        if n_outputs + n_failed > n_asked:
+            raise SchemaError(f"{path} has images that run {run!r} was not asked for")
         stages = {stage: spent for stage, spent in footer.get("seconds", {}).items() if stage != "total"}
         runs.add_seconds(con, run, stages)
         failure = [] if record_errors else fetch(con, "read_first_live_failure")
@@ -187,7 +193,7 @@ def _check(path: str, rows: pa.Table, footer: dict[str, Any], known: str, column
     if rows.schema.remove_metadata() != wanted:
         raise SchemaError(f"{path} has the columns {rows.schema.names}, the run has {wanted.names}, or other types")
     n_errors = len(rows) - rows["error"].null_count
-    if not len(rows) or (footer["n"], footer["n_errors"]) != (len(rows), n_errors):
+    if not len(rows) or (footer.get("n"), footer.get("n_errors")) != (len(rows), n_errors):
         raise SchemaError(f"{path} has {len(rows)} rows with {n_errors} errors, its footer says otherwise")
     ids = rows["image_id"].to_pylist()
     if any(a >= b for a, b in itertools.pairwise(ids)):
@@ -198,6 +204,7 @@ def _check(path: str, rows: pa.Table, footer: dict[str, Any], known: str, column
     for name, sql_type in columns.items():
         column = rows[name].combine_chunks()
         _check_column(path, name, column, rows["error"].combine_chunks(), sql_type)
+        _check_values(path, name, column, columns)
 
 
 def _check_column(path: str, name: str, column: pa.Array, errors: pa.Array, sql_type: str) -> None:
@@ -209,6 +216,22 @@ def _check_column(path: str, name: str, column: pa.Array, errors: pa.Array, sql_
     values = column.flatten() if width else column
     if values.null_count != (0 if width else column.null_count):
         raise SchemaError(f"{path} has NULL within {name}")
+
+
+def _check_values(path: str, name: str, column: pa.Array, columns: dict[str, str]) -> None:
+    """Refuse values that no model of ours gives, such as a prediction beyond the classes."""
+    kept = column.drop_null()
+    values = np.asarray(kept.flatten() if pa.types.is_list(column.type) else kept)
+    if not np.isfinite(values).all():
+        raise SchemaError(f"{path} has values of {name} that are NaN or infinite")
+    n_classes = int(columns["probs"].partition("[")[2].rstrip("]") or 0) if "probs" in columns else 0
+    low, high = {"pred": (-1, n_classes - 1), "raw_pred": (0, np.inf)}.get(name, (0, 1 + SUM_TOLERANCE))
+    if name in _BOUNDED and len(values) and (values.min() < low or values.max() > high):
+        raise SchemaError(
+            f"{path} has values of {name} from {values.min():g} to {values.max():g}, not {low} to {high:g}"
+        )
+    if name == "probs" and len(kept) and values.reshape(len(kept), -1).sum(1).max() > 1 + SUM_TOLERANCE:
+        raise SchemaError(f"{path} has probs whose sum is more than 1")
 
 
 def free_name(con: duckdb.DuckDBPyConnection, run: str, kind: str, known: str, rows: pa.Table) -> tuple[int, str]:

@@ -25,6 +25,7 @@ from ..errors import ArgumentError, InferenceError, NotFoundError, SchemaError
 from . import exchange, job, parts, shards
 from . import run as runs
 from .job import Done, Work
+from .work import names_code
 
 if TYPE_CHECKING:
     from ..models.engine import Engine
@@ -122,11 +123,12 @@ def cut_folder(
     watched.check()
     n_images, n_ok, n_errors = fetch(con, "count_answered", None, run=run, is_sample=False)[0]
     if made:
+        code = " --trust-code" if names_code(specification["model"]["source"]) else ""
         path, target, example = shlex.quote(watched.path), shlex.quote(_absolute(scratch)), shlex.quote(min(made))
         talk.say(
             [
                 f"{run}: {n_waiting:,} images are to be computed, in shards ({len(made):,}) in {folder}",
-                f"each of them by any process that reaches it: sqlanalysis work SHARD, such as {example}",
+                f"each of them by any process that reaches it: sqlanalysis work{code} SHARD, such as {example}",
                 f"then, now and again or once at the end: sqlanalysis commit {path} {target}",
             ]
         )

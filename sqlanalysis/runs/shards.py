@@ -101,7 +101,7 @@ def prepare(
             parts.drop_stale(con, run)
         parts.add_copies(con, run, names, folder)
     execute(con, "create_pending", values, run=run, is_sample=is_sample)
-    execute(con, "create_waiting")
+    execute(con, "create_waiting", run=run)
     n: int = fetch(con, "count_waiting")[0][0]
     return n
 

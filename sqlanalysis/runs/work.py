@@ -16,7 +16,7 @@ from ..core import arrow
 from ..core.classes import ClassMap
 from ..core.faults import point
 from ..core.noise import Complaints
-from ..errors import InferenceError, SchemaError
+from ..errors import ArgumentError, InferenceError, SchemaError
 from . import exchange, identity
 from .job import packages
 
@@ -34,7 +34,7 @@ _lock = threading.Lock()
 _kept: tuple[str, Model | None, Engine] | None = None
 
 
-def work(shard: str, part: str, *, model: Model | None = None) -> None:
+def work(shard: str, part: str, *, model: Model | None = None, trusted: bool = False) -> bool:
     """Compute the images of a shard and write their outputs as a part; both may lie anywhere, see `shards`.
 
     Needs no database. The model is loaded by its specification in the shard and compared with it, and so are its
@@ -44,17 +44,57 @@ def work(shard: str, part: str, *, model: Model | None = None) -> None:
         shard: path or address of the file.
         part: path or address of the file to write, whole or not at all.
         model: the model of the shard, where the caller has it loaded.
+        trusted: run code that the shard names: of a file or package, or in a pickle. Whoever writes a shard decides
+            what it names.
+
+    Returns:
+        False if the part was there already, whole and of this shard.
 
     Raises:
+        ArgumentError: the shard names code, and is not `trusted`.
         NotFoundError: no such shard, or its model is not there.
-        SchemaError: the shard is damaged.
+        SchemaError: the shard is damaged, or the part is there and is something else.
         InferenceError: the model is not that of the shard, or no image can be computed at all, as in `predict`.
     """
     rows, specification = exchange.parse(exchange.read(shard), shard)
     if rows.schema.names != exchange.SHARD_SCHEMA.names:
         raise SchemaError(f"{shard} is not a shard: it has the columns {', '.join(rows.schema.names)}")
+    if exchange.exists(part):
+        _check_there(part, rows, specification)
+        return False
+    if model is None and not trusted:
+        _refuse_code(shard, specification["model"]["source"])
     with _lock:
         compute(_engine(specification, model), rows, specification, part)
+    return True
+
+
+def _check_there(part: str, rows: pa.Table, specification: dict[str, Any]) -> None:
+    try:
+        found, footer = exchange.parse(exchange.read(part), part)
+        mine = all(footer[key] == specification[key] for key in ("run", "identity", "attempt"))
+        mine = mine and sorted(found["image_id"].to_pylist()) == sorted(rows["image_id"].to_pylist())
+    except (SchemaError, KeyError):
+        mine = False
+    if not mine:
+        raise SchemaError(
+            f"{part} is there and is no whole part of this shard: delete it, or write another file (--part)"
+        )
+
+
+def names_code(source: dict[str, Any] | None) -> bool:
+    """Whether loading the model of a specification runs code that it names: of a file or package, or in a pickle."""
+    from ..models.loading.names import parse
+
+    return source is not None and bool(source.get("trust_pickle") or parse(source["model"]).kind == "code")
+
+
+def _refuse_code(shard: str, source: dict[str, Any] | None) -> None:
+    if source is not None and names_code(source):
+        what = f"the pickle of {source['model']}" if source.get("trust_pickle") else source["model"]
+        raise ArgumentError(
+            f"{shard} names code that would run: {what}; if the shard is yours, give --trust-code (trusted=True)"
+        )
 
 
 def compute(engine: Engine, rows: pa.Table, specification: dict[str, Any], part: str) -> None:

@@ -139,6 +139,21 @@ def test_a_call_can_be_stopped() -> None:
     feeder.close()
 
 
+def test_who_waits_when_it_is_closed_is_told() -> None:
+    class Never(Shuffled):
+        def get(self, timeout: float) -> list[Result]:
+            time.sleep(timeout)
+            return []
+
+    feeder = Feeder(Never(2), SIZE, [lane([], 1)], lambda: False, lambda _results: None)
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(feeder.ask, rows([1]))
+        time.sleep(0.1)
+        feeder.close()
+        with pytest.raises(InferenceError, match="interrupted"):
+            asked.result(60)
+
+
 # The engine with its plan for GPUs, on the CPU
 
 

@@ -239,6 +239,31 @@ def test_own_code_imports_what_lies_beside_it_and_is_read_again(tmp_path: Path) 
     assert sq.load_model(f"{file}:SmallNet").n_outputs == 22
 
 
+def test_own_code_never_gets_a_file_of_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python keeps one module of a name: two folders with a file of helpers each would share the first."""
+    for folder, width in (("one", 3), ("two", 5)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "far_helpers.py").write_text(f"width = {width}\n")
+        (tmp_path / folder / "near_helpers.py").write_text("from far_helpers import width\n")
+        (tmp_path / folder / "own_net.py").write_text(
+            "import near_helpers\nfrom torch import nn\n"
+            "def make():\n"
+            "    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, near_helpers.width))\n"
+        )
+    assert sqlanalysis.load_model(f"{tmp_path}/one/own_net.py:make").n_outputs == 3
+    assert sqlanalysis.load_model(f"{tmp_path}/one/own_net.py:make").n_outputs == 3
+    with pytest.raises(InferenceError, match=r"two/(near|far)_helpers.py is meant, .* loaded .*one/.*_helpers.py"):
+        sqlanalysis.load_model(f"{tmp_path}/two/own_net.py:make")
+    for folder in ("three", "four"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "own_name.py").write_text((tmp_path / "one/own_net.py").read_text())
+    monkeypatch.chdir(tmp_path / "three")
+    sqlanalysis.load_model("own_name:make")
+    monkeypatch.chdir(tmp_path / "four")
+    with pytest.raises(InferenceError, match=r"four/own_name.py is meant, .*three/own_name.py"):
+        sqlanalysis.load_model("own_name:make")
+
+
 def test_a_file_of_weights_names_its_architecture(tmp_path: Path) -> None:
     import argparse
 

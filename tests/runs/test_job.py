@@ -196,3 +196,36 @@ def test_a_block_has_a_limit_of_stored_bytes() -> None:
     assert pace.cut(np.array([2 * job.BLOCK_BYTES, 1])) == 1
     wide = job.Pace(width=job.BLOCK_BYTES // 3)
     assert wide.cut(np.full(100, 0)) == 3
+
+
+def test_copies_of_an_image_that_cannot_be_read_are_tried_at_once(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    """One file a pass would be a pass for each of a thousand copies in a folder that is gone."""
+    folder = tmp_path / "copies"
+    folder.mkdir()
+    data = decode.encode(np.full((4, 4, 3), 253, np.uint8))
+    for number in range(30):
+        (folder / f"{number}.png").write_bytes(data)
+    sqlanalysis.add_images(con, folder, dataset="copies")
+    for number in range(29):
+        (folder / f"{number}.png").unlink()
+    engine = Brightness()
+    engine.answer = tolerant(engine.answer)  # type: ignore[method-assign]
+    job.select(con, "copies", None)
+    work = job.Work(Spec(Run("copies", "copies", "brightness")))
+    done = job.perform(con, work, engine)
+    assert (done.n_images, done.n_ok, done.n_errors) == (30, 1, 29)
+    assert len(engine.calls) == 2
+
+
+def tolerant(
+    answer: Callable[[dict[str, bytes]], dict[str, object]],
+) -> Callable[[dict[str, bytes]], dict[str, object]]:
+    def call(image: dict[str, bytes]) -> dict[str, object]:
+        try:
+            return answer(image)
+        except ImageError as error:
+            return {"error": describe_error("read", error)}
+
+    return call

@@ -296,7 +296,7 @@ def test_parts_that_do_not_belong_are_refused(pets: duckdb.DuckDBPyConnection, m
     made = cut(pets, model, "net", tmp_path / "scratch", "parts")
     assert [shard.n for shard in made] == [7, 7, 4]
     for shard in made:
-        work(shard.path, shard.part)
+        work(shard.path, shard.part, trusted=True)
     rows, footer = exchange.parse(exchange.read(made[0].part), made[0].part)
     good = Path(made[0].part).read_bytes()
 
@@ -332,7 +332,7 @@ def test_parts_that_do_not_belong_are_refused(pets: duckdb.DuckDBPyConnection, m
     halves = shards.halve(one)
     assert [half.n for half in halves] == [3, 4]
     for half in halves:
-        work(half.path, half.part)
+        work(half.path, half.part, trusted=True)
     assert parts.commit(pets, "net", [half.part for half in halves]) == {}
     assert two.part
     predict(pets, model, "native")
@@ -344,7 +344,7 @@ def test_parts_that_do_not_belong_are_refused(pets: duckdb.DuckDBPyConnection, m
 def test_parts_of_an_older_run_of_that_name(pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path) -> None:
     made = cut(pets, model, "net", tmp_path / "scratch", "parts")
     for shard in made:
-        work(shard.path, shard.part)
+        work(shard.path, shard.part, trusted=True)
     again = cut_again(pets, model, tmp_path / "other")
     assert {shard.part for shard in again}.isdisjoint(shard.part for shard in made)
     assert "before it was made anew" in refusals(pets, "net", made[0].part)
@@ -377,7 +377,7 @@ def test_work_and_commit_on_the_command_line(pets: duckdb.DuckDBPyConnection, mo
     assert f"sqlanalysis commit {file} {scratch}" in told
     made = sorted(scratch.rglob("shard-*"), key=lambda path: int(path.name.split("-")[1]))
     written = [Path(exchange.part_of(str(path))) for path in made]
-    cli("work", made[0], cwd=Path("/"))
+    cli("work", "--trust-code", made[0], cwd=Path("/"))
     work(str(made[1]), str(written[1]))
     written[2].write_bytes(b"nothing")
     told = cli("commit", file, scratch, code=1).stderr

@@ -47,7 +47,7 @@ def test_shards_computed_by_others_end_as_one_process(
         record.getMessage() for record in caplog.records if record.getMessage().startswith(("net:", "each", "then"))
     ]
     assert "net: 18 images are to be computed, in shards (3) in " in said[0]
-    assert f"sqlanalysis work SHARD, such as '{made[0].path}'" in said[1]
+    assert f"sqlanalysis work --trust-code SHARD, such as '{made[0].path}'" in said[1]
     assert f"sqlanalysis commit {tmp_path / 'pets.duckdb'} '{scratch}'" in said[2]
     assert pets.sql("select status, n_ok, workers from runs where run = 'net'").fetchall() == [("running", 0, None)]
     expected: dict[str, float] = dict.fromkeys(("read", "decode", "transform", "forward"), 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import inspect
@@ -144,6 +145,8 @@ def _with_weights(found: Found, weights: str | Path, trust_pickle: bool) -> Foun
 def _import(path: str) -> ModuleType:
     """Import a file or a module; imports of the file find what lies beside it, as when Python runs it."""
     folder = str(Path(path).resolve().parent if path.endswith(".py") else Path.cwd())
+    start = Path(path).stem if path.endswith(".py") else path.partition(".")[0]
+    _refuse_other_files(Path(folder), start, is_asked=not path.endswith(".py"))
     sys.path.insert(0, folder)
     try:
         return _import_file(Path(path).resolve()) if path.endswith(".py") else importlib.import_module(path)
@@ -160,6 +163,41 @@ def _import(path: str) -> ModuleType:
         sys.path.remove(folder)
         if folder not in sys.path:
             sys.path.append(folder)
+
+
+def _refuse_other_files(folder: Path, start: str, *, is_asked: bool) -> None:
+    """Refuse code that would get a file of another folder: Python keeps one module of a name, the first one loaded.
+
+    Args:
+        folder: where the code lies.
+        start: name of the module that is loaded.
+        is_asked: whether it is imported by this name; a file is loaded from its path.
+
+    Raises:
+        InferenceError: this process has another file under the name of one that lies beside the code.
+    """
+    seen, names = set[str](), [start]
+    while names:
+        name = names.pop()
+        file = next((path for path in (folder / f"{name}.py", folder / name / "__init__.py") if path.is_file()), None)
+        if file is None or name in seen:
+            continue
+        seen.add(name)
+        loaded = getattr(sys.modules.get(name), "__file__", None)
+        if (name != start or is_asked) and loaded is not None and Path(loaded).resolve() != file.resolve():
+            raise InferenceError(
+                f"{file} is meant, but this process has loaded {loaded} under the name {name}, and would run that: "
+                "load this model in a process of its own, or rename the file"
+            )
+        try:
+            tree = ast.parse(file.read_bytes())
+        except (SyntaxError, ValueError):  # importing it says so
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                names += [each.name.partition(".")[0] for each in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                names.append(node.module.partition(".")[0])
 
 
 def _import_file(file: Path) -> ModuleType:
