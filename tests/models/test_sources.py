@@ -16,6 +16,7 @@ from PIL import Image
 from torch import nn
 
 import sqlanalysis as sq
+import sqlanalysis
 from sqlanalysis.errors import ArgumentError, InferenceError, MissingExtraError, NotFoundError
 from sqlanalysis.models.loading import names
 from sqlanalysis.models.specification import load_specified, specify
