@@ -16,7 +16,6 @@ from PIL import Image
 from torch import nn
 
 import sqlanalysis as sq
-import sqlanalysis
 from sqlanalysis.errors import ArgumentError, InferenceError, MissingExtraError, NotFoundError
 from sqlanalysis.models.loading import names
 from sqlanalysis.models.specification import load_specified, specify
@@ -251,18 +250,18 @@ def test_own_code_never_gets_a_file_of_another_folder(tmp_path: Path, monkeypatc
             "def make():\n"
             "    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, near_helpers.width))\n"
         )
-    assert sqlanalysis.load_model(f"{tmp_path}/one/own_net.py:make").n_outputs == 3
-    assert sqlanalysis.load_model(f"{tmp_path}/one/own_net.py:make").n_outputs == 3
+    assert sq.load_model(f"{tmp_path}/one/own_net.py:make").n_outputs == 3
+    assert sq.load_model(f"{tmp_path}/one/own_net.py:make").n_outputs == 3
     with pytest.raises(InferenceError, match=r"two/(near|far)_helpers.py is meant, .* loaded .*one/.*_helpers.py"):
-        sqlanalysis.load_model(f"{tmp_path}/two/own_net.py:make")
+        sq.load_model(f"{tmp_path}/two/own_net.py:make")
     for folder in ("three", "four"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "own_name.py").write_text((tmp_path / "one/own_net.py").read_text())
     monkeypatch.chdir(tmp_path / "three")
-    sqlanalysis.load_model("own_name:make")
+    sq.load_model("own_name:make")
     monkeypatch.chdir(tmp_path / "four")
     with pytest.raises(InferenceError, match=r"four/own_name.py is meant, .*three/own_name.py"):
-        sqlanalysis.load_model("own_name:make")
+        sq.load_model("own_name:make")
 
 
 def test_a_file_of_weights_names_its_architecture(tmp_path: Path) -> None:
