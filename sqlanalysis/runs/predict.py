@@ -232,8 +232,9 @@ def predict(
 
     Two images of noise go through the model first: answers that are random, or that depend on the other images of a
     batch, are refused, and a run is resumed only by a model that answers them as the run's did (`runs.probe`).
-    Answers are committed in blocks of a few seconds. Committed blocks survive a crash, and the same call resumes
-    the run. Images with the same bytes are computed once. A call that raises before the first block writes nothing.
+    Answers are committed in blocks of a few seconds, parts in such of up to 4,096 images. Committed blocks survive a
+    crash, and the same call resumes the run. Images with the same bytes are computed once. A call that raises before
+    the first block writes nothing.
 
     `until_width` and `until_better_than` are for less work: labeled images are drawn in a random order until an
     interval that holds at every number of images is narrow enough, or excludes a difference of 0. The run is then a
