@@ -495,3 +495,27 @@ def test_storage_is_checked(pets: duckdb.DuckDBPyConnection, model: Model) -> No
         sqlanalysis.add_images(con, [(np.zeros((4, 4, 3), np.uint8), 0)], dataset="x", classes=["cat", "dog", "owl"])
         with pytest.raises(ArgumentError, match="scratch"):
             predict(con, model, "net", storage="parts")
+
+
+def test_parts_that_are_written_again_keep_their_own_name(
+    model: Model, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "SHARD_IMAGES", 7)
+    place = tmp_path / "my-live-data"
+    place.mkdir()
+    with file_of_pets(place, photos) as con:
+        predict(con, model, "first", storage="parts")
+        before = outputs(con, "first")
+        predict(con, model, "second", storage="parts", dtype="bf16")  # the same images fail
+        assert outputs(con, "first") == before != outputs(con, "second")
+        uris = [row[0] for row in con.sql("select uri from parts where uri like '%-live-%'").fetchall()]
+        assert len(uris) == len(set(uris)) == 2
+        assert not [row for row in verify(con).tables if "part" in row[0]]
+        assert sorted(tmp_path.glob("*.parquet")) == []
+        rows, footer = exchange.parse(exchange.read(made := str(place / "pets.duckdb.parts" / uris[0])), made)
+        kept = parts._write_again(con, made, rows, footer)
+        copied = place / "pets.duckdb.parts" / kept[0]
+        copied.write_bytes(b"another")
+        with pytest.raises(SchemaError, match="other content"):
+            parts._write_again(con, made, rows, footer)
+        assert copied.read_bytes() == b"another"
