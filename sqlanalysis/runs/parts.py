@@ -248,8 +248,7 @@ def drop_stale(con: duckdb.DuckDBPyConnection, run: str) -> None:
             replaced.append(Path(path))
         files.recreate_view(con, run)
         execute(con, "update_part_counts", run=run)
-    own = files.folder(con)
-    files.delete(con, [file for file in replaced if own is not None and file.is_relative_to(own)])
+    files.delete(con, replaced)
 
 
 def add_copies(con: duckdb.DuckDBPyConnection, run: str, names: list[str], folder: str) -> None:

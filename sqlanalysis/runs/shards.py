@@ -352,7 +352,4 @@ def sweep(con: duckdb.DuckDBPyConnection, run: str, folder: str) -> None:
         if path not in read:
             exchange.remove(path)
     if not exchange.is_remote(folder) and Path(folder).is_dir() and not any(Path(folder).iterdir()):
-        Path(folder).rmdir()
-        own = files.folder(con)
-        if own is not None and own.is_dir() and not any(own.iterdir()):
-            own.rmdir()
+        files.remove_empty(con, Path(folder))

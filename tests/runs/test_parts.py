@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -519,3 +520,59 @@ def test_parts_that_are_written_again_keep_their_own_name(
         with pytest.raises(SchemaError, match="other content"):
             parts._write_again(con, made, rows, footer)
         assert copied.read_bytes() == b"another"
+
+
+@pytest.mark.parametrize("way", ["dots", "link", "absolute", "absolute dots"])
+def test_a_file_from_others_names_no_file_to_delete(
+    pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for run in ("net", "two", "three"):
+        predict(pets, model, run, storage="parts")
+    own, precious = tmp_path / "pets.duckdb.parts", tmp_path / "precious.txt"
+    precious.write_text("precious")
+    (own / "link").symlink_to(tmp_path)
+    uri = {
+        "dots": "../precious.txt",
+        "link": "link/precious.txt",
+        "absolute": str(precious),
+        "absolute dots": f"{own}/../precious.txt",
+    }[way]
+    pets.execute("""
+        insert into parts (run, part, uri, first_id, last_id, n, n_errors, n_bytes, sha256)
+        select run, 'x', $1, min(first_id), max(last_id), 0, 0, 8, $2 from parts group by run
+    """, [uri, hashlib.sha256(b"precious").hexdigest()])  # fmt: skip
+    pets.close()
+    with connect(tmp_path / "pets.duckdb") as con:
+        assert ("leads out" in caplog.text) == (way != "absolute")
+        drop_run(con, "net")
+        assert precious.read_text() == "precious"
+        if way != "absolute":
+            for refused in (lambda: predict(con, model, "two"), lambda: localize(con, "two")):
+                with pytest.raises(SchemaError, match="leads out"):
+                    refused()
+        predict(con, model, "three", storage="parts", overwrite=True)
+        assert len(outputs(con, "three")) == 18
+    with connect(tmp_path / "pets.duckdb", safe=True):
+        pass
+    assert precious.read_text() == "precious"
+
+
+def test_the_folder_of_parts_may_be_a_link(pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path) -> None:
+    disk, own = tmp_path / "disk" / "large", tmp_path / "pets.duckdb.parts"
+    disk.mkdir(parents=True)
+    own.symlink_to(disk)
+    predict(pets, model, "net", storage="parts")
+    predict(pets, model, "native")
+    assert outputs(pets, "net") == outputs(pets, "native")
+    assert not [uri for (uri,) in pets.sql("select uri from parts").fetchall() if Path(uri).is_absolute()]
+    assert len(sorted(disk.rglob("*.parquet"))) == len(sorted(own.rglob("*.parquet"))) > 1
+    copied = copy_database(pets, tmp_path / "copy.duckdb").path
+    pets.close()
+    with connect(copied) as con:
+        assert outputs(con, "net") == outputs(con, "native")
+    with connect(tmp_path / "pets.duckdb", safe=True, read_only=True) as con:
+        assert outputs(con, "net") == outputs(con, "native")
+    with connect(tmp_path / "pets.duckdb") as con:
+        drop_run(con, "net")
+    assert own.is_symlink()
+    assert sorted(disk.iterdir()) == []
