@@ -8,6 +8,8 @@ the addresses in it are absolute, and its comment remembers for which folder: `f
 from __future__ import annotations
 
 import hashlib
+import os
+import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -265,22 +267,51 @@ def require(con: duckdb.DuckDBPyConnection, run: str) -> None:
 
 
 def copy(con: duckdb.DuckDBPyConnection, source: Path, target: Path) -> None:
-    """Copy the parts in FILE.parts of one file to that of another, as the database of `con`, its copy, names them.
+    """Copy the parts of one file to FILE.parts of another, and name them so in the database of `con`, its copy.
+
+    Parts in a scratch folder go along, so that the copy has its own; those at addresses stay there. Files that are
+    there already stay, and nothing is left where a part is refused.
 
     Raises:
-        SchemaError: a part is missing or has other bytes than were committed.
+        SchemaError: a part is missing, has other bytes than were committed, leads out of its folder, or another file
+            has its place.
     """
-    for run, uri, sha256 in fetch(con, "list_all_parts"):
-        if is_remote(uri) or Path(uri).is_absolute():
-            continue
-        there = folder_of(target) / uri
-        there.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            shutil.copyfile(folder_of(source) / uri, there)
-        except FileNotFoundError:
-            raise SchemaError(f"part {uri} of run {run!r} is missing; nothing was copied") from None
-        if _hash(there) != sha256:
-            raise SchemaError(f"part {uri} of run {run!r} has other bytes than were committed; nothing was copied")
+    here, there, made = folder_of(source).resolve(), folder_of(target).resolve(), list[Path]()
+    try:
+        for run, part, uri, sha256 in fetch(con, "list_all_parts"):
+            if is_remote(uri):
+                continue
+            file, name = _checked(here, uri), uri
+            if Path(uri).is_absolute():
+                name = f"{file.parent.name}/{file.name}"
+                execute(con, "move_part", [name, run, part])
+            made += _copy_part(f"part {uri} of run {run!r}", file, there / name, there, sha256)
+    except BaseException:
+        for path in made:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _copy_part(named: str, file: Path, target: Path, own: Path, sha256: str) -> list[Path]:
+    """Copy a part under a name of its own, and rename it when it is whole; gives the file, unless it was there."""
+    if not _is_inside(target, own):
+        raise SchemaError(f"{named} would be copied out of {own}; nothing was copied")
+    if target.exists():
+        if not target.is_file() or _hash(target) != sha256:
+            raise SchemaError(f"{target} exists with other content than {named}; nothing was copied, move it away")
+        return []
+    if not file.is_file():
+        raise SchemaError(f"{named} is missing; nothing was copied")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        shutil.copyfile(file, draft)
+        if _hash(draft) != sha256:
+            raise SchemaError(f"{named} has other bytes than were committed; nothing was copied")
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+    return [target]
 
 
 def _hash(path: Path) -> str:

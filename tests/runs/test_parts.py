@@ -576,3 +576,43 @@ def test_the_folder_of_parts_may_be_a_link(pets: duckdb.DuckDBPyConnection, mode
         drop_run(con, "net")
     assert own.is_symlink()
     assert sorted(disk.iterdir()) == []
+
+
+def test_a_copy_writes_over_nothing(pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path) -> None:
+    predict(pets, model, "net", storage="parts")
+    home = tmp_path / "home"
+    home.mkdir()
+    taken = home / "copy.duckdb.parts" / pets.sql("select max(uri) from parts").fetchall()[0][0]
+    taken.parent.mkdir(parents=True)
+    taken.write_bytes(b"mine")
+    with pytest.raises(QueryError, match="other content"):
+        copy_database(pets, home / "copy.duckdb")
+    assert [path for path in home.rglob("*") if path.is_file()] == [taken]
+    assert taken.read_bytes() == b"mine"
+    taken.unlink()
+    (tmp_path / "rc").write_text("theirs")
+    (home / "rc").write_text("mine")
+    pets.execute("""
+        insert into parts (run, part, uri, first_id, last_id, n, n_errors, n_bytes, sha256)
+        select run, 'x', '../rc', min(first_id), max(last_id), 0, 0, 6, $1 from parts group by run
+    """, [hashlib.sha256(b"theirs").hexdigest()])  # fmt: skip
+    with pytest.raises(QueryError, match="leads out"):
+        copy_database(pets, home / "copy.duckdb")
+    assert (home / "rc").read_text() == "mine"
+    pets.sql("delete from parts where part = 'x'")
+    for overwrite in (False, True):
+        copy_database(pets, home / "copy.duckdb", overwrite=overwrite)
+    with connect(home / "copy.duckdb", safe=True) as con:
+        assert outputs(con, "net") == outputs(pets, "net")
+
+
+@pytest.mark.parametrize("named", ["confidence=0.5", "image_id=7"])
+def test_the_name_of_a_folder_is_no_value(model: Model, tmp_path: Path, photos: Path, named: str) -> None:
+    place = tmp_path / named
+    place.mkdir()
+    with file_of_pets(place, photos) as con:
+        predict(con, model, "native")
+        predict(con, model, "net", storage="parts")
+        assert outputs(con, "net") == outputs(con, "native") != []
+        localize(con, "net")
+        assert outputs(con, "net") == outputs(con, "native")
