@@ -304,7 +304,7 @@ select
     groups.cluster,
 {% endif %}
 {% if addresses %}
-from read_parquet([{% for address in addresses %}{{ literal(address) }}{{ ', ' if not loop.last }}{% endfor %}]) as stored
+from read_parquet([{% for address in addresses %}{{ literal(address) }}{{ ', ' if not loop.last }}{% endfor %}], hive_partitioning = false) as stored
 {% else %}
 from (
     select
