@@ -346,10 +346,14 @@ def _answer_window(
 
 
 def sweep(con: duckdb.DuckDBPyConnection, run: str, folder: str) -> None:
-    """Delete what a finished run has left in its scratch folder: shards, and parts that it does not read."""
-    read = set(files.addresses(con, run))
+    """Delete what a finished run has left in its folder: shards, and in FILE.parts also parts that it does not read.
+
+    A part in a scratch folder may be read by a copy of this file, so it stays.
+    """
+    read, own = set(files.addresses(con, run)), files.folder(con)
+    is_own = own is not None and not exchange.is_remote(folder) and Path(folder).is_relative_to(own)
     for path in exchange.listed(folder):
-        if path not in read:
+        if exchange.is_part(path, "shard") or (is_own and path not in read):
             exchange.remove(path)
     if not exchange.is_remote(folder) and Path(folder).is_dir() and not any(Path(folder).iterdir()):
         files.remove_empty(con, Path(folder))
