@@ -96,7 +96,7 @@ def cut_folder(
     if watched.path is None:
         raise ArgumentError('no other process can commit to a database in memory: leave runner="files" out')
     names = list(specification["columns"])
-    shards.begin(con, work, list(specification["columns"].items()))
+    job.open_job(con, work, list(specification["columns"].items()))
     folder = shards.scratch_of(con, run, scratch)
     try:
         shards.adopt(con, work, folder, heard=partial(shards.hear, engine))

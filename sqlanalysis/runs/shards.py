@@ -10,7 +10,7 @@ cut in the same way, has the same shards, and what a driver that died has left i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -226,14 +226,6 @@ def size_for(n: int, n_workers: int, batch_size: int) -> int:
     return min(max(LEAST, -(-n // (n_workers * TURNS * batch_size))) * batch_size, SHARD_IMAGES)
 
 
-def begin(con: duckdb.DuckDBPyConnection, work: Work, columns: Sequence[tuple[str, str]]) -> None:
-    """Create or resume the run of a job; the parts of an earlier one that it replaces are deleted."""
-    run = work.spec.run.run
-    replaced = files.owned(con, run) if work.overwrite and run in runs.known(con) else []
-    job.open_job(con, work, columns)
-    files.delete(con, replaced)
-
-
 def adopt(con: duckdb.DuckDBPyConnection, work: Work, folder: str, **how: Any) -> None:
     """Commit the parts that earlier calls have left in a folder; what does not belong stays, for `sweep`."""
     run = work.spec.run.run
@@ -272,7 +264,7 @@ def perform(
     columns = list(specification["columns"].items())
     names = [name for name, _ in columns]
     watched = Watched(con)
-    begin(con, work, columns)
+    job.open_job(con, work, columns)
     folder, before = scratch_of(con, run, scratch), runs.read_seconds(con, run)
     how: dict[str, Any] = {"record_errors": not work.strict, "heard": partial(hear, engine)}
 
