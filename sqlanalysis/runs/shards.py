@@ -51,8 +51,8 @@ class Shard:
     n: int
 
 
-def scratch_of(con: duckdb.DuckDBPyConnection, run: str, scratch: str | None) -> str:
-    """The folder of a run's shards and parts: below `scratch`, or below FILE.parts.
+def top_of(con: duckdb.DuckDBPyConnection, scratch: str | None) -> str:
+    """`scratch`, or FILE.parts: asked before a run is opened, or an earlier one dropped.
 
     Raises:
         ArgumentError: the database is in memory, and no folder is given.
@@ -61,7 +61,11 @@ def scratch_of(con: duckdb.DuckDBPyConnection, run: str, scratch: str | None) ->
     if scratch is None and own is None:
         raise ArgumentError('a database in memory has no folder for parts; give one: scratch="/tmp/parts"')
     given = str(own) if scratch is None else scratch
-    top = given if exchange.is_remote(given) else str(Path(given).expanduser().resolve())
+    return given if exchange.is_remote(given) else str(Path(given).expanduser().resolve())
+
+
+def scratch_of(con: duckdb.DuckDBPyConnection, run: str, top: str) -> str:
+    """The folder of a run's shards and parts, below that of `top_of`."""
     return exchange.join(top, f"{run}-{parts.identify(con, run)[:8]}")
 
 
@@ -263,9 +267,9 @@ def perform(
     start, n_computed, status, run = time.perf_counter(), 0, "failed", work.spec.run.run
     columns = list(specification["columns"].items())
     names = [name for name, _ in columns]
-    watched = Watched(con)
+    watched, top = Watched(con), top_of(con, scratch)
     job.open_job(con, work, columns)
-    folder, before = scratch_of(con, run, scratch), runs.read_seconds(con, run)
+    folder, before = scratch_of(con, run, top), runs.read_seconds(con, run)
     how: dict[str, Any] = {"record_errors": not work.strict, "heard": partial(hear, engine)}
 
     def answer(n: int) -> None:
