@@ -616,3 +616,49 @@ def test_the_name_of_a_folder_is_no_value(model: Model, tmp_path: Path, photos: 
         assert outputs(con, "net") == outputs(con, "native") != []
         localize(con, "net")
         assert outputs(con, "net") == outputs(con, "native")
+
+
+def test_a_copy_has_its_own_of_parts_in_a_scratch_folder(
+    pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path
+) -> None:
+    scratch = tmp_path / "scratch"
+    predict(pets, model, "net", storage="parts", scratch=scratch)
+    before = outputs(pets, "net")
+    copied = copy_database(pets, tmp_path / "copy.duckdb").path
+    shutil.copyfile(tmp_path / "pets.duckdb", tmp_path / "plain.duckdb")  # by hand: both read the same parts
+    picture = sorted((tmp_path / "pets" / "dog").iterdir())[0]
+    picture.write_bytes(sorted((tmp_path / "pets" / "owl").iterdir())[2].read_bytes())
+    sqlanalysis.add_images(pets, tmp_path / "pets", dataset="pets")
+    predict(pets, model, "net", scratch=scratch)
+    predict(pets, model, "native")
+    assert outputs(pets, "net") == outputs(pets, "native") != before
+    with connect(tmp_path / "plain.duckdb") as con:
+        assert outputs(con, "net") == before
+    shutil.rmtree(scratch)
+    with connect(copied, safe=True) as con:
+        assert outputs(con, "net") == before
+        assert not [row for row in verify(con).tables if "part" in row[0]]
+
+
+def test_whatever_replaces_a_run_deletes_its_parts(
+    pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path
+) -> None:
+    predict(pets, model, "net", storage="parts")
+    assert part_files(tmp_path)
+    predict(pets, model, "net", storage="table", overwrite=True)
+    assert not (tmp_path / "pets.duckdb.parts").exists()
+    assert len(outputs(pets, "net")) == 18
+
+
+def test_a_refused_call_leaves_no_run(tmp_path: Path, photos: Path) -> None:
+    model = saved_model(tmp_path)
+    with connect() as con:
+        sqlanalysis.add_images(con, photos, dataset="pets")
+        predict(con, model, "net")
+        before = outputs(con, "net")
+        for how in ({"storage": "parts"}, {"runner": "processes", "workers": 1}):
+            for name in ("net", "new"):
+                with pytest.raises(ArgumentError, match="scratch"):
+                    predict(con, model, name, overwrite=True, **how)  # type: ignore[arg-type]
+        assert con.sql("select run, status from runs").fetchall() == [("net", "finished")]
+        assert outputs(con, "net") == before != []
