@@ -349,7 +349,8 @@ def sweep(con: duckdb.DuckDBPyConnection, run: str, folder: str) -> None:
     read, own = set(files.addresses(con, run)), files.folder(con)
     is_own = own is not None and not exchange.is_remote(folder) and Path(folder).is_relative_to(own)
     for path in exchange.listed(folder):
-        if exchange.is_part(path, "shard") or (is_own and path not in read):
+        nameless = exchange.is_part(path, "shard") or exchange.name_of(path).startswith(".")  # in no row of any file
+        if nameless or (is_own and path not in read):
             exchange.remove(path)
     if not exchange.is_remote(folder) and Path(folder).is_dir() and not any(Path(folder).iterdir()):
         files.remove_empty(con, Path(folder))
