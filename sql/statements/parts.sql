@@ -271,6 +271,14 @@ where run = $5
     and part = $6;
 
 
+-- name: move_part
+-- A part lies elsewhere now: $1 uri, $2 run, $3 part.
+update parts
+set uri = $1
+where run = $2
+    and part = $3;
+
+
 -- name: keep_parts
 -- The parts of a run are in the file now.
 update parts
@@ -303,7 +311,7 @@ select
     groups.cluster,
 {% endif %}
 {% if addresses %}
-from read_parquet([{% for address in addresses %}{{ literal(address) }}{{ ', ' if not loop.last }}{% endfor %}]) as stored
+from read_parquet([{% for address in addresses %}{{ literal(address) }}{{ ', ' if not loop.last }}{% endfor %}], hive_partitioning = false) as stored
 {% else %}
 from (
     select
@@ -402,6 +410,7 @@ from _pending;
 -- Every part that is a file, with its run.
 select
     run,
+    part,
     uri,
     sha256,
 from parts

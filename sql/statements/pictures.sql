@@ -4,7 +4,7 @@
 -- name: measure_pictures
 -- How many bytes each picture has, in the order of the rows; cheap where one value stands in many rows.
 select octet_length({{ ident(column) }}{{ '.bytes' if is_struct }})::integer as n_bytes
-from read_parquet({{ literal(file) }});
+from read_parquet({{ literal(file) }}, hive_partitioning = false);
 
 
 -- name: measure_texts
@@ -19,7 +19,7 @@ with sizes as (
         + coalesce(strlen({{ ident(name) }}.path), 0)
         {% endfor %}
         as n
-    from read_parquet({{ literal(file) }})
+    from read_parquet({{ literal(file) }}, hive_partitioning = false)
 )
 
 select
@@ -31,4 +31,4 @@ from sizes;
 -- name: read_picture_paths
 -- The file that each picture had when the shard was written.
 select {{ ident(column) }}.path::varchar as path
-from read_parquet({{ literal(file) }});
+from read_parquet({{ literal(file) }}, hive_partitioning = false);

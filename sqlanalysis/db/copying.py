@@ -46,7 +46,7 @@ def copy_database(con: duckdb.DuckDBPyConnection, path: str | Path, *, overwrite
     """Copy an evaluation file to another place, while it is open and also while another thread predicts.
 
     The copy holds everything that was committed when the call began, in one file without a log. Parts of runs in
-    FILE.parts are copied to that of the copy; parts elsewhere are not, and the copy reads them there.
+    FILE.parts or a scratch folder are copied to FILE.parts of the copy; those at addresses stay, and both read them.
 
     Args:
         con: from `connect`, of a file.
@@ -153,8 +153,9 @@ def _state(file: Path, log: Path) -> tuple[bytes, bytes] | None:
 
 def _copy_parts(draft: Path, file: Path, target: Path) -> None:
     """Copy the parts that the copy names; a commit of the meantime is in neither."""
-    with duckdb.connect(str(draft), read_only=True) as con:
+    with duckdb.connect(str(draft)) as con:
         parts.copy(con, file, target)
+        statements.checkpoint(con)  # the draft is renamed without its log
 
 
 def _described(file: Path) -> Copied:

@@ -8,6 +8,8 @@ the addresses in it are absolute, and its comment remembers for which folder: `f
 from __future__ import annotations
 
 import hashlib
+import os
+import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,9 +25,9 @@ _NAMED = 3  # parts in one line
 
 
 def folder(con: duckdb.DuckDBPyConnection) -> Path | None:
-    """FILE.parts of the current database; None for one in memory."""
+    """FILE.parts of the current database, or the folder that it links to; None for one in memory."""
     path = fetch(con, "read_path")[0][0]
-    return folder_of(Path(path)) if path else None
+    return folder_of(Path(path)).resolve() if path else None
 
 
 def folder_of(file: Path) -> Path:
@@ -39,9 +41,29 @@ def is_remote(uri: str) -> bool:
 
 
 def address(con: duckdb.DuckDBPyConnection, uri: str) -> str:
-    """The absolute path or address of a part."""
+    """The absolute path or address of a part.
+
+    Raises:
+        SchemaError: it leads out of FILE.parts. Others may have written `parts.uri`, so every use of it comes here.
+    """
     own = folder(con)
-    return uri if own is None or is_remote(uri) else str(own / uri)
+    return uri if is_remote(uri) else str(_checked(own, uri))
+
+
+def _checked(own: Path | None, uri: str) -> Path:
+    path = Path(uri)
+    # What is absolute was made in a scratch folder: it is read there, and never deleted or replaced.
+    if ".." in path.parts or not (path.is_absolute() or (own is not None and _is_inside(own / path, own))):
+        raise SchemaError(
+            f"part {uri!r} leads out of {own}, where the parts of this file lie; a file from others may not name what "
+            "is read or deleted: ask who made it, or drop the run"
+        )
+    return path if own is None else own / path
+
+
+def _is_inside(path: Path, own: Path) -> bool:
+    """Whether a path is below a folder, also after all links."""
+    return path.resolve() != own and path.resolve().is_relative_to(own)
 
 
 def shorten(con: duckdb.DuckDBPyConnection, path: str) -> str:
@@ -58,8 +80,9 @@ def owned(con: duckdb.DuckDBPyConnection, run: str) -> list[Path]:
     own = folder(con)
     if own is None:
         return []
-    committed = [path for path in map(Path, addresses(con, run)) if path.is_relative_to(own)]
-    return list(dict.fromkeys([*committed, *own.glob(f"{run}-????????/*")]))  # no name of a run has a dash
+    committed = [own / uri for _, uri, *_ in fetch(con, "list_parts", [run]) if not is_remote(uri)]
+    found = dict.fromkeys([*committed, *own.glob(f"{run}-????????/*")])  # no name of a run has a dash
+    return [path for path in found if ".." not in path.parts and _is_inside(path, own)]
 
 
 def addresses(con: duckdb.DuckDBPyConnection, run: str) -> list[str]:
@@ -70,13 +93,20 @@ def addresses(con: duckdb.DuckDBPyConnection, run: str) -> list[str]:
 def delete(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> None:
     """Delete files of FILE.parts, and folders that are empty then; called after the commit that forgets them."""
     own = folder(con)
-    for file in files:
+    inside = [file for file in files if own is not None and _is_inside(file, own)]
+    for file in inside:
         file.unlink(missing_ok=True)
-    for parent in {file.parent for file in files}:
-        if parent.is_dir() and not any(parent.iterdir()):
-            parent.rmdir()
-    if own is not None and own.is_dir() and not any(own.iterdir()):
-        own.rmdir()
+    for parent in {file.parent for file in inside}:
+        remove_empty(con, parent)
+
+
+def remove_empty(con: duckdb.DuckDBPyConnection, place: Path) -> None:
+    """Delete a folder if it is empty, and FILE.parts if it is empty then; a link, and what it leads to, stays."""
+    own, path = folder(con), fetch(con, "read_path")[0][0]
+    keeps = own if path and folder_of(Path(path)).is_symlink() else None
+    for one in (place, own):
+        if one is not None and one != keeps and not one.is_symlink() and one.is_dir() and not any(one.iterdir()):
+            one.rmdir()
 
 
 def recreate_view(con: duckdb.DuckDBPyConnection, run: str, columns: Sequence[tuple[str, str]] | None = None) -> None:
@@ -170,9 +200,10 @@ def readable(con: duckdb.DuckDBPyConnection) -> tuple[list[str], list[str]]:
     """For a safe connection: the parts that lie in FILE.parts, and notes on runs whose parts it does not read."""
     own, allowed, notes = folder(con), [], []
     for run in runs(con):
-        paths = addresses(con, run)
+        paths = [uri for _, uri, *_ in fetch(con, "list_parts", [run])]
+        near = [own / uri for uri in paths if own and not is_remote(uri)]
         # A link in FILE.parts may lead anywhere.
-        inside = [path for path in paths if own and not is_remote(path) and Path(path).resolve().is_relative_to(own)]
+        inside = [str(path) for path in near if own and ".." not in path.parts and _is_inside(path, own)]
         allowed += inside
         if len(inside) < len(paths):
             notes.append(
@@ -186,8 +217,12 @@ def lost(con: duckdb.DuckDBPyConnection, run: str) -> list[tuple[str, str]]:
     """Parts of a run that are missing or have another size, with the problem; those at addresses are not asked."""
     found = []
     for _, uri, _, _, n_bytes, _ in fetch(con, "list_parts", [run]):
-        path = Path(address(con, uri))
         if is_remote(uri):
+            continue
+        try:
+            path = Path(address(con, uri))
+        except SchemaError:
+            found.append((uri, "leads out of the folder of parts"))
             continue
         if not path.is_file():
             found.append((uri, "is missing"))
@@ -210,7 +245,7 @@ def note_unread(con: duckdb.DuckDBPyConnection) -> list[str]:
     """A line for each run with parts at addresses, which `check` does not read: it names them."""
     notes = []
     for run in runs(con):
-        if far := [path for path in addresses(con, run) if is_remote(path)]:
+        if far := [uri for _, uri, *_ in fetch(con, "list_parts", [run]) if is_remote(uri)]:
             named = ", ".join(far[:_NAMED]) + (f" and {len(far) - _NAMED:,} more" if len(far) > _NAMED else "")
             notes.append(f"{len(far):,} parts of run {run!r} are at addresses and were not compared: {named}")
     return notes
@@ -232,22 +267,51 @@ def require(con: duckdb.DuckDBPyConnection, run: str) -> None:
 
 
 def copy(con: duckdb.DuckDBPyConnection, source: Path, target: Path) -> None:
-    """Copy the parts in FILE.parts of one file to that of another, as the database of `con`, its copy, names them.
+    """Copy the parts of one file to FILE.parts of another, and name them so in the database of `con`, its copy.
+
+    Parts in a scratch folder go along, so that the copy has its own; those at addresses stay there. Files that are
+    there already stay, and nothing is left where a part is refused.
 
     Raises:
-        SchemaError: a part is missing or has other bytes than were committed.
+        SchemaError: a part is missing, has other bytes than were committed, leads out of its folder, or another file
+            has its place.
     """
-    for run, uri, sha256 in fetch(con, "list_all_parts"):
-        if is_remote(uri) or Path(uri).is_absolute():
-            continue
-        there = folder_of(target) / uri
-        there.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            shutil.copyfile(folder_of(source) / uri, there)
-        except FileNotFoundError:
-            raise SchemaError(f"part {uri} of run {run!r} is missing; nothing was copied") from None
-        if _hash(there) != sha256:
-            raise SchemaError(f"part {uri} of run {run!r} has other bytes than were committed; nothing was copied")
+    here, there, made = folder_of(source).resolve(), folder_of(target).resolve(), list[Path]()
+    try:
+        for run, part, uri, sha256 in fetch(con, "list_all_parts"):
+            if is_remote(uri):
+                continue
+            file, name = _checked(here, uri), uri
+            if Path(uri).is_absolute():
+                name = f"{file.parent.name}/{file.name}"
+                execute(con, "move_part", [name, run, part])
+            made += _copy_part(f"part {uri} of run {run!r}", file, there / name, there, sha256)
+    except BaseException:
+        for path in made:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _copy_part(named: str, file: Path, target: Path, own: Path, sha256: str) -> list[Path]:
+    """Copy a part under a name of its own, and rename it when it is whole; gives the file, unless it was there."""
+    if not _is_inside(target, own):
+        raise SchemaError(f"{named} would be copied out of {own}; nothing was copied")
+    if target.exists():
+        if not target.is_file() or _hash(target) != sha256:
+            raise SchemaError(f"{target} exists with other content than {named}; nothing was copied, move it away")
+        return []
+    if not file.is_file():
+        raise SchemaError(f"{named} is missing; nothing was copied")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}.{os.getpid()}-{secrets.token_hex(4)}.tmp")
+    try:
+        shutil.copyfile(file, draft)
+        if _hash(draft) != sha256:
+            raise SchemaError(f"{named} has other bytes than were committed; nothing was copied")
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
+    return [target]
 
 
 def _hash(path: Path) -> str:

@@ -278,7 +278,7 @@ def perform(con: duckdb.DuckDBPyConnection, work: Work, engine: Engine) -> Done:
 def open_job(con: duckdb.DuckDBPyConnection, work: Work, columns: Sequence[tuple[str, str]]) -> None:
     """Create or resume the run of a job, in one transaction."""
     run = work.spec.run
-    with transaction(con):
+    with runs.replacing(con, run.run, is_replaced=work.overwrite), transaction(con):
         runs.open_run(con, work.spec, columns, overwrite=work.overwrite)
         if work.spec.new_classes is not None and run.model_label_space is not None:
             save_classes(con, run.model_label_space, work.spec.new_classes)

@@ -171,12 +171,18 @@ def _keep_live(con: duckdb.DuckDBPyConnection, path: str, footer: dict[str, Any]
 def _write_again(
     con: duckdb.DuckDBPyConnection, path: str, rows: pa.Table, footer: dict[str, Any]
 ) -> tuple[str, bytes]:
-    own = {**footer, "n": len(rows), "n_ok": len(rows), "n_errors": 0, "rewritten_from": path.rpartition("/")[2]}
+    """Raises SchemaError where the new name has a file with other bytes: a committed part is never replaced."""
+    name = exchange.name_of(path)
+    own = {**footer, "n": len(rows), "n_ok": len(rows), "n_errors": 0, "rewritten_from": name}
     rows = rows.drop_columns(["error"]) if "error" in rows.column_names else rows
-    ids = hashlib.sha256(str(rows["image_id"].to_pylist()).encode()).hexdigest()[:8]
-    stem = path.removesuffix(".parquet").partition("-live-")[0]
-    target = f"{stem}-live-{ids}.parquet"
-    return files.shorten(con, target), exchange.write(target, rows, own)
+    told = json.dumps([own, rows["image_id"].to_pylist(), rows["sha256"].to_pylist()], sort_keys=True)
+    end = f"live-{hashlib.sha256(told.encode()).hexdigest()[:16]}.parquet"
+    # Only the name is cut: a folder may be called anything.
+    target = f"{path[: -len(name)]}{name.removesuffix('.parquet').partition('-live-')[0]}-{end}"
+    data = exchange.write(target, rows, own, once=True)
+    if exchange.read(target) != data:
+        raise SchemaError(f"{target} exists with other content, and a part is not replaced; move it away")
+    return files.shorten(con, target), data
 
 
 def _check(path: str, rows: pa.Table, footer: dict[str, Any], known: str, columns: dict[str, str]) -> None:
@@ -265,8 +271,7 @@ def drop_stale(con: duckdb.DuckDBPyConnection, run: str) -> None:
             replaced.append(Path(path))
         files.recreate_view(con, run)
         execute(con, "update_part_counts", run=run)
-    own = files.folder(con)
-    files.delete(con, [file for file in replaced if own is not None and file.is_relative_to(own)])
+    files.delete(con, replaced)
 
 
 def add_copies(con: duckdb.DuckDBPyConnection, run: str, names: list[str], folder: str) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 
 import duckdb
@@ -229,10 +230,16 @@ def drop_run(con: duckdb.DuckDBPyConnection, run: str) -> None:
         NotFoundError: no such run.
         SchemaError: other runs are derived from it (`ensemble`, `temperature_scale`); drop them first.
     """
-    with transaction(con):
+    with replacing(con, run), transaction(con):
         require(con, run)
-        owned = parts.owned(con, run)
         drop(con, run)
+
+
+@contextmanager
+def replacing(con: duckdb.DuckDBPyConnection, run: str, *, is_replaced: bool = True) -> Iterator[None]:
+    """Around the transaction that drops a run: after its commit, the parts in FILE.parts are deleted."""
+    owned = parts.owned(con, run) if is_replaced and run in known(con) else []
+    yield
     parts.delete(con, owned)
 
 

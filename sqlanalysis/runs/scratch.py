@@ -96,9 +96,9 @@ def cut_folder(
     watched = Watched(con)
     if watched.path is None:
         raise ArgumentError('no other process can commit to a database in memory: leave runner="files" out')
-    names = list(specification["columns"])
-    shards.begin(con, work, list(specification["columns"].items()))
-    folder = shards.scratch_of(con, run, scratch)
+    names, top = list(specification["columns"]), shards.top_of(con, scratch)
+    job.open_job(con, work, list(specification["columns"].items()))
+    folder = shards.scratch_of(con, run, top)
     try:
         shards.adopt(con, work, folder, heard=partial(shards.hear, engine))
         made: set[str] = set()

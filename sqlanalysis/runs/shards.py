@@ -10,7 +10,7 @@ cut in the same way, has the same shards, and what a driver that died has left i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -51,8 +51,8 @@ class Shard:
     n: int
 
 
-def scratch_of(con: duckdb.DuckDBPyConnection, run: str, scratch: str | None) -> str:
-    """The folder of a run's shards and parts: below `scratch`, or below FILE.parts.
+def top_of(con: duckdb.DuckDBPyConnection, scratch: str | None) -> str:
+    """`scratch`, or FILE.parts: asked before a run is opened, or an earlier one dropped.
 
     Raises:
         ArgumentError: the database is in memory, and no folder is given.
@@ -61,7 +61,11 @@ def scratch_of(con: duckdb.DuckDBPyConnection, run: str, scratch: str | None) ->
     if scratch is None and own is None:
         raise ArgumentError('a database in memory has no folder for parts; give one: scratch="/tmp/parts"')
     given = str(own) if scratch is None else scratch
-    top = given if exchange.is_remote(given) else str(Path(given).expanduser().resolve())
+    return given if exchange.is_remote(given) else str(Path(given).expanduser().resolve())
+
+
+def scratch_of(con: duckdb.DuckDBPyConnection, run: str, top: str) -> str:
+    """The folder of a run's shards and parts, below that of `top_of`."""
     return exchange.join(top, f"{run}-{parts.identify(con, run)[:8]}")
 
 
@@ -226,14 +230,6 @@ def size_for(n: int, n_workers: int, batch_size: int) -> int:
     return min(max(LEAST, -(-n // (n_workers * TURNS * batch_size))) * batch_size, SHARD_IMAGES)
 
 
-def begin(con: duckdb.DuckDBPyConnection, work: Work, columns: Sequence[tuple[str, str]]) -> None:
-    """Create or resume the run of a job; the parts of an earlier one that it replaces are deleted."""
-    run = work.spec.run.run
-    replaced = files.owned(con, run) if work.overwrite and run in runs.known(con) else []
-    job.open_job(con, work, columns)
-    files.delete(con, replaced)
-
-
 def adopt(con: duckdb.DuckDBPyConnection, work: Work, folder: str, **how: Any) -> None:
     """Commit the parts that earlier calls have left in a folder; what does not belong stays, for `sweep`."""
     run = work.spec.run.run
@@ -271,9 +267,9 @@ def perform(
     start, n_computed, status, run = time.perf_counter(), 0, "failed", work.spec.run.run
     columns = list(specification["columns"].items())
     names = [name for name, _ in columns]
-    watched = Watched(con)
-    begin(con, work, columns)
-    folder, before = scratch_of(con, run, scratch), runs.read_seconds(con, run)
+    watched, top = Watched(con), top_of(con, scratch)
+    job.open_job(con, work, columns)
+    folder, before = scratch_of(con, run, top), runs.read_seconds(con, run)
     how: dict[str, Any] = {"record_errors": not work.strict, "heard": partial(hear, engine)}
 
     def answer(n: int) -> None:
@@ -346,13 +342,15 @@ def _answer_window(
 
 
 def sweep(con: duckdb.DuckDBPyConnection, run: str, folder: str) -> None:
-    """Delete what a finished run has left in its scratch folder: shards, and parts that it does not read."""
-    read = set(files.addresses(con, run))
+    """Delete what a finished run has left in its folder: shards, and in FILE.parts also parts that it does not read.
+
+    A part in a scratch folder may be read by a copy of this file, so it stays.
+    """
+    read, own = set(files.addresses(con, run)), files.folder(con)
+    is_own = own is not None and not exchange.is_remote(folder) and Path(folder).is_relative_to(own)
     for path in exchange.listed(folder):
-        if path not in read:
+        nameless = exchange.is_part(path, "shard") or exchange.name_of(path).startswith(".")  # in no row of any file
+        if nameless or (is_own and path not in read):
             exchange.remove(path)
     if not exchange.is_remote(folder) and Path(folder).is_dir() and not any(Path(folder).iterdir()):
-        Path(folder).rmdir()
-        own = files.folder(con)
-        if own is not None and own.is_dir() and not any(own.iterdir()):
-            own.rmdir()
+        files.remove_empty(con, Path(folder))

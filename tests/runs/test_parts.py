@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -495,3 +496,169 @@ def test_storage_is_checked(pets: duckdb.DuckDBPyConnection, model: Model) -> No
         sqlanalysis.add_images(con, [(np.zeros((4, 4, 3), np.uint8), 0)], dataset="x", classes=["cat", "dog", "owl"])
         with pytest.raises(ArgumentError, match="scratch"):
             predict(con, model, "net", storage="parts")
+
+
+def test_parts_that_are_written_again_keep_their_own_name(
+    model: Model, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "SHARD_IMAGES", 7)
+    place = tmp_path / "my-live-data"
+    place.mkdir()
+    with file_of_pets(place, photos) as con:
+        predict(con, model, "first", storage="parts")
+        before = outputs(con, "first")
+        predict(con, model, "second", storage="parts", dtype="bf16")  # the same images fail
+        assert outputs(con, "first") == before != outputs(con, "second")
+        uris = [row[0] for row in con.sql("select uri from parts where uri like '%-live-%'").fetchall()]
+        assert len(uris) == len(set(uris)) == 2
+        assert not [row for row in verify(con).tables if "part" in row[0]]
+        assert sorted(tmp_path.glob("*.parquet")) == []
+        rows, footer = exchange.parse(exchange.read(made := str(place / "pets.duckdb.parts" / uris[0])), made)
+        kept = parts._write_again(con, made, rows, footer)
+        copied = place / "pets.duckdb.parts" / kept[0]
+        copied.write_bytes(b"another")
+        with pytest.raises(SchemaError, match="other content"):
+            parts._write_again(con, made, rows, footer)
+        assert copied.read_bytes() == b"another"
+
+
+@pytest.mark.parametrize("way", ["dots", "link", "absolute", "absolute dots"])
+def test_a_file_from_others_names_no_file_to_delete(
+    pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path, way: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    for run in ("net", "two", "three"):
+        predict(pets, model, run, storage="parts")
+    own, precious = tmp_path / "pets.duckdb.parts", tmp_path / "precious.txt"
+    precious.write_text("precious")
+    (own / "link").symlink_to(tmp_path)
+    uri = {
+        "dots": "../precious.txt",
+        "link": "link/precious.txt",
+        "absolute": str(precious),
+        "absolute dots": f"{own}/../precious.txt",
+    }[way]
+    pets.execute("""
+        insert into parts (run, part, uri, first_id, last_id, n, n_errors, n_bytes, sha256)
+        select run, 'x', $1, min(first_id), max(last_id), 0, 0, 8, $2 from parts group by run
+    """, [uri, hashlib.sha256(b"precious").hexdigest()])  # fmt: skip
+    pets.close()
+    with connect(tmp_path / "pets.duckdb") as con:
+        assert ("leads out" in caplog.text) == (way != "absolute")
+        drop_run(con, "net")
+        assert precious.read_text() == "precious"
+        if way != "absolute":
+            for refused in (lambda: predict(con, model, "two"), lambda: localize(con, "two")):
+                with pytest.raises(SchemaError, match="leads out"):
+                    refused()
+        predict(con, model, "three", storage="parts", overwrite=True)
+        assert len(outputs(con, "three")) == 18
+    with connect(tmp_path / "pets.duckdb", safe=True):
+        pass
+    assert precious.read_text() == "precious"
+
+
+def test_the_folder_of_parts_may_be_a_link(pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path) -> None:
+    disk, own = tmp_path / "disk" / "large", tmp_path / "pets.duckdb.parts"
+    disk.mkdir(parents=True)
+    own.symlink_to(disk)
+    predict(pets, model, "net", storage="parts")
+    predict(pets, model, "native")
+    assert outputs(pets, "net") == outputs(pets, "native")
+    assert not [uri for (uri,) in pets.sql("select uri from parts").fetchall() if Path(uri).is_absolute()]
+    assert len(sorted(disk.rglob("*.parquet"))) == len(sorted(own.rglob("*.parquet"))) > 1
+    copied = copy_database(pets, tmp_path / "copy.duckdb").path
+    pets.close()
+    with connect(copied) as con:
+        assert outputs(con, "net") == outputs(con, "native")
+    with connect(tmp_path / "pets.duckdb", safe=True, read_only=True) as con:
+        assert outputs(con, "net") == outputs(con, "native")
+    with connect(tmp_path / "pets.duckdb") as con:
+        drop_run(con, "net")
+    assert own.is_symlink()
+    assert sorted(disk.iterdir()) == []
+
+
+def test_a_copy_writes_over_nothing(pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path) -> None:
+    predict(pets, model, "net", storage="parts")
+    home = tmp_path / "home"
+    home.mkdir()
+    taken = home / "copy.duckdb.parts" / pets.sql("select max(uri) from parts").fetchall()[0][0]
+    taken.parent.mkdir(parents=True)
+    taken.write_bytes(b"mine")
+    with pytest.raises(QueryError, match="other content"):
+        copy_database(pets, home / "copy.duckdb")
+    assert [path for path in home.rglob("*") if path.is_file()] == [taken]
+    assert taken.read_bytes() == b"mine"
+    taken.unlink()
+    (tmp_path / "rc").write_text("theirs")
+    (home / "rc").write_text("mine")
+    pets.execute("""
+        insert into parts (run, part, uri, first_id, last_id, n, n_errors, n_bytes, sha256)
+        select run, 'x', '../rc', min(first_id), max(last_id), 0, 0, 6, $1 from parts group by run
+    """, [hashlib.sha256(b"theirs").hexdigest()])  # fmt: skip
+    with pytest.raises(QueryError, match="leads out"):
+        copy_database(pets, home / "copy.duckdb")
+    assert (home / "rc").read_text() == "mine"
+    pets.sql("delete from parts where part = 'x'")
+    for overwrite in (False, True):
+        copy_database(pets, home / "copy.duckdb", overwrite=overwrite)
+    with connect(home / "copy.duckdb", safe=True) as con:
+        assert outputs(con, "net") == outputs(pets, "net")
+
+
+@pytest.mark.parametrize("named", ["confidence=0.5", "image_id=7"])
+def test_the_name_of_a_folder_is_no_value(model: Model, tmp_path: Path, photos: Path, named: str) -> None:
+    place = tmp_path / named
+    place.mkdir()
+    with file_of_pets(place, photos) as con:
+        predict(con, model, "native")
+        predict(con, model, "net", storage="parts")
+        assert outputs(con, "net") == outputs(con, "native") != []
+        localize(con, "net")
+        assert outputs(con, "net") == outputs(con, "native")
+
+
+def test_a_copy_has_its_own_of_parts_in_a_scratch_folder(
+    pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path
+) -> None:
+    scratch = tmp_path / "scratch"
+    predict(pets, model, "net", storage="parts", scratch=scratch)
+    before = outputs(pets, "net")
+    copied = copy_database(pets, tmp_path / "copy.duckdb").path
+    shutil.copyfile(tmp_path / "pets.duckdb", tmp_path / "plain.duckdb")  # by hand: both read the same parts
+    picture = sorted((tmp_path / "pets" / "dog").iterdir())[0]
+    picture.write_bytes(sorted((tmp_path / "pets" / "owl").iterdir())[2].read_bytes())
+    sqlanalysis.add_images(pets, tmp_path / "pets", dataset="pets")
+    predict(pets, model, "net", scratch=scratch)
+    predict(pets, model, "native")
+    assert outputs(pets, "net") == outputs(pets, "native") != before
+    with connect(tmp_path / "plain.duckdb") as con:
+        assert outputs(con, "net") == before
+    shutil.rmtree(scratch)
+    with connect(copied, safe=True) as con:
+        assert outputs(con, "net") == before
+        assert not [row for row in verify(con).tables if "part" in row[0]]
+
+
+def test_whatever_replaces_a_run_deletes_its_parts(
+    pets: duckdb.DuckDBPyConnection, model: Model, tmp_path: Path
+) -> None:
+    predict(pets, model, "net", storage="parts")
+    assert part_files(tmp_path)
+    predict(pets, model, "net", storage="table", overwrite=True)
+    assert not (tmp_path / "pets.duckdb.parts").exists()
+    assert len(outputs(pets, "net")) == 18
+
+
+def test_a_refused_call_leaves_no_run(tmp_path: Path, photos: Path) -> None:
+    model = saved_model(tmp_path)
+    with connect() as con:
+        sqlanalysis.add_images(con, photos, dataset="pets")
+        predict(con, model, "net")
+        before = outputs(con, "net")
+        for how in ({"storage": "parts"}, {"runner": "processes", "workers": 1}):
+            for name in ("net", "new"):
+                with pytest.raises(ArgumentError, match="scratch"):
+                    predict(con, model, name, overwrite=True, **how)  # type: ignore[arg-type]
+        assert con.sql("select run, status from runs").fetchall() == [("net", "finished")]
+        assert outputs(con, "net") == before != []
