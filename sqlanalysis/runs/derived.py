@@ -79,7 +79,7 @@ def ensemble(
     if len(shares) != len(members) or not all(0 < share < math.inf for share in shares):
         raise ArgumentError(f"weights are {len(members)} positive numbers, one per member, not {weights!r}")
     parts = tuple(Member(name, share / sum(shares)) for name, share in zip(members, shares, strict=True))
-    with transaction(con):
+    with runs.replacing(con, run, is_replaced=overwrite), transaction(con):
         sources = [runs.require(con, name) for name in members]
         columns = _common_columns(con, sources)
         policies = {source.class_policy for source in sources}
@@ -134,7 +134,7 @@ def temperature_scale(
     """
     if temperature is not None and (fit_on is not None or not 0 < temperature < math.inf):
         raise ArgumentError(f"temperature is a positive number, without fit_on, not {temperature!r}")
-    with transaction(con):
+    with runs.replacing(con, run, is_replaced=overwrite), transaction(con):
         source_run = runs.require(con, source)
         columns = _common_columns(con, [source_run])
         if temperature is None:

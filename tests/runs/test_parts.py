@@ -648,6 +648,9 @@ def test_whatever_replaces_a_run_deletes_its_parts(
     predict(pets, model, "net", storage="table", overwrite=True)
     assert not (tmp_path / "pets.duckdb.parts").exists()
     assert len(outputs(pets, "net")) == 18
+    predict(pets, model, "mine", storage="parts")
+    sqlanalysis.ensemble(pets, ["net"], "mine", overwrite=True)
+    assert not (tmp_path / "pets.duckdb.parts").exists()
 
 
 def test_a_refused_call_leaves_no_run(tmp_path: Path, photos: Path) -> None:
