@@ -211,10 +211,10 @@ def test_transaction_is_all_or_nothing(con: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_execute_takes_one_statement_and_says_which_failed(con: duckdb.DuckDBPyConnection) -> None:
-    with pytest.raises(QueryError, match="create_selected"):
-        statements.execute(con, "create_selected", {"dataset": "x"}, where="nope = 1")
+    with pytest.raises(QueryError, match="create_chosen"):
+        statements.execute(con, "create_chosen", {"dataset": "x"}, where="nope = 1")
     with pytest.raises(QueryError, match="renders to 2 statements"):
-        statements.execute(con, "create_selected", {"dataset": "x"}, where="true); select (1")
+        statements.execute(con, "create_chosen", {"dataset": "x"}, where="true); select (1")
 
 
 def test_python_variables_are_not_tables(con: duckdb.DuckDBPyConnection) -> None:

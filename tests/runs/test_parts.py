@@ -379,14 +379,14 @@ def test_work_and_commit_on_the_command_line(pets: duckdb.DuckDBPyConnection, mo
     made = sorted(scratch.rglob("shard-*"), key=lambda path: int(path.name.split("-")[1]))
     written = [Path(exchange.part_of(str(path))) for path in made]
     cli("work", "--trust-code", made[0], cwd=Path("/"))
-    work(str(made[1]), str(written[1]))
+    work(str(made[1]), str(written[1]), trusted=True)
     written[2].write_bytes(b"nothing")
     told = cli("commit", file, scratch, code=1).stderr
     assert "parts: 2 committed now, 0 before, 1 refused" in told
     assert f"{written[2].name} is damaged" in told
     assert "pending, shards left: 1" in told
     written[2].unlink()
-    work(str(made[2]), str(written[2]))
+    work(str(made[2]), str(written[2]), trusted=True)
     told = cli("commit", file, scratch).stderr
     assert "parts: 1 committed now, 1 before, 0 refused" in told  # the one with an error was written again
     assert "net: 19 images = 18 ok + 1 errors; finished" in told  # one is answered by its copy
@@ -403,10 +403,10 @@ def test_a_worker_refuses_another_model(pets: duckdb.DuckDBPyConnection, model: 
     code = code_of(tmp_path).read_text()
     code_of(tmp_path).write_text(code.replace("seed=3", "seed=4"))
     with pytest.raises(InferenceError, match=f"other weights: weights_sha256 {model.weights_sha256}"):
-        work(made[0].path, made[0].part)
+        work(made[0].path, made[0].part, trusted=True)
     code_of(tmp_path).write_text(code.replace("[32, 32]", "[32, 33]"))
     with pytest.raises(InferenceError, match="another transform"):
-        work(made[0].path, made[0].part)
+        work(made[0].path, made[0].part, trusted=True)
     assert not Path(made[0].part).exists()
 
 
@@ -425,7 +425,7 @@ def test_a_model_made_in_python_stays_here(
         patch.setattr("sqlanalysis.runs.runners.chosen.check_loadable", lambda _model: None)
         made = cut(pets, own, "other", tmp_path / "scratch", "parts")
     with pytest.raises(ArgumentError, match="made in Python"):
-        work(made[0].path, made[0].part)
+        work(made[0].path, made[0].part, trusted=True)
 
 
 KILLED = """
@@ -649,7 +649,7 @@ def test_whatever_replaces_a_run_deletes_its_parts(
     assert not (tmp_path / "pets.duckdb.parts").exists()
     assert len(outputs(pets, "net")) == 18
     predict(pets, model, "mine", storage="parts")
-    sqlanalysis.ensemble(pets, ["net"], "mine", overwrite=True)
+    sqlanalysis.temperature_scale(pets, "net", "mine", temperature=2.0, overwrite=True)
     assert not (tmp_path / "pets.duckdb.parts").exists()
 
 
