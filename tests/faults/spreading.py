@@ -7,6 +7,7 @@ process that is killed, workers that are killed, and files that do not belong. E
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -24,6 +25,7 @@ from typing import Any
 from unittest import mock
 
 import sqlanalysis
+from sqlanalysis.errors import SchemaError
 from sqlanalysis.runs import shards
 from sqlanalysis.runs.runners import RETRIES, Outcome
 from sqlanalysis.runs.runners.chosen import Chosen
@@ -166,7 +168,10 @@ class Fake:
         if trouble == "dropped":
             self.late.append(shard)
             return []
-        work(shard.path, shard.part, model=self.model)
+        try:
+            work(shard.path, shard.part, model=self.model)
+        except SchemaError as error:  # what an earlier worker left there is no whole part
+            return [Outcome(shard, failed=str(error))]
         if trouble == "finished, and dropped":
             return []
         if trouble == "lost after it had finished":
@@ -198,7 +203,8 @@ class Fake:
             shard = self.late.pop(self.chance.randrange(len(self.late)))
             if Path(shard.path).exists():
                 self.done["late"] += 1
-                work(shard.path, shard.part, model=self.model)
+                with contextlib.suppress(SchemaError):
+                    work(shard.path, shard.part, model=self.model)
 
     def close(self) -> None:
         """Nothing to end."""
