@@ -30,11 +30,11 @@ class Slow(Means):
     def answer(self, image):
         time.sleep(float(sys.argv[2]))
         return super().answer(image)
-answer_block = job._answer
-def announced(con, work, engine, function, names, block):
-    answer_block(con, work, engine, function, names, block)
-    print("done", len(block), flush=True)
-job._answer = announced
+commit_block = job.Writer._commit
+def committed(writer, answers):
+    commit_block(writer, answers)
+    print("done", len(answers), flush=True)
+job.Writer._commit = committed
 with sqlanalysis.connect(sys.argv[1]) as con:
     con.execute("pragma wal_autocheckpoint='40KB'")
     print("ready", flush=True)
