@@ -46,7 +46,7 @@ from . import run as runs
 from .run import Run, Spec
 from .sample import Drawing
 
-BLOCK_SECONDS = 2.5  # of work in a block; a crash may cost two
+BLOCK_SECONDS = 2.5  # of work in a block; a crash may cost two, and one that is being committed
 BLOCK_IMAGES = (64, 8192)  # smallest and largest block
 AHEAD = 2  # blocks in work at once, so that the end of one leaves nothing idle
 BLOCK_BYTES = 256 * 1024 * 1024  # of stored images per block, and of answers

@@ -21,17 +21,19 @@ from PIL import Image
 import sqlanalysis
 
 CHILD = """
-import sys, torch, sqlanalysis
+import os, sys, torch, sqlanalysis
 from torch import nn
 from torchvision.transforms.functional import to_tensor
 from sqlanalysis.runs import job
 job.BLOCK_SECONDS, job.BLOCK_IMAGES = 0.2, (16, 4096)
-answer = job._answer
-def announced(con, work, engine, function, names, block):
-    print("start", len(block), flush=True)
-    answer(con, work, engine, function, names, block)
-    print("done", len(block), flush=True)
-job._answer = announced
+answer, commit = job._answer, job.Writer._commit
+def announced(*given):
+    os.write(1, f"start {len(given[-1])}".encode() + bytes([10]))  # two threads print: a line in one call
+    return answer(*given)
+def committed(writer, answers):
+    commit(writer, answers)
+    os.write(1, f"done {len(answers)}".encode() + bytes([10]))
+job._answer, job.Writer._commit = announced, committed
 torch.manual_seed(0)
 net = nn.Sequential(nn.Conv2d(3, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 4))
 con = sqlanalysis.connect(sys.argv[1])
@@ -117,7 +119,7 @@ def main() -> None:
             file.unlink()
     print(f"{kills} kills in {rounds} runs of {options.images} images, {partial} of them in the middle of a table")
     print(f"tables that differ: 0; tables with duplicates: {lost}; blocks repeated by a kill: at most {worst}")
-    assert worst <= 1
+    assert worst <= 3  # two in work, one that is being committed
     assert lost == 0
 
 
