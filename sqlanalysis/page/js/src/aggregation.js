@@ -4,14 +4,14 @@ import { wilson } from "./intervals.js";
 export const NONE = -2; // no label or no prediction; a confidence of NULL is -1, since NaN is a possible confidence
 const BINS = 15;
 
-/** Counts over the selected rows; images without a label or a prediction count in `selected` only. */
+/** Counts over the selected rows (all of them without a mask); images without a label or a prediction count in `selected` only. */
 export function aggregate({ n, label, pred, confidence }, mask, classes) {
   const width = classes + 1; // the last column holds predictions outside the classes
   const cells = new Map();
   const bins = Array.from({ length: BINS }, () => ({ n: 0, correct: 0, sum: 0 }));
   let [selected, counted, correct, sum, known] = [0, 0, 0, 0, 0];
   for (let i = 0; i < n; i++) {
-    if (!mask[i]) continue;
+    if (mask && !mask[i]) continue;
     selected++;
     if (label[i] === NONE || pred[i] === NONE) continue;
     counted++;
