@@ -23,6 +23,7 @@ from ..core.files import write_whole
 from ..errors import NotFoundError, SchemaError, near_matches
 from . import data, words
 from .draft import Draft
+from .folder import Folder
 from .notebook import Page
 from .sections import (
     calibration,
@@ -56,6 +57,7 @@ def report(
     max_images: int = 24,
     max_mb: float = 25,
     redact_paths: bool = False,
+    full_images: str | Path | None = None,
     open: bool = False,  # noqa: A002 - the word that users know
 ) -> Page:
     """Write a self-contained HTML page about a run: key figures, mistakes, map, classes, calibration, slices.
@@ -70,8 +72,11 @@ def report(
             means all finished runs with predictions, the newest first; where there is none, those of embeddings.
         title: heading of the page; default: "RUN on DATASET".
         max_images: number of images to show of each kind of mistake.
-        max_mb: approximate size limit of the page in megabytes; thumbnails fill the space that its rows leave.
-        redact_paths: show no file names, not even those below the folder of the data set.
+        max_mb: approximate size limit of the page in megabytes; pictures fill the space that its rows leave.
+        redact_paths: show no file names, not even those below the folder of the data set, and no paths in meta.
+        full_images: a folder below that of the page, for pictures of up to 1,024 pixels that the page opens: those of
+            at most 5,000 images and 500 MB, mistakes first, encoded again without metadata and named by image_id. The
+            folder is empty, new, or from an earlier call for this page, whose pictures are replaced.
         open: open the page in the browser.
 
     Returns:
@@ -79,14 +84,15 @@ def report(
 
     Raises:
         NotFoundError: no such run (the message suggests similar names), no finished run, or no folder to write to.
-        SchemaError: the run has neither predictions nor activations, `path` is not a page, or the rows need more than
-            `max_mb`.
+        SchemaError: the run has neither predictions nor activations, `path` is not a page, `full_images` is not a
+            folder for its pictures, or the rows need more than `max_mb`.
         QueryError: DuckDB refused a query of the page.
     """
     file = _check_path(Path(path).expanduser())
+    full = Folder(Path(full_images).expanduser(), file) if full_images is not None else None
     draft = Draft(con, max_images=max_images, redacted=redact_paths)
     names = _choose(draft, runs)
-    page = _page(draft, names, title, max_mb, rank="newest" if runs is None else "first")
+    page = _page(draft, names, title, max_mb, "newest" if runs is None else "first", full)
     if len(page) > 2e6 * max_mb:  # tables of very many or very long names, which `pack` does not count
         raise SchemaError(
             f"the page needs {len(page) / 1e6:.1f} MB, more than twice max_mb = {max_mb:g} (--max-mb): its tables hold "
@@ -132,7 +138,7 @@ def _choose(draft: Draft, runs: str | Iterable[str] | None) -> list[str]:
     return names
 
 
-def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, rank: str) -> str:
+def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, rank: str, full: Folder | None) -> str:
     draft.run, draft.baseline = runs[0], runs[1] if len(runs) > 1 else None
     lineage, counts = draft.ask("lineage").row, dict(draft.ask("run_counts").row)
     draft.folder = folder = words.shared_folder(lineage)
@@ -166,7 +172,8 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, r
     # Thumbnails of the sections are required; those of the map fill the rest of the page.
     shown = sum(len(row.get("source") or "") for row in draft.shown)
     others = [run for run in compared_runs[:MAX_RUNS] if run != draft.run] if draft.predicted else []
-    packed = data.pack(draft.con, draft.run, others, None if draft.redacted else folder, max_mb, shown, draft.album)
+    told = None if draft.redacted else folder
+    packed = data.pack(draft.con, draft.run, others, told, max_mb, shown, draft.album, full=full)
     draft.album.say()
     context: Row = {
         **figures,
@@ -221,8 +228,9 @@ def _render(context: Row) -> str:
     css = "".join((_STATIC / name).read_text(encoding="utf-8") for name in ("page.css", "map.css"))
     script = (_STATIC / "app.js").read_text(encoding="utf-8")
     # Hashes instead of 'unsafe-inline': no other style or script can run, even if data contained one.
+    files = " 'self' file:" if context["pack"].facts["files"] is not None else ""  # pictures in a folder beside it
     policy = (
-        f"default-src 'none'; img-src data: blob:; style-src '{_hash(css)}'; script-src '{_hash(script)}'; "
+        f"default-src 'none'; img-src data: blob:{files}; style-src '{_hash(css)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
     return environment.get_template("page.html.j2").render(
