@@ -23,6 +23,7 @@ from ..core.files import write_whole
 from ..errors import NotFoundError, SchemaError, near_matches
 from . import data, words
 from .draft import Draft
+from .folder import Folder
 from .notebook import Page
 from .sections import (
     calibration,
@@ -58,6 +59,7 @@ def report(
     max_images: int = 24,
     max_mb: float = 25,
     redact_paths: bool = False,
+    full_images: str | Path | None = None,
     open: bool = False,  # noqa: A002 - the word that users know
 ) -> Page:
     """Write a self-contained HTML page about a run: key figures, mistakes, map, classes, calibration, slices.
@@ -72,8 +74,11 @@ def report(
             means all finished runs with predictions, the newest first; where there is none, those of embeddings.
         title: heading of the page; default: "RUN on DATASET".
         max_images: number of images to show of each kind of mistake.
-        max_mb: approximate size limit of the page in megabytes; thumbnails fill the space that its rows leave.
-        redact_paths: show no file names, not even those below the folder of the data set.
+        max_mb: approximate size limit of the page in megabytes; pictures fill the space that its rows leave.
+        redact_paths: show no file names, not even those below the folder of the data set, and no paths in meta.
+        full_images: a folder below that of the page, for pictures of up to 1,024 pixels that the page opens: those of
+            at most 5,000 images and 500 MB, mistakes first, encoded again without metadata and named by image_id. The
+            folder is empty, new, or from an earlier call for this page, whose pictures are replaced.
         open: open the page in the browser.
 
     Returns:
@@ -81,14 +86,15 @@ def report(
 
     Raises:
         NotFoundError: no such run (the message suggests similar names), no finished run, or no folder to write to.
-        SchemaError: the run has neither predictions nor activations, `path` is not a page, or the rows need more than
-            `max_mb`.
+        SchemaError: the run has neither predictions nor activations, `path` is not a page, `full_images` is not a
+            folder for its pictures, or the rows need more than `max_mb`.
         QueryError: DuckDB refused a query of the page.
     """
     file = _check_path(Path(path).expanduser())
+    full = Folder(Path(full_images).expanduser(), file) if full_images is not None else None
     draft = Draft(con, max_images=max_images, redacted=redact_paths)
     names = _choose(draft, runs)
-    page = _page(draft, names, title, max_mb)
+    page = _page(draft, names, title, max_mb, full)
     if len(page) > 2e6 * max_mb:  # tables of very many or very long names, which `pack` does not count
         raise SchemaError(
             f"the page needs {len(page) / 1e6:.1f} MB, more than twice max_mb = {max_mb:g} (--max-mb): its tables hold "
@@ -134,7 +140,7 @@ def _choose(draft: Draft, runs: str | Iterable[str] | None) -> list[str]:
     return names
 
 
-def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float) -> str:
+def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, full: Folder | None) -> str:
     draft.run, draft.baseline = runs[0], runs[1] if len(runs) > 1 else None
     lineage, counts = draft.ask("lineage").row, _counts(draft)
     draft.folder = folder = words.shared_folder(lineage)
@@ -152,7 +158,7 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float) -
     compared_runs = [run for run in runs if run in predicting]
     accuracies = draft.ask("run_accuracy", runs=compared_runs[:MAX_RUNS]).rows if compared_runs else []
     errors = draft.ask("run_errors").rows
-    switch = _switchable(draft, compared_runs, listed) if labeled else [draft.run]
+    switch = _switchable(draft, compared_runs) if labeled else [draft.run]
     every, all_counts = [figures], [counts]
     for run in switch[1:]:
         other = draft.of(run, probs=False)
@@ -167,7 +173,10 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float) -
     draft.develop(progress=True)
     # Thumbnails of the sections are required; those of the map fill the rest of the page.
     shown = sum(len(row.get("source") or "") for row in draft.shown)
-    packed = data.pack(draft.con, draft.run, switch[1:], None if draft.redacted else folder, max_mb, shown, draft.album)
+    told = None if draft.redacted else folder
+    extra = {"baseline": switch.index(draft.baseline) if draft.baseline in switch else -1}
+    extra["folder_chars"] = None if draft.redacted else len(folder)
+    packed = data.pack(draft.con, draft.run, switch[1:], told, max_mb, shown, draft.album, full=full, extra=extra)
     draft.album.say()
     facts = words.facts(lineage, counts, folder)
     context: Row = {
@@ -176,7 +185,7 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float) -
         "answers": draft.answers,
         "run": draft.run,
         "baseline": draft.baseline,
-        "switch": switch,
+        "switch": [row["name"] for row in packed.facts["runs"]],
         "verdicts": heads,
         "splits": verdict.by_split(draft, counts) if labeled else None,
         "title": title or f"{draft.run} on {lineage['dataset']}",
@@ -209,10 +218,9 @@ def _counts(draft: Draft) -> Row:
     return counts
 
 
-def _switchable(draft: Draft, runs: Sequence[str], listed: Sequence[Row]) -> list[str]:
-    """The runs that the page can switch between: over the same data set, the run and its baseline first."""
-    datasets = {row["run"]: row["dataset"] for row in listed}
-    same = [run for run in runs if datasets[run] == datasets[draft.run]]
+def _switchable(draft: Draft, runs: Sequence[str]) -> list[str]:
+    """The runs that the page can switch between: over the same data set and classes, run and baseline first."""
+    same = [row["run"] for row in draft.ask("page_runs", runs=list(runs)).rows]
     # Every pair has its test: of very many images, that of the page only.
     return same[: MAX_SWITCH if draft.ask("run_counts").row["n_outputs"] <= MANY else 2]
 
@@ -244,8 +252,9 @@ def _render(context: Row) -> str:
     css = "".join((_STATIC / name).read_text(encoding="utf-8") for name in _STYLES)
     script = (_STATIC / "app.js").read_text(encoding="utf-8")
     # Hashes instead of 'unsafe-inline': no other style or script can run, even if data contained one.
+    files = " 'self' file:" if context["pack"].facts["files"] is not None else ""  # pictures in a folder beside it
     policy = (
-        f"default-src 'none'; img-src data: blob:; style-src '{_hash(css)}'; script-src '{_hash(script)}'; "
+        f"default-src 'none'; img-src data: blob:{files}; style-src '{_hash(css)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
     return environment.get_template("page.html.j2").render(

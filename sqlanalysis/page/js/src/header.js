@@ -27,7 +27,7 @@ function startSwitches(state) {
     run.value = state.run;
     baseline.value = state.baseline;
     showVerdict(state);
-    document.documentElement.classList.toggle("other-run", state.run !== 0 || state.baseline !== (state.facts.runs.length > 1 ? 1 : -1));
+    document.documentElement.classList.toggle("other-run", state.run !== 0 || state.baseline !== state.facts.baseline);
   });
 }
 

@@ -107,7 +107,7 @@ export class State {
     };
     this.mask = new Uint8Array(rows.n).fill(1);
     rows.mask = this.mask;
-    this.choose(0, facts.runs.length > 1 ? 1 : -1);
+    this.choose(0, facts.runs[facts.baseline] ? facts.baseline : -1);
   }
 
   choose(run, baseline) {
