@@ -105,7 +105,7 @@ const KINDS = {
 export class State {
   /** `rows` as `readRows` gives them; `search(text)` gives the mask of rows whose file or class names contain a text. */
   constructor(rows, facts, search) {
-    Object.assign(this, { rows, facts, search, filters: [], listeners: [] });
+    Object.assign(this, { rows, facts, search, filters: [], listeners: [], queries: {} });
     this.name = (code, column) => {
       if (column === "cluster") return code === NONE ? "no cluster" : `cluster ${code}`;
       if (code === NONE) return column === "pred" ? "no prediction" : "no label";
