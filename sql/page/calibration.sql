@@ -8,6 +8,7 @@ select
     mce,
     mean_gap,
     ece_chance,
+    ece_chance_high,
     mean_gap_chance,
 from calibration_error({{ literal(run) }});
 

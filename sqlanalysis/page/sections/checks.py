@@ -54,6 +54,7 @@ def data_checks(draft: Draft, classes: list[Row]) -> Row:
         ]
     problems_found = [(name, n) for name, n in lines if n]
     return {
+        "n_problems": len(problems_found),
         "summary": _check_words(problems_found, len(lines)),
         "table": Table("Checks", ["check", "n"], [[name, count(n)] for name, n in lines]),
         "neighbors": neighbors,

@@ -26,8 +26,9 @@ const CHANGES = {
   "newly wrong": ["not correct_run and correct_baseline", (now, before) => now === false && before === true],
   "both right": ["correct_run and correct_baseline", (now, before) => now === true && before === true],
   "both wrong": ["not correct_run and not correct_baseline", (now, before) => now === false && before === false],
-  differ: ["pred_run <> pred_baseline", (now, before, a, b) => now !== null && before !== null && a !== b],
 };
+/** Whether two runs have answers that differ, of which a label says nothing. */
+export const differ = (a, b) => a !== NONE && b !== NONE && a !== b;
 
 /**
  * Each kind of filter turns its value into words, a condition over the view of the run (null: the ids are listed), and a
@@ -76,13 +77,18 @@ const KINDS = {
     test: oneOf(rows.cluster, codes),
   }),
   change: (value, { facts, rows, run, baseline }) => {
-    const [sql, of] = CHANGES[value];
     const before = rows.runs[baseline];
+    if (value === "differ") {
+      const [one, other] = [run, baseline].map((k) => quoteName(facts.runs[k].name));
+      const sql = `image_id in (select one.image_id from ${one} as one join ${other} as other using (image_id) where one.pred <> other.pred)`;
+      return { words: "runs differ", sql, test: (i) => differ(rows.pred[i], before.pred[i]) };
+    }
+    const [sql, of] = CHANGES[value];
     const pair = `${quoteText(facts.runs[run].name)}, ${quoteText(facts.runs[baseline]?.name ?? "")}`;
     return {
-      words: value === "differ" ? "runs differ" : value,
+      words: value,
       sql: `image_id in (select image_id from paired(${pair}) where ${sql})`,
-      test: (i) => of(answer(rows, rows.pred, i), answer(rows, before.pred, i), rows.pred[i], before.pred[i]),
+      test: (i) => of(answer(rows, rows.pred, i), answer(rows, before.pred, i)),
     };
   },
   search: (text, { rows, facts, search }) => {
@@ -99,7 +105,7 @@ const KINDS = {
 export class State {
   /** `rows` as `readRows` gives them; `search(text)` gives the mask of rows whose file or class names contain a text. */
   constructor(rows, facts, search) {
-    Object.assign(this, { rows, facts, search, filters: [], listeners: [] });
+    Object.assign(this, { rows, facts, search, filters: [], listeners: [], queries: {} });
     this.name = (code, column) => {
       if (column === "cluster") return code === NONE ? "no cluster" : `cluster ${code}`;
       if (code === NONE) return column === "pred" ? "no prediction" : "no label";
@@ -107,7 +113,7 @@ export class State {
     };
     this.mask = new Uint8Array(rows.n).fill(1);
     rows.mask = this.mask;
-    this.choose(0, facts.runs.length > 1 ? 1 : -1);
+    this.choose(0, facts.runs[facts.baseline] ? facts.baseline : -1);
   }
 
   choose(run, baseline) {
@@ -165,6 +171,8 @@ export class State {
 
   /** Whether the filters admit wrong images only: then there is no accuracy to speak of. */
   get onlyWrong() {
+    const [labels, preds] = [this.get("class"), this.get("pred")];
+    if (labels && preds && !labels.some((code) => preds.includes(code))) return true;
     return this.filters.some(
       ({ kind, value }) =>
         (kind === "answer" && value === "wrong") ||
@@ -175,6 +183,8 @@ export class State {
 
   /** Whether the filters admit right images only, which has no accuracy either. */
   get onlyRight() {
+    const [labels, preds] = [this.get("class"), this.get("pred")];
+    if (labels?.length === 1 && preds?.length === 1 && labels[0] === preds[0]) return true;
     return this.filters.some(
       ({ kind, value }) =>
         (kind === "answer" && value === "right") ||
