@@ -20,6 +20,7 @@ _MAX_NAMES = 20
 _BOX = (719, 596)  # pixels of the map on a wide page, where names must not overlap
 _LETTER, _LINE = 6.8, 17  # pixels
 _MIN_SHARE = 0.25  # of a region, for the class that names it
+_MIN_IMAGES = 3  # of it there
 _CELL_IMAGES, _MAX_CELLS = 25, 64  # images of the places that are tested for mistakes, and their number
 _ALPHA = 0.05
 
@@ -161,7 +162,8 @@ def regions(
         words: the code of each point (negative: none), or for each point its codes.
         names: what codes mean.
 
-    The typical name has the highest share · log(share / its share of all), and at least a quarter of the region. No
+    The typical name has the highest share · log(share / its share of all), and is at least a quarter and three
+    images of the region. No
     name comes twice, and no two overlap on a wide page.
     """
     from scipy.ndimage import maximum_filter
@@ -187,7 +189,8 @@ def regions(
             break
         share = table[at] / sizes[at]
         with np.errstate(divide="ignore", invalid="ignore"):
-            score = np.where(share >= _MIN_SHARE, share * np.log(share / usual), -1.0)
+            typical = (share >= _MIN_SHARE) & (table[at] >= _MIN_IMAGES)
+            score = np.where(typical, share * np.log(share / usual), -1.0)
         best = int(score.argmax())
         px, py = field.middle(*peaks[at])
         region_ = {"name": names[best], "x": round(float(px)), "y": round(float(py)), "n": int(sizes[at])}
