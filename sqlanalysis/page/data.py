@@ -178,8 +178,6 @@ def _base(
     placed = extent["extent"] is not None
     values = {"folder": folder or "", **{name: extent.get(name, 0.0) for name in ("left", "low", "span")}}
     names = {"placed": placed, "places": places and places.relation, "redacted": folder is None}
-    if not placed:
-        values = {"folder": values["folder"]}
     if n > MAX_ROWS:
         values["max_rows"] = MAX_ROWS
     table = statements.table(con, "page_rows", values, run=run, sampled=n > MAX_ROWS, **names)

@@ -12,6 +12,7 @@ import hashlib
 import importlib.metadata
 import webbrowser
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import jinja2
 from markupsafe import Markup
 
 from ..core.files import write_whole
+from ..db import statements
 from ..errors import NotFoundError, SchemaError, near_matches
 from . import data, words
 from .draft import Draft
@@ -38,6 +40,7 @@ from .sections import (
     slices,
     verdict,
 )
+from .sections import map as map_section
 
 MAX_RUNS = 50
 MAX_SWITCH = 4  # runs that the page can switch between
@@ -173,15 +176,24 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, f
     draft.develop(progress=True)
     # Thumbnails of the sections are required; those of the map fill the rest of the page.
     shown = sum(len(row.get("source") or "") for row in draft.shown)
+    drawn = map_section.map_of(draft, [row["name"] for row in draft.ask("page_classes").rows], data.MAX_ROWS)
     told = None if draft.redacted else folder
     extra = {"baseline": switch.index(draft.baseline) if draft.baseline in switch else -1}
     extra["folder_chars"] = None if draft.redacted else len(folder)
-    packed = data.pack(draft.con, draft.run, switch[1:], told, max_mb, shown, draft.album, full=full, extra=extra)
+    extra |= {"map": drawn and drawn["facts"], **(drawn["places"].facts if drawn else {})}
+    # The coordinates are those of the page already.
+    (width, height), table = (drawn["places"].extent, drawn["places"].table) if drawn else ((0, 0), None)
+    shared = data.Places("from _page_places", 0, 0, width, height) if drawn else None
+    with statements.registered(draft.con, "_page_places", table) if drawn else nullcontext():
+        packed = data.pack(
+            draft.con, draft.run, switch[1:], told, max_mb, shown, draft.album, full=full, places=shared, extra=extra
+        )
     draft.album.say()
     facts = words.facts(lineage, counts, folder)
     context: Row = {
         **figures,
-        **parts,
+        **{"mistakes": None, "gallery": None, "slices": None, **parts},
+        "findings": {"images": words.images_finding(key, compared, (parts.get("mistakes") or {}).get("n_suspects", 0))},
         "answers": draft.answers,
         "run": draft.run,
         "baseline": draft.baseline,
@@ -198,7 +210,7 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, f
         "runs": several,
         "activations": "activation" in {row["name"] for row in draft.ask("run_columns").rows},
         "comparison": compared,
-        "map": None,
+        "map": drawn,
         "checks": checked,
         "reproduce": words.reproduction(lineage, draft.run, draft.baseline, folder),
         "pack": packed,

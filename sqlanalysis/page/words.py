@@ -258,6 +258,21 @@ def differing(figures: list[Row], listed: list[Row]) -> list[str]:
     return []
 
 
+def images_finding(key: Row, comparison: Row | None, n_suspects: int) -> str:
+    """How many images are wrong, how many of those the baseline had right, and how many look like wrong labels."""
+    if not key["n"]:
+        return ""
+    if not key["mistakes"]:
+        return f"None of {count(key['n'])} labeled images is wrong."
+    texts = [f"{count(key['mistakes'])} of {count(key['n'])} {'is' if key['mistakes'] == 1 else 'are'} wrong."]
+    if comparison and not comparison["reason"]:
+        texts.append(f"The baseline had {count(comparison['test']['baseline_only'])} of them right.")
+    if n_suspects:
+        looks = "looks like a wrong label" if n_suspects == 1 else "look like wrong labels"
+        texts.append(f"{count(n_suspects)} {looks} rather than a wrong answer.")
+    return " ".join(texts)
+
+
 def advice(key: Row, comparison: Row | None, lineage: Row) -> str:
     """What to do next, according to the key figures and the comparison."""
     if not key["n"] and lineage["outputs"] == "embedding":

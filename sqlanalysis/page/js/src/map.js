@@ -1,7 +1,6 @@
-// The map: points on a canvas over contours, pan and zoom by d3, hover, lasso, keyboard; pictures in place of points where it
+// The map: points on a canvas over contours, pan and zoom, hover, lasso, keyboard; pictures in place of points where it
 // is zoomed in and they do not overlap.
-import { select } from "d3-selection";
-import { zoom, zoomIdentity } from "d3-zoom";
+import { PanZoom } from "./panzoom.js";
 import { delayed } from "./dom.js";
 import { lasso } from "./lasso.js";
 import { around, buildGrid, nearest, NOWHERE } from "./picking.js";
@@ -71,22 +70,18 @@ export class PointMap {
     [this.canvas, this.overlay] = box.querySelectorAll("canvas");
     this.paths = contourPaths(map.contours);
     this.grid = buildGrid(rows.x, rows.y);
-    this.view = zoomIdentity;
+    this.view = { k: 1, x: 0, y: 0 };
     this.loaded = new Map();
     this.hovered = -1;
     this.marked = -1;
     this.placed = [];
     this.settle = delayed(() => this.draw(), 120);
-    this.behavior = zoom()
-      .scaleExtent([0.8, 200])
-      .filter((event) => this.mayZoom(event))
-      .on("zoom", ({ transform }) => {
-        this.view = transform;
-        this.leave();
-        this.request(true);
-        this.settle();
-      });
-    select(box).call(this.behavior).on("dblclick.zoom", null);
+    this.behavior = new PanZoom(box, (event) => this.mayZoom(event), (view) => {
+      this.view = view;
+      this.leave();
+      this.request(true);
+      this.settle();
+    });
     this.listen();
     new ResizeObserver(() => this.resize()).observe(box);
     this.resize();
@@ -107,7 +102,6 @@ export class PointMap {
     for (const canvas of [this.canvas, this.overlay]) [canvas.width, canvas.height] = [this.width, this.height];
     this.picture = createPicture(this.width, this.height);
     this.image = new ImageData(this.width, this.height);
-    this.behavior.extent([[0, 0], [width, height]]).translateExtent([[-width / 2, -height / 2], [width * 1.5, height * 1.5]]);
     this.draw();
   }
 
@@ -452,7 +446,7 @@ export class PointMap {
     const moves = { ArrowLeft: [step, 0], ArrowRight: [-step, 0], ArrowUp: [0, step], ArrowDown: [0, -step] };
     const scales = { "+": 1.4, "=": 1.4, "-": 1 / 1.4 };
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (moves[event.key]) this.behavior.translateBy(select(this.box), ...moves[event.key]);
+    if (moves[event.key]) this.behavior.by(...moves[event.key]);
     else if (scales[event.key]) this.scale(scales[event.key]);
     else if (event.key === "0") this.reset();
     else if (event.key.toLowerCase() === "l") this.on.lassoKey();
@@ -470,11 +464,11 @@ export class PointMap {
   }
 
   scale(factor) {
-    this.behavior.scaleBy(select(this.box), factor);
+    this.behavior.scale(factor);
   }
 
   reset() {
-    this.behavior.transform(select(this.box), zoomIdentity);
+    this.behavior.set({ k: 1, x: 0, y: 0 });
   }
 
   /** Zooms to a row, and rings it until another is shown. */
@@ -484,6 +478,6 @@ export class PointMap {
     const k = Math.max(4, this.view.k);
     const [x, y] = [this.rows.x[row] * at.k + at.x, at.y - this.rows.y[row] * at.k];
     const [width, height] = [this.width / this.ratio, this.height / this.ratio];
-    this.behavior.transform(select(this.box), zoomIdentity.translate(width / 2 - x * k, height / 2 - y * k).scale(k));
+    this.behavior.set({ k, x: width / 2 - x * k, y: height / 2 - y * k });
   }
 }
