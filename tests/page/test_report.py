@@ -232,7 +232,7 @@ def test_content_policy_is_first_and_right(digits: tuple[duckdb.DuckDBPyConnecti
 def assert_stands_alone(page: Page) -> None:
     kinds = [value for tag, name, value in page.attributes if (tag, name) == ("script", "type")]
     assert page.tags.count("script") == 1 + len(kinds), "one script, and blocks of data"
-    assert kinds == [data.MEDIA_TYPES[name] for name in ("facts", "rows", "thumbnails")]
+    assert kinds == [data.MEDIA_TYPES[name] for name in data.MEDIA_TYPES]
     assert page.tags.count("style") == 1
     assert not page.open
     for tag, name, value in page.attributes:
