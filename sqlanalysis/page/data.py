@@ -91,7 +91,8 @@ class Pack:
         if facts["n_details"] < facts["n"]:
             sentences.append(f"The dialog has details of {facts['n_details']:,} images.")
         if facts["left_out"]:
-            sentences.append(f"Not in the page, to keep it small: {', '.join(facts['left_out'])}.")
+            what, keeps = ", ".join(facts["left_out"]), "keeps it" if len(facts["left_out"]) == 1 else "keeps them"
+            sentences.append(f"Not in the page, to keep it small: {what}; a higher max_mb (--max-mb) {keeps}.")
         return sentences
 
 
