@@ -29,7 +29,7 @@ NAMES = {
     "outputs": "logits", "expected": "auto", "tolerance": 0.01, "sum_tolerance": 0.01, "range_tolerance": 0.001,
     "is_rescaled": True, "with_probs": True, "size": 3, "blobs": ["data"], "nested": ["meta"], "lists": ["scores"], "max_line": 1024,
     "pictures": ["image"], "first": 1, "last": 9, "rows": 8192, "least": 0.5,
-    "spill": "1GB", "paths": ["a.png"], "deferred": {}, "shown": ["image"], "n": 5, "predicted": True, "type": "INTEGER",
+    "spill": "1GB", "paths": ["a.png"], "deferred": {}, "shown": ["image"], "n": 5, "predicted": True, "type": "INTEGER", "places": "from my_places", "stored": True,
 }  # fmt: skip
 # DuckDB's own statements, which sqlfluff has no grammar for.
 UNPARSED = re.compile(
