@@ -13,6 +13,8 @@ function fill(node, attributes, children) {
 export const html = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
 export const svg = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 export const byId = (id) => document.getElementById(id);
+/** A button that does `act` when pressed. */
+export const button = (attributes, act, ...children) => html("button", { type: "button", on: { click: act }, ...attributes }, ...children);
 
 /** Makes a mark a button that reacts to click, Enter and space. */
 export function pressable(mark, act) {
