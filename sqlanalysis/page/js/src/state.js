@@ -105,7 +105,7 @@ const KINDS = {
 export class State {
   /** `rows` as `readRows` gives them; `search(text)` gives the mask of rows whose file or class names contain a text. */
   constructor(rows, facts, search) {
-    Object.assign(this, { rows, facts, search, filters: [], listeners: [] });
+    Object.assign(this, { rows, facts, search, filters: [], listeners: [], queries: {} });
     this.name = (code, column) => {
       if (column === "cluster") return code === NONE ? "no cluster" : `cluster ${code}`;
       if (code === NONE) return column === "pred" ? "no prediction" : "no label";
@@ -113,14 +113,19 @@ export class State {
     };
     this.mask = new Uint8Array(rows.n).fill(1);
     rows.mask = this.mask;
-    this.choose(0, facts.runs.length > 1 ? 1 : -1);
+    this.choose(0, facts.runs[facts.baseline] ? facts.baseline : -1);
   }
 
   choose(run, baseline) {
     this.run = run;
     this.baseline = baseline === run ? -1 : baseline;
     Object.assign(this.rows, this.rows.runs[run]);
-    this.whole = aggregate(this.rows, null, this.facts.classes.length);
+    // Images of the page that another run has no row for are not among its images.
+    const { n, confidence } = this.rows;
+    const missing = run > 0 && confidence.includes(-2);
+    this.base = missing ? Uint8Array.from(confidence, (value) => (value === -2 ? 0 : 1)) : null;
+    this.n = missing ? this.base.reduce((sum, one) => sum + one, 0) : n;
+    this.whole = aggregate(this.rows, this.base, this.facts.classes.length);
     this.apply();
   }
 
@@ -196,7 +201,8 @@ export class State {
   apply() {
     const { mask, rows } = this;
     this.compiled = this.filters.map(({ kind, value }) => ({ kind, value, ...KINDS[kind](value, this) }));
-    mask.fill(1);
+    if (this.base) mask.set(this.base);
+    else mask.fill(1);
     for (const { test } of this.compiled) for (let i = 0; i < mask.length; i++) if (mask[i] && !test(i)) mask[i] = 0;
     this.figures = this.isActive ? aggregate(rows, mask, this.facts.classes.length) : this.whole;
   }
@@ -209,6 +215,8 @@ export class State {
   where() {
     const listed = this.compiled.some(({ sql }) => !sql);
     const conditions = this.compiled.filter(({ sql }) => sql).map(({ sql }) => sql);
+    // The page has the images of its first run.
+    if (this.facts.runs[this.run].n_outside) conditions.unshift(`image_id in (select image_id from ${quoteName(this.facts.runs[0].name)})`);
     if (listed) {
       const { rows, mask } = this;
       const ids = [];
