@@ -12,7 +12,7 @@ const COLUMNS = { split: "split", class: "label", pred: "pred", cluster: "cluste
 
 /** The mask of the rows that all filters but those of one kind admit. */
 function others(state, kind) {
-  const mask = new Uint8Array(state.rows.n).fill(1);
+  const mask = state.base?.slice() ?? new Uint8Array(state.rows.n).fill(1);
   for (const filter of state.compiled) {
     if (filter.kind !== kind) for (let i = 0; i < mask.length; i++) if (mask[i] && !filter.test(i)) mask[i] = 0;
   }
@@ -66,9 +66,9 @@ export function histogram(state) {
 
 /** What the bar says of the selection: how many (text before, number, text after), the accuracy or why there is none, a caution. */
 export function summary(state) {
-  const { rows, facts, figures, isActive } = state;
-  const all = facts.total > facts.n ? ["", count(rows.n), ` sampled of ${count(facts.total)}`] : ["All ", count(rows.n), ""];
-  const many = isActive ? ["", count(figures.selected), ` of ${count(rows.n)}`] : all;
+  const { facts, figures, isActive } = state;
+  const all = facts.total > facts.n ? ["", count(state.n), ` sampled of ${count(facts.total)}`] : ["All ", count(state.n), ""];
+  const many = isActive ? ["", count(figures.selected), ` of ${count(state.n)}`] : all;
   const without = (note = null) => ({ many, note, accuracy: null, caution: null });
   const text = state.get("search");
   if (!figures.selected) {
@@ -158,7 +158,7 @@ function listEditor(state, kind) {
   const show = (text) => {
     const found = all.filter(({ words }) => words.toLowerCase().includes(text));
     shown = found.slice(0, LISTED).map((choice) => [
-      button({}, () => press(choice.value), html("bdi", {}, choice.words), html("span", { class: "n" }, count(choice.n))),
+      button([html("bdi", {}, choice.words), html("span", { class: "n" }, count(choice.n))], () => press(choice.value)),
       choice,
     ]);
     mark();
@@ -241,7 +241,7 @@ const KEYS = {
 
 function helpDialog() {
   const rows = Object.entries(KEYS).flatMap(([keys, words]) => [html("dt", {}, ...keys.split(" ").map((key) => html("kbd", {}, key))), html("dd", {}, words)]);
-  const close = button({ "aria-label": "Close" }, () => dialog.close(), "✕");
+  const close = button("✕", () => dialog.close(), { "aria-label": "Close" });
   const dialog = html("dialog", { class: "help", "aria-labelledby": "help" }, html("h2", { id: "help" }, "Keys"), close, html("dl", {}, ...rows));
   dialog.addEventListener("click", ({ target }) => target === dialog && dialog.close());
   document.body.append(dialog);
@@ -272,10 +272,10 @@ function startActions(state, parent) {
     html("a", { href, download: `${state.runName}_selection.csv` }).click();
     setTimeout(() => URL.revokeObjectURL(href), 10_000);
   };
-  const entry = (words, act) => button({ class: "entry" }, act, words);
+  const entry = (words, act) => button(words, act, { class: "entry" });
   const first = entry("Copy SQL", copySql);
   const box = html("div", { class: "menu", id: "action-menu" }, first, entry("Save CSV", saveCsv), entry("Keys", help), statement);
-  const more = button({ class: "more", "aria-label": "More: SQL, CSV, keys" }, null, "⋯");
+  const more = html("button", { type: "button", class: "more", "aria-label": "More: SQL, CSV, keys" }, "⋯");
   const menu = popover(more, box, parent, () => {
     statement.hidden = true;
     return first;
@@ -299,7 +299,7 @@ function startMenu(state, opener, parent) {
     entries.clear();
     for (const [key, words, hint] of offered(state)) {
       const said = html("span", { class: "n" }, hint());
-      const head = button({ class: "entry", "aria-expanded": "false" }, () => unfold(key), words, said);
+      const head = button([words, said], () => unfold(key), { class: "entry", "aria-expanded": "false" });
       entries.set(key, { head, editor: html("div", { class: "editor", hidden: true }), refresh: () => (said.textContent = hint()) });
     }
     box.replaceChildren(...[...entries.values()].flatMap(({ head, editor }) => [head, editor]));
@@ -314,7 +314,7 @@ export function start(state) {
   if (!bar) return;
   const { facts, rows } = state;
   const chips = html("div", { class: "chosen" });
-  const plus = button({ class: "chip plus" }, null, "+ filter");
+  const plus = html("button", { type: "button", class: "chip plus" }, "+ filter");
   const search = searchField("file, class", "Search files and classes");
   const glass = svg("svg", { viewBox: "0 0 16 16", "aria-hidden": "true" }, svg("path", { d: "M10.5 10.5 14 14M7 2.5a4.5 4.5 0 1 0 .01 0" }));
   const says = html("p", { class: "says", role: "status" });
@@ -324,7 +324,7 @@ export function start(state) {
     search.value = state.get("search") ?? "";
     plus.focus();
   };
-  const clear = button({ class: "clear" }, () => drop(() => state.clear()), "Clear");
+  const clear = button("Clear", () => drop(() => state.clear()), { class: "clear" });
   const { more, help } = startActions(state, bar);
   bar.append(html("div", { class: "strip" }, chips, plus, html("label", { class: "find" }, glass, search)), html("div", { class: "end" }, says, clear, more));
   const menu = startMenu(state, plus, bar);
@@ -338,14 +338,14 @@ export function start(state) {
 
   const isMixed = isPooled(state);
   const splitChip = () => {
-    if (isMixed) return button({ class: "chip fixed" }, () => menu.open("split"), "split: all ▾");
+    if (isMixed) return button("split: all ▾", () => menu.open("split"), { class: "chip fixed" });
     return html("span", { class: "chip fixed" }, html("bdi", {}, `split: ${facts.splits[rows.split[0]] ?? "none"}`));
   };
   const chip = ({ kind, words }) => {
     const name = html("bdi", {}, words);
     const isEdited = !["search", "lasso", "pair"].includes(kind);
-    const remove = button({ class: "remove", "aria-label": `Remove ${words}` }, () => drop(() => state.set(kind, null)), "×");
-    return html("span", { class: "chip", title: words }, isEdited ? button({ "aria-label": `Change ${words}` }, () => menu.open(kind), name) : name, remove);
+    const remove = button("×", () => drop(() => state.set(kind, null)), { class: "remove", "aria-label": `Remove ${words}` });
+    return html("span", { class: "chip", title: words }, isEdited ? button(name, () => menu.open(kind), { "aria-label": `Change ${words}` }) : name, remove);
   };
   const update = () => {
     document.documentElement.classList.toggle("filtered", state.isActive);

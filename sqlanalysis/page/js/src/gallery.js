@@ -112,7 +112,7 @@ export function finding(state) {
   const { rows, facts, figures, mask, run, baseline, isActive } = state;
   const { selected, n } = figures;
   if (!selected) return "No image meets the filters.";
-  if (!n) return isActive ? `${count(selected)} of ${count(rows.n)} images selected.` : `${count(rows.n)} images${facts.labeled ? "" : " without labels"}.`;
+  if (!n) return isActive ? `${count(selected)} of ${count(state.n)} images selected.` : `${count(state.n)} images${facts.labeled ? "" : " without labels"}.`;
   const wrong = n - figures.correct;
   const isWrong = (i) => mask[i] && state.isRight(i) === false;
   let had = 0;
@@ -309,7 +309,7 @@ export function start(state) {
       for (const one of sizer.children) one.setAttribute("aria-pressed", one.textContent === size);
       grid.resize(size);
     };
-    sizer.append(button({ "aria-pressed": String(size === "M"), "aria-label": `Size ${size}` }, press, size));
+    sizer.append(button(size, press, { "aria-pressed": String(size === "M"), "aria-label": `Size ${size}` }));
   }
 
   /** Lists the images of the tab again, now or when somebody sees them. */
@@ -345,7 +345,7 @@ export function start(state) {
     const hasFocus = list.contains(document.activeElement);
     const choice = ({ key, title }, at) => {
       const attributes = { role: "tab", id: `tab-${key}`, "aria-controls": key === "suspects" ? "review" : panel.id };
-      return button(attributes, () => choose(all[at]), title, html("span", { class: "n" }, count(sizes_[at])));
+      return button([title, html("span", { class: "n" }, count(sizes_[at]))], () => choose(all[at]), attributes);
     };
     list.replaceChildren(...all.map(choice));
     choose(all.find(({ key }) => key === tab.key) ?? all[0]);

@@ -98,5 +98,6 @@ function both(state, i) {
 export function tile(state, i, { compared = false, open }) {
   const tag = change(state, i);
   const frame = html("span", { class: "frame" }, picture(state, i), tag && html("span", { class: `change ${tag.replace(" ", "-")}` }, tag));
-  return button({ class: "tile", title: state.rows.file(i) || null }, open, frame, ...(compared ? both(state, i) : [answer(state, i), ...bars(state, i)]));
+  const below = compared ? both(state, i) : [answer(state, i), ...bars(state, i)];
+  return button([frame, ...below], open, { class: "tile", title: state.rows.file(i) || null });
 }
