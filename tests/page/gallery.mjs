@@ -1,4 +1,4 @@
-// Filters, their words, and the order of the gallery against plain code over rows as objects; test_gallery.py runs this file.
+// Filters, their words, and the order of the gallery against plain code over rows as objects; test_gallery_script.py runs this file.
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
@@ -33,6 +33,8 @@ function make(n, seed, change_ = () => {}) {
     const guess = () => (random() < 0.08 ? -2 : random() < 0.05 ? -1 : random() < 0.6 && label >= 0 ? label : random.whole(5));
     const sure = () => (random() < 0.08 ? -1 : random() < 0.03 ? NaN : Math.fround(random.whole(21) / 20));
     const row = { id: i * 3 + 1, label, pred: [guess(), guess()], confidence: [sure(), sure()], split: random.whole(3) - 1, cluster: random() < 0.2 ? -2 : random.whole(4) };
+    // Of the second run some images have no row at all.
+    if (random() < 0.1) [row.pred[1], row.confidence[1]] = [-2, -2];
     row.slices = [random.whole(3) - 1, random.whole(2) - 1];
     row.name = `${random.of(["a", "B", "é"])}${random.whole(40)}/${random.of(["x", "=y", "dog"])}.png`;
     row.pLabel = random() < 0.2 ? -1 : Math.fround(random());
@@ -40,7 +42,7 @@ function make(n, seed, change_ = () => {}) {
     return row;
   });
   // The page shuffles its rows: `origin` is not the identity here either.
-  const origin = Uint32Array.from(list, (_, i) => (i * 7 + 3) % n);
+  const origin = Uint32Array.from(list, (_, i) => (i * 13 + 3) % n);
   const place = new Uint32Array(n);
   origin.forEach((row, i) => (place[row] = i));
   const column = (Type, of) => Type.from(origin, (row) => of(list[row]));
@@ -55,7 +57,7 @@ function make(n, seed, change_ = () => {}) {
   rows.names = { data: [{ values: Uint8Array.from(Buffer.concat(bytes)), offsets }] };
   const runs = ["new", "old"].map((name) => ({ name, n, has_confidence: true, has_probs: true }));
   const suspects = list.flatMap(({ label, pred }, row) => (label >= 0 && pred[0] >= 0 && pred[0] !== label && row % 5 === 0 ? [{ row, suggested: pred[0], p_wrong: 0.9 }] : []));
-  const facts = { run: "new", runs, n, total: n, classes: CLASSES, splits: ["train", "val"], slices: SLICES, labeled: true, predicted: true, clustered: true, suspects, folder_chars: 5 };
+  const facts = { run: "new", runs, n, total: n, classes: CLASSES, splits: ["train", "val"], slices: SLICES, labeled: true, predicted: true, clustered: true, suspects, folder_chars: 5, baseline: 1 };
   const holds = (text, i) => {
     const row = list[origin[i]];
     return [row.name, CLASSES[row.label], CLASSES[row.pred[state.run]]].some((word) => word?.toLowerCase().includes(text.toLowerCase()));
@@ -110,7 +112,7 @@ test("50 random filters select what each condition says, for both runs", () => {
     const kinds = Object.keys(VALUES).filter(() => random() < 0.2);
     const given = (kinds.length ? kinds : ["class"]).map((kind) => [kind, VALUES[kind](random)]).filter(([, value]) => value.length);
     for (const [kind, value] of given) state.set(kind, value);
-    const meets = (row) => given.every(([kind, value]) => MEANING[kind](value, row, state.run, state.baseline));
+    const meets = (row) => row.confidence[state.run] !== -2 && given.every(([kind, value]) => MEANING[kind](value, row, state.run, state.baseline));
     assert.deepEqual(Array.from(state.mask, Boolean), Array.from(rows.origin, (row) => meets(list[row])), JSON.stringify(given));
     const kept = list.filter(meets);
     const answers = kept.map((row) => judged(row, state.run)).filter((right) => right !== undefined);
@@ -211,13 +213,13 @@ test("a page with fewer than 30 labeled images is rough without a filter", () =>
 });
 
 test("CSV of the selection, safe in a spreadsheet", () => {
-  const names = ["=cmd|calc!A1", 'a "b", c', "-x", "é\nf", "+1", "@a", "\ttab"];
+  const names = ["=cmd|calc!A1", 'a "b", c', "-x", "é;f", "+1", "@a", "\ttab"];
   const set = (row, i) => Object.assign(row, { name: names[i], label: i === 2 ? -2 : 0, pred: [i === 2 ? -1 : 1, 0], confidence: [[0.5, -1, NaN][i] ?? 1, 0] });
-  const { state, rows, facts } = make(7, 9, set);
+  const { state, facts } = make(7, 9, set);
   facts.classes = ["+class", "b"];
   state.set("class", [0, -2]);
   const lines = csv(state).trimEnd().split("\n");
-  const line = (i) => lines.find((text) => text.startsWith(`${rows.id[rows.place[i]]},`));
+  const line = (i) => lines.find((text) => text.startsWith(`${3 * i + 1},`));
   assert.equal(lines[0], "image_id,file,label,label_name,pred,pred_name,confidence");
   assert.equal(line(0), "1,'=cmd|calc!A1,0,'+class,1,b,0.5");
   assert.equal(line(1), '4,"a ""b"", c",0,\'+class,1,b,');
