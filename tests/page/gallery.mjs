@@ -299,11 +299,11 @@ test("the sentence over the gallery", () => {
   // 10 images: 4 wrong, of which the baseline had 1 right; row 0 is suspected.
   const set = (row, i) => Object.assign(row, { label: 0, pred: [i < 4 ? 1 : 0, i === 1 ? 0 : 2], split: i < 5 ? 0 : 1 });
   const { state, facts } = make(10, 1, set);
-  assert.equal(finding(state), "4 of 10 are wrong. The baseline had 1 of them right; 1 looks like a wrong label rather than a wrong answer.");
+  assert.equal(finding(state), "4 of 10 are wrong. The baseline had 1 of them right. 1 looks like a wrong label rather than a wrong answer.");
   state.set("split", [1]);
   assert.equal(finding(state), "None of the 5 images selected is wrong.");
   state.set("split", [0]);
-  assert.match(finding(state), /^4 of the 5 images selected are wrong\. The baseline had 1 of them right; /);
+  assert.match(finding(state), /^4 of the 5 images selected are wrong\. The baseline had 1 of them right\. /);
   state.set("answer", "wrong");
   assert.match(finding(state), /^The filters leave only wrong images: 4\. The baseline/);
   state.set("answer", "right");

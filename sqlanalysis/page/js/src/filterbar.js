@@ -326,7 +326,7 @@ export function start(state) {
   };
   const clear = button("Clear", () => drop(() => state.clear()), { class: "clear" });
   const { more, help } = startActions(state, bar);
-  bar.append(html("div", { class: "strip" }, chips, plus, html("label", { class: "find" }, glass, search)), html("div", { class: "end" }, says, clear, more));
+  bar.append(html("div", { class: "given" }, chips, plus, html("label", { class: "find" }, glass, search)), html("div", { class: "end" }, says, clear, more));
   const menu = startMenu(state, plus, bar);
   search.addEventListener("input", delayed(() => state.set("search", search.value.trim()), 180));
   document.addEventListener("keydown", (event) => {

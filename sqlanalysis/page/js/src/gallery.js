@@ -123,11 +123,10 @@ export function finding(state) {
   let first = `${wrong ? count(wrong) : "None"} of ${whole} ${wrong > 1 ? "are" : "is"} wrong.`;
   if (state.onlyWrong) first = `The filters leave only wrong images: ${count(wrong)}.`;
   if (state.onlyRight) first = `The filters leave only right images: ${count(n)}.`;
-  const more = [];
-  if (wrong && baseline >= 0) more.push(`the baseline had ${had ? count(had) : "none"} of them right`);
-  if (suspected) more.push(suspected > 1 ? `${count(suspected)} look like wrong labels rather than wrong answers` : "1 looks like a wrong label rather than a wrong answer");
-  const second = more.join("; ");
-  return second ? `${first} ${second[0].toUpperCase()}${second.slice(1)}.` : first;
+  const texts = [first];
+  if (wrong && baseline >= 0) texts.push(`The baseline had ${count(had)} of them right.`);
+  if (suspected) texts.push(suspected > 1 ? `${count(suspected)} look like wrong labels rather than wrong answers.` : "1 looks like a wrong label rather than a wrong answer.");
+  return texts.join(" ");
 }
 
 const REVIEW = "Here the run is sure of another class than the label. Say which is right; the labels stay as they are until you apply the list.";
@@ -300,7 +299,7 @@ export function start(state) {
   const marks = html("p", { class: "marks" });
   const panel = html("div", { role: "tabpanel", id: "gallery-panel" }, marks);
   const tools = html("div", { class: "tools" }, html("label", { class: "sort" }, "Sort", sort), sizer);
-  where.append(html("div", { class: "choose" }, list, tools), panel);
+  where.append(html("div", { class: "above" }, list, tools), panel);
   review?.setAttribute("role", "tabpanel");
   const grid = startGrid(state, panel);
 
