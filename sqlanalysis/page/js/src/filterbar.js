@@ -336,6 +336,9 @@ export function start(state) {
     act();
   });
 
+  // The bar stays below the header, whatever its height.
+  const head = document.querySelector("header");
+  new ResizeObserver(() => document.documentElement.style.setProperty("--head", `${head.offsetHeight}px`)).observe(head);
   const isMixed = isPooled(state);
   const splitChip = () => {
     if (isMixed) return button("split: all ▾", () => menu.open("split"), { class: "chip fixed" });

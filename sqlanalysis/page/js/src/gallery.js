@@ -8,7 +8,7 @@ import { differ } from "./state.js";
 import { probabilityOfLabel, tile } from "./tile.js";
 
 const SIZES = { S: { tile: 96, phone: 80, rows: 4 }, M: { tile: 150, phone: 108, rows: 3 }, L: { tile: 236, phone: 168, rows: 2 } };
-const CAPTION = 58; // pixels below a picture, in every size
+const CAPTION = { names: 26, bars: 58 }; // pixels below a picture, in every size
 const ROW_GAP = 16;
 const EDGE = 4; // room for the outline of a tile
 const WINDOW = 4000; // rows of tiles that the scroll area holds at once: browsers limit the height of an element
@@ -77,7 +77,7 @@ export function tabs(state) {
   const before = rows.runs[baseline]?.pred;
   const isWrong = (i) => label[i] !== NONE && pred[i] !== NONE && label[i] !== pred[i];
   const all = [
-    facts.labeled && facts.predicted && { key: "mistakes", title: "Confident mistakes", order: sure ? "sure" : "id", has: isWrong },
+    facts.labeled && facts.predicted && { key: "mistakes", title: sure ? "Confident mistakes" : "Mistakes", order: sure ? "sure" : "id", has: isWrong },
     compared && { key: "disagreements", title: "Disagreements", order: "differ", has: (i) => differ(pred[i], before[i]) },
     facts.labeled && facts.runs[0].has_probs && facts.suspects && { key: "suspects", title: "Suspected labels" },
     sure && { key: "least", title: "Least confident", order: "unsure", has: (i) => confidence[i] >= 0 },
@@ -125,7 +125,8 @@ export function finding(state) {
   if (state.onlyRight) first = `The filters leave only right images: ${count(n)}.`;
   const texts = [first];
   if (wrong && baseline >= 0) texts.push(`The baseline had ${count(had)} of them right.`);
-  if (suspected) texts.push(suspected > 1 ? `${count(suspected)} look like wrong labels rather than wrong answers.` : "1 looks like a wrong label rather than a wrong answer.");
+  // A weak run contradicts most labels, which says nothing of them.
+  if (suspected && suspected * 2 <= wrong) texts.push(suspected > 1 ? `${count(suspected)} look like wrong labels rather than wrong answers.` : "1 looks like a wrong label rather than a wrong answer.");
   return texts.join(" ");
 }
 
@@ -222,7 +223,7 @@ function startGrid(state, where) {
     const gap = isNarrow ? 8 : 16;
     const inside = width - 2 * EDGE;
     columns = Math.max(1, Math.floor((inside + gap) / (SIZES[size][isNarrow ? "phone" : "tile"] + gap)));
-    const tall = (inside - gap * (columns - 1)) / columns + CAPTION;
+    const tall = (inside - gap * (columns - 1)) / columns + (isCompared || state.facts.runs[state.run].has_confidence ? CAPTION.bars : CAPTION.names);
     pitch = tall + ROW_GAP;
     rows = Math.ceil(list.length / columns);
     visible = Math.min(rows, SIZES[size].rows);
