@@ -337,8 +337,8 @@ export function start(state) {
   });
 
   // The bar stays below the header, whatever its height.
-  const head = document.querySelector("header");
-  new ResizeObserver(() => document.documentElement.style.setProperty("--head", `${head.offsetHeight}px`)).observe(head);
+  const header = document.querySelector("header");
+  new ResizeObserver(() => document.documentElement.style.setProperty("--below", `${header.offsetHeight}px`)).observe(header);
   const isMixed = isPooled(state);
   const splitChip = () => {
     if (isMixed) return button("split: all ▾", () => menu.open("split"), { class: "chip fixed" });
