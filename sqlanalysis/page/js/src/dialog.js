@@ -185,7 +185,7 @@ function makeDialog(state) {
     i = list[at];
     where.textContent = `${title} · ${count(at + 1)} of ${count(list.length)}`;
     back.hidden = !before.length;
-    back.textContent = `‹ ${before.at(-1)?.[2]}`;
+    if (before.length) back.textContent = `‹ ${before.at(-1)[2]}`;
     const right = state.isRight(i);
     const [label, guess] = [name(rows.label[i], "label"), name(rows.pred[i], "pred")];
     const isPredicted = facts.predicted;
