@@ -31,6 +31,7 @@ select
     verdict.ci_low,
     verdict.ci_high,
     verdict.p_exact,
+    verdict.needed_n,
     mcnemar.accuracy_run,
     mcnemar.accuracy_baseline,
     mcnemar.both_right,
@@ -39,6 +40,11 @@ select
     mcnemar.both_wrong,
 from verdict({{ literal(run) }}, {{ literal(baseline) }}) as verdict
 cross join mcnemar({{ literal(run) }}, {{ literal(baseline) }}) as mcnemar;
+
+
+-- name: images_for_a_point
+-- How many images a gain of one point would take (80 % power), for runs that differ on a share $differing of the images.
+select needed_n(least($baseline_accuracy, 0.99), 0.01, differing := greatest($differing, 0.01)) as needed_n;
 
 
 -- name: paired_test_by_duplicates

@@ -229,6 +229,19 @@ inner join scores('shown_runs') as scores on accuracy.run = scores.run
 order by list_position([{% for run in runs %}{{ literal(run) }}{{ ', ' if not loop.last }}{% endfor %}], accuracy.run);
 
 
+-- name: accuracy_by_split
+-- Accuracy of each split with its 95 % Wilson interval.
+select
+    slice as split,
+    n,
+    correct,
+    accuracy,
+    ci_low,
+    ci_high,
+from accuracy_by({{ literal(run) }}, split)
+order by split nulls last;
+
+
 -- name: predicted_classes
 -- How often each class is predicted, and with which mean confidence; at most 30 classes.
 select

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -72,6 +73,12 @@ class Draft:
     def __post_init__(self) -> None:
         self.album = Album(remote=statements.may_reach(self.con))
 
+    def of(self, run: str, *, probs: bool) -> Draft:
+        """A draft about another run that shares what was asked and the images shown; its queries are not the page's."""
+        other = copy.copy(self)
+        other.run, other.baseline, other.probs, other.answers = run, None, probs, {}
+        return other
+
     def ask(self, query: str, values: Row | None = None, /, **names: object) -> Answer:
         """Run a query of `sql/page` about the run; an equal call returns the stored answer.
 
@@ -80,7 +87,8 @@ class Draft:
             values: its bound parameters.
             names: identifiers and structure for the template, besides `run`, `baseline` and `probs`.
         """
-        names = {"run": self.run, "baseline": self.baseline, "probs": self.probs, **names}
+        own = {"run": self.run, "baseline": self.baseline, "probs": self.probs}
+        names = {**own, **names}
         key = repr((query, values, sorted(names.items())))
         if key not in self._asked:
             result = statements.execute(self.con, query, values, **names)
@@ -90,7 +98,9 @@ class Draft:
             sql = re.sub(r" -- noqa.*", "", templates.body(templates.render(query, **names)))
             for name, value in (values or {}).items():
                 sql = sql.replace(f"${name}", str(value))
-            self._asked[key] = self.answers[query] = Answer(sql, rows)
+            self._asked[key] = Answer(sql, rows)
+        if all(names[name] == value for name, value in own.items()):  # the page shows the queries about its run
+            self.answers[query] = self._asked[key]
         return self._asked[key]
 
     def shown_path(self, uri: str) -> str:

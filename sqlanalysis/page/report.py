@@ -12,6 +12,7 @@ import hashlib
 import importlib.metadata
 import webbrowser
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ import jinja2
 from markupsafe import Markup
 
 from ..core.files import write_whole
+from ..db import statements
 from ..errors import NotFoundError, SchemaError, near_matches
 from . import data, words
 from .draft import Draft
+from .folder import Folder
 from .notebook import Page
 from .sections import (
     calibration,
@@ -35,14 +38,17 @@ from .sections import (
     mistakes,
     predictions,
     slices,
+    verdict,
 )
 from .sections import map as map_section
 
-MAX_POINTS = 5000
 MAX_RUNS = 50
+MAX_SWITCH = 4  # runs that the page can switch between
+MANY = 200_000  # images
 _FILTERS = ("count", "decimal", "interval", "p_value", "percent")
 _PARTS = Path(__file__).parent
 _STATIC = _PARTS / "static"
+_STYLES = ("page.css", "filterbar.css", "gallery.css", "dialog.css", "review.css", "drawer.css", "map.css", "charts.css")
 _LIBRARIES = ("sqlanalysis", "duckdb", "vl-convert-python", "pillow", "jinja2")
 Row = dict[str, Any]
 
@@ -56,6 +62,7 @@ def report(
     max_images: int = 24,
     max_mb: float = 25,
     redact_paths: bool = False,
+    full_images: str | Path | None = None,
     open: bool = False,  # noqa: A002 - the word that users know
 ) -> Page:
     """Write a self-contained HTML page about a run: key figures, mistakes, map, classes, calibration, slices.
@@ -70,8 +77,11 @@ def report(
             means all finished runs with predictions, the newest first; where there is none, those of embeddings.
         title: heading of the page; default: "RUN on DATASET".
         max_images: number of images to show of each kind of mistake.
-        max_mb: approximate size limit of the page in megabytes; thumbnails fill the space that its rows leave.
-        redact_paths: show no file names, not even those below the folder of the data set.
+        max_mb: approximate size limit of the page in megabytes; pictures fill the space that its rows leave.
+        redact_paths: show no file names, not even those below the folder of the data set, and no paths in meta.
+        full_images: a folder below that of the page, for pictures of up to 1,024 pixels that the page opens: those of
+            at most 5,000 images and 500 MB, mistakes first, encoded again without metadata and named by image_id. The
+            folder is empty, new, or from an earlier call for this page, whose pictures are replaced.
         open: open the page in the browser.
 
     Returns:
@@ -79,14 +89,15 @@ def report(
 
     Raises:
         NotFoundError: no such run (the message suggests similar names), no finished run, or no folder to write to.
-        SchemaError: the run has neither predictions nor activations, `path` is not a page, or the rows need more than
-            `max_mb`.
+        SchemaError: the run has neither predictions nor activations, `path` is not a page, `full_images` is not a
+            folder for its pictures, or the rows need more than `max_mb`.
         QueryError: DuckDB refused a query of the page.
     """
     file = _check_path(Path(path).expanduser())
+    full = Folder(Path(full_images).expanduser(), file) if full_images is not None else None
     draft = Draft(con, max_images=max_images, redacted=redact_paths)
     names = _choose(draft, runs)
-    page = _page(draft, names, title, max_mb, rank="newest" if runs is None else "first")
+    page = _page(draft, names, title, max_mb, full)
     if len(page) > 2e6 * max_mb:  # tables of very many or very long names, which `pack` does not count
         raise SchemaError(
             f"the page needs {len(page) / 1e6:.1f} MB, more than twice max_mb = {max_mb:g} (--max-mb): its tables hold "
@@ -132,23 +143,17 @@ def _choose(draft: Draft, runs: str | Iterable[str] | None) -> list[str]:
     return names
 
 
-def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, rank: str) -> str:
+def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, full: Folder | None) -> str:
     draft.run, draft.baseline = runs[0], runs[1] if len(runs) > 1 else None
-    lineage, counts = draft.ask("lineage").row, dict(draft.ask("run_counts").row)
+    lineage, counts = draft.ask("lineage").row, _counts(draft)
     draft.folder = folder = words.shared_folder(lineage)
-    columns = {row["name"] for row in draft.ask("run_columns").rows}
-    draft.probs = "probs" in columns
     listed = draft.ask("run_list").rows
     predicting = {row["run"] for row in listed if row["has_predictions"]}
+    draft.probs = "probs" in {row["name"] for row in draft.ask("run_columns").rows}
     draft.predicted = draft.run in predicting
     if not draft.predicted:
         draft.baseline = None
         counts["n_no_prediction"] = 0  # of none is one expected
-    counts["n_left_out"] = 0
-    if lineage["class_policy"] == "restricted" and lineage["members"] is None and "raw_pred" in columns:
-        both = draft.ask("policy_accuracies").row
-        counts |= {"n_left_out": both["n_outside"], "accuracy_open": both["accuracy_open"]}
-    counts["n_classes"] = lineage["n_classes"] or 0
     figures = key_figures.key_figures(draft, counts)
     key = figures["key"]
     labeled = bool(key["n"])
@@ -156,42 +161,80 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, r
     compared_runs = [run for run in runs if run in predicting]
     accuracies = draft.ask("run_accuracy", runs=compared_runs[:MAX_RUNS]).rows if compared_runs else []
     errors = draft.ask("run_errors").rows
-    points = draft.ask("map_points", {"max_points": MAX_POINTS}).rows
+    switch = _switchable(draft, compared_runs) if labeled else [draft.run]
+    every, all_counts = [figures], [counts]
+    for run in switch[1:]:
+        other = draft.of(run, probs=False)
+        other.probs = "probs" in {row["name"] for row in other.ask("run_columns").rows}
+        all_counts.append(_counts(other))
+        every.append(key_figures.key_figures(other, all_counts[-1]))
+    heads = verdict.verdicts(draft, switch, every, all_counts)
     compared = comparison.compare(draft) if labeled else None
     several = key_figures.runs(draft, accuracies, len(runs)) if labeled and len(runs) > 1 else None
-    still_map = map_section.map_of(points, counts, labeled=labeled, predicted=draft.predicted)
     checked = checks.data_checks(draft, class_rows)
     parts = _sections(draft, counts, key, class_rows)
     draft.develop(progress=True)
     # Thumbnails of the sections are required; those of the map fill the rest of the page.
     shown = sum(len(row.get("source") or "") for row in draft.shown)
-    others = [run for run in compared_runs[:MAX_RUNS] if run != draft.run] if draft.predicted else []
-    packed = data.pack(draft.con, draft.run, others, None if draft.redacted else folder, max_mb, shown, draft.album)
+    drawn = map_section.map_of(draft, [row["name"] for row in draft.ask("page_classes").rows], data.MAX_ROWS)
+    told = None if draft.redacted else folder
+    extra = {"baseline": switch.index(draft.baseline) if draft.baseline in switch else -1}
+    extra["folder_chars"] = None if draft.redacted else len(folder)
+    extra |= {"map": drawn and drawn["facts"], **(drawn["places"].facts if drawn else {})}
+    # The coordinates are those of the page already.
+    (width, height), table = (drawn["places"].extent, drawn["places"].table) if drawn else ((0, 0), None)
+    shared = data.Places("from _page_places", 0, 0, width, height) if drawn else None
+    with statements.registered(draft.con, "_page_places", table) if drawn else nullcontext():
+        packed = data.pack(
+            draft.con, draft.run, switch[1:], told, max_mb, shown, draft.album, full=full, places=shared, extra=extra
+        )
     draft.album.say()
+    facts = words.facts(lineage, counts, folder)
     context: Row = {
         **figures,
-        **parts,
+        **{"mistakes": None, "gallery": None, "slices": None, **parts},
+        "findings": {"images": words.images_finding(key, compared, (parts.get("mistakes") or {}).get("n_suspects", 0))},
         "answers": draft.answers,
         "run": draft.run,
         "baseline": draft.baseline,
+        "switch": [row["name"] for row in packed.facts["runs"]],
+        "verdicts": heads,
+        "splits": verdict.by_split(draft, counts) if labeled else None,
         "title": title or f"{draft.run} on {lineage['dataset']}",
-        "subtitle": words.subtitle(lineage, counts, len(runs) if draft.predicted else 1, rank),
-        "facts": words.facts(lineage, counts, folder),
+        "meta": words.meta(lineage, counts),
+        "facts": facts,
+        "provenance": words.provenance(facts),
         "warnings": words.warnings(lineage, counts, errors, class_rows, folder) + words.differing(accuracies, listed),
-        "cards": words.cards(counts, key, class_rows, figures["top"], figures["error"], compared)
-        if draft.predicted
-        else words.embedding_cards(counts, parts["gallery"], checked),
         "predicted": draft.predicted,
-        "advice": words.advice(key, compared),
+        "advice": words.advice(key, compared, lineage),
         "runs": several,
-        "activations": "activation" in columns,
-        "map": still_map,
+        "activations": "activation" in {row["name"] for row in draft.ask("run_columns").rows},
         "comparison": compared,
+        "map": drawn,
         "checks": checked,
         "reproduce": words.reproduction(lineage, draft.run, draft.baseline, folder),
         "pack": packed,
     }
+    context["contents"] = words.contents(context)
     return _render(context)
+
+
+def _counts(draft: Draft) -> Row:
+    """How many images of the run have what, with those that its class policy leaves out."""
+    counts, lineage = dict(draft.ask("run_counts").row), draft.ask("lineage").row
+    counts |= {"n_left_out": 0, "n_classes": lineage["n_classes"] or 0}
+    columns = {row["name"] for row in draft.ask("run_columns").rows}
+    if lineage["class_policy"] == "restricted" and lineage["members"] is None and "raw_pred" in columns:
+        both = draft.ask("policy_accuracies").row
+        counts |= {"n_left_out": both["n_outside"], "accuracy_open": both["accuracy_open"]}
+    return counts
+
+
+def _switchable(draft: Draft, runs: Sequence[str]) -> list[str]:
+    """The runs that the page can switch between: over the same data set and classes, run and baseline first."""
+    same = [row["run"] for row in draft.ask("page_runs", runs=list(runs)).rows]
+    # Every pair has its test: of very many images, that of the page only.
+    return same[: MAX_SWITCH if draft.ask("run_counts").row["n_outputs"] <= MANY else 2]
 
 
 def _sections(draft: Draft, counts: Row, key: Row, class_rows: Sequence[Row]) -> Row:
@@ -218,11 +261,12 @@ def _render(context: Row) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update({name: getattr(words, name) for name in _FILTERS})
-    css = "".join((_STATIC / name).read_text(encoding="utf-8") for name in ("page.css", "map.css"))
+    css = "".join((_STATIC / name).read_text(encoding="utf-8") for name in _STYLES)
     script = (_STATIC / "app.js").read_text(encoding="utf-8")
     # Hashes instead of 'unsafe-inline': no other style or script can run, even if data contained one.
+    files = " 'self' file:" if context["pack"].facts["files"] is not None else ""  # pictures in a folder beside it
     policy = (
-        f"default-src 'none'; img-src data: blob:; style-src '{_hash(css)}'; script-src '{_hash(script)}'; "
+        f"default-src 'none'; img-src data: blob:{files}; style-src '{_hash(css)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'"
     )
     return environment.get_template("page.html.j2").render(

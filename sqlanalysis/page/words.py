@@ -83,15 +83,59 @@ def _is_private(text: str) -> bool:
     return bool(re.match(r"[/\\~]|[A-Za-z]:[/\\]|[a-z0-9+.-]+://", text))
 
 
-def subtitle(lineage: Row, counts: Row, n_runs: int, rank: str) -> str:
-    """Numbers of images, classes and runs, for the line below the title."""
+def meta(lineage: Row, counts: Row) -> list[str]:
+    """What was evaluated, for the line at the top: split, images, classes, date, class policy."""
     drawn = f"a sample, {counts['n_outputs']:,} of {lineage['n_images']:,} images"
-    parts = [drawn if lineage["status"] == "sampled" else f"{counts['n_outputs']:,} images"]
+    parts = [counts["splits"] or "", drawn if lineage["status"] == "sampled" else f"{counts['n_outputs']:,} images"]
     if lineage["n_classes"]:
-        parts.append(f"{lineage['n_classes']:,} classes")
-    if n_runs > 1:
-        parts.append(f"the {rank} of {n_runs} runs")
-    return " · ".join(parts)
+        parts.append(f"{lineage['n_classes']:,} class{'' if lineage['n_classes'] == 1 else 'es'}")
+    when = lineage["finished_at"] or lineage["started_at"]
+    parts.append(f"{when.day} {when:%b %Y}" if when else "")
+    policies = {
+        "identity": "class names as they are",
+        "open": "open: an answer outside the classes is wrong",
+        "restricted": "restricted to the classes",
+    }
+    if lineage["outputs"] != "embedding":
+        parts.append(policies.get(lineage["class_policy"], lineage["class_policy"] or ""))
+    return [part for part in parts if part]
+
+
+def provenance(facts: list[tuple[str, str]]) -> str:
+    """The first facts in a line, and how many more there are."""
+    known = dict(facts)
+    first = [name for name in ("Weights", "Device", "Dtype", "Layer") if name in known][:3]
+    texts = [f"{name.lower()} {known[name]}" for name in first]
+    return " · ".join([*texts, f"{len(facts) - len(first)} more fields"])
+
+
+def contents(context: Row) -> list[Row]:
+    """The sections of the page with a mark (in order, look here, not established) and one count each."""
+    key, compared = context["key"], context["comparison"]
+    opening = context["verdicts"][0]
+    state = {"better": "ok", "worse": "look", "caution": "look"}.get(opening["kind"], "open" if opening["axis"] else "")
+    entries: list[Row] = [{"id": "verdict-section", "name": "Verdict", "state": state, "count": opening["figure"]}]
+    entries.append({"id": "images", "name": "Images", "count": count(key["mistakes"]) if key["n"] else ""})
+    entries.append({"id": "map", "name": "Map"})
+    if key["n"]:
+        changed = compared["test"]["run_only"] + compared["test"]["baseline_only"] if compared and not compared["reason"] else ""
+        worse = (context["slices"] or {}).get("n_worse")
+        error = context["error"]
+        high = error.get("ece_chance_high")
+        calibrated = "" if not error.get("n") or high is None else "ok" if error["ece"] <= high else "look"
+        entries += [
+            {"id": "per-class", "name": "Per class", "count": count(context["classes"]["n"])},
+            {"id": "confusion", "name": "Confusion", "count": count(key["mistakes"])},
+            {"id": "calibration", "name": "Calibration", "state": calibrated},
+            {"id": "comparison", "name": "Comparison", "count": count(changed) if changed != "" else ""},
+            {"id": "slices", "name": "Slices", "state": "" if worse is None else "look" if worse else "ok"},
+        ]
+    problems = context["checks"]["n_problems"]
+    entries.append(
+        {"id": "checks", "name": "Data checks", "state": "look" if problems else "ok", "count": count(problems) if problems else ""}
+    )
+    entries.append({"id": "methods", "name": "Methods", "rule": True, "state": " "})
+    return [{"state": "", "count": "", "rule": False, **entry} for entry in entries]
 
 
 def facts(lineage: Row, counts: Row, folder: str) -> list[tuple[str, str]]:
@@ -214,77 +258,32 @@ def differing(figures: list[Row], listed: list[Row]) -> list[str]:
     return []
 
 
-def cards(counts: Row, key: Row, classes: list[Row], top: Row, error: Row, comparison: Row | None) -> list[Row]:
-    """The key figures: name, figure, line below it, and difference from the baseline."""
-    images_card = {
-        "name": "Images",
-        "figure": count(counts["n_outputs"]),
-        "sub": f"{count(counts['n_labeled'])} with a label",
-    }
-    if not key["n"]:
-        mean = {"name": "Mean probability", "figure": percent(counts["mean_confidence"]), "sub": "of the prediction"}
-        return [images_card, mean]
-    seen = sum(row["n"] > 0 for row in classes)
-    balanced, f1 = key["ranges"].get("balanced_accuracy", {}), key["ranges"].get("f1_macro", {})
-    cards = [
-        {"name": "Accuracy", "figure": percent(key["accuracy"]), "sub": f"95% CI {interval(key)}", "key": "accuracy"},
-        {
-            "name": "Balanced accuracy",
-            "figure": percent(key["balanced_accuracy"]),
-            "sub": f"95% CI {interval(balanced)}" if _spread(balanced) else f"recall over {seen} classes",
-            "key": "balanced_accuracy",
-        },
-        {
-            "name": "Macro F1",
-            "figure": decimal(key["f1_macro"]),
-            "sub": f"95% CI {decimal(f1['ci_low'])}–{decimal(f1['ci_high'])}"
-            if _spread(f1)
-            else "each class counts alike",
-            "key": "f1_macro",
-        },
-        {"name": "Mistakes", "figure": count(key["mistakes"]), "sub": f"of {count(key['n'])} images"},
-    ]
-    if error.get("n") and not math.isnan(error["ece"]):
-        sub = f"15 bins, n = {count(error['n'])}"
-        cards.insert(3, {"name": "Calibration error", "figure": decimal(error["ece"]), "sub": sub})
-    if top.get("n"):
-        cards.insert(3, {"name": "Top-5", "figure": percent(top["accuracy"]), "sub": f"95% CI {interval(top)}"})
-    if len(cards) < 6:
-        cards.append(images_card)
-    for card in cards:
-        difference = (comparison or {}).get("metrics", {}).get(card.get("key"))
-        card["delta"] = f"{points(difference['diff'])} points ({points_interval(difference)})" if difference else ""
-    return cards
-
-
-def embedding_cards(counts: Row, gallery: Row, checks: Row) -> list[Row]:
-    """The key figures of a run of embeddings."""
-    found = checks["pairs"]["n"] if checks["pairs"] else 0
-    return [
-        {"name": "Images", "figure": count(counts["n_outputs"]), "sub": f"{count(counts['n_labeled'])} with a label"},
-        {"name": "Embedding", "figure": count(gallery["size"]), "sub": "numbers of each image"},
-        {
-            "name": "Clusters",
-            "figure": count(gallery["n_clusters"]) if gallery["n_clusters"] else "–",
-            "sub": "of similar images" if gallery["n_clusters"] else "not computed",
-        },
-        {
-            "name": "Near duplicates",
-            "figure": count(found) if checks["neighbors"] else "–",
-            "sub": "pairs of images" if checks["neighbors"] else "not searched for",
-        },
-    ]
-
-
-def _spread(row: Row) -> bool:
-    """Whether resampling changes a score. If it cannot (all wrong), an interval of width 0 would suggest certainty."""
-    return bool(row) and row["ci_low"] is not None and row["ci_low"] < row["ci_high"]
-
-
-def advice(key: Row, comparison: Row | None) -> str:
-    """What to do next, according to the key figures and the comparison."""
+def images_finding(key: Row, comparison: Row | None, n_suspects: int) -> str:
+    """How many images are wrong, how many of those the baseline had right, and how many look like wrong labels."""
     if not key["n"]:
         return ""
+    if not key["mistakes"]:
+        return f"None of {count(key['n'])} labeled images is wrong."
+    texts = [f"{count(key['mistakes'])} of {count(key['n'])} {'is' if key['mistakes'] == 1 else 'are'} wrong."]
+    if comparison and not comparison["reason"]:
+        texts.append(f"The baseline had {count(comparison['test']['baseline_only'])} of them right.")
+    if n_suspects:
+        looks = "looks like a wrong label" if n_suspects == 1 else "look like wrong labels"
+        texts.append(f"{count(n_suspects)} {looks} rather than a wrong answer.")
+    return " ".join(texts)
+
+
+def advice(key: Row, comparison: Row | None, lineage: Row) -> str:
+    """What to do next, according to the key figures and the comparison."""
+    if not key["n"] and lineage["outputs"] == "embedding":
+        return f"`sqlanalysis find-images DB {lineage['run']} --image FILE` lists the images most like another one."
+    if not key["n"]:
+        return (
+            "add labels from folder names or a manifest (`sqlanalysis add-images DB SOURCE`), then write this report "
+            "again; predictions need not be computed again."
+        )
+    if lineage["status"] == "sampled":
+        return "predict the other images too (predict without the rule adds them) before you take figures beyond accuracy from this page."
     test = (comparison or {}).get("test")
     if test and test["established"] and test["diff"] < 0:
         return "do not replace the baseline with this run; see the newly wrong images under Comparison."

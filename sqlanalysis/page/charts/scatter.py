@@ -1,53 +1,54 @@
-"""The map as a still picture, for print and pages without a script: one SVG path per color, nine bytes per point."""
+"""The map as a still picture, for print and pages without a script: contours, points and names in one SVG."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
+from xml.sax.saxutils import escape
 
+import numpy as np
+
+SIZE = (719, 596)
+_FIT = 0.94
 Row = dict[str, Any]
 
-SIZE = 500
-_EDGE = 8
-_ARM = 2.5
+
+def still(
+    extent: Sequence[int], layers: Sequence[tuple[str, np.ndarray, np.ndarray]], contours: Sequence[Row], regions: Sequence[Row]
+) -> str:
+    """The SVG of a map.
+
+    Args:
+        extent: width and height of the coordinates.
+        layers: CSS class and coordinates x, y of the points of each color, those on top last.
+        contours: level and path of each line.
+        regions: name and place of each region.
+    """
+    scale = _FIT * min(size / side for size, side in zip(SIZE, extent, strict=True))
+    left, bottom = ((size + sign * side * scale) / 2 for size, side, sign in zip(SIZE, extent, (-1, 1), strict=True))
+    n = sum(len(x) for _, x, _ in layers)
+    # The radius is that of the live map.
+    radius = max(0.75, min(3.6, 0.36 * (math.prod(SIZE) / max(1, n)) ** 0.33))
+    parts = [_lines([path["path"] for path in contours if path["level"] == level], scale, left, bottom) for level in range(5)]
+    for css_class, x, y in layers:
+        # A line of length zero is drawn as a dot by its round cap.
+        dots = "".join(f"M{a:.1f} {b:.1f}h0" for a, b in zip(left + x * scale, bottom - y * scale, strict=True))
+        parts.append(f'<path class="dots {css_class}" d="{dots}"/>' if dots else "")
+    for region in regions:
+        half = 3.4 * len(region["name"])
+        x = min(max(left + region["x"] * scale, half), SIZE[0] - half)
+        name = region["name"] if len(region["name"]) <= 24 else region["name"][:23] + "…"
+        parts.append(f'<text x="{x:.0f}" y="{bottom - region["y"] * scale + 4:.0f}">{escape(name)}</text>')
+    width, height = SIZE
+    return (
+        f'<svg class="still-map" viewBox="0 0 {width} {height}" stroke-width="{2 * radius:.1f}" aria-hidden="true">'
+        f"{''.join(parts)}</svg>"
+    )
 
 
-def by_name(rows: Sequence[Row], field: str, numbers: dict[str, int]) -> str:
-    """Dots with one color for each frequent name in a column; the others are gray and drawn first."""
-    layers: dict[int, list[Row]] = {0: []}
-    for row in rows:
-        layers.setdefault(numbers.get(row[field], 0), []).append(row)
-    pixels = _pixels(rows)
-    return _svg([_dots([pixels[row["image_id"]] for row in layers[n]], f"dots h{n}") for n in sorted(layers)], rows)
-
-
-def by_correct(rows: Sequence[Row]) -> str:
-    """Right answers as faint dots, wrong ones as crosses, drawn last."""
-    pixels = _pixels(rows)
-    right, wrong = ([pixels[row["image_id"]] for row in rows if row["correct"] is value] for value in (True, False))
-    return _svg([_dots(right, "dots right"), _crosses(wrong)], rows)
-
-
-def _pixels(rows: Sequence[Row]) -> dict[int, tuple[float, float]]:
-    """Pixel coordinates by image_id, on a square with the same scale for x and y."""
-    spans = [(min(row[axis] for row in rows), max(row[axis] for row in rows)) for axis in "xy"]
-    scale = (SIZE - 2 * _EDGE) / (max(high - low for low, high in spans) or 1.0)
-    (x, y) = ((low + high) / 2 for low, high in spans)
-    middle = SIZE / 2
-    return {row["image_id"]: (middle + (row["x"] - x) * scale, middle - (row["y"] - y) * scale) for row in rows}
-
-
-def _dots(pixels: Sequence[tuple[float, float]], css_class: str) -> str:
-    # A line of length zero is drawn as a dot by its round cap.
-    return f'<path class="{css_class}" d="{"".join(f"M{x:.1f} {y:.1f}h0" for x, y in pixels)}"/>' if pixels else ""
-
-
-def _crosses(pixels: Sequence[tuple[float, float]]) -> str:
-    arm, stroke = _ARM, 2 * _ARM
-    path = (f"M{x - arm:.1f} {y - arm:.1f}l{stroke} {stroke}m0-{stroke}l-{stroke} {stroke}" for x, y in pixels)
-    return f'<path class="crosses" d="{"".join(path)}"/>' if pixels else ""
-
-
-def _svg(paths: Sequence[str], rows: Sequence[Row]) -> str:
-    crowd = " many" if len(rows) > 1000 else ""
-    return f'<svg class="still{crowd}" viewBox="0 0 {SIZE} {SIZE}" aria-hidden="true">{"".join(paths)}</svg>'
+def _lines(paths: Sequence[Sequence[Sequence[int]]], scale: float, left: float, bottom: float) -> str:
+    drawn = "".join(
+        "M" + "L".join(f"{left + x * scale:.1f} {bottom - y * scale:.1f}" for x, y in path) + "Z" for path in paths
+    )
+    return f'<path class="contour" d="{drawn}"/>' if drawn else ""

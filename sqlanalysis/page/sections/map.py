@@ -1,46 +1,72 @@
-"""Section on the map of activations as a still picture; the page's script draws the interactive one."""
+"""Section on the map: a still picture, and the facts from which the page's script draws the interactive one."""
 
 from __future__ import annotations
 
+import shlex
+from collections import Counter
 from typing import Any
 
+import numpy as np
 from markupsafe import Markup
 
+from ...db import templates
 from ..charts import scatter
-from ..charts.drawing import hues
+from ..draft import Answer, Draft
+from ..places import NONE, Places, places, summarize
 
+MAX_POINTS = 5000  # of the still picture
+_MOST_COLORS = 6
+_FEW_CLASSES = 12
 Row = dict[str, Any]
 
 
-def map_of(points: list[Row], counts: Row, *, labeled: bool, predicted: bool = True) -> Row | None:
-    """Still pictures of the map, colored by class and by correctness, with legends; None without coordinates.
+def map_of(draft: Draft, classes: list[str], max_rows: int) -> Row | None:
+    """The map of `draft.run`; None where there is nothing to place images by.
 
-    A run without predictions has the colors of labels, or of clusters where no image has a label.
+    Args:
+        draft: the page.
+        classes: names of the classes by their index.
+        max_rows: images of the page, a sample of a larger run.
+
+    Returns:
+        `places` (with the coordinates of the rows of the page), `facts` (`facts.map` of the page), the still `chart` with
+        its `chips`, the points `shown` of `total`, and as `advice` the command for better places, or None.
     """
-    if not points:
+    placed = places(draft, max_rows)
+    if placed is None:
         return None
-    by, index = ("label", "label") if labeled or not predicted else ("prediction", "pred")
-    if not predicted and not counts["n_labeled"]:
-        by, index = "cluster", "cluster"
-        named = [None if point["cluster"] is None else f"cluster {point['cluster']}" for point in points]
-        points = [{**point, "cluster_name": name} for point, name in zip(points, named, strict=True)]
-    field = f"{index}_name"
-    points = [{**point, field: point[field] or "no " + by} for point in points]
-    names = [point[field] for point in sorted(points, key=lambda p: (p[index] is None, p[index]))]
-    numbers = hues(names)
-    chips: list[Row] = [
-        {"name": name, "mark": f"h{number}", "n": names.count(name)} for name, number in numbers.items()
-    ]
-    others = len(names) - sum(chip["n"] for chip in chips)
-    if others:
-        chips.append({"name": "other", "mark": "", "n": others})
-    drawn: Row = {"by": by, "hues": len(numbers), "others": others, "chips": chips, "correct_chart": None}
-    drawn |= {"shown": len(points), "total": counts["n_placed"]}
-    drawn["names_chart"] = Markup(scatter.by_name(points, field, numbers))  # noqa: S704 - numbers only
-    if labeled:
-        drawn["correct_chart"] = Markup(scatter.by_correct(points))  # noqa: S704 - numbers only
-        drawn["correct_chips"] = [
-            {"name": name, "mark": name, "n": [point["correct"] for point in points].count(value)}
-            for name, value in {"right": True, "wrong": False}.items()
-        ]
-    return drawn
+    facts = summarize(draft, placed, classes)
+    if placed.is_projection:
+        draft.ask("map_points", {"max_points": MAX_POINTS})
+    else:  # the vectors themselves are too many to ask for
+        sql = templates.body(templates.render("map_vectors", run=draft.run, by=placed.by)).replace("$every", "1")
+        draft.answers["map_vectors"] = Answer(sql, [])
+    shown = np.random.default_rng(0).permutation(len(placed.ids))[:MAX_POINTS]
+    by, layers = _layers(placed, classes)
+    drawn = [(mark, placed.x[rows], placed.y[rows]) for mark, rows in ((mark, shown[of[shown]]) for _, mark, of in layers)]
+    return {
+        "places": placed,
+        "facts": facts,
+        "by": by,
+        "chart": Markup(scatter.still(placed.extent, drawn, facts["contours"], facts["regions"])),  # noqa: S704 - names are escaped
+        "chips": [{"name": name, "mark": mark, "n": int(of.sum())} for name, mark, of in layers if of.any()],
+        "shown": len(shown),
+        "total": len(placed.ids),
+        "advice": f"sqlanalysis project DB {shlex.quote(draft.run)}"
+        if placed.by == "activations" and not placed.is_projection
+        else None,
+    }
+
+
+def _layers(placed: Places, classes: list[str]) -> tuple[str, list[tuple[str, str, np.ndarray]]]:
+    """What colors mean, and (name, mark, mask) of each color, those on top last."""
+    if (placed.wrong >= 0).any() and len(classes) > _FEW_CLASSES or not ((placed.label >= 0) | (placed.pred >= 0)).any():
+        names = {-1: ("no label or prediction", ""), 0: ("right", "right"), 1: ("wrong", "wrong")}
+        if not (placed.wrong >= 0).any():
+            return "images", [("images", "accent", np.ones(len(placed.ids), bool))]
+        return "right or wrong", [(*names[value], placed.wrong == value) for value in names]
+    by, codes = ("label", placed.label) if (placed.label >= 0).any() else ("prediction", placed.pred)
+    often = [code for code, _ in Counter(codes[codes != NONE].tolist()).most_common(_MOST_COLORS)]
+    names = [classes[code] if 0 <= code < len(classes) else "(outside)" for code in often]
+    colored = [(name, f"c{at + 1}", codes == code) for at, (name, code) in enumerate(zip(names, often, strict=True))]
+    return by, [("all others", "", ~np.isin(codes, often)), *colored]

@@ -1,5 +1,5 @@
 // Figures of the rows with mask 1, as defined by the macros accuracy, per_class, confusion_matrix, calibration_curve.
-import { wilson } from "./intervals.js";
+import { holm, pairedEnds, signTest, wilson } from "./intervals.js";
 
 export const NONE = -2; // no label or no prediction; a confidence of NULL is -1, since NaN is a possible confidence
 const BINS = 15;
@@ -7,6 +7,7 @@ const BINS = 15;
 /** Counts over the selected rows (all of them without a mask); images without a label or a prediction count in `selected` only. */
 export function aggregate({ n, label, pred, confidence }, mask, classes) {
   const width = classes + 1; // the last column holds predictions outside the classes
+  const dense = width * width < 1e6 ? new Uint32Array((classes + 1) * width) : null; // many times as fast as a map
   const cells = new Map();
   const bins = Array.from({ length: BINS }, () => ({ n: 0, correct: 0, sum: 0 }));
   let [selected, counted, correct, sum, known] = [0, 0, 0, 0, 0];
@@ -15,10 +16,12 @@ export function aggregate({ n, label, pred, confidence }, mask, classes) {
     selected++;
     if (label[i] === NONE || pred[i] === NONE) continue;
     counted++;
-    const right = label[i] === pred[i] ? 1 : 0;
+    const right = label[i] === pred[i] && label[i] >= 0 ? 1 : 0;
     correct += right;
-    const cell = label[i] * width + (pred[i] < 0 ? classes : pred[i]);
-    cells.set(cell, (cells.get(cell) ?? 0) + 1);
+    // A label may be outside the classes as well: -1, which has the first row.
+    const cell = (label[i] + 1) * width + (pred[i] < 0 ? classes : pred[i]);
+    if (dense) dense[cell]++;
+    else cells.set(cell, (cells.get(cell) ?? 0) + 1);
     const value = confidence[i];
     if (value < 0) continue;
     known++;
@@ -29,9 +32,10 @@ export function aggregate({ n, label, pred, confidence }, mask, classes) {
     bin.correct += right;
     bin.sum += value;
   }
+  dense?.forEach((times, cell) => times && cells.set(cell, times));
   const pairs = [...cells].map(([cell, times]) => {
     const column = cell % width;
-    return { label: Math.floor(cell / width), pred: column === classes ? -1 : column, n: times };
+    return { label: Math.floor(cell / width) - 1, pred: column === classes ? -1 : column, n: times };
   });
   return {
     selected,
@@ -49,6 +53,7 @@ export function aggregate({ n, label, pred, confidence }, mask, classes) {
 function perClass(pairs) {
   const rows = new Map();
   for (const { label, pred, n } of pairs) {
+    if (label < 0) continue;
     if (!rows.has(label)) rows.set(label, { label, n: 0, correct: 0 });
     const row = rows.get(label);
     row.n += n;
@@ -92,4 +97,81 @@ export function worst({ n, label, pred, confidence }, mask, limit) {
     rows.length = scores.length = Math.min(limit, rows.length);
   }
   return rows;
+}
+
+/** A run against a baseline over the selected images that both have answered: in all, and by class. Rows as `runs` of the page. */
+export function paired({ n, label }, run, baseline, mask, classes) {
+  const fields = ["n", "bothRight", "runOnly", "baselineOnly", "bothWrong"];
+  const counts = new Uint32Array((classes + 1) * 5); // the last row holds labels outside the classes
+  let [same, alike] = [0, 0];
+  for (let i = 0; i < n; i++) {
+    const [a, b, c] = [run.pred[i], baseline.pred[i], label[i]];
+    if ((mask && !mask[i]) || c === NONE || a === NONE || b === NONE) continue;
+    const [now, before] = [a === c && c >= 0, b === c && c >= 0];
+    const row = (c < 0 ? classes : c) * 5;
+    counts[row]++;
+    counts[row + (now ? (before ? 1 : 2) : before ? 3 : 4)]++;
+    if (a === b) same++;
+    if (a === b && !now) alike++;
+  }
+  const read = (row) => Object.fromEntries(fields.map((field, at) => [field, counts[row * 5 + at]]));
+  const each = Array.from({ length: classes + 1 }, (_, row) => read(row));
+  const total = Object.fromEntries(fields.map((field) => [field, each.reduce((sum, row) => sum + row[field], 0)]));
+  const rows = each
+    .map((row, at) => ({ ...row, label: at }))
+    .filter((row) => row.n && row.label < classes)
+    .map((row) => ({
+      ...row,
+      recall: (row.bothRight + row.runOnly) / row.n,
+      before: (row.bothRight + row.baselineOnly) / row.n,
+      diff: (row.runOnly - row.baselineOnly) / row.n,
+      ends: pairedEnds(row.runOnly, row.baselineOnly, row.n),
+      p: signTest(row.runOnly, row.baselineOnly),
+    }));
+  const corrected = holm(rows.map((row) => row.p));
+  rows.forEach((row, at) => (row.pHolm = corrected[at]));
+  return { ...total, same, alike, classes: rows, p: signTest(total.runOnly, total.baselineOnly) };
+}
+
+/** Confidences of the selected images with an answer, highest first, and how many of those up to each are right. */
+export function surest({ n, label }, { pred, confidence }, mask) {
+  const parts = [[], []];
+  for (let i = 0; i < n; i++) {
+    if ((mask && !mask[i]) || label[i] === NONE || pred[i] === NONE || !(confidence[i] >= 0)) continue;
+    parts[label[i] === pred[i] && label[i] >= 0 ? 1 : 0].push(confidence[i]);
+  }
+  // Sorted as numbers of one type, right and wrong apart, which is many times as fast as sorting rows.
+  const [wrong, right] = parts.map((part) => Float32Array.from(part).sort().reverse());
+  const values = new Float32Array(right.length + wrong.length);
+  const hits = new Uint32Array(values.length + 1);
+  for (let at = 0, r = 0, w = 0; at < values.length; at++) {
+    const isRight = w >= wrong.length || (r < right.length && right[r] >= wrong[w]);
+    values[at] = isRight ? right[r++] : wrong[w++];
+    hits[at + 1] = r;
+  }
+  return { values, hits };
+}
+
+/** The surest share of the answers, all of equal confidence together: least confidence, how many, how many of them right. */
+export function answering({ values, hits }, share) {
+  if (!values.length) return null;
+  let kept = Math.max(1, Math.ceil(share * values.length - 1e-9));
+  const threshold = values[kept - 1];
+  while (kept < values.length && values[kept] === threshold) kept++;
+  return { threshold, kept, correct: hits[kept], accuracy: hits[kept] / kept, ends: wilson(hits[kept], kept) };
+}
+
+/** Steps of risk_coverage: error rate of the surest images, at most about `limit` of them. */
+export function riskSteps({ values, hits }, limit) {
+  const steps = [];
+  let last = 0;
+  for (let kept = 1; kept <= values.length; kept++) {
+    if (kept < values.length && values[kept] === values[kept - 1]) continue; // equal confidences are one step
+    const part = Math.floor((kept * limit) / values.length);
+    if (part === last) continue;
+    last = part;
+    const wrong = kept - hits[kept];
+    steps.push({ kept, coverage: kept / values.length, risk: wrong / kept, ends: wilson(wrong, kept), threshold: values[kept - 1] });
+  }
+  return steps;
 }

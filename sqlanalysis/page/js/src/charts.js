@@ -1,121 +1,119 @@
-// The three charts of a selection as SVG: recall of each class, confusion, calibration. `whole` has the figures of the run.
-import { pressable, svg } from "./dom.js";
-import { count, interval, percent } from "./intervals.js";
+// Pieces that the sections share: small charts as SVG, tables, switches, pictures.
+import { html, svg } from "./dom.js";
+import { percent } from "./intervals.js";
 
-export const MOST_CLASSES = 14;
-
-const cut = (name, length) => (name.length > length ? `${[...name].slice(0, length - 1).join("")}…` : name);
-const room = (names, length) => 16 + 6.6 * Math.min(length, Math.max(...names.map((name) => name.length)));
-const text = (x, y, content, attributes = {}) => svg("text", { x, y, ...attributes }, content);
-const line = (x1, y1, x2, y2, cssClass) => svg("line", { x1, y1, x2, y2, class: cssClass });
-
-/** A mark that selects a class or a cell when pressed. */
-const choice = (label, act, ...children) =>
-  pressable(svg("g", { "aria-label": label }, svg("title", {}, label), ...children), act);
-
-const frame = (width, height, label, ...children) =>
+export const text = (x, y, content, attributes = {}) => svg("text", { x, y, ...attributes }, content);
+export const line = (x1, y1, x2, y2, cssClass) => svg("line", { x1, y1, x2, y2, class: cssClass });
+export const frame = (width, height, label, ...children) =>
   svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "group", "aria-label": label }, ...children);
+export const cut = (name, length) => ([...name].length > length ? `${[...name].slice(0, length - 1).join("")}…` : name);
+export const bdi = (name) => html("bdi", {}, name);
 
-export function classBars(figures, whole, name, choose) {
-  const rows = figures.classes.slice(0, MOST_CLASSES);
-  const [left, right, step, top] = [room(rows.map((row) => name(row.label)), 17), 300, 24, 8];
-  const across = (share) => left + share * (right - left);
-  const bottom = top + rows.length * step;
-  const overall = new Map(whole.classes.map((row) => [row.label, row.recall]));
-  const axis = [0, 0.5, 1].flatMap((share) => [
-    line(across(share), top, across(share), bottom, "grid"),
-    text(across(share), bottom + 16, `${share * 100}%`, { "text-anchor": "middle", class: "faint" }),
-  ]);
-  const bars = rows.map((row, at) => {
-    const y = top + at * step;
-    const middle = y + step / 2;
-    const label = `${name(row.label)}: recall ${percent(row.recall)} (${interval(row.ends)}) of ${count(row.n)}`;
-    return choice(
-      label,
-      () => choose({ label: row.label }),
-      svg("rect", { x: 0, y, width: 352, height: step, class: "hit" }),
-      text(left - 8, middle + 4, cut(name(row.label), 17), { "text-anchor": "end" }),
-      svg("rect", { x: left, y: y + 5, width: across(row.recall) - left, height: step - 10, rx: 2, class: "bar" }),
-      line(across(row.ends[0]), middle, across(row.ends[1]), middle, "ends"),
-      line(across(overall.get(row.label)), y + 3, across(overall.get(row.label)), y + step - 3, "whole"),
-      text(348, middle + 4, count(row.n), { "text-anchor": "end", class: "faint" }),
-    );
-  });
-  return frame(352, bottom + 22, "Recall of each class in the selection", ...axis, ...bars);
+/** Calls `draw(width)` now and whenever the width of the element changes: texts keep their size at any width. */
+export function fitted(node, draw) {
+  let width = 0;
+  const act = () => {
+    const now = Math.round(node.clientWidth);
+    if (now && now !== width) node.replaceChildren(draw((width = now)));
+  };
+  new ResizeObserver(act).observe(node);
+  return {
+    redraw() {
+      width = 0;
+      act();
+    },
+  };
 }
 
-export function confusion(figures, name, choose) {
-  const sizes = new Map();
-  for (const { label, pred, n } of figures.pairs) {
-    for (const code of new Set([label, pred])) sizes.set(code, (sizes.get(code) ?? 0) + n);
-  }
-  const kept = [...sizes.keys()].sort((a, b) => sizes.get(b) - sizes.get(a) || a - b).slice(0, MOST_CLASSES);
-  const columns = kept.sort((a, b) => (a < 0) - (b < 0) || a - b);
-  const lines = columns.filter((code) => code >= 0);
-  const totals = new Map(figures.classes.map((row) => [row.label, row.n]));
-  const [left, top] = [room(columns.map(name), 15), 6];
-  const step = Math.max(14, Math.min(30, Math.floor(240 / columns.length)));
-  const ys = new Map(lines.map((code, at) => [code, top + at * step]));
-  const xs = new Map(columns.map((code, at) => [code, left + at * step]));
-  const cells = figures.pairs
-    .filter(({ label, pred }) => ys.has(label) && xs.has(pred))
-    .map(({ label, pred, n }) => {
-      const share = n / totals.get(label);
-      const [x, y] = [xs.get(pred), ys.get(label)];
-      const answer = label === pred ? "right" : "wrong";
-      // The square root makes rare confusions visible beside a diagonal near 1.
-      const opacity = 0.05 + 0.95 * Math.sqrt(share);
-      const square = { x: x + 1, y: y + 1, width: step - 2, height: step - 2, rx: 2, class: answer, "fill-opacity": opacity };
-      const number = { "text-anchor": "middle", class: share > 0.3 ? "on" : "" };
-      return choice(
-        `${name(label)} → ${name(pred)}: ${count(n)}, ${percent(share)} of the class`,
-        () => choose({ label, pred }),
-        svg("rect", { x, y, width: step, height: step, class: "hit" }),
-        svg("rect", square),
-        step >= 22 ? text(x + step / 2, y + step / 2 + 4, count(n), number) : null,
-      );
-    });
-  const bottom = top + lines.length * step;
-  const names = [
-    ...lines.map((code) => text(left - 8, ys.get(code) + step / 2 + 4, cut(name(code), 15), { "text-anchor": "end" })),
-    ...columns.map((code) => {
-      const [x, y] = [xs.get(code) + step / 2 + 4, bottom + 12];
-      return text(x, y, cut(name(code), 15), { "text-anchor": "end", transform: `rotate(-45 ${x} ${y})` });
-    }),
-  ];
-  return frame(352, bottom + 84, "Confusion in the selection: true class down, prediction across", ...names, ...cells);
-}
-
-export function calibration(figures, whole) {
-  const [left, top, size] = [44, 8, 220];
-  const x = (share) => left + share * size;
-  const y = (share) => top + (1 - share) * size;
-  const axes = [0, 0.25, 0.5, 0.75, 1].flatMap((share) => [
-    line(x(0), y(share), x(1), y(share), "grid"),
-    text(left - 8, y(share) + 4, `${share * 100}%`, { "text-anchor": "end", class: "faint" }),
-    text(x(share), top + size + 18, `${share * 100}%`, { "text-anchor": "middle", class: "faint" }),
-  ]);
-  const path = (bins) => bins.map((bin) => `${x(bin.confidence).toFixed(1)},${y(bin.accuracy).toFixed(1)}`).join(" ");
-  const points = figures.bins.map((bin) => {
-    const label = `confidence ${percent(bin.confidence)}: accuracy ${percent(bin.accuracy)} (${interval(bin.ends)}) of ${count(bin.n)}`;
-    const [cx, cy] = [x(bin.confidence), y(bin.accuracy)];
-    return svg(
-      "g",
-      {},
-      svg("title", {}, label),
-      line(cx, y(bin.ends[0]), cx, y(bin.ends[1]), "ends"),
-      svg("circle", { cx, cy, r: 4, class: "point" }),
-    );
-  });
-  return frame(
-    290,
-    top + size + 42,
-    "Accuracy against confidence in the selection",
-    ...axes,
-    line(x(0), y(0), x(1), y(1), "ideal"),
-    svg("polyline", { points: path(whole.bins), class: "overall" }),
-    svg("polyline", { points: path(figures.bins), class: "curve" }),
-    ...points,
-    text(x(0.5), top + size + 38, "mean confidence", { "text-anchor": "middle", class: "faint" }),
+/** A switch of a few states: buttons, of which one is pressed. */
+export function choose(label, options, chosen, act) {
+  const buttons = options.map(([value, words]) =>
+    html("button", { type: "button", "aria-pressed": String(value === chosen), on: { click: () => act(value) } }, words),
   );
+  return html("div", { class: "choose", role: "group", "aria-label": label }, ...buttons);
 }
+
+/** A menu of orders and the like. */
+export function menu(label, options, chosen, act) {
+  const entries = options.map(([value, words]) => html("option", { value, selected: value === chosen }, words));
+  return html("select", { "aria-label": label, on: { change: (event) => act(event.target.value) } }, ...entries);
+}
+
+/**
+ * A table in a box that scrolls, its first column in sight. `columns`: {head, cell(row), class}. With `press(row)`, a click
+ * on a row or the button in its first cell acts; `pressed(row)` says whether the row is chosen.
+ */
+export function grid(caption, columns, rows, { press = null, pressed = () => false, foot = null } = {}) {
+  const head = columns.map((column) => html("th", { scope: "col", class: column.class }, column.head));
+  const body = rows.map((row) => {
+    const chosen = pressed(row);
+    const cells = columns.map((column, at) => {
+      const content = [column.cell(row)].flat();
+      if (at) return html("td", { class: column.class }, ...content);
+      const button = press && html("button", { type: "button", class: "plain", "aria-pressed": String(chosen) }, ...content);
+      return html("th", { scope: "row", class: column.class }, ...(press ? [button] : content));
+    });
+    return html("tr", { class: chosen ? "chosen" : null, on: press ? { click: () => press(row) } : {} }, ...cells);
+  });
+  const last = foot ? html("tfoot", {}, html("tr", {}, ...foot.map((cell, at) => html("td", { class: columns[at].class }, cell)))) : null;
+  const table = html("table", { class: `lines${press ? " pressed" : ""}` }, html("caption", {}, caption), html("thead", {}, html("tr", {}, ...head)), html("tbody", {}, ...body), last);
+  return html("div", { class: "sideways", tabindex: 0, role: "region", "aria-label": caption }, table);
+}
+
+/** Draws a part of the page again; the focus stays on what has the same words. A function is called when the rest is there. */
+export function refill(box, ...children) {
+  const before = box.contains(document.activeElement) ? document.activeElement : null;
+  const scrolled = box.querySelector(".sideways")?.scrollLeft ?? 0;
+  const key = (node) => `${node.tagName}${node.getAttribute("aria-label") ?? node.textContent}`;
+  box.replaceChildren(...children.filter((child) => child !== null && typeof child !== "function"));
+  for (const child of children) if (typeof child === "function") child();
+  if (scrolled) box.querySelector(".sideways")?.scrollTo({ left: scrolled });
+  if (!before) return;
+  const wanted = key(before);
+  const found = [...box.querySelectorAll("button, select, input, [tabindex]")].find((node) => key(node) === wanted);
+  found?.focus({ preventScroll: true });
+}
+
+/** Sentences of what is wrong with an image: "label → prediction, 97.1%". */
+export function say(state, i, k = state.run) {
+  const { rows, name } = state;
+  const { pred, confidence } = rows.runs[k];
+  const sure = confidence[i] >= 0 ? `, ${percent(confidence[i])}` : "";
+  return `labeled ${name(rows.label[i], "label")}, predicted ${name(pred[i], "pred")}${sure}`;
+}
+
+/** A thumbnail, or an empty square where the page has none. */
+export function picture(state, i, size, alt = say(state, i)) {
+  const row = state.rows.origin[i];
+  const url = (size > 64 ? state.large?.url(row) : null) ?? state.thumbnails?.url(row) ?? state.large?.url(row);
+  if (!url) return html("span", { class: "pic none", title: alt });
+  const img = html("img", { class: "pic", alt, title: alt, width: size, height: size, loading: "lazy" });
+  img.src = url;
+  return img;
+}
+
+/** A picture that opens the dialog on its list. */
+export function opener(state, list, at, title, size) {
+  const open = (event) => {
+    event.stopPropagation();
+    state.open?.(list, at, title);
+  };
+  return html("button", { type: "button", class: "open", on: { click: open } }, picture(state, list[at], size));
+}
+
+/** Of rows {…, images: []}, fills `images` with up to `limit` selected mistakes that `which(i)` assigns to a row, surest first. */
+export function gather(state, count, which, limit) {
+  const lists = Array.from({ length: count }, () => []);
+  const { rows, mask } = state;
+  for (let i = 0; i < rows.n; i++) {
+    if (!mask[i]) continue;
+    const at = which(i);
+    if (at >= 0) lists[at].push(i);
+  }
+  const sure = (i) => (rows.confidence[i] >= 0 ? rows.confidence[i] : -1); // NaN and NULL come last
+  for (const list of lists) list.sort((a, b) => sure(b) - sure(a) || rows.id[a] - rows.id[b]).splice(limit);
+  return lists;
+}
+
+/** "of all images", which stands where a figure cannot follow the filter. */
+export const ofAll = (state, words = "of all images") => html("span", { class: "whole-note", hidden: !state.isActive }, words);

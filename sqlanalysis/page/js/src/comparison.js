@@ -1,1 +1,160 @@
-export function start() {}
+// Comparison: every image by which run is right, change of recall by class, and images whose answer changed.
+import { NONE, paired } from "./aggregation.js";
+import { bdi, choose, gather, grid, opener, refill } from "./charts.js";
+import { byId, html, svg } from "./dom.js";
+import { count, percent, plural, points, pointsInterval } from "./intervals.js";
+import { quoteText } from "./state.js";
+import { place, scale, strip } from "./strip.js";
+
+const CLASSES = 20;
+const LEAST = 5; // images of a class in the chart
+const TILES = 8;
+
+/** Both runs over the selected images: counts as mcnemar and agreement give them, classes as compare_classes does. */
+export function figuresOf(state) {
+  const { rows, mask, run, baseline, facts } = state;
+  if (baseline < 0) return null;
+  return paired(rows, rows.runs[run], rows.runs[baseline], mask, facts.classes.length);
+}
+
+/** The classes of the chart: the largest changes among those of some images, from gain to loss. */
+export const drawnClasses = (classes) =>
+  classes
+    .filter((row) => row.n >= LEAST)
+    .sort((a, b) => Math.abs(b.diff) - Math.abs(a.diff) || b.n - a.n || a.label - b.label)
+    .slice(0, CLASSES)
+    .sort((a, b) => b.diff - a.diff || b.n - a.n || a.label - b.label);
+
+const KINDS = [
+  ["newly wrong", (now, before) => !now && before],
+  ["newly right", (now, before) => now && !before],
+  ["both wrong, apart", (now, before, a, b) => !now && !before && a !== b],
+];
+
+export function start(state) {
+  const box = byId("comparison-live");
+  if (!box || !state.whole.n) return;
+  const view = { kind: 0 };
+  const { rows, name } = state;
+  const press = (value) => state.set("change", state.get("change") === value ? null : value);
+
+  const field = (n, value, words, tone) => {
+    const chosen = state.get("change") === value;
+    return html("button", { type: "button", class: `field ${tone}`, "aria-pressed": String(chosen), on: { click: () => press(value) } }, html("b", {}, count(n)), html("span", {}, words));
+  };
+  function square(figures) {
+    const { bothRight, runOnly, baselineOnly, bothWrong, alike, n } = figures;
+    const [now, before] = [state.runName, state.baselineName];
+    const parts = [[bothRight, "both"], [runOnly, "right"], [baselineOnly, "wrong"], [bothWrong, "gray"]];
+    let at = 0;
+    const bars = parts.map(([value, tone]) => {
+      const x = place(at, [0, n]);
+      at += value;
+      return svg("rect", { x, width: place(value, [0, n]), y: 0, height: 10, class: tone });
+    });
+    const corner = (words, which) => html("span", { class: `side ${which}` }, bdi(words), html("span", {}, which.includes("no") ? " wrong" : " right"));
+    return html(
+      "div",
+      { class: "outcomes" },
+      html("span", {}),
+      corner(now, "top"),
+      corner(now, "top no"),
+      corner(before, "row"),
+      field(bothRight, "both right", "both right", "both"),
+      field(baselineOnly, "newly wrong", "newly wrong", "wrong"),
+      corner(before, "row no"),
+      field(runOnly, "newly right", "newly right", "right"),
+      field(bothWrong, "both wrong", `both wrong, ${count(alike)} of them alike`, "gray"),
+      html("div", { class: "shares" }, svg("svg", { class: "strip", height: 10, "aria-hidden": "true" }, ...bars), html("p", { class: "key" }, `the same counts as shares of ${count(n)}`)),
+    );
+  }
+
+  function changes(figures) {
+    const shown = drawnClasses(figures.classes);
+    if (!shown.length) return html("p", { class: "empty" }, `No class has ${LEAST} images that both runs have answered.`);
+    const reach = Math.max(...shown.flatMap((row) => row.ends.map(Math.abs)), 0.05);
+    const step = [0.02, 0.05, 0.1, 0.25, 0.5].find((each) => reach / each <= 4) ?? 0.5;
+    const low = Math.min(0, Math.floor(Math.min(...shown.map((row) => row.ends[0])) / step) * step);
+    const high = Math.max(0, Math.ceil(Math.max(...shown.map((row) => row.ends[1])) / step) * step);
+    const domain = [low, high];
+    const ticks = Array.from({ length: Math.round((high - low) / step) + 1 }, (_, at) => Math.round((low + at * step) * 100) / 100);
+    const tone = (row) => (row.ends[0] > 0 ? "right" : row.ends[1] < 0 ? "wrong" : "gray");
+    const columns = [
+      { head: "class", class: "name", cell: (row) => bdi(name(row.label, "label")) },
+      { head: "n", class: "num", cell: (row) => count(row.n) },
+      { head: "", class: "wide", cell: (row) => strip({ domain, grid: ticks, ends: row.ends, at: row.diff, tone: tone(row), zero: true, height: 22 }) },
+      { head: "points", cell: (row) => html("span", { class: { right: "better", wrong: "worse", gray: "same" }[tone(row)], title: pointsInterval(row.ends) }, row.diff ? points(row.diff) : "0") },
+    ];
+    const write = (value) => (value ? `${value > 0 ? "+" : "−"}${Math.round(Math.abs(value) * 100)}` : "0");
+    const foot = ["", "", scale({ domain, grid: ticks, write }), ""];
+    const chosen = (row) => state.get("class")?.includes(row.label) ?? false;
+    const pick = (row) => state.set("class", chosen(row) ? null : [row.label]);
+    return grid("Change of recall of each class, in points", columns, shown, { press: pick, pressed: chosen, foot });
+  }
+
+  function tiles(figures) {
+    const [now, before] = [rows.runs[state.run].pred, rows.runs[state.baseline].pred];
+    const right = (pred, i) => pred[i] === rows.label[i] && pred[i] >= 0;
+    const kindOf = (i) => {
+      if (rows.label[i] === NONE || now[i] === NONE || before[i] === NONE) return -1;
+      return KINDS.findIndex(([, is]) => is(right(now, i), right(before, i), now[i], before[i]));
+    };
+    const lists = gather(state, KINDS.length, kindOf, 1000);
+    const sizes = [figures.baselineOnly, figures.runOnly, figures.bothWrong - figures.alike];
+    if (!sizes.some(Boolean)) return null;
+    if (!sizes[view.kind]) view.kind = sizes.findIndex(Boolean);
+    const [list, words] = [lists[view.kind], KINDS[view.kind][0]];
+    const answer = (i, k) => {
+      const { pred, confidence } = rows.runs[k];
+      const hit = right(pred, i);
+      const sure = confidence[i] >= 0 ? ` ${percent(confidence[i])}` : "";
+      return [
+        html("span", { class: "who" }, bdi(state.facts.runs[k].name)),
+        html("span", { class: hit ? "right" : "wrong" }, html("span", {}, hit ? "✓ " : "✗ "), hit ? bdi(name(pred[i], "pred")) : html("b", {}, bdi(name(pred[i], "pred"))), html("span", { class: "faint" }, sure)),
+      ];
+    };
+    const items = list.slice(0, TILES).map((i, at) =>
+      html("figure", { class: "flip" }, opener(state, list, at, words, 96), html("figcaption", {}, html("b", {}, bdi(name(rows.label[i], "label"))), ...answer(i, state.baseline), ...answer(i, state.run))),
+    );
+    const options = KINDS.map(([label], at) => [at, `${label} ${count(sizes[at])}`]).filter((_, at) => sizes[at]);
+    const pick = (at) => {
+      view.kind = at;
+      draw();
+    };
+    const title = words[0].toUpperCase() + words.slice(1);
+    const head = html("div", { class: "toolbar" }, html("p", { class: "subhead" }, html("b", {}, title), html("span", {}, bdi(state.baselineName), " → ", bdi(state.runName), ` · surest first · ${plural(sizes[view.kind], "image")}`)), choose("Which images", options, view.kind, pick));
+    return html("div", { class: "flips" }, head, html("div", { class: "fliptiles" }, ...items));
+  }
+
+  function draw() {
+    const figures = figuresOf(state);
+    if (!figures) {
+      const several = state.facts.runs.length > 1;
+      const way = several ? "Choose a baseline at the top of the page: then every image, class and changed answer of both runs stands here." : "This page holds one run. With a second one over the same images, every image, class and changed answer of both stands here:";
+      const command = several ? null : html("p", {}, html("code", {}, `sqlanalysis report DB OUT.html --run ${state.runName} --run BASELINE`));
+      refill(box, html("p", { class: "say" }, way), command);
+      return;
+    }
+    if (!figures.n) {
+      refill(box, html("p", { class: "empty" }, "No image is selected that both runs have answered."));
+      return;
+    }
+    const bare = state.onlyWrong || state.onlyRight;
+    const left = html("div", {}, html("h3", {}, "Every image, by who is right"), html("p", { class: "key" }, "click a field: show its images"), square(figures));
+    const right = bare
+      ? null
+      : html("div", {}, html("h3", {}, "Change of recall by class"), html("p", { class: "key" }, `points of 100, classes of ${LEAST} and more images · colored: its own interval leaves out zero`), changes(figures));
+    refill(box, html("div", { class: "two" }, left, right ?? ""), tiles(figures));
+  }
+  state.queries.comparison = () => {
+    if (state.baseline < 0) return [];
+    const other = quoteText(state.baselineName);
+    return [
+      { name: "Both runs", text: state.query("mcnemar", other) },
+      { name: "Agreement", text: state.query("agreement", other) },
+      { name: "Change by class", text: state.query("compare_classes", other) },
+    ];
+  };
+  state.on(draw);
+  draw();
+}

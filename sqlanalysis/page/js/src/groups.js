@@ -1,84 +1,99 @@
-// The colors of the map: each row belongs to a group, and each group has a name, a color (mark) and a SQL condition.
+// The colors of the map: each row belongs to a group, and each group has a name, a color, and a layer (1 is drawn on top).
 import { NONE } from "./aggregation.js";
 
-const HUES = 12;
+export const MOST_PICKED = 6; // classes in color
+const FEW_CLASSES = 12; // up to here the map shows classes at first
 const STEPS = [0, 0.5, 0.7, 0.9, 0.95, 0.99, 1];
+const MODES = { correct: "right / wrong", class: "class", confidence: "confidence", change: "newly right / wrong", cluster: "cluster" };
 
-export const MODES = { label: "label", pred: "prediction", correct: "right or wrong", confidence: "confidence", differ: "disagreement", cluster: "cluster" };
+/** The column that classes are picked from: labels, else predictions; null without either. */
+export const classColumn = ({ facts }) => (facts.labeled ? "label" : facts.predicted ? "pred" : null);
 
-/** The CSS variable with the color of a mark; the class `dot MARK` has the same color. */
-export function variable(mark) {
-  const named = { "": "--c0", right: "--accent", wrong: "--wrong" };
-  return named[mark] ?? `--${mark.replace("h", "c")}`;
+/** [mode, its name] of the modes that the data allow; the first is the one to start with. */
+export function modesOf(state) {
+  const { facts, baseline, run } = state;
+  const judged = facts.labeled && facts.predicted;
+  const allowed = {
+    correct: judged,
+    class: classColumn(state),
+    confidence: facts.runs[run].has_confidence,
+    change: judged && baseline >= 0,
+    cluster: facts.clustered,
+  };
+  const modes = Object.entries(MODES).filter(([mode]) => allowed[mode]);
+  return modes.length ? modes : [["none", "images"]];
 }
 
-export const isWrong = ({ label, pred }, i) => label[i] !== NONE && pred[i] !== NONE && label[i] !== pred[i];
+export function startMode(state) {
+  const modes = modesOf(state).map(([mode]) => mode);
+  return modes.includes("class") && state.facts.classes.length <= FEW_CLASSES ? "class" : modes[0];
+}
 
-function byClass(rows, column, name) {
+/** The most frequent codes of a column, at most `most`; equally frequent ones in order of code. */
+export function frequent(values, most = Infinity) {
   const counts = new Map();
-  for (const code of rows[column]) counts.set(code, (counts.get(code) ?? 0) + 1);
-  const known = [...counts.keys()].filter((code) => code !== NONE);
-  const kept = known.sort((a, b) => counts.get(b) - counts.get(a) || a - b).slice(0, HUES);
-  kept.sort((a, b) => (a < 0) - (b < 0) || a - b);
-  const groups = kept.map((code, at) => ({ name: name(code, column), mark: `h${at + 1}`, sql: `${column} = ${code}` }));
-  const indices = new Map(kept.map((code, at) => [code, at]));
-  if (known.length > HUES) {
-    for (const code of known.slice(HUES)) indices.set(code, groups.length);
-    const sql = `${column} not in (${kept.join(", ")})`;
-    const n = known.length - HUES;
-    groups.push({ name: column === "cluster" ? `other (${n} clusters)` : `other (${n} classes)`, mark: "", sql });
-  }
-  indices.set(NONE, groups.length);
-  groups.push({ name: name(NONE, column), mark: "", sql: `${column} is null` });
-  return { groups, of: (i) => indices.get(rows[column][i]) };
+  for (const code of values) if (code !== NONE) counts.set(code, (counts.get(code) ?? 0) + 1);
+  return [...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a) || a - b).slice(0, most);
 }
 
-function byCorrect(rows) {
-  const groups = [
-    { name: "right", mark: "right", sql: "correct" },
-    { name: "wrong", mark: "wrong", sql: "not correct", weight: 6 },
-    { name: "no label or prediction", mark: "", sql: "correct is null" },
-  ];
-  const of = (i) => (rows.label[i] === NONE || rows.pred[i] === NONE ? 2 : rows.label[i] === rows.pred[i] ? 0 : 1);
-  return { groups, of };
+const gray = (name) => ({ name, color: "--gray", layer: 0 });
+
+function byCode(values, codes, name) {
+  const groups = codes.map((code, at) => ({ name: name(code), color: `--c${at + 1}`, code, layer: 1 }));
+  const indices = new Map(codes.map((code, at) => [code, at]).filter(([code]) => code !== null));
+  return { groups: [...groups, gray("all others")], of: (i) => indices.get(values[i]) ?? groups.length };
 }
 
-function byConfidence(rows) {
-  const last = STEPS.length - 2;
-  const groups = STEPS.slice(0, -1).map((low, at) => {
-    const high = STEPS[at + 1];
-    const end = at === last ? `<= 1` : `< ${high}`;
-    // The cast makes DuckDB compare as the page does, in double precision.
-    const sql = `confidence::double >= ${low} and confidence::double ${end}`;
-    return { name: `${low * 100}–${high * 100}%`, mark: `v${at}`, sql };
-  });
-  groups.push({ name: "no confidence", mark: "", sql: "(confidence is null or isnan(confidence))" });
+function byCorrect(state) {
+  const groups = [{ name: "right", color: "--right", layer: 0 }, { name: "wrong", color: "--wrong", layer: 1 }, gray("no label or prediction")];
+  return { groups, of: (i) => ({ true: 0, false: 1, null: 2 })[state.isRight(i)] };
+}
+
+function byChange(state) {
+  const groups = [{ name: "newly right", color: "--right", layer: 1 }, { name: "newly wrong", color: "--wrong", layer: 1 }, gray("no change")];
   return {
     groups,
     of: (i) => {
-      const value = rows.confidence[i];
-      if (!(value >= 0)) return last + 1;
-      let at = last;
-      while (value < STEPS[at]) at--;
-      return at;
+      const [now, before] = [state.isRight(i), state.isRight(i, state.baseline)];
+      return now === true && before === false ? 0 : now === false && before === true ? 1 : 2;
     },
   };
 }
 
-function byDisagreement(rows) {
-  const most = Math.min(HUES - 1, rows.differ.reduce((most, n) => Math.max(most, n), 0));
-  const marks = ["", "h4", "h2", "h5", "h6", "h7", "h3", "h8", "h9", "h11", "h12", "h10"];
-  const groups = marks.slice(0, most + 1).map((mark, n) => {
-    const more = n === HUES - 1 ? " or more" : "";
-    return { name: n ? `${n}${more} other ${n === 1 ? "run differs" : "runs differ"}` : "all runs agree", mark, weight: n ? 4 : 1 };
-  });
-  return { groups, of: (i) => Math.min(rows.differ[i], most) };
+function byConfidence({ confidence }) {
+  const last = STEPS.length - 2;
+  const groups = STEPS.slice(0, -1).map((low, at) => ({ name: `${low * 100}–${STEPS[at + 1] * 100} %`, color: `--v${at}`, layer: 0 }));
+  groups.push(gray("no confidence"));
+  return {
+    groups,
+    of: (i) => {
+      let at = last;
+      while (confidence[i] < STEPS[at]) at--;
+      return confidence[i] >= 0 ? at : last + 1; // NaN is not >= 0
+    },
+  };
 }
 
-/** The groups of a mode with their sizes, and the index of each row's group. */
-export function makeGroups(rows, mode, name) {
-  const make = { label: byClass, pred: byClass, correct: byCorrect, confidence: byConfidence, differ: byDisagreement, cluster: byClass };
-  const { groups, of } = make[mode](rows, mode, name);
+/**
+ * The groups of a mode with their sizes, and the index of each row's group.
+ * `picked` are up to six codes of classes, null where a color is free; without any, few classes or all clusters show their
+ * six most frequent.
+ */
+export function makeGroups(state, mode, picked = []) {
+  const { rows, facts } = state;
+  const column = mode === "cluster" ? "cluster" : classColumn(state);
+  const name = (code) => (code === null ? "" : state.name(code, column));
+  const chosen = () => {
+    if (mode === "class" && picked.some((code) => code !== null)) return picked;
+    return mode === "cluster" || facts.classes.length <= FEW_CLASSES ? frequent(rows[column], MOST_PICKED) : [];
+  };
+  const make = {
+    correct: () => byCorrect(state),
+    change: () => byChange(state),
+    confidence: () => byConfidence(rows),
+    none: () => ({ groups: [{ name: "images", color: "--accent", layer: 0 }], of: () => 0 }),
+  };
+  const { groups, of } = (make[mode] ?? (() => byCode(rows[column], chosen(), name)))();
   const group = new Uint8Array(rows.n);
   for (const entry of groups) entry.n = 0;
   for (let i = 0; i < rows.n; i++) groups[(group[i] = of(i))].n++;

@@ -1,1 +1,61 @@
-export function start() {}
+// The switches of run and baseline, the head that belongs to them, and the section that the reader sees.
+import { byId } from "./dom.js";
+
+/** Shows the head of run and baseline; without one for the pair, that of the run alone. */
+function showVerdict({ run, baseline }) {
+  const heads = [...document.querySelectorAll(".verdict .of")];
+  const find = (j) => heads.find(({ dataset }) => Number(dataset.run) === run && Number(dataset.baseline) === j);
+  const shown = find(baseline) ?? find(-1);
+  for (const head of heads) head.hidden = head !== shown;
+}
+
+function startSwitches(state) {
+  const [run, baseline] = [byId("run"), byId("baseline")];
+  if (!run) return;
+  run.value = state.run;
+  baseline.value = state.baseline;
+  const change = (event) => {
+    const [k, j] = [Number(run.value), Number(baseline.value)];
+    // A run is not its own baseline: the two change places.
+    if (k === j) state.setRun(k, event.target === run ? state.run : -1);
+    else state.setRun(k, j);
+  };
+  run.addEventListener("change", change);
+  baseline.addEventListener("change", change);
+  state.on((why) => {
+    if (why !== "run") return;
+    run.value = state.run;
+    baseline.value = state.baseline;
+    showVerdict(state);
+    document.documentElement.classList.toggle("other-run", state.run !== 0 || state.baseline !== state.facts.baseline);
+  });
+}
+
+function startContents() {
+  const links = [...document.querySelectorAll(".contents a")];
+  const targets = links.map((link) => byId(link.hash.slice(1)).closest("section"));
+  const mark = () => {
+    const line = innerHeight / 3;
+    let at = 0;
+    targets.forEach((target, index) => {
+      if (target.getBoundingClientRect().top <= line) at = index;
+    });
+    links.forEach((link, index) => (index === at ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current")));
+  };
+  let waiting = false;
+  addEventListener("scroll", () => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      mark();
+    });
+  }, { passive: true });
+  mark();
+}
+
+export function start(state) {
+  startSwitches(state);
+  startContents();
+  state.on(() => document.documentElement.classList.toggle("filtered", state.isActive));
+}

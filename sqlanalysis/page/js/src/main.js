@@ -1,7 +1,7 @@
 // The page is complete without this script, which makes it answer: filters, pictures, map, charts of a selection.
 import { openDetails, openPictures, readFacts, readRows } from "./data.js";
 import { byId } from "./dom.js";
-import { findNames, readNames } from "./names.js";
+import { searcher } from "./search.js";
 import { State } from "./state.js";
 import { restoreTheme, startCopying, startTheme } from "./theme.js";
 import * as header from "./header.js";
@@ -19,22 +19,6 @@ import * as drawer from "./drawer.js";
 
 // Each starts its part of the page, if the page has it, and listens to the state.
 const PARTS = [header, filterbar, gallery, review, dialog, map, classes, confusion, calibration, comparison, slices, drawer];
-
-/** A function from a text to the mask of rows whose file name or class names contain it; names are lower-cased once. */
-function searcher(rows, facts) {
-  let names;
-  const lower = facts.classes.map((name) => name.toLowerCase());
-  return (text) => {
-    const wanted = text.toLowerCase();
-    const { values, offsets } = rows.names.data[0];
-    names ??= readNames(values, offsets, rows.n);
-    const files = findNames(names, wanted);
-    const classes = Uint8Array.from(lower, (name) => (name.includes(wanted) ? 1 : 0));
-    const mask = new Uint8Array(rows.n);
-    for (let i = 0; i < rows.n; i++) mask[i] = files[rows.origin[i]] | classes[rows.label[i]] | classes[rows.pred[i]];
-    return mask;
-  };
-}
 
 async function start() {
   const facts = readFacts();

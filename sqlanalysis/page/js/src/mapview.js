@@ -1,1 +1,389 @@
-export function start() {}
+// The section of the map: colors and their legend, the list of classes, the panel of a lasso, the card of a point.
+import { NONE } from "./aggregation.js";
+import { byId, delayed, html, svg } from "./dom.js";
+import { csv } from "./filterbar.js";
+import { classColumn, frequent, makeGroups, modesOf, MOST_PICKED, startMode } from "./groups.js";
+import { count, interval } from "./intervals.js";
+import { PointMap } from "./map.js";
+import { copy } from "./theme.js";
+import { describe, guess, picture, probabilityOfLabel, share, short } from "./tile.js";
+
+const MOST_LISTED = 100; // classes
+const MOST_RINGED = 60; // points of picked classes
+const MOST_SHOWN = 8; // mistakes in the panel of a lasso
+const MOST_NAMES = 4; // classes in it
+const OVERVIEW_FROM = 1.3; // zoom
+const SMALL = 30; // labeled images; below, a selection is rough
+
+/** The classes to list: picked ones, then those whose name contains the text, the most frequent first. */
+export function listed(codes, picked, text, name) {
+  const chosen = picked.filter((code) => code !== null);
+  const wanted = text.trim().toLowerCase();
+  const others = codes.filter((code) => !chosen.includes(code) && name(code).toLowerCase().includes(wanted));
+  return wanted ? [...chosen, ...others] : codes;
+}
+
+/** Right and n among the selected images of a run; null where none can be right or wrong. */
+export function rightOf(state, k) {
+  let [n, right] = [0, 0];
+  for (let i = 0; i < state.rows.n; i++) {
+    const answer = state.mask[i] ? state.isRight(i, k) : null;
+    if (answer === null) continue;
+    n++;
+    right += answer ? 1 : 0;
+  }
+  return n ? { n, right } : null;
+}
+
+const bar = (shares, label) => {
+  let x = 0;
+  const parts = shares.map(([share, css]) => {
+    const part = svg("rect", { x: x * 100, y: 0, width: Math.max(0, share * 100), height: 6, class: css });
+    x += share;
+    return part;
+  });
+  return svg("svg", { class: "map-bar", viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": label ? null : "true", role: label ? "img" : null, "aria-label": label }, ...parts);
+};
+const dot = (color) => svg("svg", { class: `dot ${color.slice(2)}`, viewBox: "0 0 10 10", "aria-hidden": "true" }, svg("circle", { cx: 5, cy: 5, r: 4 }));
+const button = (text, act, attributes = {}) => html("button", { type: "button", ...attributes, on: { click: act } }, text);
+
+class View {
+  constructor(state) {
+    const { rows, facts } = state;
+    Object.assign(this, { state, rows, mode: startMode(state), picked: Array(MOST_PICKED).fill(null), text: "" });
+    this.column = classColumn(state);
+    this.name = (code) => state.name(code, this.column);
+    this.pictures = {
+      has: (row) => state.large.has(row) || state.thumbnails.has(row),
+      url: (row) => state.large.url(row) ?? state.thumbnails.url(row),
+    };
+    byId("map-live").hidden = false;
+    this.map = new PointMap(byId("box"), rows, facts.extent, facts.map, this.pictures, {
+      hover: (row, x, y) => this.card(row, x, y),
+      lasso: (value) => this.enclose(value),
+      open: (list) => state.open?.(list, 0, "Map"),
+      moved: (zoom) => this.overview(zoom),
+      isWrong: (row) => state.isRight(row) === false,
+      lassoKey: () => this.setLasso(!this.map.lassoOn),
+    });
+    const click = (id, act) => byId(id).addEventListener("click", act);
+    click("lasso", () => this.setLasso(!this.map.lassoOn));
+    click("closer", () => this.map.scale(1.5));
+    click("farther", () => this.map.scale(1 / 1.5));
+    click("reset", () => this.map.reset());
+    byId("map-section").addEventListener("keydown", (event) => {
+      if (event.key !== "Escape") return;
+      if (this.map.lassoOn) this.setLasso(false);
+      else if (state.get("lasso")) state.set("lasso", null);
+    });
+    state.on((why) => this.update(why));
+    this.update("run");
+  }
+
+  update(why) {
+    const { state, map } = this;
+    if (why === "run") {
+      this.codes = this.column ? frequent(this.rows[this.column]) : [];
+      if (!modesOf(state).some(([mode]) => mode === this.mode)) this.mode = startMode(state);
+      this.color();
+    }
+    map.corners = state.get("lasso")?.corners ?? null;
+    this.rings();
+    map.leave();
+    map.request();
+    this.side();
+  }
+
+  setLasso(on) {
+    this.map.lassoOn = on;
+    byId("lasso").setAttribute("aria-pressed", on);
+    byId("box").classList.toggle("lasso", on);
+  }
+
+  enclose(value) {
+    this.setLasso(false);
+    this.state.set("lasso", value);
+    if (!value) this.update("filter");
+  }
+
+  color() {
+    const { groups, group } = makeGroups(this.state, this.mode, this.picked);
+    this.map.color(groups, group);
+    const modes = modesOf(this.state).map(([mode, name]) =>
+      button(name, () => this.setMode(mode), { "aria-pressed": String(mode === this.mode), "data-mode": mode }),
+    );
+    const focused = document.activeElement?.dataset?.mode;
+    byId("map-modes").replaceChildren(...modes);
+    if (focused) modes.find((mode) => mode.dataset.mode === focused)?.focus();
+    const byClass = this.mode === "class";
+    const shown = byClass ? [] : groups.filter(({ n, name, color }) => n && (color !== "--gray" || !name.startsWith("no label")));
+    const entries = shown.map(({ name, color, n }) => html("li", {}, dot(color), html("bdi", {}, name), html("span", { class: "n" }, ` ${count(n)}`)));
+    // The list beside the map is the legend of the classes.
+    if (byClass) {
+      const some = this.picked.some((code) => code !== null) ? "picked classes" : groups.length > 1 ? `${groups.length > MOST_PICKED ? "the six most frequent" : "all"} classes` : "none; pick classes";
+      entries.push(html("li", {}, `colored: ${some}`));
+    }
+    this.colors = new Map(byClass ? groups.filter(({ code }) => code !== undefined && code !== null).map(({ code, color }) => [code, color]) : []);
+    byId("map-legend").replaceChildren(...entries);
+  }
+
+  setMode(mode) {
+    this.mode = mode;
+    this.color();
+    this.rings();
+    this.map.request();
+    if (!byId("map-classes").hidden) this.list();
+  }
+
+  /** Rings around what a search found, and around the points of picked classes where they are few. */
+  rings() {
+    const { state, rows, picked, map } = this;
+    const found = (test) => {
+      const list = [];
+      for (let i = 0; i < rows.n && list.length <= 200; i++) if (state.mask[i] && test(i)) list.push(i);
+      return list;
+    };
+    map.rings = [];
+    if (state.get("search")) map.rings.push({ rows: found(() => true), color: "--accent" });
+    if (this.mode !== "class") return;
+    const ringed = picked.map((code, at) => code !== null && { rows: found((i) => rows[this.column][i] === code), color: `--c${at + 1}`, name: this.name(code) }).filter(Boolean);
+    if (ringed.reduce((sum, ring) => sum + ring.rows.length, 0) > MOST_RINGED) return;
+    for (const ring of ringed) map.rings.push({ ...ring, name: ring.rows.length < 3 ? ring.name : null });
+  }
+
+  pick(code) {
+    const at = this.picked.indexOf(code);
+    const free = this.picked.indexOf(null);
+    if (at < 0 && free < 0) return;
+    this.picked[at < 0 ? free : at] = at < 0 ? code : null;
+    if (this.column && modesOf(this.state).some(([mode]) => mode === "class")) this.mode = this.picked.some((one) => one !== null) ? "class" : startMode(this.state);
+    this.setMode(this.mode);
+  }
+
+  side() {
+    const lasso = this.state.get("lasso");
+    byId("map-classes").hidden = Boolean(lasso) || !this.column;
+    byId("map-panel").hidden = !lasso;
+    if (lasso) this.panel();
+    else if (this.column) this.list();
+  }
+
+  /** Figures of each class among the selected images: n, and how many are right where labels are known. */
+  counts() {
+    const { state, rows, column } = this;
+    const counts = new Map();
+    for (let i = 0; i < rows.n; i++) {
+      if (!state.mask[i]) continue;
+      const code = rows[column][i];
+      if (!counts.has(code)) counts.set(code, { n: 0, right: 0, wrong: 0 });
+      const entry = counts.get(code);
+      entry.n++;
+      const answer = state.isRight(i);
+      if (answer !== null) entry[answer ? "right" : "wrong"]++;
+    }
+    return counts;
+  }
+
+  list() {
+    const { state, picked, column } = this;
+    if (!this.find) this.buildList();
+    const counts = this.counts();
+    const codes = listed(this.codes, picked, this.text, this.name);
+    const full = !picked.includes(null);
+    const judged = state.facts.labeled && state.facts.predicted;
+    const rows = codes.slice(0, MOST_LISTED).map((code) => {
+      const at = picked.indexOf(code);
+      const { n, right, wrong } = counts.get(code) ?? { n: 0, right: 0, wrong: 0 };
+      const known = right + wrong;
+      const said = judged ? `, ${count(right)} right, ${count(wrong)} wrong` : "";
+      const parts = [
+        dot(this.colors.get(code) ?? "--free"),
+        html("bdi", {}, this.name(code)),
+        judged ? bar(known ? [[right / known, "right"], [wrong / known, "wrong"]] : []) : null,
+        html("span", { class: "n" }, count(n)),
+      ];
+      const row = button("", () => this.pick(code), {
+        "data-code": code,
+        class: `map-row${judged ? " judged" : ""}`,
+        "aria-pressed": String(at >= 0),
+        "aria-label": `${this.name(code)}: ${count(n)} images${said}`,
+        disabled: full && at < 0,
+      });
+      row.replaceChildren(...parts.filter(Boolean));
+      return row;
+    });
+    const focused = document.activeElement?.dataset?.code;
+    this.rowsBox.replaceChildren(...rows);
+    if (focused !== undefined) rows.find((row) => row.dataset.code === focused)?.focus();
+    const found = this.text.trim() ? codes.filter((code) => this.name(code).toLowerCase().includes(this.text.trim().toLowerCase())).length : null;
+    byId("map-found").textContent = found === null ? "" : `${count(found)} of ${count(this.codes.length)}`;
+    const notes = [];
+    if (codes.length > MOST_LISTED) notes.push(`${count(MOST_LISTED)} of ${count(codes.length)} classes are listed; find others by name.`);
+    if (full) notes.push("Six are picked; press one again to free its color.");
+    else if (judged && state.facts.classes.length > 12 && picked.every((code) => code === null)) notes.push("More than 12 classes: color says right or wrong until you pick classes.");
+    if (column === "pred") notes.push("Classes are predictions: no image has a label.");
+    byId("map-note").textContent = notes.join(" ");
+  }
+
+  buildList() {
+    this.find = html("input", {
+      type: "search", placeholder: "Find a class", "aria-label": "Find a class", autocomplete: "off", spellcheck: "false",
+      on: {
+        input: delayed(() => {
+          this.text = this.find.value;
+          this.list();
+        }, 100),
+        // Enter picks what is found, if it is not more than the free colors.
+        keydown: (event) => {
+          if (event.key !== "Enter") return;
+          this.text = this.find.value;
+          const codes = listed(this.codes, this.picked, this.text, this.name).filter((code) => !this.picked.includes(code));
+          const free = this.picked.filter((code) => code === null).length;
+          if (this.text.trim() && codes.length <= free) codes.forEach((code) => this.pick(code));
+        },
+      },
+    });
+    this.rowsBox = html("div", { class: "map-rows", role: "group", "aria-label": "Classes, pick up to six" });
+    const judged = this.state.facts.labeled && this.state.facts.predicted;
+    byId("map-classes").replaceChildren(
+      html("div", { class: "map-find" }, this.find, html("span", { id: "map-found", "aria-live": "polite" })),
+      html("div", { class: `map-row heads${judged ? " judged" : ""}`, "aria-hidden": "true" }, html("span"), html("span", {}, "class, pick up to six"), judged ? html("span", {}, "right / wrong") : null, html("span", { class: "n" }, "images")),
+      this.rowsBox,
+      html("p", { class: "aside", id: "map-note" }),
+    );
+  }
+
+  panel() {
+    const { state, rows } = this;
+    const { figures } = state;
+    const some = figures.n > 0 && !state.onlyWrong && !state.onlyRight;
+    const tag = figures.n < SMALL ? "descriptive, rough" : "descriptive";
+    const others = state.words().filter((words) => words !== "lasso");
+    const parts = [html("p", { class: "panel-head" }, `Lasso${others.length ? ` · ${others.join(" · ")}` : ""} `, html("span", { class: `tag${figures.n < SMALL ? " caution" : ""}` }, tag))];
+    if (some) {
+      const before = state.baseline >= 0 ? rightOf(state, state.baseline) : null;
+      const baseline = before ? ` · baseline ${share(before.right / before.n)}` : "";
+      parts.push(
+        html("p", { class: "big" }, share(figures.accuracy)),
+        html("p", { class: "aside" }, `${count(figures.correct)} of ${count(figures.n)} right · ${interval(figures.ends).replace("%", "")}${baseline}`),
+        this.axis(figures, before && before.right / before.n),
+      );
+    } else parts.push(html("p", { class: "big" }, count(figures.selected)), html("p", { class: "aside" }, figures.selected === 1 ? "image" : "images"));
+    if (this.column) parts.push(...this.mostOf());
+    const wrong = [];
+    let nWrong = 0;
+    for (let i = 0; i < rows.n; i++) if (state.mask[i] && state.isRight(i) === false && ++nWrong && wrong.length < 1000) wrong.push(i);
+    wrong.sort((a, b) => this.pictures.has(rows.origin[b]) - this.pictures.has(rows.origin[a]) || rows.confidence[b] - rows.confidence[a]);
+    if (wrong.length) {
+      const tiles = wrong.slice(0, MOST_SHOWN).map((i, at) => this.tile(i, () => state.open?.(wrong, at, "Mistakes in the lasso")));
+      parts.push(html("h3", {}, `Mistakes in it${nWrong > tiles.length ? `, ${tiles.length} of ${count(nWrong)}` : ""}`), html("div", { class: "map-tiles" }, ...tiles));
+    }
+    const query = html("textarea", { readonly: true, hidden: true, rows: 4, "aria-label": "SQL of the selection" });
+    const copySql = button("Copy SQL", () => copy(copySql, state.sql(), () => {
+      query.hidden = false;
+      query.value = state.sql();
+      query.select();
+      return "Selected: press Ctrl+C";
+    }), { id: "copy-sql" });
+    const actions = [button("Show images", () => byId("images")?.scrollIntoView()), copySql, button("Save CSV", () => this.save(), { id: "save-csv" }), button("Clear", () => state.set("lasso", null))];
+    parts.push(html("div", { class: "actions" }, ...actions), query);
+    parts.push(html("p", { class: "aside" }, "Beyond 1.8× zoom, pictures take the place of points where they fit; the rest stay points. An orange edge is a wrong answer."));
+    byId("map-panel").replaceChildren(...parts);
+  }
+
+  axis({ accuracy, ends }, before) {
+    const at = (share) => 4 + share * 192;
+    return svg(
+      "svg", { class: "map-axis", viewBox: "0 0 200 12", "aria-hidden": "true" },
+      svg("line", { class: "rail", x1: 4, x2: 196, y1: 6, y2: 6 }),
+      svg("line", { class: "ends", x1: at(ends[0]), x2: at(ends[1]), y1: 6, y2: 6 }),
+      before === null ? null : svg("circle", { class: "before", cx: at(before), cy: 6, r: 2.6 }),
+      svg("circle", { class: "now", cx: at(accuracy), cy: 6, r: 3 }),
+    );
+  }
+
+  mostOf() {
+    const counts = this.counts();
+    const codes = [...counts.keys()].filter((code) => code !== NONE).sort((a, b) => counts.get(b).n - counts.get(a).n || a - b);
+    const total = this.state.figures.selected;
+    const lines = codes.slice(0, MOST_NAMES).map((code) => {
+      const { n } = counts.get(code);
+      return html("li", {}, html("bdi", {}, this.name(code)), bar([[n / total, "accent"]]), html("span", { class: "n" }, count(n)));
+    });
+    return lines.length ? [html("h3", {}, "Most of it"), html("ul", { class: "map-most" }, ...lines)] : [];
+  }
+
+  names(i) {
+    const { state, rows } = this;
+    const label = rows.label[i] === NONE ? null : html("bdi", {}, state.name(rows.label[i], "label"));
+    if (rows.pred[i] === NONE) return [label];
+    return label && !state.isRight(i) ? [label, " → ", guess(state, i)] : [guess(state, i)];
+  }
+
+  tile(i, act) {
+    const said = describe(this.state, i);
+    return html("button", { type: "button", title: said, "aria-label": `Open ${said}`, on: { click: act } }, picture(this.state, i, ""));
+  }
+
+  save() {
+    const url = URL.createObjectURL(new Blob([csv(this.state)], { type: "text/csv" }));
+    html("a", { href: url, download: `${this.state.runName}_selection.csv` }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  }
+
+  /** The card beside a point; row -1 hides it. */
+  card(i, x, y) {
+    const card = byId("map-card");
+    card.hidden = i < 0;
+    if (i < 0) return;
+    const { rows, state } = this;
+    const wrong = state.isRight(i) === false;
+    const line = (value, css, said) => {
+      if (!(value >= 0)) return null;
+      return html("p", { class: "map-share" }, bar([[value, css], [1 - value, "track"]], `${said} ${short(value)}`), short(value));
+    };
+    const parts = [
+      html("p", { class: "map-names" }, ...this.names(i).filter(Boolean)),
+      line(rows.confidence[i], wrong ? "wrong" : "right", "prediction"),
+      wrong ? line(probabilityOfLabel(state, i) ?? -1, "second", "label") : null,
+      html("p", { class: "aside" }, html("bdi", {}, rows.file(i) || `id ${rows.id[i]}`)),
+    ];
+    const shown = this.pictures.has(rows.origin[i]) ? picture(state, i, "") : "";
+    card.replaceChildren(shown, html("div", {}, ...parts.filter(Boolean)));
+    const stage = card.parentElement.getBoundingClientRect();
+    const { width, height } = card.getBoundingClientRect();
+    const right = x + 16 + width < stage.width;
+    card.style.left = `${Math.max(4, right ? x + 16 : Math.min(x - 16, stage.width) - width)}px`;
+    card.style.top = `${Math.max(4, Math.min(stage.height - height - 4, y - 10))}px`;
+  }
+
+  overview(zoom) {
+    const canvas = byId("overview");
+    canvas.hidden = zoom < OVERVIEW_FROM;
+    if (!canvas.hidden) this.map.drawSmall(canvas);
+  }
+}
+
+export function start(state) {
+  const { rows, facts } = state;
+  const isPlaced = (i) => Boolean(view) && rows.x[i] !== 65535;
+  const view = facts.map && facts.extent && byId("box") ? new View(state) : null;
+  /** Draws the place of an image into a canvas; false where the image has none. */
+  state.drawPlace = (canvas, i) => {
+    if (isPlaced(i)) view.map.drawSmall(canvas, i);
+    return isPlaced(i);
+  };
+  /** Scrolls to the map and zooms to an image; false where it has no place. */
+  state.showOnMap = (i) => {
+    if (!isPlaced(i)) return false;
+    byId("box").scrollIntoView({ block: "center" });
+    byId("box").focus({ preventScroll: true });
+    view.map.show(i);
+    return true;
+  };
+  const recolor = state.recolor;
+  state.recolor = () => {
+    recolor?.();
+    view?.map.recolor();
+  };
+}

@@ -28,3 +28,21 @@ export function nearest({ x, y, starts, rows }, a, b, radius, pickable) {
   }
   return row;
 }
+
+/** Up to `most` rows around one, the nearest first, itself at the head; only those that `pickable(row)` allows. */
+export function around({ x, y, starts, rows }, row, most, pickable) {
+  const clamp = (value) => Math.max(0, Math.min(SIDE - 1, value >> BITS));
+  const distance = (other) => (x[other] - x[row]) ** 2 + (y[other] - y[row]) ** 2;
+  for (let radius = 256; ; radius *= 2) {
+    const near = [];
+    for (let gy = clamp(y[row] - radius); gy <= clamp(y[row] + radius); gy++) {
+      const end = starts[gy * SIDE + clamp(x[row] + radius) + 1];
+      for (let k = starts[gy * SIDE + clamp(x[row] - radius)]; k < end; k++) {
+        const other = rows[k];
+        if (other !== row && distance(other) <= radius * radius && pickable(other)) near.push(other);
+      }
+    }
+    if (near.length < most - 1 && radius < 131_072) continue;
+    return [row, ...near.sort((a, b) => distance(a) - distance(b) || a - b).slice(0, most - 1)];
+  }
+}

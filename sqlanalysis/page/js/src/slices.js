@@ -1,1 +1,125 @@
-export function start() {}
+// Slices: groups of images by what is known of them, with the images that went wrong there.
+import { NONE } from "./aggregation.js";
+import { bdi, gather, grid, ofAll, opener, refill } from "./charts.js";
+import { byId, html } from "./dom.js";
+import { count, pValue, percent, points, wilson } from "./intervals.js";
+import { scale, strip } from "./strip.js";
+
+const FIRST = 15;
+const LEAST = 20; // images of a slice, as in the macro slices
+const MISTAKES = 5;
+
+/** Figures of every slice with selected images, lowest accuracy first; `diff` is to the selected images outside of it. */
+export function figuresOf(state) {
+  const { rows, facts, mask, run, baseline, figures } = state;
+  const right = (pred, i) => (pred[i] === rows.label[i] && pred[i] >= 0 ? 1 : 0);
+  const [now, before] = [rows.runs[run].pred, baseline < 0 ? null : rows.runs[baseline].pred];
+  const found = [];
+  facts.slices.forEach((slice, at) => {
+    const codes = rows.slices[at];
+    if (!codes) return;
+    const counts = new Uint32Array(slice.values.length * 4);
+    for (let i = 0; i < rows.n; i++) {
+      const code = codes[i];
+      if (code < 0 || !mask[i] || rows.label[i] === NONE) continue;
+      if (now[i] !== NONE) {
+        counts[code * 4]++;
+        counts[code * 4 + 1] += right(now, i);
+      }
+      if (before && before[i] !== NONE) {
+        counts[code * 4 + 2]++;
+        counts[code * 4 + 3] += right(before, i);
+      }
+    }
+    slice.values.forEach((value, code) => {
+      const [n, correct, m, hits] = counts.subarray(code * 4, code * 4 + 4);
+      if (!n) return;
+      const rest = figures.n - n;
+      const accuracy = correct / n;
+      found.push({
+        at,
+        code,
+        feature: slice.feature,
+        value,
+        n,
+        correct,
+        accuracy,
+        ends: wilson(correct, n),
+        before: m ? hits / m : null,
+        diff: rest ? accuracy - (figures.correct - correct) / rest : null,
+      });
+    });
+  });
+  return found.sort((a, b) => a.accuracy - b.accuracy || b.n - a.n || a.at - b.at || a.code - b.code);
+}
+
+/** The round tenth at or below the least end, at most 0.8, so that the strips use their column. */
+export const lowest = (shown) => Math.min(0.8, Math.max(0, Math.floor(Math.min(...shown.map((row) => Math.min(row.ends[0], row.before ?? 1))) * 10) / 10));
+
+export function start(state) {
+  const box = byId("slices-live");
+  if (!box || !state.whole.n || !state.facts.slices.length) return;
+  const stored = state.facts.sections?.slices ?? [];
+  const tested = new Map(stored.map((row) => [`${row.feature}\n${row.value}`, row.p_holm]));
+  const view = { all: false };
+  const chosen = (row) => {
+    const now = state.get("slice");
+    return Boolean(now && now[0] === row.at && now[1] === row.code);
+  };
+  const press = (row) => state.set("slice", chosen(row) ? null : [row.at, row.code]);
+
+  function draw() {
+    const bare = state.onlyWrong || state.onlyRight;
+    const found = figuresOf(state).filter((row) => bare || state.isActive || row.n >= LEAST);
+    if (bare) found.sort((a, b) => b.n - a.n || a.at - b.at || a.code - b.code);
+    const shown = view.all ? found : found.slice(0, FIRST);
+    if (!shown.length) {
+      refill(box, html("p", { class: "empty" }, state.figures.n ? `No slice has ${LEAST} selected images.` : "No labeled image is selected."));
+      return;
+    }
+    const { rows } = state;
+    const lists = shown.map((row) => gather(state, 1, (i) => (rows.slices[row.at][i] === row.code && state.isRight(i) === false ? 0 : -1), 50)[0]);
+    const index = new Map(shown.map((row, at) => [row, at]));
+    const domain = [lowest(shown), 1];
+    const ticks = Array.from({ length: Math.round((1 - domain[0]) * 5) + 1 }, (_, at) => 1 - at * 0.2).filter((value) => value >= domain[0] - 1e-9).reverse();
+    const write = (value) => `${Math.round(value * 100)}${value > 0.999 ? "%" : ""}`;
+    const pictures = (row) => {
+      const list = lists[index.get(row)];
+      return html("span", { class: "pictures" }, ...list.slice(0, MISTAKES).map((_, at) => opener(state, list, at, `Mistakes in ${row.value}`, 24)));
+    };
+    // The test is of all images of the first run: another run or a selection has none.
+    const hasTests = state.run === 0 && tested.size > 0;
+    const name = { head: "slice", class: "name", cell: (row) => [bdi(row.value), html("small", {}, bdi(row.feature))] };
+    const n = { head: "n", class: "num", cell: (row) => count(row.n) };
+    const mistakes = { head: "surest mistakes", class: "pictures", cell: pictures };
+    const columns = bare
+      ? [name, n, mistakes]
+      : [
+          name,
+          n,
+          { head: "accuracy", class: "strong", cell: (row) => percent(row.accuracy) },
+          { head: "", class: "wide", cell: (row) => strip({ domain, grid: ticks, ends: row.ends, at: row.accuracy, before: row.before, line: state.figures.accuracy, height: 30 }) },
+          { head: "to the rest", cell: (row) => (row.diff === null ? "–" : points(row.diff)) },
+          ...(hasTests ? [{ head: state.isActive ? "p, of all images" : "p, corrected", class: "faint", cell: (row) => pValue(tested.get(`${row.feature}\n${row.value}`) ?? null) }] : []),
+          mistakes,
+        ];
+    const foot = bare ? null : columns.map((column) => (column.class === "wide" ? scale({ domain, grid: ticks, write }) : ""));
+    const rest = found.length - FIRST;
+    const toggle = () => {
+      view.all = !view.all;
+      draw();
+    };
+    const key = `dashed: ${state.isActive ? "the selected" : "all"} ${count(state.figures.n)} images, ${percent(state.figures.accuracy)} · filled: this run${state.baseline < 0 ? "" : " · ring: baseline"} · lines: 95% intervals · click a row: filter the page by it`;
+    refill(
+      box,
+      grid("Slices, lowest accuracy first", columns, shown, { press, pressed: chosen, foot }),
+      rest > 0 ? html("button", { type: "button", class: "showmore", on: { click: toggle } }, view.all ? `Show the first ${FIRST}` : `Show all ${count(found.length)}`) : null,
+      html("p", { class: "key" }, bare ? "click a row: filter the page by it" : key),
+      ofAll(state, "Corrected p-values are of all images."),
+    );
+  }
+  state.queries.slices = () =>
+    state.facts.slices.map((slice, at) => ({ name: slice.feature, text: state.query("accuracy") })).slice(0, 1);
+  state.on(draw);
+  draw();
+}

@@ -26,8 +26,9 @@ const CHANGES = {
   "newly wrong": ["not correct_run and correct_baseline", (now, before) => now === false && before === true],
   "both right": ["correct_run and correct_baseline", (now, before) => now === true && before === true],
   "both wrong": ["not correct_run and not correct_baseline", (now, before) => now === false && before === false],
-  differ: ["pred_run <> pred_baseline", (now, before, a, b) => now !== null && before !== null && a !== b],
 };
+/** Whether two runs have answers that differ, of which a label says nothing. */
+export const differ = (a, b) => a !== NONE && b !== NONE && a !== b;
 
 /**
  * Each kind of filter turns its value into words, a condition over the view of the run (null: the ids are listed), and a
@@ -76,13 +77,18 @@ const KINDS = {
     test: oneOf(rows.cluster, codes),
   }),
   change: (value, { facts, rows, run, baseline }) => {
-    const [sql, of] = CHANGES[value];
     const before = rows.runs[baseline];
+    if (value === "differ") {
+      const [one, other] = [run, baseline].map((k) => quoteName(facts.runs[k].name));
+      const sql = `image_id in (select one.image_id from ${one} as one join ${other} as other using (image_id) where one.pred <> other.pred)`;
+      return { words: "runs differ", sql, test: (i) => differ(rows.pred[i], before.pred[i]) };
+    }
+    const [sql, of] = CHANGES[value];
     const pair = `${quoteText(facts.runs[run].name)}, ${quoteText(facts.runs[baseline]?.name ?? "")}`;
     return {
-      words: value === "differ" ? "runs differ" : value,
+      words: value,
       sql: `image_id in (select image_id from paired(${pair}) where ${sql})`,
-      test: (i) => of(answer(rows, rows.pred, i), answer(rows, before.pred, i), rows.pred[i], before.pred[i]),
+      test: (i) => of(answer(rows, rows.pred, i), answer(rows, before.pred, i)),
     };
   },
   search: (text, { rows, facts, search }) => {
@@ -107,14 +113,19 @@ export class State {
     };
     this.mask = new Uint8Array(rows.n).fill(1);
     rows.mask = this.mask;
-    this.choose(0, facts.runs.length > 1 ? 1 : -1);
+    this.choose(0, facts.runs[facts.baseline] ? facts.baseline : -1);
   }
 
   choose(run, baseline) {
     this.run = run;
     this.baseline = baseline === run ? -1 : baseline;
     Object.assign(this.rows, this.rows.runs[run]);
-    this.whole = aggregate(this.rows, null, this.facts.classes.length);
+    // Images of the page that another run has no row for are not among its images.
+    const { n, confidence } = this.rows;
+    const missing = run > 0 && confidence.includes(-2);
+    this.base = missing ? Uint8Array.from(confidence, (value) => (value === -2 ? 0 : 1)) : null;
+    this.n = missing ? this.base.reduce((sum, one) => sum + one, 0) : n;
+    this.whole = aggregate(this.rows, this.base, this.facts.classes.length);
     this.apply();
   }
 
@@ -165,6 +176,8 @@ export class State {
 
   /** Whether the filters admit wrong images only: then there is no accuracy to speak of. */
   get onlyWrong() {
+    const [labels, preds] = [this.get("class"), this.get("pred")];
+    if (labels && preds && !labels.some((code) => preds.includes(code))) return true;
     return this.filters.some(
       ({ kind, value }) =>
         (kind === "answer" && value === "wrong") ||
@@ -175,6 +188,8 @@ export class State {
 
   /** Whether the filters admit right images only, which has no accuracy either. */
   get onlyRight() {
+    const [labels, preds] = [this.get("class"), this.get("pred")];
+    if (labels?.length === 1 && preds?.length === 1 && labels[0] === preds[0]) return true;
     return this.filters.some(
       ({ kind, value }) =>
         (kind === "answer" && value === "right") ||
@@ -186,7 +201,8 @@ export class State {
   apply() {
     const { mask, rows } = this;
     this.compiled = this.filters.map(({ kind, value }) => ({ kind, value, ...KINDS[kind](value, this) }));
-    mask.fill(1);
+    if (this.base) mask.set(this.base);
+    else mask.fill(1);
     for (const { test } of this.compiled) for (let i = 0; i < mask.length; i++) if (mask[i] && !test(i)) mask[i] = 0;
     this.figures = this.isActive ? aggregate(rows, mask, this.facts.classes.length) : this.whole;
   }
@@ -199,6 +215,8 @@ export class State {
   where() {
     const listed = this.compiled.some(({ sql }) => !sql);
     const conditions = this.compiled.filter(({ sql }) => sql).map(({ sql }) => sql);
+    // The page has the images of its first run.
+    if (this.facts.runs[this.run].n_outside) conditions.unshift(`image_id in (select image_id from ${quoteName(this.facts.runs[0].name)})`);
     if (listed) {
       const { rows, mask } = this;
       const ids = [];

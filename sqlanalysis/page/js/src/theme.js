@@ -24,7 +24,9 @@ export function restoreTheme() {
 export function startTheme(changed) {
   const button = byId("theme");
   const refresh = () => {
-    button.textContent = shown() === "dark" ? "Light mode" : "Dark mode";
+    button.textContent = shown() === "dark" ? "☾" : "☀";
+    button.setAttribute("aria-label", shown() === "dark" ? "Light mode" : "Dark mode");
+    button.title = button.getAttribute("aria-label");
     changed();
   };
   button.hidden = false;

@@ -1,0 +1,121 @@
+"""The head of the page: its numbers are those of the macros, and its words say what is established and no more."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+
+import sqlanalysis
+from sqlanalysis.page.report import report
+from sqlanalysis.page.sections.verdict import LEFT, RIGHT, axis, rounded
+
+N = 400
+
+
+@pytest.fixture
+def con() -> duckdb.DuckDBPyConnection:
+    """400 labeled images of four classes, the first of which has 280."""
+    labels = np.repeat([0, 1, 2, 3], [280, 40, 40, 40])
+    con = sqlanalysis.connect()
+    pictures = [(np.full((1, 1, 3), (k % 256, k // 256, 0), np.uint8), int(label)) for k, label in enumerate(labels)]
+    sqlanalysis.add_images(con, pictures, dataset="made", classes=["cat", "dog", "owl", "bee"])
+    return con
+
+
+def answer(con: duckdb.DuckDBPyConnection, run: str, wrong: np.ndarray) -> None:
+    labels = np.array([row[0] for row in con.sql("select label from images order by image_id").fetchall()])
+    preds = np.where(wrong, (labels + 1) % 4, labels)
+    rows = {"image_id": np.arange(1, N + 1), "pred_index": preds, "confidence": np.where(wrong, 0.6, 0.9)}
+    sqlanalysis.add_predictions(con, pd.DataFrame(rows), run)
+
+
+def first(*numbers: tuple[int, int]) -> np.ndarray:
+    wrong = np.zeros(N, bool)
+    for low, high in numbers:
+        wrong[low:high] = True
+    return wrong
+
+
+def heads(con: duckdb.DuckDBPyConnection, folder: Path, *runs: str) -> dict[tuple[int, int], str]:
+    """The heads of a page as text without tags, by run and baseline."""
+    text = Path(report(con, folder / "page.html", runs)).read_text(encoding="utf-8")
+    (section,) = re.findall(r'<section class="verdict".*?</section>', text, re.DOTALL)
+    pattern = r'<div class="of" data-run="(\d+)" data-baseline="(-?\d+)"(.*?)(?=<div class="of"|<div class="prov)'
+    found = re.findall(pattern, section, re.DOTALL)
+    plain = {(int(k), int(j)): re.sub(r"<[^>]+>", " ", body.partition(">")[2]) for k, j, body in found}
+    assert next(iter(plain)) == (0, 1 if len(plain) > 1 else -1), "the page opens with its pair"
+    return {pair: re.sub(r"\s+([.,])", r"\1", " ".join(text.split())) for pair, text in plain.items()}
+
+
+def test_better_worse_and_alone(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    answer(con, "old", first((0, 100)))
+    answer(con, "new", first((0, 40)))
+    every = heads(con, tmp_path, "new", "old")
+    assert set(every) == {(0, 1), (1, 0), (0, -1), (1, -1)}
+    diff, low, high = con.execute("select 100 * diff, 100 * ci_low, 100 * ci_high from verdict('new', 'old')").fetchone()
+    assert diff == 15
+    ahead = every[0, 1]
+    assert ahead.startswith("✓ Better than old +15.0 points of accuracy")
+    assert "new is right on 90.0%, old on 75.0% of the same 400 images." in ahead
+    assert f"A gain of at least {low:.1f} points is established." in ahead
+    assert f"+{low:.1f}" in ahead and f"+{high:.1f}" in ahead
+    behind = every[1, 0]
+    assert behind.startswith("✗ Worse than new −15.0 points of accuracy")
+    assert f"A loss of at least {low:.1f} points is established." in behind
+    ends = binomtest(360, 400).proportion_ci(method="wilson")
+    assert f"between {ends.low:.1%} and {ends.high:.1%}." in every[0, -1]
+    assert every[0, -1].startswith("One run alone 90.0% accuracy")
+
+
+def test_a_tie_promises_nothing(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    answer(con, "old", first((0, 60)))
+    answer(con, "new", first((30, 88)))
+    text = heads(con, tmp_path, "new", "old")[0, 1]
+    assert text.startswith("– Not established +0.5 points of accuracy")
+    assert "The interval holds zero: these images cannot tell the two runs apart." in text
+    (needed,) = con.execute("select needed_n from verdict('new', 'old')").fetchone()
+    assert f"one of 0.5 points would take about {rounded(needed)}." in text
+
+
+def test_a_gain_that_the_classes_deny_is_said(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    answer(con, "old", first((0, 120)))
+    answer(con, "new", first((280, 340)))
+    text = heads(con, tmp_path, "new", "old")[0, 1]
+    assert text.startswith("! Mixed: more accurate, classes say otherwise +15.0")
+    (sentence,) = con.execute("select sentence from verdict('new', 'old')").fetchone()
+    said = sentence.split(", but ")[1]
+    assert f"But {said}." in text
+    assert "balanced accuracy" in said
+
+
+def test_runs_over_other_data_are_no_baseline(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    answer(con, "old", first((0, 60)))
+    sqlanalysis.add_images(con, [(np.zeros((2, 2, 3), np.uint8), 0)], dataset="else", classes=["cat", "dog", "owl", "bee"])
+    others = pd.DataFrame({"image_id": [N + 1], "pred_index": [0]})
+    sqlanalysis.add_predictions(con, others, "stranger", dataset="else")
+    (text,) = heads(con, tmp_path, "old", "stranger").values()
+    assert text.startswith("One run alone 85.0% accuracy")
+    (reason,) = con.execute("select reason from comparable where run = 'old' and baseline = 'stranger'").fetchone()
+    assert f"Not comparable with stranger: {reason}" in text
+
+
+def test_axis_holds_its_interval() -> None:
+    chance = np.random.default_rng(0)
+    for _ in range(500):
+        middle = chance.normal(scale=chance.choice([0.003, 0.05, 0.4]))
+        low, high = middle - chance.exponential(0.02), middle + chance.exponential(0.02)
+        drawn = axis(low, middle, high)
+        assert LEFT <= drawn["low"] <= drawn["at"] <= drawn["high"] <= RIGHT
+        assert LEFT <= drawn["zero"] <= RIGHT
+        assert 2 <= len(drawn["ticks"]) <= 10
+        assert (drawn["low"] > drawn["zero"]) == (low > 0) or abs(low) < 1e-3
+        assert [tick["text"] for tick in drawn["ticks"] if tick["zero"]] == ["0"]
+    share = axis(0.1, 0.2, 0.4, difference=False)
+    assert [tick["text"] for tick in share["ticks"]] == ["0%", "25%", "50%", "75%", "100%"]
+    assert share["at"] == pytest.approx(LEFT + 0.2 * (RIGHT - LEFT), abs=0.1)
