@@ -74,7 +74,6 @@ const answers = {
   neighbors: given.neighbors.map(dialog.neighborWords),
   change: given.changes.map((values) => dialog.changeWords(...values)),
   properties: given.details.map(([i, details]) => dialog.properties(state, i, details)),
-  full: given.folders.map((folder) => dialog.fullImage(folder, 7)),
   highlight: given.queries.map(drawer.highlight),
   python: given.queries.map((query) => drawer.python(query, given.database).map(([, text]) => text).join("")),
   promise: given.promises.map((values) => drawer.promise(...values).join("")),

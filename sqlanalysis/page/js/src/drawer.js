@@ -57,7 +57,7 @@ const readable = (value) => {
 
 /** Makes the drawer of the page; returns a function that opens it on a section. */
 function makeDrawer(state) {
-  const database = state.facts.database;
+  const database = state.facts.database ?? "FILE.duckdb";
   let [section, opener, at, isShell, program] = [null, null, 0, true];
   const kicker = html("p", { class: "kicker" });
   const heading = html("h2", { id: "drawer-title", tabindex: -1 });

@@ -222,7 +222,7 @@ export function showMark(state, i, ok, wrong, word) {
 function suspectCards(state, root) {
   const { facts, rows, name, review } = state;
   const { pred, confidence } = rows.runs[0];
-  const command = `sqlanalysis apply-labels ${facts.database} labels.csv`;
+  const command = `sqlanalysis apply-labels ${facts.database ?? "FILE.duckdb"} labels.csv`;
   const parts = new Map();
   let [limit, shown] = [PAGE, []];
   const list = html("ul", { class: "review-cards", on: { keydown: press, focusin: ({ target }) => rove(target) } });
