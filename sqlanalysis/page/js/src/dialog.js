@@ -101,7 +101,7 @@ function makeDialog(state) {
   const ok = button("Label ok", () => review.ok(i), { title: "L" });
   const wrong = html("button", { type: "button", title: "W" });
   const toCopy = (words, text, attributes) => button(words, ({ currentTarget }) => copy(currentTarget, text(), () => "No clipboard"), attributes);
-  const acts = [ok, wrong, toCopy("Copy id", () => String(rows.id[i]), { class: "apart" }), toCopy("Copy SQL", sql)];
+  const acts = [ok, wrong, toCopy("Copy id", () => String(rows.id[i]), { class: "to-end" }), toCopy("Copy SQL", sql)];
   const heading = html("div", { "aria-live": "polite" }, html("p", {}, back, where), names);
   const dialog = html(
     "dialog",
@@ -249,7 +249,7 @@ function makeDialog(state) {
     const top = (k) => {
       const kind = k === state.run ? "run" : k === state.baseline ? "baseline" : null;
       const bars = answers(rows, k, i, details?.top?.[k]).map(({ code, share, is }) =>
-        html("li", {}, html("span", { class: `class ${is}` }, SIGNS[is] ?? "", html("bdi", {}, name(code, "pred"))), html("span", { class: "share" }, shareWords(share)), meter(share, is)),
+        html("li", {}, html("span", { class: `class ${is}` }, SIGNS[is] ?? "", html("bdi", {}, name(code, "pred"))), html("span", { class: "part" }, shareWords(share)), meter(share, is)),
       );
       return html("div", {}, html("h3", { class: kind }, html("bdi", {}, facts.runs[k].name)), html("ol", {}, ...bars));
     };
@@ -289,10 +289,12 @@ function makeDialog(state) {
 
 export function start(state) {
   let open;
-  state.open = (...given) => (open ??= makeDialog(state))(...given);
+  const make = () => (open ??= makeDialog(state));
+  state.open = (...given) => make()(...given);
   // What the first opening reads is unpacked while nobody waits for it.
   const warm = () => {
     if (!state.rows.n) return;
+    make();
     state.large.has(0);
     state.thumbnails.has(0);
     state.details(0);
