@@ -180,6 +180,7 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, f
     told = None if draft.redacted else folder
     extra = {"baseline": switch.index(draft.baseline) if draft.baseline in switch else -1}
     extra["folder_chars"] = None if draft.redacted else len(folder)
+    extra["written"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     named = {"comparison": compared, **parts}
     extra["sections"] = {name: part["facts"] for name, part in named.items() if part and "facts" in part}
     extra |= {"map": drawn and drawn["facts"], **(drawn["places"].facts if drawn else {})}
