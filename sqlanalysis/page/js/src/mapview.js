@@ -247,7 +247,7 @@ class View {
     const judged = this.state.facts.labeled && this.state.facts.predicted;
     byId("map-classes").replaceChildren(
       html("div", { class: "map-find" }, this.find, html("span", { id: "map-found", "aria-live": "polite" })),
-      html("div", { class: `map-row heads${judged ? " judged" : ""}`, "aria-hidden": "true" }, html("span"), html("span", {}, "class, pick up to six"), judged ? html("span", {}, "right / wrong") : null, html("span", { class: "n" }, "images")),
+      html("div", { class: `map-row heads${judged ? " judged" : ""}`, "aria-hidden": "true" }, html("span"), html("span", {}, "pick up to six"), judged ? html("span", {}, "right / wrong") : null, html("span", { class: "n" }, "images")),
       this.rowsBox,
       html("p", { class: "aside", id: "map-note" }),
     );
