@@ -55,9 +55,9 @@ select
 from threshold_for({{ literal(run) }}, target_accuracy := $target);
 
 
--- name: thresholds
--- Coverage and accuracy when only answers of at least some confidence are given.
--- Coverage is of the labeled images with a confidence; accuracy is NULL where none is left.
+-- name: surest_shares
+-- Accuracy when only the surest share of the images with a confidence is answered: shares, so that any run has a table.
+-- Images of equal confidence are answered together, so that `kept` may be more than the share.
 with _answers as (
     select
         correct,
@@ -67,30 +67,44 @@ with _answers as (
         and not isnan(confidence::double)
 ),
 
-_thresholds as (
-    select unnest([0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99])::double as threshold
+_sorted as (
+    select list(confidence order by confidence desc) as confidences
+    from _answers
 ),
 
-_counts as (
+_shares as (
+    select unnest([0.1, 0.2, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1])::double as share
+),
+
+_thresholds as (
     select
-        _thresholds.threshold,
-        count(*) as n,
-        count(*) filter (where _answers.confidence >= _thresholds.threshold) as kept,
-        count(*) filter (where _answers.confidence >= _thresholds.threshold and _answers.correct) as correct,
-    from _thresholds
-    cross join _answers
-    group by _thresholds.threshold
+        _shares.share,
+        _sorted.confidences[greatest(1, ceil(_shares.share * len(_sorted.confidences) - 1e-9))::bigint] as threshold,
+    from _shares
+    cross join _sorted
 )
 
 select
-    threshold,
-    kept,
-    kept / nullif(n, 0) as coverage,
-    correct / nullif(kept, 0) as accuracy,
-    wilson_low(correct, kept, 0.95) as ci_low,
-    wilson_high(correct, kept, 0.95) as ci_high,
-from _counts
-order by threshold;
+    _thresholds.share,
+    _thresholds.threshold,
+    answered.n_answered as kept,
+    answered.coverage,
+    answered.accuracy,
+    answered.ci_low,
+    answered.ci_high,
+from _thresholds
+cross join lateral (
+    select
+        count(*) filter (where confidence >= _thresholds.threshold) as n_answered,
+        count(*) filter (where confidence >= _thresholds.threshold and correct) as n_right,
+        n_answered / nullif(count(*), 0) as coverage,
+        n_right / nullif(n_answered, 0) as accuracy,
+        wilson_low(n_right, n_answered, 0.95) as ci_low,
+        wilson_high(n_right, n_answered, 0.95) as ci_high,
+    from _answers
+) as answered
+where _thresholds.threshold is not null
+order by _thresholds.share;
 
 
 -- name: risk_curve

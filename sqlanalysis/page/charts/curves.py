@@ -5,31 +5,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .drawing import distinct, name_axis, padding
+from .drawing import FIT, distinct, name_axis, padding
 
 Row = dict[str, Any]
 
 _SHARE: Row = {"type": "quantitative", "scale": {"domain": [0, 1]}, "axis": {"format": ".0%", "tickCount": 5}}
-_WIDTH = 420
+BINS = 15  # of equal width, as in calibration_curve
+_WIDTH = 480  # half of the page
 
 
 def reliability(rows: Sequence[Row]) -> Row:
-    """Accuracy against mean confidence, one point per bin, with intervals and the diagonal of perfect calibration."""
+    """Accuracy against mean confidence, one point per bin, with intervals, the diagonal, and what chance allows around it."""
     x = {**_SHARE, "title": "mean confidence of the bin"}
     y = {**_SHARE, "title": "accuracy"}
     return {
         "width": _WIDTH,
         "height": 240,
-        "data": {"values": list(rows)},
+        "autosize": FIT,
+        "data": {"values": [{**row, "left": row["bin"] / BINS, "right": (row["bin"] + 1) / BINS} for row in rows]},
         "layer": [
             {
-                "data": {"values": [{"at": 0}, {"at": 1}]},
-                "mark": {"type": "line", "color": "var(--muted)", "strokeDash": [4, 4], "strokeWidth": 1.2},
-                "encoding": {"x": {"field": "at", **x}, "y": {"field": "at", **y}},
+                "mark": {"type": "rect", "color": "var(--track)"},
+                "encoding": {
+                    "x": {"field": "left", **x},
+                    "x2": {"field": "right"},
+                    "y": {"field": "chance_low", **y},
+                    "y2": {"field": "chance_high"},
+                },
             },
             {
-                "mark": {"type": "line", "color": "var(--accent)", "strokeWidth": 1.2, "opacity": 0.5},
-                "encoding": {"x": {"field": "confidence", **x}, "y": {"field": "accuracy", **y}},
+                "data": {"values": [{"at": 0}, {"at": 1}]},
+                "mark": {"type": "line", "color": "var(--third)", "strokeDash": [4, 4], "strokeWidth": 1.2},
+                "encoding": {"x": {"field": "at", **x}, "y": {"field": "at", **y}},
             },
             {
                 "mark": {"type": "rule", "color": "var(--accent)", "strokeWidth": 2, "strokeCap": "round"},
@@ -61,7 +68,7 @@ def histogram(rows: Sequence[Row]) -> Row:
     values = [  # bars are slightly narrower than the bins of 0.05
         {"low": row["low"] + 0.004, "high": row["low"] + 0.046, "n": sign * row[field], "hue": hue}
         for row in rows
-        for field, sign, hue in (("n_right", 1, "var(--accent)"), ("n_wrong", -1, "var(--wrong)"))
+        for field, sign, hue in (("n_right", 1, "var(--right)"), ("n_wrong", -1, "var(--wrong)"))
         if row[field]
     ]
     count = {
@@ -73,6 +80,7 @@ def histogram(rows: Sequence[Row]) -> Row:
     return {
         "width": _WIDTH,
         "height": 240,
+        "autosize": FIT,
         "data": {"values": values},
         "mark": {"type": "bar"},
         "encoding": {
@@ -97,8 +105,9 @@ def risk(rows: Sequence[Row]) -> Row:
     return {
         "width": _WIDTH,
         "height": 240,
+        "autosize": FIT,
         "data": {"values": [{"coverage": row["coverage"], "risk": row["risk"]} for row in rows]},
-        "mark": {"type": "line", "color": "var(--wrong)", "strokeWidth": 2, "interpolate": "step-before"},
+        "mark": {"type": "line", "color": "var(--accent)", "strokeWidth": 2},
         "encoding": {"x": {"field": "coverage", **_SHARE, "title": "share of images answered"}, "y": y},
     }
 
@@ -112,11 +121,11 @@ def differences(rows: Sequence[Row], title: str) -> Row:
     }
     zero: Row = {
         "data": {"values": [{"at": 0}]},
-        "mark": {"type": "rule", "color": "var(--muted)", "strokeDash": [4, 4]},
+        "mark": {"type": "rule", "color": "var(--ink)"},
         "encoding": {"x": {"field": "at", **x}},
     }
     hues = [
-        "var(--accent)" if row["ci_low"] > 0 else "var(--wrong)" if row["ci_high"] < 0 else "var(--muted)"
+        "var(--right)" if row["ci_low"] > 0 else "var(--wrong)" if row["ci_high"] < 0 else "var(--base)"
         for row in rows
     ]
     return _ranges(rows, hues, "diff", x, zero)
@@ -132,7 +141,7 @@ def error_rates(rows: Sequence[Row], overall: float) -> Row:
     }
     base: Row = {
         "data": {"values": [{"at": overall}]},
-        "mark": {"type": "rule", "color": "var(--muted)", "strokeDash": [4, 4]},
+        "mark": {"type": "rule", "color": "var(--third)", "strokeDash": [4, 4]},
         "encoding": {"x": {"field": "at", **x}},
     }
     return _ranges(rows, ["var(--wrong)" if row["worse"] else "var(--accent)" for row in rows], "error_rate", x, base)
@@ -149,8 +158,9 @@ def _ranges(rows: Sequence[Row], hues: Sequence[str], middle: str, x: Row, line:
     hue = {"field": "hue", "type": "nominal", "scale": None}
     y = name_axis("name", order)
     return {
-        "width": 300,
-        "height": {"step": 24},
+        "width": _WIDTH,
+        "height": {"step": 22},
+        "autosize": FIT,
         "padding": padding(order),
         "data": {"values": values},
         "layer": [

@@ -18,18 +18,19 @@ from ...core.text import cut_middle, width
 Row = dict[str, Any]
 
 N_HUES = 12
+FIT: Row = {"type": "fit-x", "contains": "padding"}  # names and axes share the width with the plot: the chart fills its column
 _CONFIG: Row = {
     "view": {"stroke": None},
     "font": "sans-serif",
     "axis": {
-        "labelColor": "var(--muted)",
-        "titleColor": "var(--muted)",
+        "labelColor": "var(--third)",
+        "titleColor": "var(--third)",
         "labelFontSize": 12,
         "titleFontSize": 12,
         "titleFontWeight": "normal",
         "titlePadding": 10,
         "labelLimit": 0,
-        "gridColor": "var(--grid)",
+        "gridColor": "var(--line)",
         "domain": False,
         "ticks": False,
         "labelPadding": 6,

@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import words
 from ..draft import Draft, Table
+from ..findings import plural
 from ..words import count
 
 Row = dict[str, Any]
@@ -53,9 +54,12 @@ def data_checks(draft: Draft, classes: list[Row]) -> Row:
             ["pairs of near duplicates with different labels", near["n_labels"]],
         ]
     problems_found = [(name, n) for name, n in lines if n]
+    counted = dict(lines)
+    summed = _lines(draft, counted, len(classes), small, errors, near if neighbors else None, sum(row["n_objects"] for row in problems))
     return {
-        "n_problems": len(problems_found),
-        "summary": _check_words(problems_found, len(lines)),
+        "n_problems": sum(bool(line["n"]) for line in summed),
+        "finding": _check_words(sum(bool(line["n"]) for line in summed), len(summed)),
+        "lines": summed,
         "table": Table("Checks", ["check", "n"], [[name, count(n)] for name, n in lines]),
         "neighbors": neighbors,
         "pairs": _pairs(draft, pairs),
@@ -66,10 +70,43 @@ def data_checks(draft: Draft, classes: list[Row]) -> Row:
     }
 
 
-def _check_words(problems: list[tuple[str, int]], n: int) -> str:
-    if not problems:
-        return f"All {n} checks pass."
-    return f"{len(problems)} of {n} checks found problems: {', '.join(f'{name} ({count(m)})' for name, m in problems)}."
+def _lines(
+    draft: Draft, counted: Row, n_classes: int, small: list[Row], errors: list[Row], near: Row | None, n_objects: int
+) -> list[Row]:
+    """The checks by topic: name, number of what was found (0: in order), and a sentence."""
+    inconsistent = {name: counted[name] for name in PROBLEMS.values() if counted.get(name)}
+    parts = [f"{count(n)} {name}" for name, n in inconsistent.items()]
+    copies, split, labels = (counted[f"image{rest}"] for rest in ("s with the same bytes as another", " contents in more than one split", " contents with more than one label"))
+    leaks, kinds = split + (near["n_leaks"] if near else 0), labels + (near["n_labels"] if near else 0)
+    by = "by bytes or by nearness" if near else "by bytes"
+    found = near["n_found"] if near else 0
+    nearly = f", {plural(found, 'pair')} of near duplicates" if near else ""
+    failed = sum(row["n"] for row in errors)
+    lines = [
+        ("Answers", sum(inconsistent.values()), "; ".join(parts) or "every row of the run is consistent"),
+        ("Small classes", len(small), f"{count(len(small))} of {plural(n_classes, 'class', 'classes')} have fewer than {words.SMALL_CLASS} images; their figures are rough" if small else f"every class has {words.SMALL_CLASS} and more images"),
+        ("Leaks", leaks, f"{plural(leaks, 'content is', 'contents are')} in more than one split, {by}" if leaks else f"no image is in more than one split, {by}"),
+        ("Labels that differ", kinds, f"{plural(kinds, 'content has', 'contents have')} more than one label, {by}" if kinds else f"no copies with different labels, {by}"),
+        ("Duplicates", copies + found, f"{plural(copies, 'image has', 'images have')} the same bytes as another{nearly}" if copies + found else f"no two files of equal bytes{', no near duplicates' if near else ''}"),
+        ("Unreadable files", failed, f"{plural(failed, 'file')} could not be read or computed" if failed else "every file was read"),
+        ("This file", n_objects, f"{plural(n_objects, 'object')} of the database {'does' if n_objects == 1 else 'do'} not match" if n_objects else "its tables match each other"),
+    ]
+    if not n_classes:
+        lines = [line for line in lines if line[0] != "Small classes"]
+    known = [{"name": name, "n": n, "say": say} for name, n, say in lines]
+    return sorted(known, key=lambda line: not line["n"])  # what to look at first
+
+
+def _check_words(n_problems: int, n: int) -> str:
+    if not n_problems:
+        return f"All {_number(n)} in order."
+    rest = n - n_problems
+    return f"{_number(n_problems).capitalize()} {'thing' if n_problems == 1 else 'things'} to know, {_number(rest)} in order."
+
+
+def _number(n: int) -> str:
+    small = ("none", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    return small[n] if n < len(small) else count(n)
 
 
 def _advice(n_copies: int, n_small: int, n_problems: int) -> str:

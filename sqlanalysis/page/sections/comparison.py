@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from ...core.text import name_in_sentence
+from .. import findings
 from ..charts import curves
 from ..charts.drawing import draw
 from ..draft import Draft, Table
@@ -14,17 +15,26 @@ from .key_figures import affordable_resamples
 Row = dict[str, Any]
 
 DRAWN_CLASSES = 20
+LEAST = 5  # images of a class in the chart
 LISTED_CLASSES = 100
 NAMES = {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "f1_macro": "macro F1"}
 
 
-def compare(draft: Draft) -> Row | None:
-    """The comparison of run and baseline; only `reason` if they are not comparable, None without a baseline."""
+def compare(draft: Draft, runs: Sequence[str] = ()) -> Row | None:
+    """The comparison of run and baseline; only `reason` if they are not comparable, None without a baseline.
+
+    Args:
+        draft: of a run with labels.
+        runs: all runs that the page can switch between, the draft's first; each pair has its finding in `facts`.
+    """
     if draft.baseline is None:
         return None
     pair = draft.ask("run_pair").row
+    found = _findings(draft, runs)
     if not pair["comparable"]:
-        return {"reason": pair["reason"], "baseline": draft.baseline}
+        finding = f"{draft.run} and {draft.baseline} are not comparable: {pair['reason']}"
+        parts = {"reason": pair["reason"], "baseline": draft.baseline, "finding": finding}
+        return {**parts, "facts": {"findings": found}}
     test = draft.ask("paired_test").row
     drawn = affordable_resamples(pair["n_cells"])
     paired = draft.ask("paired_differences", {"n_resamples": drawn}).rows if drawn else []
@@ -38,6 +48,8 @@ def compare(draft: Draft) -> Row | None:
     return {
         "reason": "",
         "baseline": draft.baseline,
+        "finding": findings.markup(findings.comparison(test, agreement)),
+        "facts": {"findings": found},
         "verdict": f"{test['sentence']}."
         + _near_duplicates(test, draft)
         + (f" {pair['sample']}: the images that both have answered are compared." if pair["sample"] else ""),
@@ -45,7 +57,7 @@ def compare(draft: Draft) -> Row | None:
         "metrics": {row["metric"]: row for row in metrics},
         "chart": draw(
             curves.differences(
-                [{**row, "name": NAMES[row["metric"]]} for row in metrics], "difference in percentage points"
+                [{**row, "name": NAMES[row["metric"]]} for row in metrics], "difference, points"
             )
         ),
         "differences": _differences(metrics, draft),
@@ -55,6 +67,18 @@ def compare(draft: Draft) -> Row | None:
         **_classes(classes, draft),
         **_flips(draft),
     }
+
+
+def _findings(draft: Draft, runs: Sequence[str]) -> dict[str, findings.Finding]:
+    """The finding of each run against each baseline that it can be compared with, by their numbers: "0,1"."""
+    found = {}
+    for k, run in enumerate(runs):
+        for j, baseline in enumerate(runs):
+            other = draft.of(run, probs=False)  # the page shows the queries of its first run and baseline
+            if j != k and other.ask("run_pair", baseline=baseline).row["comparable"]:
+                test = other.ask("paired_test", baseline=baseline).row
+                found[f"{k},{j}"] = findings.comparison(test, other.ask("run_agreement", baseline=baseline).row)
+    return found
 
 
 def _near_duplicates(test: Row, draft: Draft) -> str:
@@ -95,16 +119,9 @@ def _wins(test: Row, draft: Draft) -> Table:
 
 
 def _classes(classes: list[Row], draft: Draft) -> Row:
-    shown = sorted(classes[:DRAWN_CLASSES], key=lambda row: row["diff"])
-    established = [row for row in classes if row["p_holm"] < 0.05]
-    summary = f"For none of {count(len(classes))} classes is a difference in recall established."
-    if established:
-        named = ", ".join(f"{name_in_sentence(row['name'])} ({points(row['diff'])})" for row in established[:5])
-        more = f" and {len(established) - 5} more" if len(established) > 5 else ""
-        summary = (
-            f"Established for {count(len(established))} of {count(len(classes))} classes, in points of recall: "
-            f"{named}{more}."
-        )
+    # In a class of a few images every change is large, and says nothing.
+    large = [row for row in classes if row["n"] >= LEAST]
+    shown = sorted(large[:DRAWN_CLASSES], key=lambda row: -row["diff"])
     rows = [
         [
             row["name"],
@@ -123,10 +140,9 @@ def _classes(classes: list[Row], draft: Draft) -> Row:
     heads += ["won", "lost", "p, corrected"]
     first = f", the {LISTED_CLASSES} largest of {len(classes):,}" if len(classes) > LISTED_CLASSES else ""
     return {
-        "class_summary": summary,
         "n_drawn": len(shown),
         "n_classes": len(classes),
-        "class_chart": draw(curves.differences(shown, "difference in recall, percentage points")),
+        "class_chart": draw(curves.differences(shown, "change of recall, points")) if shown else None,
         "class_table": Table(f"Differences of classes{first}", heads, rows),
     }
 

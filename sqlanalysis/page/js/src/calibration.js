@@ -52,8 +52,8 @@ export function start(state) {
     return `${ends}, mean ${percent(bin.confidence)}, accuracy ${percent(bin.accuracy)} (${interval(bin.ends)}), ${chance}`;
   };
   const xAxis = (x, y, words, height) => [
-    ...[0, 0.2, 0.4, 0.6, 0.8, 1].map((value) => text(x(value), y, hundred(value), { "text-anchor": "middle", class: "axis" })),
-    text(x(1), y + 18, words, { "text-anchor": "end", class: "axis" }),
+    ...[0, 0.2, 0.4, 0.6, 0.8, 1].map((value) => text(x(value), y, hundred(value), { "text-anchor": "middle", class: "tickname" })),
+    text(x(1), y + 18, words, { "text-anchor": "end", class: "tickname" }),
   ];
 
   function reliability(width) {
@@ -68,9 +68,9 @@ export function start(state) {
     const height = (n) => (n ? Math.max(1.5, tall * Math.sqrt(n / most)) : 0);
     const bottom = low + tall + 14;
     const gridLines = [0, 0.2, 0.4, 0.6, 0.8, 1].flatMap((value) => [
-      line(x(0), y(value), x(1), y(value), "grid"),
-      text(left - 8, y(value) + 4, hundred(value), { "text-anchor": "end", class: "axis" }),
-      line(x(value), y(0), x(value), y(1), "grid"),
+      line(x(0), y(value), x(1), y(value), "rule"),
+      text(left - 8, y(value) + 4, hundred(value), { "text-anchor": "end", class: "tickname" }),
+      line(x(value), y(0), x(value), y(1), "rule"),
     ]);
     const bands = bins.map(({ bin, range }) =>
       svg("rect", { x: x(bin / BINS) + 0.5, width: x(1 / BINS) - x(0) - 1, y: y(range[1]), height: Math.max(1, y(range[0]) - y(range[1])), class: "chance" }),
@@ -94,7 +94,7 @@ export function start(state) {
           svg("rect", { x: from, width: to - from, y: base - all, height: all, class: "right", "fill-opacity": 0.6 }),
           // Square roots do not add up, so wrong ones are drawn from the bottom at their own height.
           svg("rect", { x: from, width: to - from, y: base - wrong, height: wrong, class: "wrong" }),
-          text((from + to) / 2, base - all - 4, bin.n < 10_000 ? count(bin.n) : `${Math.round(bin.n / 1000)}k`, { "text-anchor": "middle", class: "axis" }),
+          text((from + to) / 2, base - all - 4, bin.n < 10_000 ? count(bin.n) : `${Math.round(bin.n / 1000)}k`, { "text-anchor": "middle", class: "tickname" }),
         ),
         () => press(bin),
       );
@@ -103,8 +103,8 @@ export function start(state) {
       width,
       bottom + 26,
       bare ? "Images by confidence" : "Accuracy against confidence, and images by confidence",
-      ...(bare ? [] : [...gridLines, ...bands, line(x(0), y(0), x(1), y(1), "ideal"), ...points.flat(), text(x(0), low - 22, "images in each bin, square-root height", { class: "axis" })]),
-      line(x(0), low + tall + 0.5, x(1), low + tall + 0.5, "grid"),
+      ...(bare ? [] : [...gridLines, ...bands, line(x(0), y(0), x(1), y(1), "ideal"), ...points.flat(), text(x(0), low - 22, "images in each bin, square-root height", { class: "tickname" })]),
+      line(x(0), low + tall + 0.5, x(1), low + tall + 0.5, "rule"),
       ...bars,
       ...xAxis(x, bottom + 4, "confidence, %"),
     );
@@ -129,14 +129,14 @@ export function start(state) {
       width,
       top + PLOT + 40,
       "Error rate among the surest answers, by the share that is answered",
-      ...ticks.flatMap((value) => [line(x(0), y(value), x(1), y(value), "grid"), text(left - 8, y(value) + 4, hundred(value), { "text-anchor": "end", class: "axis" })]),
+      ...ticks.flatMap((value) => [line(x(0), y(value), x(1), y(value), "rule"), text(left - 8, y(value) + 4, hundred(value), { "text-anchor": "end", class: "tickname" })]),
       svg("path", { d: band, class: "band" }),
       before.length ? svg("path", { d: path(before, (row) => row.risk), class: "curve before" }) : svg("g"),
       svg("path", { d: path(curve, (row) => row.risk), class: "curve run" }),
       line(x(kept), y(0), x(kept), top, "zero"),
       svg("circle", { cx: x(kept), cy: y(wrong), r: 5, class: "point run edged" }),
       text(x(kept) + side[1], top + 12, `${percent(wrong)} errors`, { "text-anchor": side[0], class: "halo strong" }),
-      text(x(kept) + side[1], top + 28, interval([1 - chosen.ends[1], 1 - chosen.ends[0]]), { "text-anchor": side[0], class: "halo axis" }),
+      text(x(kept) + side[1], top + 28, interval([1 - chosen.ends[1], 1 - chosen.ends[0]]), { "text-anchor": side[0], class: "halo tickname" }),
       ...xAxis(x, top + PLOT + 18, "share of the images answered, %"),
     );
   }
@@ -145,7 +145,7 @@ export function start(state) {
   const drawn = [fitted(one, (width) => (figures?.bins.length ? reliability(width) : html("span"))), fitted(two, (width) => (figures?.risk.length ? risk(width) : html("span")))];
   const sentence = html("p", { class: "say", "aria-live": "polite" });
   const slider = html("input", { type: "range", min: 1, max: 100, step: 1, value: share, "aria-label": "Share of the images that are answered, the surest first" });
-  const chips = html("p", { class: "chips" });
+  const chips = html("p", { class: "picks" });
   const move = (value) => {
     share = value;
     slider.value = value;

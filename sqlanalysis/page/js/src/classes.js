@@ -71,21 +71,21 @@ export function start(state) {
   };
   const many = state.whole.classes.length > FIRST;
   const legend = html("p", { class: "key" });
-  box.append(html("div", { class: "bar" }, many ? search : legend, many ? legend : null, order), list);
+  box.append(html("div", { class: "toolbar" }, many ? search : legend, many ? legend : null, order), list);
 
   const press = (row) => {
     const now = state.get("class");
     state.set("class", now?.length === 1 && now[0] === row.label ? null : [row.label]);
   };
   const pressed = (row) => state.get("class")?.includes(row.label) ?? false;
-  const n = { head: "n", class: "n", cell: (row) => (row.n < FEW ? html("i", {}, count(row.n)) : count(row.n)) };
+  const n = { head: "n", class: "num", cell: (row) => (row.n < FEW ? html("i", {}, count(row.n)) : count(row.n)) };
   const name = { head: "class", class: "name", cell: (row) => bdi(row.name) };
 
   // With right or with wrong images only there is no recall: the counts are all there is.
   const counted = (rows) => {
     const head = state.onlyWrong ? "wrong" : "right";
     const value = (row) => count(state.onlyWrong ? row.n - row.correct : row.correct);
-    return grid(`${plural(rows.length, "class", "classes")} with selected images`, [name, { head, class: "n", cell: value }], rows, { press, pressed });
+    return grid(`${plural(rows.length, "class", "classes")} with selected images`, [name, { head, class: "num", cell: value }], rows, { press, pressed });
   };
   const charted = (rows) => {
     const overall = state.figures.accuracy;
@@ -97,14 +97,14 @@ export function start(state) {
       n,
       { head: "", class: "wide", cell: mark },
       { head: "recall", class: "strong", cell: (row) => percent(row.recall) },
-      { head: "95% interval", class: "quiet", cell: (row) => interval(row.ends) },
+      { head: "95% interval", class: "faint", cell: (row) => interval(row.ends) },
       ...(state.baseline < 0
         ? []
         : [
-            { head: "baseline", class: "quiet", cell: (row) => percent(row.before) },
+            { head: "baseline", class: "faint", cell: (row) => percent(row.before) },
             { head: "difference", cell: (row) => html("span", { class: gain(row) }, row.diff ? points(row.diff) : row.diff === 0 ? "0" : "–") },
           ]),
-      { head: "precision", class: "quiet", cell: (row) => percent(row.precision) },
+      { head: "precision", class: "faint", cell: (row) => percent(row.precision) },
     ];
     const foot = columns.map((column) => (column.class === "wide" ? axis() : ""));
     return grid("Recall and precision of each class", columns, rows, { press, pressed, foot });
@@ -133,7 +133,7 @@ export function start(state) {
       n,
       { head: "right", cell: (row) => answer(row.correct, row.n) },
       ...(state.facts.runs[state.run].has_probs && state.details ? [{ head: "top-5", cell: top }] : []),
-      { head: "confidence", class: "quiet", cell: mean },
+      { head: "confidence", class: "faint", cell: mean },
     ];
     return grid("Classes, their images and answers", columns, rows, { press, pressed });
   };
@@ -166,7 +166,7 @@ export function start(state) {
       list,
       few && !bare ? sentence(state, rows) : null,
       shown.length ? make(shown) : html("p", { class: "empty" }, view.wanted ? `No class holds “${view.wanted}”.` : "No labeled image is selected."),
-      more ? html("button", { type: "button", class: "more", on: { click: toggle } }, words) : null,
+      more ? html("button", { type: "button", class: "showmore", on: { click: toggle } }, words) : null,
     );
   }
 

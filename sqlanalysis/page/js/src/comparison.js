@@ -81,7 +81,7 @@ export function start(state) {
     const tone = (row) => (row.ends[0] > 0 ? "right" : row.ends[1] < 0 ? "wrong" : "gray");
     const columns = [
       { head: "class", class: "name", cell: (row) => bdi(name(row.label, "label")) },
-      { head: "n", class: "n", cell: (row) => count(row.n) },
+      { head: "n", class: "num", cell: (row) => count(row.n) },
       { head: "", class: "wide", cell: (row) => strip({ domain, grid: ticks, ends: row.ends, at: row.diff, tone: tone(row), zero: true, height: 22 }) },
       { head: "points", cell: (row) => html("span", { class: { right: "better", wrong: "worse", gray: "same" }[tone(row)], title: pointsInterval(row.ends) }, row.diff ? points(row.diff) : "0") },
     ];
@@ -110,7 +110,7 @@ export function start(state) {
       const sure = confidence[i] >= 0 ? ` ${percent(confidence[i])}` : "";
       return [
         html("span", { class: "who" }, bdi(state.facts.runs[k].name)),
-        html("span", { class: hit ? "right" : "wrong" }, html("span", {}, hit ? "✓ " : "✗ "), hit ? bdi(name(pred[i], "pred")) : html("b", {}, bdi(name(pred[i], "pred"))), html("span", { class: "quiet" }, sure)),
+        html("span", { class: hit ? "right" : "wrong" }, html("span", {}, hit ? "✓ " : "✗ "), hit ? bdi(name(pred[i], "pred")) : html("b", {}, bdi(name(pred[i], "pred"))), html("span", { class: "faint" }, sure)),
       ];
     };
     const items = list.slice(0, TILES).map((i, at) =>
@@ -122,7 +122,7 @@ export function start(state) {
       draw();
     };
     const title = words[0].toUpperCase() + words.slice(1);
-    const head = html("div", { class: "bar" }, html("p", { class: "subhead" }, html("b", {}, title), html("span", {}, bdi(state.baselineName), " → ", bdi(state.runName), ` · surest first · ${plural(sizes[view.kind], "image")}`)), choose("Which images", options, view.kind, pick));
+    const head = html("div", { class: "toolbar" }, html("p", { class: "subhead" }, html("b", {}, title), html("span", {}, bdi(state.baselineName), " → ", bdi(state.runName), ` · surest first · ${plural(sizes[view.kind], "image")}`)), choose("Which images", options, view.kind, pick));
     return html("div", { class: "flips" }, head, html("div", { class: "fliptiles" }, ...items));
   }
 

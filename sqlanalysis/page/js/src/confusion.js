@@ -96,7 +96,7 @@ export function start(state) {
         "li",
         { class: pressed(pair) ? "chosen" : null },
         head,
-        html("span", { class: "figure" }, figure(pair), share),
+        html("span", { class: "sum" }, figure(pair), share),
         html("span", { class: "pictures" }, ...list.slice(0, 4).map((_, k) => opener(state, list, k, words, 32))),
         state.onlyWrong ? null : strip({ ends: pair.ends, at: pair.share, tone: "wrong", grid: [0, 1], before: pair.before === null ? null : pair.before / pair.of }),
       );
@@ -120,7 +120,7 @@ export function start(state) {
         "figure",
         {},
         html("div", {}, opener(state, surest, at, "Mistakes, surest first", 96), html("span", { "aria-hidden": "true" }, "→"), other === undefined ? html("span", { class: "pic none" }) : opener(state, [other], 0, label(rows.label[other]), 96)),
-        html("figcaption", {}, ...arrow({ label: rows.label[i], pred: rows.pred[i] }), sure(i) < 0 ? "" : html("span", { class: "quiet" }, ` ${percent(rows.confidence[i])}`)),
+        html("figcaption", {}, ...arrow({ label: rows.label[i], pred: rows.pred[i] }), sure(i) < 0 ? "" : html("span", { class: "faint" }, ` ${percent(rows.confidence[i])}`)),
       );
     });
     return html("div", { class: "apart" }, ...tiles);
@@ -160,8 +160,8 @@ export function start(state) {
     const drawn = svg(
       "svg",
       { viewBox: `0 0 ${w} ${h}`, width: w, height: h, class: "matrix", role: "group", "aria-label": "Confusion matrix: labels down, predictions across; arrow keys move between its cells" },
-      text(left - 10, top - 22, "prediction →", { "text-anchor": "end", class: "axis" }),
-      text(left - 10, top - 7, "label ↓", { "text-anchor": "end", class: "axis" }),
+      text(left - 10, top - 22, "prediction →", { "text-anchor": "end", class: "tickname" }),
+      text(left - 10, top - 7, "label ↓", { "text-anchor": "end", class: "tickname" }),
       ...lines.map((code) => text(left - 8, y.get(code) + step / 2 + 4, cut(label(code), 18), { "text-anchor": "end" })),
       ...columns.map((code) => {
         const [cx, cy] = [x.get(code) + step / 2 + 2, top - 6];

@@ -90,7 +90,7 @@ export function start(state) {
     // The test is of all images of the first run: another run or a selection has none.
     const hasTests = state.run === 0 && tested.size > 0;
     const name = { head: "slice", class: "name", cell: (row) => [bdi(row.value), html("small", {}, bdi(row.feature))] };
-    const n = { head: "n", class: "n", cell: (row) => count(row.n) };
+    const n = { head: "n", class: "num", cell: (row) => count(row.n) };
     const mistakes = { head: "surest mistakes", class: "pictures", cell: pictures };
     const columns = bare
       ? [name, n, mistakes]
@@ -100,7 +100,7 @@ export function start(state) {
           { head: "accuracy", class: "strong", cell: (row) => percent(row.accuracy) },
           { head: "", class: "wide", cell: (row) => strip({ domain, grid: ticks, ends: row.ends, at: row.accuracy, before: row.before, line: state.figures.accuracy, height: 30 }) },
           { head: "to the rest", cell: (row) => (row.diff === null ? "–" : points(row.diff)) },
-          ...(hasTests ? [{ head: state.isActive ? "p, of all images" : "p, corrected", class: "quiet", cell: (row) => pValue(tested.get(`${row.feature}\n${row.value}`) ?? null) }] : []),
+          ...(hasTests ? [{ head: state.isActive ? "p, of all images" : "p, corrected", class: "faint", cell: (row) => pValue(tested.get(`${row.feature}\n${row.value}`) ?? null) }] : []),
           mistakes,
         ];
     const foot = bare ? null : columns.map((column) => (column.class === "wide" ? scale({ domain, grid: ticks, write }) : ""));
@@ -113,7 +113,7 @@ export function start(state) {
     refill(
       box,
       grid("Slices, lowest accuracy first", columns, shown, { press, pressed: chosen, foot }),
-      rest > 0 ? html("button", { type: "button", class: "more", on: { click: toggle } }, view.all ? `Show the first ${FIRST}` : `Show all ${count(found.length)}`) : null,
+      rest > 0 ? html("button", { type: "button", class: "showmore", on: { click: toggle } }, view.all ? `Show the first ${FIRST}` : `Show all ${count(found.length)}`) : null,
       html("p", { class: "key" }, bare ? "click a row: filter the page by it" : key),
       ofAll(state, "Corrected p-values are of all images."),
     );

@@ -19,7 +19,7 @@ export function strip({ domain = [0, 1], grid = [], ends, at, tone = "run", befo
   return svg(
     "svg",
     { class: "strip", height, "aria-hidden": "true" },
-    ...grid.map((value) => upright(x(value), "grid")),
+    ...grid.map((value) => upright(x(value), "rule")),
     known(line) ? upright(x(line), "whole") : null,
     zero ? upright(x(0), "zero") : null,
     beforeEnds ? svg("line", { x1: x(beforeEnds[0]), x2: x(beforeEnds[1]), y1: lower, y2: lower, class: "before" }) : null,
