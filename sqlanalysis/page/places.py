@@ -1,7 +1,8 @@
 """Where the images of a page stand on its map, and what the map says about them. Nothing is written to the file.
 
-Images are placed by the newest projection of the run; without one by the first two principal components of its activations;
-else by its probabilities, between places of the classes; else by the principal components of the image statistics.
+Images are placed by the newest projection of the run; without one by the first two principal components of its
+activations; else by its probabilities, between places of the classes; else by the principal components of the image
+statistics.
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Places:
-    """Coordinates of the images of a page: integers from 0 to 65,534 along the longer side, the same scale for both axes.
+    """Coordinates of the images of a page: integers from 0 to 65,534 along the longer side, one scale for both axes.
 
-    `left + x / 65534 * span` is the coordinate that x stands for (`low` for y), except for the `n_outside` images beyond the
-    limits of the map, which stand on its border. Images of equal bytes share a place.
+    `left + x / 65534 * span` is the coordinate that x stands for (`low` for y), except for the `n_outside` images beyond
+    the limits of the map, which stand on its border. Images of equal bytes share a place.
     """
 
     by: str  # "activations", "probabilities", or "image statistics"
@@ -183,7 +184,7 @@ def anchors(roots: np.ndarray) -> np.ndarray:
 
 
 def spread(corners: np.ndarray, answers: np.ndarray, sure: np.ndarray) -> np.ndarray:
-    """Offsets that turn the pile of sure answers at each class into a disc, the surest in the middle; its area follows n."""
+    """Offsets that make a disc of the pile of sure answers at each class: the surest in the middle, its area by n."""
     distance = np.hypot(*(corners[:, None] - corners[None]).transpose(2, 0, 1))
     np.fill_diagonal(distance, np.inf)
     largest = 0.4 * float(np.median(distance.min(axis=1)))
@@ -294,8 +295,13 @@ def summarize(draft: Draft, placed: Places, classes: list[str]) -> Row:
 
 _LEADS = {
     "activations": "Images close together look alike to the run; axes and long distances mean nothing.",
-    "probabilities": "An image stands between the classes that the run finds probable, the surest in the middle of its class; similar classes are side by side.",
-    "image statistics": "Images close together have similar brightness, contrast, sharpness and color; what they show plays no part.",
+    "probabilities": (
+        "An image stands between the classes that the run finds probable, the surest in the middle of its class; "
+        "similar classes are side by side."
+    ),
+    "image statistics": (
+        "Images close together have similar brightness, contrast, sharpness and color; what they show plays no part."
+    ),
 }
 
 
@@ -341,9 +347,7 @@ def _names(draft: Draft, placed: Places, classes: list[str]) -> tuple[Any, list[
             return np.where(codes < len(classes), codes, NONE), classes
     if draft.redacted:
         return np.full(len(placed.ids), NONE), [""]
-    files = draft.con.execute(
-        templates.render("map_files", run=draft.run), {"max_files": _WORD_FILES}
-    ).fetchall()
+    files = draft.con.execute(templates.render("map_files", run=draft.run), {"max_files": _WORD_FILES}).fetchall()
     return file_words(dict(files), placed.ids, draft.folder)
 
 
