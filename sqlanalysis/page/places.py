@@ -41,7 +41,7 @@ Row = dict[str, Any]
 class Places:
     """Coordinates of the images of a page: integers from 0 to 65,534 along the longer side, one scale for both axes.
 
-    `left + x / 65534 * span` is the coordinate that x stands for (`low` for y), except for the `n_outside` images beyond
+    `left + x / 65534 * span` is the coordinate that x stands for (`low` for y), except for `n_outside` images beyond
     the limits of the map, which stand on its border. Images of equal bytes share a place.
     """
 
@@ -199,10 +199,10 @@ def spread(corners: np.ndarray, answers: np.ndarray, sure: np.ndarray) -> np.nda
 
 
 def most_probable(roots: np.ndarray) -> np.ndarray:
-    """Shares of the square roots of the five highest probabilities; many classes of almost none would weigh more."""
+    """Shares of the five highest probabilities; together, many classes that are hardly probable would weigh more."""
     n = roots.shape[1]
     least = np.partition(roots, n - _TOP, axis=1)[:, n - _TOP, None] if n > _TOP else 0.0
-    kept = np.where(roots >= least, roots, 0.0)
+    kept = np.where(roots >= least, roots, 0.0) ** 2
     total = kept.sum(axis=1, keepdims=True)
     return kept / np.where(total > 0, total, 1.0)
 
