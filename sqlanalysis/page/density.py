@@ -177,7 +177,7 @@ def regions(
     """
     from scipy.ndimage import maximum_filter
 
-    if len(x) < 3:
+    if len(x) < 3 or not names:
         return []
     point, code = _flat(words)
     field = density(x, y, extent, narrow=0.8)
