@@ -169,10 +169,10 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, f
         all_counts.append(_counts(other))
         every.append(key_figures.key_figures(other, all_counts[-1]))
     heads = verdict.verdicts(draft, switch, every, all_counts)
-    compared = comparison.compare(draft) if labeled else None
+    compared = comparison.compare(draft, switch) if labeled else None
     several = key_figures.runs(draft, accuracies, len(runs)) if labeled and len(runs) > 1 else None
     checked = checks.data_checks(draft, class_rows)
-    parts = _sections(draft, counts, key, class_rows)
+    parts = _sections(draft, counts, key, class_rows, switch)
     draft.develop(progress=True)
     # Thumbnails of the sections are required; those of the map fill the rest of the page.
     shown = sum(len(row.get("source") or "") for row in draft.shown)
@@ -181,6 +181,7 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, f
     extra = {"baseline": switch.index(draft.baseline) if draft.baseline in switch else -1}
     extra["folder_chars"] = None if draft.redacted else len(folder)
     extra |= {"map": drawn and drawn["facts"], **(drawn["places"].facts if drawn else {})}
+    extra["sections"] = {name: part["facts"] for name, part in {**parts, "comparison": compared}.items() if "facts" in (part or {})}
     # The coordinates are those of the page already.
     (width, height), table = (drawn["places"].extent, drawn["places"].table) if drawn else ((0, 0), None)
     shared = data.Places("from _page_places", 0, 0, width, height) if drawn else None
@@ -237,7 +238,7 @@ def _switchable(draft: Draft, runs: Sequence[str]) -> list[str]:
     return same[: MAX_SWITCH if draft.ask("run_counts").row["n_outputs"] <= MANY else 2]
 
 
-def _sections(draft: Draft, counts: Row, key: Row, class_rows: Sequence[Row]) -> Row:
+def _sections(draft: Draft, counts: Row, key: Row, class_rows: Sequence[Row], switch: Sequence[str]) -> Row:
     """The sections of a run with labels, of one without, or of one without predictions."""
     if not draft.predicted:
         return {"gallery": gallery.gallery(draft)}
@@ -245,9 +246,9 @@ def _sections(draft: Draft, counts: Row, key: Row, class_rows: Sequence[Row]) ->
         return {"predictions": predictions.predictions(draft)}
     return {
         "mistakes": mistakes.mistakes(draft, key),
-        "classes": classes.per_class(draft),
-        "confusion": confusion.confusion(draft, counts["n_classes"] or len(class_rows)),
-        "calibration": calibration.calibration(draft, key),
+        "classes": classes.per_class(draft, switch),
+        "confusion": confusion.confusion(draft, counts["n_classes"] or len(class_rows), switch),
+        "calibration": calibration.calibration(draft, key, switch),
         "slices": slices.slices(draft, key),
     }
 

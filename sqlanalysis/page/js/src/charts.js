@@ -87,7 +87,7 @@ export function picture(state, i, size, alt = say(state, i)) {
   const row = state.rows.origin[i];
   const url = (size > 64 ? state.large?.url(row) : null) ?? state.thumbnails?.url(row) ?? state.large?.url(row);
   if (!url) return html("span", { class: "pic none", title: alt });
-  const img = html("img", { class: "pic", alt, title: alt, width: size, height: size, loading: "lazy" });
+  const img = html("img", { class: "pic", alt, title: alt, width: size, height: size });
   img.src = url;
   return img;
 }

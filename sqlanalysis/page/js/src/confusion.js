@@ -69,6 +69,8 @@ export function start(state) {
   const stored = facts.sections?.confusion;
   const order = stored?.order ?? facts.classes.map((_, code) => code);
   const view = { errors: false };
+  const tools = html("span"); // in the head of the section
+  byId("confusion").parentNode.querySelector(".quiet")?.prepend(tools);
   const label = (code) => name(code, "label");
   const pred = (code) => name(code, "pred");
   const arrow = (pair) => [bdi(label(pair.label)), html("span", { class: "to" }, " → "), html("b", { class: "wrong" }, bdi(pred(pair.pred)))];
@@ -130,9 +132,9 @@ export function start(state) {
     const { lines, columns, groups } = layout(pairs, order, stored?.groups ?? [], MOST);
     const names = new Map(columns.map((code) => [code, cut(pred(code), 18)]));
     const longest = Math.max(...columns.map((code) => names.get(code).length), 8);
-    const left = 14 + 6.4 * longest;
-    const top = 16 + 4.9 * longest;
-    const right = Math.max(10, 4.6 * names.get(columns.at(-1)).length - 6);
+    const left = 16 + 7.2 * longest;
+    const top = 18 + 5.2 * longest;
+    const right = Math.max(10, 5.2 * names.get(columns.at(-1)).length - 6);
     const step = Math.max(16, Math.min(44, Math.floor((width - left - right) / columns.length)));
     const [x, y] = [new Map(columns.map((code, at) => [code, left + at * step])), new Map(lines.map((code, at) => [code, top + at * step]))];
     const [w, h] = [left + columns.length * step + right, top + lines.length * step + 4];
@@ -219,6 +221,7 @@ export function start(state) {
     const wrong = pairs.filter(isWrong);
     const mistakes = wrong.reduce((sum, { n }) => sum + n, 0);
     box.classList.remove("two");
+    tools.replaceChildren();
     if (!wrong.length) {
       refill(box, html("p", { class: "empty" }, state.figures.n ? "No mistake is selected." : "No labeled image is selected."));
       return;
@@ -231,14 +234,16 @@ export function start(state) {
     const whole = order.length <= MOST;
     const part = layout(pairs, order, [], MOST).lines;
     const among = wrong.filter((pair) => part.includes(pair.label) && part.includes(pair.pred)).reduce((sum, { n }) => sum + n, 0);
-    const hidden = state.onlyWrong || state.onlyRight ? null : choose("Cells of the matrix", [[false, "all"], [true, "errors only"]], view.errors, (value) => {
+    const left = html("div", { class: "matrixcolumn" });
+    const key = html("p", { class: "key" }, html("span", { class: "mark right" }, "right"), html("span", { class: "mark wrong" }, "wrong"), html("span", {}, `stronger: ${state.onlyWrong ? "more images" : "a larger share of the label"}${stored?.groups?.some((size) => size > 1) ? " · frames: classes that take most of their mistakes from each other" : ""}`));
+    const note = whole ? null : html("p", { class: "key" }, `The ${part.length} of ${count(order.length)} classes in the most frequent pairs; they hold ${count(among)} of ${plural(mistakes, "mistake")}.`);
+    left.append(...[note, holder, key].filter(Boolean));
+    const states = [[false, "all"], [true, "errors only"]];
+    const set = (value) => {
       view.errors = value;
       draw();
-    });
-    const left = html("div", { class: "matrixcolumn" });
-    const key = html("p", { class: "key" }, html("span", { class: "mark right" }, "right"), html("span", { class: "mark wrong" }, "wrong"), html("span", {}, `stronger: ${state.onlyWrong ? "more images" : "a larger share of the label"}${stored?.groups?.some((size) => size > 1) ? " · frames: classes that cluster" : ""}`));
-    const note = whole ? null : html("p", { class: "key" }, `The ${part.length} of ${count(order.length)} classes in the most frequent pairs; they hold ${count(among)} of ${plural(mistakes, "mistake")}.`);
-    left.append(...[hidden, note, holder, key].filter(Boolean));
+    };
+    if (!state.onlyWrong && !state.onlyRight) refill(tools, choose("Cells of the matrix", states, view.errors, set));
     box.classList.add("two");
     card.hidden = true;
     refill(box, left, topPairs(wrong, PAIRS), () => {
