@@ -95,11 +95,19 @@ where first.run = {{ literal(run) }}
 order by list_position([{% for run in runs %}{{ literal(run) }}{{ ', ' if not loop.last }}{% endfor %}], other.run);
 
 
+-- name: page_outside
+-- How many images another run has answered that are not on the page.
+select count(*) as n
+from {{ ident(run) }} as answers
+anti join _page_images on answers.image_id = _page_images.image_id;
+
+
 -- name: page_answers
 -- What another run answers about the images of the page, in their order; no prediction is -2, no confidence -1.
+-- Both are -2 where the run has no row for the image.
 select
     coalesce(answers.pred, -2)::integer as pred,
-    coalesce(answers.confidence, -1)::float as confidence,
+    case when answers.image_id is null then -2 else coalesce(answers.confidence, -1) end::float as confidence,
 from _page_images
 left join {{ ident(run) }} as answers on _page_images.image_id = answers.image_id
 order by _page_images.image_id;

@@ -300,7 +300,9 @@ def _runs(con: duckdb.DuckDBPyConnection, names: Sequence[str], table: pa.Table)
             runs.append({
                 "name": name,
                 "n": int(pc.sum(pc.not_equal(table[pred], -2)).as_py() or 0),
-                "has_confidence": _any(pc.not_equal(table[confidence], -1)),
+                # Not below 0, but also NaN, which is equal to nothing.
+                "has_confidence": _any(pc.invert(pc.less(table[confidence], 0))),
+                "n_outside": statements.fetch(con, "page_outside", run=name)[0][0] if k else 0,
                 "has_probs": "probs" in {column for (column,) in statements.fetch(con, "run_columns", run=name)},
             })  # fmt: skip
     return runs

@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 
@@ -42,6 +43,7 @@ class Places:
     """
 
     by: str  # "activations", "probabilities", or "image statistics"
+    is_projection: bool  # one that the file stores
     words: str
     ids: np.ndarray
     x: np.ndarray
@@ -88,7 +90,7 @@ def places(draft: Draft, max_rows: int) -> Places | None:
         sampled = counts["n_images"] > max_rows
         rows = _rows(draft, by, given, {"max_rows": max_rows} if sampled else {}, sampled)
         if rows.num_rows:
-            return _place(rows, by if by != "projection" else "activations", _placed_by(draft, by, rows.num_rows))
+            return _place(rows, by, _placed_by(draft, by, rows.num_rows))
     return None
 
 
@@ -106,7 +108,7 @@ def _arrow(draft: Draft, query: str, values: Row, **names: object) -> pa.RecordB
     try:
         result = draft.con.sql(templates.render(query, run=draft.run, **names), params=values)
         return result.to_arrow_reader(20_000)
-    except Exception as error:
+    except duckdb.Error as error:
         raise QueryError(f"{query}: {statements.explain(error)}") from error
 
 
@@ -171,7 +173,8 @@ def _place(rows: pa.Table, by: str, said: str) -> Places:
     span = max(right - left, high - low)
     scale = density.SIDE / span if span else 0.0
     return Places(
-        by=by,
+        by="activations" if by == "projection" else by,
+        is_projection=by == "projection",
         words=said,
         ids=ids,
         x=_steps(x, left, right, scale),

@@ -180,8 +180,9 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, f
     told = None if draft.redacted else folder
     extra = {"baseline": switch.index(draft.baseline) if draft.baseline in switch else -1}
     extra["folder_chars"] = None if draft.redacted else len(folder)
+    named = {"comparison": compared, **parts}
+    extra["sections"] = {name: part["facts"] for name, part in named.items() if part and "facts" in part}
     extra |= {"map": drawn and drawn["facts"], **(drawn["places"].facts if drawn else {})}
-    extra["sections"] = {name: part["facts"] for name, part in {**parts, "comparison": compared}.items() if "facts" in (part or {})}
     # The coordinates are those of the page already.
     (width, height), table = (drawn["places"].extent, drawn["places"].table) if drawn else ((0, 0), None)
     shared = data.Places("from _page_places", 0, 0, width, height) if drawn else None
@@ -238,7 +239,7 @@ def _switchable(draft: Draft, runs: Sequence[str]) -> list[str]:
     return same[: MAX_SWITCH if draft.ask("run_counts").row["n_outputs"] <= MANY else 2]
 
 
-def _sections(draft: Draft, counts: Row, key: Row, class_rows: Sequence[Row], switch: Sequence[str]) -> Row:
+def _sections(draft: Draft, counts: Row, key: Row, class_rows: Sequence[Row], runs: Sequence[str]) -> Row:
     """The sections of a run with labels, of one without, or of one without predictions."""
     if not draft.predicted:
         return {"gallery": gallery.gallery(draft)}
@@ -246,9 +247,9 @@ def _sections(draft: Draft, counts: Row, key: Row, class_rows: Sequence[Row], sw
         return {"predictions": predictions.predictions(draft)}
     return {
         "mistakes": mistakes.mistakes(draft, key),
-        "classes": classes.per_class(draft, switch),
-        "confusion": confusion.confusion(draft, counts["n_classes"] or len(class_rows), switch),
-        "calibration": calibration.calibration(draft, key, switch),
+        "classes": classes.per_class(draft, runs),
+        "confusion": confusion.confusion(draft, counts["n_classes"] or len(class_rows), runs),
+        "calibration": calibration.calibration(draft, key, runs),
         "slices": slices.slices(draft, key),
     }
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+
 import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pytest
 import torch
 from PIL import Image
 from torchvision.transforms import functional
@@ -37,3 +40,11 @@ def add_activations(
     ).fetchall()
     con.unregister("given")
     recreate_run_views(con, [run])
+
+
+def node_or_skip() -> str:
+    """The path of Node.js."""
+    path = shutil.which("node")
+    if path is None:
+        pytest.skip("node is not installed")
+    return path

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
+from ...db import templates
 from ..charts import scatter
-from ..draft import Draft
+from ..draft import Answer, Draft
 from ..places import NONE, Places, places, summarize
 
 MAX_POINTS = 5000  # of the still picture
 _MOST_COLORS = 6
 _FEW_CLASSES = 12
-_ADVICE = {
-    "activations": ("project", "places images by UMAP, which shows groups better than the PCA of this page"),
-    "image statistics": ("predict", "with `--layer` under another run name stores activations, which place images by what they show"),
-}
 Row = dict[str, Any]
 
 
@@ -32,12 +30,17 @@ def map_of(draft: Draft, classes: list[str], max_rows: int) -> Row | None:
 
     Returns:
         `places` (with the coordinates of the rows of the page), `facts` (`facts.map` of the page), the still `chart` with
-        its `chips`, the points `shown` of `total`, and `is_projected`: whether coordinates are a projection of the file.
+        its `chips`, the points `shown` of `total`, and as `advice` the command for better places, or None.
     """
     placed = places(draft, max_rows)
     if placed is None:
         return None
     facts = summarize(draft, placed, classes)
+    if placed.is_projection:
+        draft.ask("map_points", {"max_points": MAX_POINTS})
+    else:  # the vectors themselves are too many to ask for
+        sql = templates.body(templates.render("map_vectors", run=draft.run, by=placed.by)).replace("$every", "1")
+        draft.answers["map_vectors"] = Answer(sql, [])
     shown = np.random.default_rng(0).permutation(len(placed.ids))[:MAX_POINTS]
     by, layers = _layers(placed, classes)
     drawn = [(mark, placed.x[rows], placed.y[rows]) for mark, rows in ((mark, shown[of[shown]]) for _, mark, of in layers)]
@@ -49,7 +52,9 @@ def map_of(draft: Draft, classes: list[str], max_rows: int) -> Row | None:
         "chips": [{"name": name, "mark": mark, "n": int(of.sum())} for name, mark, of in layers if of.any()],
         "shown": len(shown),
         "total": len(placed.ids),
-        "sentences": [facts["lead"], facts["finding"]],
+        "advice": f"sqlanalysis project DB {shlex.quote(draft.run)}"
+        if placed.by == "activations" and not placed.is_projection
+        else None,
     }
 
 

@@ -199,12 +199,12 @@ def axis(low: float, value: float, high: float, *, difference: bool = True) -> R
     texts = [points(share) if difference else percent(share) for share in (low, value, high)]
     at = [across(share) for share in (low, value, high)]
     # Where the three figures would overlap, the ends move outward.
-    ends = [{"x": at[1], "anchor": "middle", "text": texts[1], "mark": "strong"}]
+    ends = [{"x": at[1], "anchor": "middle", "text": texts[1], "mark": "value"}]
     if at[2] - at[0] > 30:
         wide = at[2] - at[0] > 130
         ends.insert(0, {"x": at[0] if wide else at[1] - 32, "anchor": "middle" if wide else "end", "text": texts[0]})
         ends.append({"x": at[2] if wide else at[1] + 32, "anchor": "middle" if wide else "start", "text": texts[2]})
-        ends[0]["mark"] = ends[2]["mark"] = "ends"
+        ends[0]["mark"] = ends[2]["mark"] = "tip"
     what = "Difference in accuracy, points of 100 · paired 95% interval" if difference else "Accuracy · 95% interval"
     return {
         "caption": what,

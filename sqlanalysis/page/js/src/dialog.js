@@ -1,8 +1,8 @@
 // The image dialog: one image of a list with everything the page knows of it.
 import { NONE } from "./aggregation.js";
-import { html } from "./dom.js";
-import { count, percent } from "./intervals.js";
-import { ClassMenu, likely, showMark } from "./review.js";
+import { button, html } from "./dom.js";
+import { count } from "./intervals.js";
+import { classMenu, likely, meter, shareWords, showMark } from "./review.js";
 import { quoteName } from "./state.js";
 import { copy } from "./theme.js";
 
@@ -72,286 +72,225 @@ export function properties(state, i, details) {
 /** The address of the full image in the folder beside the page. */
 export const fullImage = (files, id) => `./${files.split("/").map(encodeURIComponent).join("/")}/${id}.webp`;
 
-function meter({ code, share, is }, name) {
-  const sign = { right: "✓ ", label: "✓ ", wrong: "✗ " }[is] ?? "";
-  const bar = html("span", { class: "meter", "aria-hidden": "true" }, html("i"));
-  bar.firstChild.style.width = share >= 0 ? `${Math.max(0.4, 100 * Math.min(1, share))}%` : "0";
-  const words = html("span", { class: "class" }, sign, html("bdi", {}, name(code, "pred")));
-  return html("li", { class: is || null }, words, html("span", { class: "share" }, share >= 0 ? percent(share) : "–"), bar);
-}
+const SIGNS = { right: "✓ ", label: "✓ ", wrong: "✗ " };
 
-class Dialog {
-  constructor(state) {
-    Object.assign(this, { state, before: [] });
-    const button = (words, act, attributes = {}) => html("button", { type: "button", ...attributes, on: { click: act } }, words);
-    this.image = html("img", { class: "large", on: { load: () => this.loaded(), error: () => this.failed() } });
-    this.missing = html("p", { class: "missing" });
-    this.caption = html("p", { class: "caption" });
-    this.previous = button("‹", () => this.step(-1), { class: "step to-previous", "aria-label": "Previous image" });
-    this.next = button("›", () => this.step(1), { class: "step to-next", "aria-label": "Next image" });
-    this.back = button("", () => this.leave(), { class: "back" });
-    this.where = html("span", {});
-    this.names = html("h2", { id: "viewer-names", tabindex: -1, autofocus: true });
-    this.runs = html("div", { class: "tops" });
-    this.others = html("div", { class: "tops" });
-    this.more = html("details", { class: "more-runs" }, html("summary", {}), this.others);
-    this.note = html("p", { class: "note" });
-    this.near = html("div", { class: "near" });
-    this.nearWords = html("p", {});
-    this.around = html("section", { "aria-label": "Nearest images" }, html("div", { class: "near-line" }, html("p", {}, "Nearest images"), this.nearWords), this.near);
-    this.place = html("canvas", { class: "place", role: "img", "aria-label": "Place on the map" });
-    this.show = button("Show on the map", () => this.toMap(), { class: "link" });
-    this.meta = html("dl", {});
-    this.ok = button("Label ok", () => state.review.ok(this.i), { title: "L" });
-    this.wrong = html("button", { type: "button", title: "W" });
-    this.dialog = html(
-      "dialog",
-      { id: "viewer", "aria-labelledby": "viewer-names", on: { click: (event) => this.click(event), keydown: (event) => this.press(event), close: () => this.closed() } },
-      html("div", { class: "stage" }, this.image, this.missing, this.previous, this.next, this.caption),
-      html(
-        "div",
-        { class: "side" },
-        html("div", { class: "title" }, html("div", { "aria-live": "polite" }, html("p", {}, this.back, this.where), this.names), button("✕", () => this.dialog.close(), { class: "close", "aria-label": "Close" })),
-        this.runs,
-        this.more,
-        this.note,
-        this.around,
-        html("section", { class: "about", "aria-label": "Place and properties" }, this.place, html("div", {}, this.meta, this.show)),
-        html(
-          "div",
-          { class: "acts" },
-          this.ok,
-          this.wrong,
-          button("Copy id", ({ currentTarget }) => this.copy(currentTarget, String(state.rows.id[this.i])), { class: "apart" }),
-          button("Copy SQL", ({ currentTarget }) => this.copy(currentTarget, this.sql())),
-        ),
-      ),
-    );
-    this.menu = new ClassMenu(this.dialog, state.facts.classes, "viewer-menu");
-    this.menu.attach(this.wrong, async () => {
-      const { i } = this;
-      return { likely: await likely(state, i), label: state.rows.label[i], choose: (code) => state.review.say(i, code) };
-    });
-    document.body.append(this.dialog);
-    state.review.on(() => this.dialog.open && this.mark());
-  }
+/** Makes the dialog of the page; returns a function that opens row `list[at]` of a list that has a title. */
+function makeDialog(state) {
+  const { facts, rows, name, review } = state;
+  let [list, at, title, opener, source, inside, size, i] = [];
+  let before = []; // the lists that one came from by nearest images
 
-  /** Opens row `list[at]` of a list that has a title. */
-  open(list, at, title) {
+  const image = html("img", { class: "large", on: { load: loaded, error: () => use(source === inside ? null : inside) } });
+  const missing = html("p", { class: "missing" });
+  const caption = html("p", { class: "caption" });
+  const previous = button("‹", () => go(at - 1), { class: "step to-previous", "aria-label": "Previous image" });
+  const next = button("›", () => go(at + 1), { class: "step to-next", "aria-label": "Next image" });
+  const back = button("", leave, { class: "back" });
+  const where = html("span");
+  const names = html("h2", { id: "viewer-names", tabindex: -1, autofocus: true });
+  const runs = html("div", { class: "tops" });
+  const others = html("div", { class: "tops" });
+  const summary = html("summary");
+  const more = html("details", { class: "more-runs" }, summary, others);
+  const note = html("p", { class: "note" }, "Of this image the page holds prediction and confidence only; the SQL gives the rest.");
+  const near = html("div", { class: "near" });
+  const nearWords = html("p");
+  const around = html("section", {}, html("div", { class: "near-line" }, html("p", {}, "Nearest images"), nearWords), near);
+  const place = html("canvas", { class: "place", role: "img", "aria-label": "Place on the map" });
+  const show = button("Show on the map", toMap, { class: "link" });
+  const meta = html("dl");
+  const ok = button("Label ok", () => review.ok(i), { title: "L" });
+  const wrong = html("button", { type: "button", title: "W" });
+  const toCopy = (words, text, attributes) => button(words, ({ currentTarget }) => copy(currentTarget, text(), () => "No clipboard"), attributes);
+  const acts = [ok, wrong, toCopy("Copy id", () => String(rows.id[i]), { class: "apart" }), toCopy("Copy SQL", sql)];
+  const heading = html("div", { "aria-live": "polite" }, html("p", {}, back, where), names);
+  const dialog = html(
+    "dialog",
+    { id: "viewer", "aria-labelledby": names.id, on: { click, keydown: press, close: () => opener?.focus() } },
+    html("div", { class: "stage" }, image, missing, previous, next, caption),
+    html(
+      "div",
+      { class: "side" },
+      html("div", { class: "title" }, heading, button("✕", () => dialog.close(), { class: "close", "aria-label": "Close" })),
+      runs,
+      more,
+      note,
+      around,
+      html("section", { class: "about" }, place, html("div", {}, meta, show)),
+      html("div", { class: "acts" }, ...acts),
+    ),
+  );
+  const mark = () => showMark(state, i, ok, wrong, "Label wrong");
+  classMenu(dialog, facts.classes, "viewer-menu")(wrong, async () => {
+    const of = i;
+    return { likely: await likely(state, of), label: rows.label[of], choose: (code) => review.say(of, code) };
+  });
+  document.body.append(dialog);
+  review.on(() => dialog.open && mark());
+
+  function open(...given) {
     const start = performance.now();
-    if (!this.dialog.open) {
-      this.opener = document.activeElement;
-      this.before = [];
-    }
-    Object.assign(this, { list, at, title });
-    this.render();
-    if (!this.dialog.open) this.dialog.showModal();
+    if (!dialog.open) [opener, before] = [document.activeElement, []];
+    [list, at, title] = given;
+    render();
+    if (!dialog.open) dialog.showModal();
     const painted = () => performance.measure("sqlanalysis:dialog", { start, end: performance.now() });
     requestAnimationFrame(() => setTimeout(painted)); // a timeout in a frame runs after it was painted
   }
 
-  get i() {
-    return this.list[this.at];
+  function go(to) {
+    at = Math.max(0, Math.min(list.length - 1, to));
+    render();
   }
 
-  step(by) {
-    this.go(this.at + by);
+  function leave() {
+    [list, at, title] = before.pop();
+    render();
+    names.focus();
   }
 
-  go(at) {
-    const to = Math.max(0, Math.min(this.list.length - 1, at));
-    if (to === this.at) return;
-    this.at = to;
-    this.render();
+  function toMap() {
+    dialog.close();
+    state.showOnMap(i);
   }
 
-  /** Opens nearest images as a list of their own, with a way back. */
-  follow(list, at) {
-    this.before.push({ list: this.list, at: this.at, title: this.title });
-    this.open(list, at, `Nearest images of ${this.state.rows.id[this.i]}`);
-    this.names.focus();
+  function click({ target, clientX: x, clientY: y }) {
+    if (target !== dialog) return;
+    const { left, right, top, bottom } = dialog.getBoundingClientRect();
+    if (x < left || x > right || y < top || y > bottom) dialog.close(); // on the backdrop
   }
 
-  leave() {
-    Object.assign(this, this.before.pop());
-    this.render();
-    this.names.focus();
-  }
-
-  closed() {
-    const { opener } = this;
-    this.image.removeAttribute("src");
-    if (opener?.isConnected) opener.focus();
-    else document.querySelector(`[data-i="${this.i}"]`)?.focus(); // the tile was drawn anew meanwhile
-  }
-
-  toMap() {
-    const { i } = this;
-    this.dialog.close();
-    this.state.showOnMap(i);
-  }
-
-  click({ target, clientX: x, clientY: y }) {
-    if (target !== this.dialog) return;
-    const { left, right, top, bottom } = this.dialog.getBoundingClientRect();
-    if (x < left || x > right || y < top || y > bottom) this.dialog.close();
-  }
-
-  press(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || this.menu.menu.contains(event.target)) return;
+  function press(event) {
     const acts = {
-      arrowleft: () => this.step(-1),
-      arrowright: () => this.step(1),
-      home: () => this.go(0),
-      end: () => this.go(this.list.length - 1),
-      backspace: () => this.before.length && this.leave(),
-      l: () => this.state.review.ok(this.i),
-      w: () => this.wrong.click(),
+      arrowleft: () => go(at - 1),
+      arrowright: () => go(at + 1),
+      home: () => go(0),
+      end: () => go(list.length - 1),
+      backspace: () => before.length && leave(),
+      l: () => review.ok(i),
+      w: () => wrong.click(),
     };
     const act = acts[event.key.toLowerCase()];
-    if (!act) return;
+    if (!act || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     event.stopPropagation();
     act();
   }
 
-  sql() {
-    const { state } = this;
-    return `select image_id, uri, label_name, pred_name, confidence\nfrom ${quoteName(state.runName)}\nwhere image_id = ${state.rows.id[this.i]};\n`;
+  function sql() {
+    return `select image_id, uri, label_name, pred_name, confidence\nfrom ${quoteName(state.runName)}\nwhere image_id = ${rows.id[i]};\n`;
   }
 
-  copy(button, text) {
-    copy(button, text, () => "No clipboard here");
-  }
-
-  render() {
-    const { state, list, at, title, i } = this;
-    const { rows, name } = state;
+  function render() {
+    i = list[at];
+    where.textContent = `${title} · ${count(at + 1)} of ${count(list.length)}`;
+    back.hidden = !before.length;
+    back.textContent = `‹ ${before.at(-1)?.[2]}`;
     const right = state.isRight(i);
-    this.where.textContent = `${title} · ${count(at + 1)} of ${count(list.length)}`;
-    this.back.hidden = !this.before.length;
-    this.back.textContent = `‹ ${this.before.at(-1)?.title ?? ""}`;
-    const label = html("bdi", {}, name(rows.label[i], "label"));
-    const guess = html("span", { class: right === null ? null : right ? "right" : "wrong" }, right ? "✓ " : "", html("bdi", {}, name(rows.pred[i], "pred")));
-    if (!state.facts.predicted) this.names.replaceChildren(label);
-    else if (right) this.names.replaceChildren(guess);
-    else this.names.replaceChildren(label, html("span", { class: "arrow" }, " → "), guess);
-    this.previous.setAttribute("aria-disabled", at === 0);
-    this.next.setAttribute("aria-disabled", at === list.length - 1);
-    this.picture();
-    this.mark();
-    this.drawPlace();
-    this.fill(null);
-    state.details(i).then((details) => this.i === i && this.dialog.open && this.fill(details ?? {}));
+    const [label, guess] = [name(rows.label[i], "label"), name(rows.pred[i], "pred")];
+    const isPredicted = facts.predicted;
+    const parts = [html("bdi", {}, label), html("span", { class: "arrow" }, " → "), html("span", { class: right === null ? null : right ? "right" : "wrong" }, right ? "✓ " : "", html("bdi", {}, guess))];
+    names.replaceChildren(...(isPredicted ? parts.slice(right ? 2 : 0) : parts.slice(0, 1)));
+    image.alt = `labeled ${label}${isPredicted ? `, predicted ${guess}` : ""}`;
+    previous.setAttribute("aria-disabled", at === 0);
+    next.setAttribute("aria-disabled", at === list.length - 1);
+    choosePicture();
+    mark();
+    drawPlace();
+    fill(null);
+    const of = i;
+    state.details(i).then((details) => of === i && fill(details ?? {}));
   }
 
   /** The best picture the page has: a full image beside it, the large thumbnail, the small one, or the name. */
-  picture() {
-    const { state, i } = this;
-    const { rows, facts } = state;
+  function choosePicture() {
     const row = rows.origin[i];
     const large = state.large.url(row);
-    const small = large ?? state.thumbnails.url(row);
-    this.inside = small && { url: small, words: large ? "large thumbnail of this page" : "small thumbnail of this page" };
-    const full = facts.files ? { url: fullImage(facts.files, rows.id[i]), words: `from ${facts.files}/` } : null;
-    this.image.alt = `labeled ${rows.label[i] === NONE ? "nothing" : state.name(rows.label[i], "label")}${facts.predicted ? `, predicted ${state.name(rows.pred[i], "pred")}` : ""}`;
-    this.image.classList.remove("pixelated");
-    this.use(full ?? this.inside);
+    const url = large ?? state.thumbnails.url(row);
+    inside = url && { url, words: `${large ? "large" : "small"} thumbnail in this page` };
+    use(facts.files ? { url: fullImage(facts.files, rows.id[i]), words: `from ${facts.files}/` } : inside);
   }
 
-  use(source) {
-    this.source = source;
-    this.image.hidden = !source;
-    this.missing.hidden = Boolean(source);
-    if (source) this.image.src = source.url;
-    else this.image.removeAttribute("src");
-    const file = this.state.rows.file(this.i) || `Image ${this.state.rows.id[this.i]}`;
-    const why = this.state.facts.files ? "its file is not in the folder beside this page" : "its thumbnail is not in this page";
-    this.missing.replaceChildren(html("bdi", {}, file), html("span", {}, `Not shown: ${why}.`));
-    this.say();
+  function use(given) {
+    source = given;
+    image.hidden = !source;
+    missing.hidden = Boolean(source);
+    if (source) image.src = source.url;
+    else image.removeAttribute("src");
+    const why = facts.files ? "its file is not in the folder beside this page" : "its thumbnail is not in this page";
+    missing.replaceChildren(html("bdi", {}, rows.file(i) || `Image ${rows.id[i]}`), html("span", {}, `Not shown: ${why}.`));
+    say();
   }
 
-  loaded() {
-    this.image.classList.toggle("pixelated", this.image.naturalWidth <= TINY && this.image.naturalHeight <= TINY);
+  function loaded() {
+    image.classList.toggle("pixelated", Math.max(image.naturalWidth, image.naturalHeight) <= TINY);
   }
 
-  failed() {
-    if (this.source && this.source !== this.inside) this.use(this.inside);
-    else this.use(null);
-  }
-
-  say() {
-    const { source, size } = this;
+  function say() {
     const words = [size, source?.words].filter(Boolean).join(" · ");
-    const isFull = source && source !== this.inside;
-    this.caption.replaceChildren(words, isFull ? html("a", { href: source.url, target: "_blank", rel: "noopener" }, "Open the file") : "");
-    this.caption.hidden = !words;
+    const link = source && source !== inside ? html("a", { href: source.url, target: "_blank", rel: "noopener" }, "Open the file") : "";
+    caption.replaceChildren(words, link);
+    caption.hidden = !words;
   }
 
-  mark() {
-    showMark(this.state, this.i, this.ok, this.wrong, "Label wrong");
-  }
-
-  drawPlace() {
-    const { state, i, place } = this;
-    const can = Boolean(state.drawPlace) && state.rows.x?.[i] !== 65535;
-    place.hidden = this.show.hidden = !can;
-    this.show.hidden ||= !state.showOnMap;
+  function drawPlace() {
+    const can = Boolean(state.drawPlace) && rows.x?.[i] !== 65535;
+    place.hidden = !can;
+    show.hidden = !can || !state.showOnMap;
     if (!can) return;
-    place.width = 222 * devicePixelRatio;
-    place.height = 180 * devicePixelRatio;
+    place.width = 178 * devicePixelRatio;
+    place.height = 144 * devicePixelRatio;
     state.drawPlace(place, i);
   }
 
-  /** Everything that details tell; null while they are being read, {} where the page has none of this image. */
-  fill(details) {
-    const { state, i } = this;
-    const { facts, rows, run, baseline } = state;
-    this.size = details?.width ? `${details.width} × ${details.height} px` : "";
-    this.say();
-    const shown = baseline < 0 ? [run] : [run, baseline];
+  /** All that details tell; null while they are being read, {} where the page has none of this image. */
+  function fill(details) {
+    const shown = [state.run, state.baseline].filter((k) => k >= 0);
     const rest = [...facts.runs.keys()].filter((k) => !shown.includes(k));
-    this.runs.hidden = !facts.predicted;
-    this.runs.replaceChildren(...shown.map((k) => this.top(k, details)));
-    this.more.hidden = !rest.length;
-    this.more.firstChild.textContent = `${rest.length} more ${rest.length === 1 ? "run" : "runs"}`;
-    this.others.replaceChildren(...rest.map((k) => this.top(k, details)));
-    const lacks = details && !details.top && facts.predicted;
-    this.note.hidden = !lacks;
-    this.note.textContent = lacks ? "Of this image the page holds prediction and confidence only; the SQL gives the rest." : "";
-    const near = details?.neighbors ?? [];
-    this.around.hidden = !near.length;
-    this.nearWords.textContent = neighborWords(near.map((j) => state.name(rows.label[j], "label")));
-    this.near.replaceChildren(...near.map((j, at) => this.neighbor(j, near, at)));
-    const listed = properties(state, i, details).map(([term, text, kind]) => html("div", {}, html("dt", {}, term), html("dd", { class: kind }, html("bdi", {}, text))));
-    this.meta.replaceChildren(...listed);
+    const top = (k) => {
+      const kind = k === state.run ? "run" : k === state.baseline ? "baseline" : null;
+      const bars = answers(rows, k, i, details?.top?.[k]).map(({ code, share, is }) =>
+        html("li", {}, html("span", { class: `class ${is}` }, SIGNS[is] ?? "", html("bdi", {}, name(code, "pred"))), html("span", { class: "share" }, shareWords(share)), meter(share, is)),
+      );
+      return html("div", {}, html("h3", { class: kind }, html("bdi", {}, facts.runs[k].name)), html("ol", {}, ...bars));
+    };
+    size = details?.width ? `${details.width} × ${details.height} px` : "";
+    say();
+    runs.hidden = !facts.predicted;
+    runs.replaceChildren(...shown.map(top));
+    more.hidden = !rest.length;
+    summary.textContent = `${rest.length} more ${rest.length === 1 ? "run" : "runs"}`;
+    others.replaceChildren(...rest.map(top));
+    note.hidden = !details || Boolean(details.top) || !facts.predicted;
+    const nearest = details?.neighbors ?? [];
+    around.hidden = !nearest.length;
+    nearWords.textContent = neighborWords(nearest.map((j) => name(rows.label[j], "label")));
+    near.replaceChildren(...nearest.map((j, to) => neighbor(j, nearest, to)));
+    meta.replaceChildren(...properties(state, i, details).map(([term, text, kind]) => html("div", {}, html("dt", {}, term), html("dd", { class: kind }, html("bdi", {}, text)))));
   }
 
-  top(k, details) {
-    const { state, i } = this;
-    const kind = k === state.run ? "run" : k === state.baseline ? "baseline" : "other";
-    const list = answers(state.rows, k, i, details?.top?.[k]);
-    return html("div", { class: "top" }, html("h3", { class: kind }, html("bdi", {}, state.facts.runs[k].name)), html("ol", {}, ...list.map((one) => meter(one, state.name))));
-  }
-
-  neighbor(j, list, at) {
-    const { state, i } = this;
-    const { rows } = state;
+  /** A nearest image; it opens the nearest ones as a list of their own, with a way back. */
+  function neighbor(j, nearest, to) {
     const row = rows.origin[j];
     const url = state.large.url(row) ?? state.thumbnails.url(row);
-    const label = state.name(rows.label[j], "label");
+    const label = name(rows.label[j], "label");
+    const follow = () => {
+      before.push([list, at, title]);
+      open(nearest, to, `Nearest images of ${rows.id[i]}`);
+      names.focus();
+    };
     const picture = url ? html("img", { src: url, alt: "" }) : html("span", { class: "missing" }, `id ${rows.id[j]}`);
-    const same = rows.label[j] === rows.label[i] ? "same" : null;
-    return html("button", { type: "button", class: same, title: label, on: { click: () => this.follow(list, at) } }, picture, html("bdi", {}, label));
+    const one = button(picture, follow, { class: rows.label[j] === rows.label[i] ? "same" : null, title: label });
+    one.append(html("bdi", {}, label));
+    return one;
   }
+
+  return open;
 }
 
 export function start(state) {
-  let dialog;
-  state.open = (list, at, title) => {
-    dialog ??= new Dialog(state);
-    dialog.open(list, at, title);
-  };
+  let open;
+  state.open = (...given) => (open ??= makeDialog(state))(...given);
   // What the first opening reads is unpacked while nobody waits for it.
   const warm = () => {
     if (!state.rows.n) return;

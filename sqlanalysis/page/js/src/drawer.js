@@ -1,5 +1,5 @@
 // The SQL drawer: the queries behind a section, with the filter of the page in them.
-import { html } from "./dom.js";
+import { button, byId, html } from "./dom.js";
 import { copy } from "./theme.js";
 
 const SQL =
@@ -53,103 +53,77 @@ const readable = (value) => {
   return typeof value === "number" && !Number.isInteger(value) ? value.toFixed(3) : String(value);
 };
 
-class Drawer {
-  constructor(state) {
-    Object.assign(this, { state, tab: "Shell", at: 0 });
-    this.kicker = html("p", { class: "kicker" });
-    this.heading = html("h2", { id: "drawer-title", tabindex: -1 });
-    this.choice = html("select", { "aria-label": "Query", on: { change: () => this.pick(Number(this.choice.value)) } });
-    this.tabs = ["Shell", "Python"].map((name) =>
-      html("button", { type: "button", role: "tab", id: `drawer-${name}`, "aria-controls": "drawer-code", on: { click: () => this.turn(name), keydown: (event) => this.move(event) } }, name),
-    );
-    this.copy = html("button", { type: "button", class: "copy-query", on: { click: () => copy(this.copy, this.code.textContent, () => "Select and press Ctrl+C") } }, "Copy");
-    this.code = html("code");
-    this.panel = html("pre", { id: "drawer-code", role: "tabpanel", tabindex: 0 }, this.code);
-    this.table = html("div", { class: "first-rows", tabindex: 0, role: "region", "aria-label": "First rows" });
-    this.words = html("p", { class: "promise" });
-    const close = html("button", { type: "button", class: "close", "aria-label": "Close", on: { click: () => this.close() } }, "✕");
-    this.dialog = html(
-      "dialog",
-      { id: "drawer", "aria-labelledby": "drawer-title", on: { close: () => this.closed() } },
-      html("div", { class: "title" }, html("div", {}, this.kicker, this.heading), close),
-      this.choice,
-      html("div", { class: "tabs-line" }, html("div", { role: "tablist", "aria-label": "Form of the query" }, ...this.tabs), this.copy),
-      this.panel,
-      this.table,
-      this.words,
-    );
-    document.body.append(this.dialog);
-    state.on(() => this.dialog.open && this.render());
-    // The drawer is not modal: Escape closes it from everywhere, unless something above it takes the key.
-    addEventListener("keydown", (event) => {
-      const above = document.querySelector("dialog:modal, :popover-open");
-      if (event.key !== "Escape" || event.defaultPrevented || !this.dialog.open || above) return;
-      event.preventDefault();
-      this.close();
-    });
+/** Makes the drawer of the page; returns a function that opens it on a section. */
+function makeDrawer(state) {
+  const database = state.facts.database;
+  let [section, opener, at, isShell] = [null, null, 0, true];
+  const kicker = html("p", { class: "kicker" });
+  const heading = html("h2", { id: "drawer-title", tabindex: -1 });
+  const choice = html("select", { "aria-label": "Query", on: { change: () => pick(Number(choice.value)) } });
+  const tabs = [true, false].map((shell) => {
+    const tab = button(shell ? "Shell" : "Python", () => turn(shell), { role: "tab", "aria-controls": "drawer-code" });
+    tab.addEventListener("keydown", (event) => /^Arrow(Left|Right)$/.test(event.key) && turn(!isShell));
+    return tab;
+  });
+  const code = html("code");
+  const copying = button("Copy", () => copy(copying, code.textContent, () => "No clipboard"), { class: "copy-query" });
+  const table = html("div", { class: "first-rows", tabindex: 0, role: "region", "aria-label": "First rows" });
+  const words = html("p", { class: "promise" });
+  const drawer = html(
+    "dialog",
+    { id: "drawer", "aria-labelledby": heading.id, on: { close: () => opener?.focus() } },
+    html("div", { class: "title" }, html("div", {}, kicker, heading), button("✕", () => drawer.close(), { class: "close", "aria-label": "Close" })),
+    choice,
+    html("div", { class: "tabs-line" }, html("div", { role: "tablist", "aria-label": "Form of the query" }, ...tabs), copying),
+    html("pre", { id: "drawer-code", role: "tabpanel", tabindex: 0, "aria-label": "Query" }, code),
+    table,
+    words,
+  );
+  document.body.append(drawer);
+  state.on(() => drawer.open && render());
+  // The drawer is not modal: Escape closes it from everywhere, unless something above it takes the key.
+  addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && drawer.open && !event.defaultPrevented && !document.querySelector("dialog:modal, :popover-open")) drawer.close();
+  });
+
+  function pick(to) {
+    at = to;
+    render();
   }
 
-  open(section, opener, at = 0) {
-    Object.assign(this, { section, opener, at });
-    this.render();
-    if (!this.dialog.open) this.dialog.show();
-    this.heading.focus();
+  function turn(shell) {
+    isShell = shell;
+    render();
+    tabs[shell ? 0 : 1].focus();
   }
 
-  close() {
-    this.dialog.close();
-  }
-
-  closed() {
-    if (this.opener?.isConnected) this.opener.focus();
-  }
-
-  pick(at) {
-    this.at = at;
-    this.render();
-  }
-
-  turn(name) {
-    this.tab = name;
-    this.render();
-  }
-
-  move(event) {
-    if (event.key !== "ArrowLeft" && event.key !== "ArrowRight") return;
-    event.preventDefault();
-    this.turn(this.tab === "Shell" ? "Python" : "Shell");
-    this.tabs.find(({ textContent }) => textContent === this.tab).focus();
-  }
-
-  render() {
-    const { state, section, tab } = this;
+  function render() {
     const queries = queriesOf(state, section);
-    this.at = Math.min(this.at, queries.length - 1);
-    const { name, text, rows, isLive } = queries[this.at];
-    const title = document.getElementById(section)?.textContent ?? "";
-    this.kicker.textContent = `SQL · ${title}`;
-    this.heading.textContent = name;
-    this.choice.hidden = queries.length < 2;
-    const option = ([query, at]) => html("option", { value: at, selected: at === this.at }, query.name);
-    const groups = [[true, "with the page's filter"], [false, "of all images"]].map(([live, label]) => {
-      const group = [...queries.entries()].filter(([, query]) => query.isLive === live).map(([at, query]) => option([query, at]));
-      return group.length ? html("optgroup", { label }, ...group) : null;
-    });
-    this.choice.replaceChildren(...groups.filter(Boolean));
-    for (const button of this.tabs) {
-      const chosen = button.textContent === tab;
-      button.setAttribute("aria-selected", chosen);
-      button.tabIndex = chosen ? 0 : -1;
+    at = Math.min(at, queries.length - 1);
+    const { name, text, rows, isLive } = queries[at];
+    kicker.textContent = `SQL · ${byId(section)?.textContent}`;
+    heading.textContent = name;
+    choice.hidden = queries.length < 2;
+    const option = (query, place) => html("option", { value: place, selected: place === at }, `${query.name}${query.isLive ? "" : ", of all images"}`);
+    choice.replaceChildren(...queries.map(option));
+    for (const [place, tab] of tabs.entries()) {
+      tab.setAttribute("aria-selected", isShell === !place);
+      tab.tabIndex = isShell === !place ? 0 : -1;
     }
-    this.panel.setAttribute("aria-labelledby", `drawer-${tab}`);
-    const database = state.facts.database ?? "FILE.duckdb";
-    const pieces = tab === "Shell" ? highlight(text) : python(text, database);
-    this.code.replaceChildren(...pieces.map(([kind, piece]) => (kind ? html("span", { class: kind }, piece) : piece)));
-    this.table.hidden = !rows?.rows.length;
-    if (rows?.rows.length) this.table.replaceChildren(tableOf(rows));
-    const [before, code, after] = promise(isLive, state.words(), database);
-    this.words.replaceChildren(before, html("code", {}, code), after);
+    const pieces = isShell ? highlight(text) : python(text, database);
+    code.replaceChildren(...pieces.map(([kind, piece]) => (kind ? html("span", { class: kind }, piece) : piece)));
+    table.hidden = !rows?.rows.length;
+    if (!table.hidden) table.replaceChildren(tableOf(rows));
+    const [before, call, after] = promise(isLive, state.words(), database);
+    words.replaceChildren(before, html("code", {}, call), after);
   }
+
+  return (...given) => {
+    [section, opener, at] = given;
+    render();
+    if (!drawer.open) drawer.show();
+    heading.focus();
+  };
 }
 
 function tableOf({ heads, rows }) {
@@ -176,16 +150,12 @@ function queriesOf(state, section) {
 }
 
 export function start(state) {
-  state.queries ??= {};
-  let drawer;
-  state.openSql = (section, opener = document.activeElement, at = 0) => {
-    drawer ??= new Drawer(state);
-    drawer.open(section, opener, at);
-  };
-  for (const button of document.querySelectorAll("button.open-sql")) {
-    const { section } = button.dataset;
-    button.hidden = !queriesOf(state, section).length;
-    button.setAttribute("aria-haspopup", "dialog");
-    button.addEventListener("click", () => state.openSql(section, button));
+  let open;
+  state.openSql = (section, opener = document.activeElement, at = 0) => (open ??= makeDrawer(state))(section, opener, at);
+  for (const one of document.querySelectorAll("button.open-sql")) {
+    const { section } = one.dataset;
+    one.hidden = !queriesOf(state, section).length;
+    one.setAttribute("aria-haspopup", "dialog");
+    one.addEventListener("click", () => state.openSql(section, one));
   }
 }

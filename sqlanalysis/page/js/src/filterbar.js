@@ -78,8 +78,8 @@ export function histogram(state) {
 /** What the bar says of the selection: how many (text before, number, text after), the accuracy or why there is none, a caution. */
 export function summary(state) {
   const { rows, facts, figures, isActive } = state;
-  const all = facts.total > facts.n ? ["", count(rows.n), ` sampled of ${count(facts.total)}`] : ["All ", count(rows.n), ""];
-  const many = isActive ? ["", count(figures.selected), ` of ${count(rows.n)}`] : all;
+  const all = facts.total > facts.n ? ["", count(state.n), ` sampled of ${count(facts.total)}`] : ["All ", count(state.n), ""];
+  const many = isActive ? ["", count(figures.selected), ` of ${count(state.n)}`] : all;
   const said = { many, note: null, accuracy: null, caution: null };
   const text = state.get("search");
   if (!figures.selected) {

@@ -114,7 +114,7 @@ export function finding(state) {
   const { rows, facts, figures, mask, run, baseline, isActive } = state;
   const images = (n) => `${count(n)} ${n === 1 ? "image" : "images"}`;
   if (!figures.selected) return "No image meets the filters.";
-  if (!figures.n) return isActive ? `${images(figures.selected)} of ${count(rows.n)} selected.` : `${images(rows.n)}${facts.labeled ? "" : " without labels"}.`;
+  if (!figures.n) return isActive ? `${images(figures.selected)} of ${count(state.n)} selected.` : `${images(state.n)}${facts.labeled ? "" : " without labels"}.`;
   const wrong = figures.n - figures.correct;
   let had = 0;
   if (baseline >= 0) for (let i = 0; i < mask.length; i++) if (mask[i] && state.isRight(i) === false && state.isRight(i, baseline)) had++;

@@ -226,8 +226,10 @@ export class PointMap {
     const side = Math.max(PICTURE_SIDE + 6, 78 - 8 * this.view.k) * this.ratio;
     const taken = new Map();
     const found = [];
-    for (let i = 0, tried = 0; i < n && tried < MOST_TRIED; i++) {
-      if (!mask[i] || !this.inView(i, at)) continue;
+    // Selected rows first; the others fill the gaps.
+    for (let turn = 0, tried = 0; turn < 2 * n && tried < MOST_TRIED; turn++) {
+      const i = turn % n;
+      if (mask[i] !== (turn < n ? 1 : 0) || !this.inView(i, at)) continue;
       tried++;
       const [px, py] = [x[i] * at.k, -y[i] * at.k];
       const [column, line] = [Math.floor(px / side), Math.floor(py / side)];
@@ -256,6 +258,7 @@ export class PointMap {
       const x = this.rows.x[row] * at.k + at.x - side / 2;
       const y = at.y - this.rows.y[row] * at.k - side / 2;
       context.save();
+      context.globalAlpha = this.rows.mask[row] ? 1 : 0.35;
       context.beginPath();
       context.roundRect(x - edge, y - edge, side + 2 * edge, side + 2 * edge, 5 * this.ratio);
       context.fillStyle = this.on.isWrong(row) ? this.wrong.css : this.ground.css;

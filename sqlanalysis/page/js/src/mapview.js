@@ -1,10 +1,12 @@
 // The section of the map: colors and their legend, the list of classes, the panel of a lasso, the card of a point.
 import { NONE } from "./aggregation.js";
 import { byId, delayed, html, svg } from "./dom.js";
+import { csv } from "./filterbar.js";
 import { classColumn, frequent, makeGroups, modesOf, MOST_PICKED, startMode } from "./groups.js";
-import { count, interval, percent } from "./intervals.js";
+import { count, interval } from "./intervals.js";
 import { PointMap } from "./map.js";
 import { copy } from "./theme.js";
+import { describe, guess, picture, probabilityOfLabel, share, short } from "./tile.js";
 
 const MOST_LISTED = 100; // classes
 const MOST_RINGED = 60; // points of picked classes
@@ -12,23 +14,6 @@ const MOST_SHOWN = 8; // mistakes in the panel of a lasso
 const MOST_NAMES = 4; // classes in it
 const OVERVIEW_FROM = 1.3; // zoom
 const SMALL = 30; // labeled images; below, a selection is rough
-
-/** One line per selected image; text that a spreadsheet would evaluate as a formula starts with an apostrophe. */
-export function csv({ rows, mask, name }) {
-  const cell = (value) => {
-    const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
-    return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-  };
-  const lines = ["image_id,file,label,label_name,pred,pred_name,confidence"];
-  for (let i = 0; i < mask.length; i++) {
-    if (!mask[i]) continue;
-    const [label, pred] = [rows.label[i], rows.pred[i]].map((code) => (code === NONE ? "" : code));
-    const texts = [name(rows.label[i], "label"), name(rows.pred[i], "pred")].map(cell);
-    const confidence = rows.confidence[i] >= 0 ? rows.confidence[i] : "";
-    lines.push([rows.id[i], cell(rows.file(i)), label, texts[0], pred, texts[1], confidence].join(","));
-  }
-  return `${lines.join("\n")}\n`;
-}
 
 /** The classes to list: picked ones, then those whose name contains the text, the most frequent first. */
 export function listed(codes, picked, text, name) {
@@ -57,7 +42,7 @@ const bar = (shares, label) => {
     x += share;
     return part;
   });
-  return svg("svg", { class: "bar", viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": label ? null : "true", role: label ? "img" : null, "aria-label": label }, ...parts);
+  return svg("svg", { class: "map-bar", viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": label ? null : "true", role: label ? "img" : null, "aria-label": label }, ...parts);
 };
 const dot = (color) => svg("svg", { class: `dot ${color.slice(2)}`, viewBox: "0 0 10 10", "aria-hidden": "true" }, svg("circle", { cx: 5, cy: 5, r: 4 }));
 const button = (text, act, attributes = {}) => html("button", { type: "button", ...attributes, on: { click: act } }, text);
@@ -130,8 +115,15 @@ class View {
     const focused = document.activeElement?.dataset?.mode;
     byId("map-modes").replaceChildren(...modes);
     if (focused) modes.find((mode) => mode.dataset.mode === focused)?.focus();
-    const shown = groups.filter(({ n, color, name }) => n && name && (color !== "--gray" || groups.length < 9));
+    const byClass = this.mode === "class";
+    const shown = byClass ? [] : groups.filter(({ n, name, color }) => n && (color !== "--gray" || !name.startsWith("no label")));
     const entries = shown.map(({ name, color, n }) => html("li", {}, dot(color), html("bdi", {}, name), html("span", { class: "n" }, ` ${count(n)}`)));
+    // The list beside the map is the legend of the classes.
+    if (byClass) {
+      const some = this.picked.some((code) => code !== null) ? "picked classes" : groups.length > 1 ? `${groups.length > MOST_PICKED ? "the six most frequent" : "all"} classes` : "none; pick classes";
+      entries.push(html("li", {}, `colored: ${some}`));
+    }
+    this.colors = new Map(byClass ? groups.filter(({ code }) => code !== undefined && code !== null).map(({ code, color }) => [code, color]) : []);
     byId("map-legend").replaceChildren(...entries);
   }
 
@@ -140,6 +132,7 @@ class View {
     this.color();
     this.rings();
     this.map.request();
+    if (!byId("map-classes").hidden) this.list();
   }
 
   /** Rings around what a search found, and around the points of picked classes where they are few. */
@@ -165,7 +158,6 @@ class View {
     this.picked[at < 0 ? free : at] = at < 0 ? code : null;
     if (this.column && modesOf(this.state).some(([mode]) => mode === "class")) this.mode = this.picked.some((one) => one !== null) ? "class" : startMode(this.state);
     this.setMode(this.mode);
-    this.list();
   }
 
   side() {
@@ -205,14 +197,14 @@ class View {
       const known = right + wrong;
       const said = judged ? `, ${count(right)} right, ${count(wrong)} wrong` : "";
       const parts = [
-        dot(at < 0 ? "--free" : `--c${at + 1}`),
+        dot(this.colors.get(code) ?? "--free"),
         html("bdi", {}, this.name(code)),
         judged ? bar(known ? [[right / known, "right"], [wrong / known, "wrong"]] : []) : null,
         html("span", { class: "n" }, count(n)),
       ];
       const row = button("", () => this.pick(code), {
         "data-code": code,
-        class: `class-row${judged ? " judged" : ""}`,
+        class: `map-row${judged ? " judged" : ""}`,
         "aria-pressed": String(at >= 0),
         "aria-label": `${this.name(code)}: ${count(n)} images${said}`,
         disabled: full && at < 0,
@@ -251,11 +243,11 @@ class View {
         },
       },
     });
-    this.rowsBox = html("div", { class: "class-rows", role: "group", "aria-label": "Classes, pick up to six" });
+    this.rowsBox = html("div", { class: "map-rows", role: "group", "aria-label": "Classes, pick up to six" });
     const judged = this.state.facts.labeled && this.state.facts.predicted;
     byId("map-classes").replaceChildren(
-      html("div", { class: "find" }, this.find, html("span", { id: "map-found", "aria-live": "polite" })),
-      html("div", { class: `class-row heads${judged ? " judged" : ""}`, "aria-hidden": "true" }, html("span"), html("span", {}, "class, pick up to six"), judged ? html("span", {}, "right / wrong") : null, html("span", { class: "n" }, "images")),
+      html("div", { class: "map-find" }, this.find, html("span", { id: "map-found", "aria-live": "polite" })),
+      html("div", { class: `map-row heads${judged ? " judged" : ""}`, "aria-hidden": "true" }, html("span"), html("span", {}, "class, pick up to six"), judged ? html("span", {}, "right / wrong") : null, html("span", { class: "n" }, "images")),
       this.rowsBox,
       html("p", { class: "aside", id: "map-note" }),
     );
@@ -267,13 +259,13 @@ class View {
     const some = figures.n > 0 && !state.onlyWrong && !state.onlyRight;
     const tag = figures.n < SMALL ? "descriptive, rough" : "descriptive";
     const others = state.words().filter((words) => words !== "lasso");
-    const parts = [html("p", { class: "panel-head" }, `Lasso${others.length ? ` · ${others.join(" · ")}` : ""} `, html("span", { class: figures.n < SMALL ? "tag rough" : "tag" }, tag))];
+    const parts = [html("p", { class: "panel-head" }, `Lasso${others.length ? ` · ${others.join(" · ")}` : ""} `, html("span", { class: `tag${figures.n < SMALL ? " caution" : ""}` }, tag))];
     if (some) {
       const before = state.baseline >= 0 ? rightOf(state, state.baseline) : null;
-      const baseline = before ? ` · baseline ${percent(before.right / before.n)}` : "";
+      const baseline = before ? ` · baseline ${share(before.right / before.n)}` : "";
       parts.push(
-        html("p", { class: "big" }, percent(figures.accuracy)),
-        html("p", { class: "aside" }, `${count(figures.correct)} of ${count(figures.n)} right · ${interval(figures.ends)}${baseline}`),
+        html("p", { class: "big" }, share(figures.accuracy)),
+        html("p", { class: "aside" }, `${count(figures.correct)} of ${count(figures.n)} right · ${interval(figures.ends).replace("%", "")}${baseline}`),
         this.axis(figures, before && before.right / before.n),
       );
     } else parts.push(html("p", { class: "big" }, count(figures.selected)), html("p", { class: "aside" }, figures.selected === 1 ? "image" : "images"));
@@ -284,7 +276,7 @@ class View {
     wrong.sort((a, b) => this.pictures.has(rows.origin[b]) - this.pictures.has(rows.origin[a]) || rows.confidence[b] - rows.confidence[a]);
     if (wrong.length) {
       const tiles = wrong.slice(0, MOST_SHOWN).map((i, at) => this.tile(i, () => state.open?.(wrong, at, "Mistakes in the lasso")));
-      parts.push(html("h3", {}, `Mistakes in it${nWrong > tiles.length ? `, ${tiles.length} of ${count(nWrong)}` : ""}`), html("div", { class: "small-tiles" }, ...tiles));
+      parts.push(html("h3", {}, `Mistakes in it${nWrong > tiles.length ? `, ${tiles.length} of ${count(nWrong)}` : ""}`), html("div", { class: "map-tiles" }, ...tiles));
     }
     const query = html("textarea", { readonly: true, hidden: true, rows: 4, "aria-label": "SQL of the selection" });
     const copySql = button("Copy SQL", () => copy(copySql, state.sql(), () => {
@@ -302,7 +294,7 @@ class View {
   axis({ accuracy, ends }, before) {
     const at = (share) => 4 + share * 192;
     return svg(
-      "svg", { class: "axis", viewBox: "0 0 200 12", "aria-hidden": "true" },
+      "svg", { class: "map-axis", viewBox: "0 0 200 12", "aria-hidden": "true" },
       svg("line", { class: "rail", x1: 4, x2: 196, y1: 6, y2: 6 }),
       svg("line", { class: "ends", x1: at(ends[0]), x2: at(ends[1]), y1: 6, y2: 6 }),
       before === null ? null : svg("circle", { class: "before", cx: at(before), cy: 6, r: 2.6 }),
@@ -318,23 +310,19 @@ class View {
       const { n } = counts.get(code);
       return html("li", {}, html("bdi", {}, this.name(code)), bar([[n / total, "accent"]]), html("span", { class: "n" }, count(n)));
     });
-    return lines.length ? [html("h3", {}, "Most of it"), html("ul", { class: "most" }, ...lines)] : [];
+    return lines.length ? [html("h3", {}, "Most of it"), html("ul", { class: "map-most" }, ...lines)] : [];
   }
 
-  words(i) {
+  names(i) {
     const { state, rows } = this;
     const label = rows.label[i] === NONE ? null : html("bdi", {}, state.name(rows.label[i], "label"));
     if (rows.pred[i] === NONE) return [label];
-    const right = state.isRight(i);
-    const guess = html("bdi", { class: right === null ? null : right ? "right" : "wrong" }, `${right ? "✓ " : ""}${state.name(rows.pred[i], "pred")}`);
-    return right ? [guess] : [label, label && " → ", guess].filter(Boolean);
+    return label && !state.isRight(i) ? [label, " → ", guess(state, i)] : [guess(state, i)];
   }
 
   tile(i, act) {
-    const url = this.pictures.url(this.rows.origin[i]);
-    const said = this.words(i).map((part) => part?.textContent ?? part ?? "").join("");
-    const picture = url ? html("img", { src: url, alt: "" }) : html("span", { class: "missing" }, said);
-    return html("button", { type: "button", title: said, "aria-label": `Open ${said}`, on: { click: act } }, picture);
+    const said = describe(this.state, i);
+    return html("button", { type: "button", title: said, "aria-label": `Open ${said}`, on: { click: act } }, picture(this.state, i, ""));
   }
 
   save() {
@@ -349,17 +337,19 @@ class View {
     card.hidden = i < 0;
     if (i < 0) return;
     const { rows, state } = this;
-    const url = this.pictures.url(rows.origin[i]);
     const wrong = state.isRight(i) === false;
-    const share = (value, css, said) => (value >= 0 ? html("p", { class: "share" }, bar([[value, css], [1 - value, "track"]], `${said} ${percent(value)}`), percent(value)) : null);
-    const pLabel = wrong && state.run === 0 && rows.pLabel ? rows.pLabel[i] : -1;
+    const line = (value, css, said) => {
+      if (!(value >= 0)) return null;
+      return html("p", { class: "map-share" }, bar([[value, css], [1 - value, "track"]], `${said} ${short(value)}`), short(value));
+    };
     const parts = [
-      html("p", { class: "names" }, ...this.words(i)),
-      share(rows.confidence[i], wrong ? "wrong" : "right", "prediction"),
-      share(pLabel, "second", "label"),
+      html("p", { class: "map-names" }, ...this.names(i).filter(Boolean)),
+      line(rows.confidence[i], wrong ? "wrong" : "right", "prediction"),
+      wrong ? line(probabilityOfLabel(state, i) ?? -1, "second", "label") : null,
       html("p", { class: "aside" }, html("bdi", {}, rows.file(i) || `id ${rows.id[i]}`)),
     ];
-    card.replaceChildren(...(url ? [html("img", { src: url, alt: "" })] : []), html("div", {}, ...parts.filter(Boolean)));
+    const shown = this.pictures.has(rows.origin[i]) ? picture(state, i, "") : "";
+    card.replaceChildren(shown, html("div", {}, ...parts.filter(Boolean)));
     const stage = card.parentElement.getBoundingClientRect();
     const { width, height } = card.getBoundingClientRect();
     const right = x + 16 + width < stage.width;

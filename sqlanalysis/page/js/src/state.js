@@ -120,7 +120,12 @@ export class State {
     this.run = run;
     this.baseline = baseline === run ? -1 : baseline;
     Object.assign(this.rows, this.rows.runs[run]);
-    this.whole = aggregate(this.rows, null, this.facts.classes.length);
+    // Images of the page that another run has no row for are not among its images.
+    const { n, confidence } = this.rows;
+    const missing = run > 0 && confidence.includes(-2);
+    this.base = missing ? Uint8Array.from(confidence, (value) => (value === -2 ? 0 : 1)) : null;
+    this.n = missing ? this.base.reduce((sum, one) => sum + one, 0) : n;
+    this.whole = aggregate(this.rows, this.base, this.facts.classes.length);
     this.apply();
   }
 
@@ -196,7 +201,8 @@ export class State {
   apply() {
     const { mask, rows } = this;
     this.compiled = this.filters.map(({ kind, value }) => ({ kind, value, ...KINDS[kind](value, this) }));
-    mask.fill(1);
+    if (this.base) mask.set(this.base);
+    else mask.fill(1);
     for (const { test } of this.compiled) for (let i = 0; i < mask.length; i++) if (mask[i] && !test(i)) mask[i] = 0;
     this.figures = this.isActive ? aggregate(rows, mask, this.facts.classes.length) : this.whole;
   }
@@ -209,6 +215,8 @@ export class State {
   where() {
     const listed = this.compiled.some(({ sql }) => !sql);
     const conditions = this.compiled.filter(({ sql }) => sql).map(({ sql }) => sql);
+    // The page has the images of its first run.
+    if (this.facts.runs[this.run].n_outside) conditions.unshift(`image_id in (select image_id from ${quoteName(this.facts.runs[0].name)})`);
     if (listed) {
       const { rows, mask } = this;
       const ids = [];
