@@ -935,13 +935,17 @@ def report(
     run: Annotated[list[str] | None, typer.Option(help="A run to show; repeat for several, the subject first.")] = None,
     max_mb: Annotated[float, typer.Option(help="Largest page; thumbnails fill what the rows leave.")] = 25,
     redact_paths: Annotated[bool, typer.Option("--redact-paths", help="Name no file of an image.")] = False,
+    slices: Annotated[
+        list[str] | None,
+        typer.Option("--slice", help='SQL that cuts the images, such as "brightness < 0.2"; repeat for several.'),
+    ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
 ) -> None:
     """Write one self-contained HTML page."""
     from .page.report import report
 
     with _open_to_read(db) as con:
-        page = report(con, out, runs=run, max_mb=max_mb, redact_paths=redact_paths, open=open_)
+        page = report(con, out, runs=run, max_mb=max_mb, redact_paths=redact_paths, slices=slices or (), open=open_)
     _say(f"{page} is written")
 
 

@@ -56,6 +56,7 @@ def report(
     max_images: int = 24,
     max_mb: float = 25,
     redact_paths: bool = False,
+    slices: str | Sequence[str] = (),
     open: bool = False,  # noqa: A002 - the word that users know
 ) -> Page:
     """Write a self-contained HTML page about a run: key figures, mistakes, map, classes, calibration, slices.
@@ -72,19 +73,24 @@ def report(
         max_images: number of images to show of each kind of mistake.
         max_mb: approximate size limit of the page in megabytes; thumbnails fill the space that its rows leave.
         redact_paths: show no file names, not even those below the folder of the data set.
+        slices: SQL expressions over the columns of the run, true or false or of 2 to 30 values, such as
+            "brightness < 0.2"; the images are cut by these, too, besides what was measured of them, clusters, camera,
+            month or year, folder and the other keys of `meta`.
         open: open the page in the browser.
 
     Returns:
         The path of the page; a notebook shows the page itself in a frame.
 
     Raises:
+        ArgumentError: an expression of `slices` has one value on all images, or more than 30.
         NotFoundError: no such run (the message suggests similar names), no finished run, or no folder to write to.
         SchemaError: the run has neither predictions nor activations, `path` is not a page, or the rows need more than
             `max_mb`.
-        QueryError: DuckDB refused a query of the page.
+        QueryError: DuckDB refused a query of the page, or one of `slices` is not an expression over the columns.
     """
     file = _check_path(Path(path).expanduser())
     draft = Draft(con, max_images=max_images, redacted=redact_paths)
+    draft.slices = [slices] if isinstance(slices, str) else list(slices)
     names = _choose(draft, runs)
     page = _page(draft, names, title, max_mb, rank="newest" if runs is None else "first")
     if len(page) > 2e6 * max_mb:  # tables of very many or very long names, which `pack` does not count
@@ -141,6 +147,8 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, r
     listed = draft.ask("run_list").rows
     predicting = {row["run"] for row in listed if row["has_predictions"]}
     draft.predicted = draft.run in predicting
+    if draft.slices:  # refused before the rest is computed, and of runs without labels, too
+        slices.slice_values(draft)
     if not draft.predicted:
         draft.baseline = None
         counts["n_no_prediction"] = 0  # of none is one expected
