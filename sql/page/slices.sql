@@ -30,6 +30,7 @@ from {{ ident(run) }}
 where (
     {{ where }}
 ) is null
+order by image_id
 limit 0;
 
 
@@ -60,7 +61,7 @@ from (
         value_{{ loop.index0 }}::varchar as value,
         any_value(typeof(value_{{ loop.index0 }})) as type,
     from _values
-    group by 1
+    group by all
 ) as _grouped_{{ loop.index0 }}
 {{ 'union all' if not loop.last }}
 {% endfor %}
@@ -174,7 +175,7 @@ _counts as materialized (
     from _both
     where slice_{{ loop.index0 }} is not null
     group by all
-    {{ 'union all' if not loop.last }}
+{{ '    union all' if not loop.last }}
 {% endfor %}
 ),
 
@@ -185,7 +186,7 @@ _whole as (
     from sliced
 ),
 
-_slices as materialized (
+_slices as materialized ( -- noqa: ST03
     select
         {{ literal(run) }} as run,
         _counts.feature,

@@ -23,7 +23,7 @@ from sqlanalysis.db.catalogue import recreate_run_views
 from sqlanalysis.errors import ArgumentError, QueryError
 from sqlanalysis.page.draft import Draft
 from sqlanalysis.page.sections import cuts
-from sqlanalysis.page.sections.slices import finding, slice_names, slice_values, slices
+from sqlanalysis.page.sections.slices import finding, slice_codes, slice_values, slices
 
 from ..support import report_files
 
@@ -109,10 +109,10 @@ def odd(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
         contrast="case when i % 2 = 0 then 0.1 else 0.5 end",
         entropy="0",
     )
-    con.execute("insert into cluster_specs (run, clustering, method) values ('r', 'k', 'kmeans')")
-    con.execute("insert into clusters select 'r', 'k', image_id, image_id % 12, 0 from images where image_id % 5 > 0")
+    con.execute("alter table outputs.r add column cluster integer")
+    con.execute("update outputs.r set cluster = image_id % 12 where image_id % 5 > 0")
     con.execute("update outputs.r set pred = null where image_id % 19 = 0")
-    recreate_run_views(con)
+    recreate_run_views(con, ["r"])
     return con
 
 
@@ -125,7 +125,7 @@ def test_every_condition_selects_what_its_row_counts(data: str, request: pytest.
     known = slice_values(draft)
     found = slices(draft, {"n": 1, "accuracy": 0.5})
     rows = {(row["feature"], row["value"]): row for row in found["rows"]}
-    codes = statements.execute(con, "slice_codes", run="r", cuts=slice_names(draft)).df()
+    codes = slice_codes(draft).to_pandas()
     assert list(codes.columns[1:]) == [f"slice_{k}" for k in range(len(known))]
     assert codes["image_id"].is_monotonic_increasing
     assert len(codes) == con.sql("select count(*) from r").fetchall()[0][0]
@@ -459,7 +459,10 @@ def test_chance_names_a_slice_in_at_most_one_of_twenty(con: duckdb.DuckDBPyConne
     """300 data sets without an effect: right and wrong have nothing to do with the images."""
     fill(con, 500)
     draft = draft_of(con, "image_id % 4")
-    names = slice_names(draft)
+    names = [
+        {"name": row["feature"], "values": list(zip(row["values"], row["sql"], strict=True))}
+        for row in slice_values(draft)
+    ]
     con.execute("create table simulated as from r")
     rng = np.random.default_rng(11)
     named = 0

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pyarrow as pa
+
 from ...core.text import name_in_sentence
+from ...db import statements
 from ..charts import curves
 from ..charts.drawing import draw
 from ..draft import Draft, Table
@@ -59,7 +62,7 @@ def slices(draft: Draft, key: Row) -> Row:
 
 
 def slice_values(draft: Draft) -> list[Row]:
-    """The columns that cut the images, in the order of the columns of the query slice_codes: for the data of the page.
+    """The columns that cut the images, in the order of `slice_codes`, for the data of the page.
 
     Returns:
         Of each: feature, its name; values, text; words, the same for people; sql, the condition of each value over the
@@ -80,9 +83,14 @@ def slice_values(draft: Draft) -> list[Row]:
     ]
 
 
-def slice_names(draft: Draft) -> list[Row]:
-    """The names that the queries slice_codes, slice_table and slice_mistakes need as `cuts`."""
-    return _names(features(draft))
+def slice_codes(draft: Draft) -> pa.Table:
+    """The slice of each image of the run, for the data of the page.
+
+    Returns:
+        In order of image_id: image_id, and for each feature of `slice_values` slice_0, slice_1, …, int8: the index of
+        the value, -1 for none.
+    """
+    return statements.table(draft.con, "slice_codes", run=draft.run, cuts=_names(features(draft)))
 
 
 def _names(found: Sequence[Feature]) -> list[Row]:
