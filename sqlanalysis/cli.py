@@ -938,13 +938,26 @@ def report(
     full_images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A folder beside the page for pictures of up to 1,024 pixels.")
     ] = None,
+    slices: Annotated[
+        list[str] | None,
+        typer.Option("--slice", help='SQL that cuts the images, such as "brightness < 0.2"; repeat for several.'),
+    ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
 ) -> None:
     """Write one self-contained HTML page."""
     from .page.report import report
 
     with _open_to_read(db) as con:
-        page = report(con, out, runs=run, max_mb=max_mb, redact_paths=redact_paths, full_images=full_images, open=open_)
+        page = report(
+            con,
+            out,
+            runs=run,
+            max_mb=max_mb,
+            redact_paths=redact_paths,
+            full_images=full_images,
+            slices=slices or (),
+            open=open_,
+        )
     _say(f"{page} is written")
 
 

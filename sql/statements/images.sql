@@ -15,7 +15,7 @@ with _compared as (
             or images.label is distinct from coalesce(scanned.label, images.label)
             or images.accepted is distinct from coalesce(scanned.accepted, images.accepted)
             or images.split is distinct from coalesce(scanned.split, images.split)
-            or images.meta is distinct from coalesce(scanned.meta, images.meta)
+            or images.meta is distinct from coalesce(scanned.meta, images.meta, scanned.exif)
         ) as differs,
     from scanned
     left join images on scanned.uri = images.uri and images.dataset = ?
@@ -224,7 +224,7 @@ select
     scanned.split,
     scanned.label,
     scanned.accepted,
-    scanned.meta,
+    coalesce(scanned.meta, scanned.exif) as meta,
 from scanned
 cross join (
     select
@@ -239,7 +239,8 @@ where scanned.message is null
 
 -- name: update_images
 -- Update known images whose bytes, label, accepted, split or meta differ from what was scanned.
--- A scan without label, accepted, split or meta erases none; statistics describe the old bytes and go with them.
+-- A scan without label, accepted, split or meta erases none; statistics describe the old bytes and go with them, and
+-- EXIF of other bytes replaces that of the old ones.
 update images
 set
     sha256 = scanned.sha256,
@@ -250,7 +251,14 @@ set
     label = coalesce(scanned.label, images.label),
     accepted = coalesce(scanned.accepted, images.accepted),
     split = coalesce(scanned.split, images.split),
-    meta = coalesce(scanned.meta, images.meta),
+    meta = coalesce(
+        scanned.meta,
+        case
+            when images.sha256 = scanned.sha256 or scanned.exif is null then images.meta
+            else json_merge_patch(images.meta, scanned.exif)
+        end,
+        scanned.exif
+    ),
     brightness = case when images.sha256 = scanned.sha256 then images.brightness end,
     contrast = case when images.sha256 = scanned.sha256 then images.contrast end,
     sharpness = case when images.sha256 = scanned.sha256 then images.sharpness end,
@@ -265,7 +273,7 @@ where images.dataset = ?
         or images.label is distinct from coalesce(scanned.label, images.label)
         or images.accepted is distinct from coalesce(scanned.accepted, images.accepted)
         or images.split is distinct from coalesce(scanned.split, images.split)
-        or images.meta is distinct from coalesce(scanned.meta, images.meta)
+        or images.meta is distinct from coalesce(scanned.meta, images.meta, scanned.exif)
     );
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ import pyarrow as pa
 from ..core import addresses, decode, progress, talk
 from ..core import reading as files
 from ..core.classes import Space, load_classes, near_twins
+from ..core.parsing import parse_json
 from ..core.results import Result
 from ..core.text import decodable
 from ..db.statements import checkpoint, execute, fetch, folder_of, is_read_only, registered, transaction
@@ -110,6 +112,11 @@ def add_images(
     does not occur they are names, unless the classes are known: then numbers from 1 are refused where the last one
     would be no index, else taken from 0 with a note. An object of an id and a name is both. A source that shows its
     labels only while it is read (a stream, a data set of one's own) and names no classes must have a 0.
+
+    Of EXIF two things are kept in `meta`, and no place: `camera`, maker and model, and `taken`, the day of
+    DateTimeOriginal, else of DateTime, as YYYY-MM-DD. A column of the source of either name wins, in any case and where
+    it is empty, too. A source without other columns leaves `meta` as it is, except that EXIF of changed bytes replaces
+    these two. EXIF that cannot be read gives neither and is no error.
 
     What is refused leaves the file as it was: the source is read to its end before anything is written. Meanwhile rows
     and stored bytes lie in a temporary file beside the evaluation file. An interrupt while they are written leaves the
@@ -334,7 +341,8 @@ def _inspect(entry: Entry, *, store_bytes: bool, scale_16bit: bool) -> _Inspecte
         facts = decode.inspect(data)
         if scale_16bit and facts.bits > 8:
             data = decode.to_8_bits(data)
-            return replace(entry, data=data), replace(decode.inspect(data), bits=facts.bits)
+            scaled = replace(decode.inspect(data), bits=facts.bits, camera=facts.camera, taken=facts.taken)
+            return replace(entry, data=data), scaled
         return (replace(entry, data=data) if store_bytes else entry), facts
     except ImageError as error:
         return replace(entry, data=None), ImageError(str(error))  # the caught one holds the frames that hold the bytes
@@ -343,6 +351,7 @@ def _inspect(entry: Entry, *, store_bytes: bool, scale_16bit: bool) -> _Inspecte
 def _table(block: list[_Inspected], space: Space, split: str | None) -> pa.Table:
     facts = [found if isinstance(found, decode.Facts) else None for _, found in block]
     failures = [found if isinstance(found, ImageError) else None for _, found in block]
+    exifs = [_exif(fact) for fact in facts]
     columns = {
         "position": pa.array(range(len(block)), pa.int64()),
         "uri": pa.array([entry.uri for entry, _ in block], pa.string()),
@@ -350,7 +359,10 @@ def _table(block: list[_Inspected], space: Space, split: str | None) -> pa.Table
         "split": pa.array([entry.split or split for entry, _ in block], pa.string()),
         "label": pa.array([space.resolve(entry.label) for entry, _ in block], pa.int32()),
         "accepted": pa.array([_resolve_all(entry.accepted, space) for entry, _ in block], pa.list_(pa.int32())),
-        "meta": pa.array([entry.meta for entry, _ in block], pa.string()),
+        "meta": pa.array(
+            [_with_exif(entry.meta, exif) for (entry, _), exif in zip(block, exifs, strict=True)], pa.string()
+        ),
+        "exif": pa.array([json.dumps(exif, ensure_ascii=False) if exif else None for exif in exifs], pa.string()),
         "bytes": pa.array([entry.data for entry, _ in block], pa.binary()),
         "message": pa.array([str(error) if error else None for error in failures], pa.string()),
     }
@@ -359,6 +371,23 @@ def _table(block: list[_Inspected], space: Space, split: str | None) -> pa.Table
     for name in ("width_px", "height_px"):
         columns[name] = pa.array([getattr(fact, name, None) for fact in facts], pa.int32())
     return pa.table(columns)
+
+
+def _exif(facts: decode.Facts | None) -> dict[str, str]:
+    known = {"camera": facts.camera, "taken": facts.taken} if facts else {}
+    return {name: text for name, text in known.items() if text is not None}
+
+
+def _with_exif(meta: str | None, exif: Mapping[str, str]) -> str | None:
+    """The columns of a source as its JSON has them, followed by what EXIF adds; None without columns."""
+    if meta is None or not exif:
+        return meta
+    own = parse_json(meta, "meta")
+    names = {name.casefold() for name in own}
+    added = {name: text for name, text in exif.items() if name not in names}
+    if not added:
+        return meta
+    return f"{meta.rstrip()[:-1]}{', ' if own else ''}{json.dumps(added, ensure_ascii=False)[1:]}"
 
 
 def _resolve_all(accepted: tuple[str | int, ...] | None, space: Space) -> list[int] | None:

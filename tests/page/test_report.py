@@ -312,8 +312,8 @@ def test_hostile_names_are_inert_in_every_section(con: duckdb.DuckDBPyConnection
     assert len(page.table("Near duplicates")) == 5
     assert page.table("Files that failed")[0][:2] == [report_files.HOSTILE[1], report_files.HOSTILE[0]]
     assert len(page.table("Flipped images")) > 5
-    assert f"split: {report_files.HOSTILE[0]}0" in [row[0] for row in page.table("Slices")]
-    assert any(row[0].startswith("o'brien: ") for row in page.table("Slices"))
+    assert f"{report_files.HOSTILE[0]}0 · split" in [row[0] for row in page.table("Slices")]
+    assert any(row[0].endswith(" · o'brien") for row in page.table("Slices"))
     assert "secret" not in page.text
 
 
@@ -323,19 +323,21 @@ def test_slices_are_the_macros(con: duckdb.DuckDBPyConnection, tmp_path: Path) -
     con.execute("update images set meta = json_object('camera', 'c' || image_id % 4, 'id', image_id)")
     con.execute("update outputs.digits_logreg set pred = 0 where image_id % 8 = 1")
     page = page_of(con, tmp_path)
-    con.execute(
-        "create view flat as "
-        "select *, meta->>'camera' as camera, bucket(n_bytes / 1000, 0.005) as file_size_kb from digits_logreg"
-    )
-    columns = "feature || ': ' || value, n, n_wrong, error_rate, p_holm"
-    rows = con.sql(f"select {columns} from slices('flat', ['split', 'camera', 'file_size_kb'])").fetchall()
-    known = {name: [f"{n:,}", f"{wrong:,}", words.percent(rate), words.p_value(p)] for name, n, wrong, rate, p in rows}
-    shown = {row[0]: [*row[1:4], row[5]] for row in page.table("Slices")}
-    assert shown == known
-    assert {name.partition(":")[0] for name in known} == {"split", "camera", "file_size_kb"}
-    assert "Significantly worse (Fisher's test): 1 of" in page.texts["main"][0]
-    assert "First camera: c1, " in page.texts["main"][0]
-    assert not any("id" in row[0].split(":")[0].split("_") for row in page.table("Slices"))
+    con.execute("create view flat as select *, meta->>'camera' as camera from digits_logreg")
+    columns = "value || ' · ' || feature, n, n_wrong, 1 - error_rate, p_value"
+    rows = con.sql(f"select {columns} from slices('flat', ['split', 'camera'])").fetchall()
+    known = {name: [f"{n:,}", f"{wrong:,}", words.percent(share)] for name, n, wrong, share, _ in rows}
+    shown = {row[0]: row[1:4] for row in page.table("Slices")}
+    ids = con.sql("select count(*), sum((not correct)::int) from flat where (meta->>'id')::int < 120").fetchall()[0]
+    assert shown["id below 120"][:2] == [str(figure) for figure in ids]
+    fifths = {name for name in shown if "file size" in name or name.startswith("id ")}
+    assert {name: row for name, row in shown.items() if name not in fifths} == known
+    assert (len(known), fifths >= {"id below 120", "id 480 or more"}) == (6, True)
+    # Holm corrects for all slices of the page: the smallest p-value by their number.
+    name, smallest = min(((row[0], row[4]) for row in rows), key=lambda pair: pair[1])
+    (corrected,) = [row[6] for row in page.table("Slices") if row[0] == name]
+    assert corrected == words.p_value(smallest * len(shown)) == "< 0.001"
+    assert "Images of camera c1 are worse than the rest: " in page.texts["main"][0]
 
 
 def test_checks_are_the_macros(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
