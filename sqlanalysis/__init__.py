@@ -12,6 +12,7 @@ _HOME = {
     "AddedColumn": "runs.columns",
     "AddedImages": "data.images",
     "AddedPredictions": "runs.imported",
+    "Applied": "data.reviews",
     "ArgumentError": "errors",
     "Checked": "evaluation.checks",
     "Clustered": "embeddings.clustering",
@@ -45,6 +46,7 @@ _HOME = {
     "add_column": "runs.columns",
     "add_images": "data.images",
     "add_predictions": "runs.imported",
+    "apply_labels": "data.reviews",
     "check": "evaluation.checks",
     "cluster": "embeddings.clustering",
     "compare": "evaluation.comparison",
@@ -93,6 +95,8 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from .data.images import AddedImages as AddedImages
     from .data.images import add_images as add_images
+    from .data.reviews import Applied as Applied
+    from .data.reviews import apply_labels as apply_labels
     from .data.statistics import Measured as Measured
     from .data.statistics import measure_images as measure_images
     from .db.connection import connect as connect
