@@ -6,6 +6,7 @@ Names are resolved when first used, so that `import sqlanalysis` loads no torch 
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
@@ -85,7 +86,19 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
     globals()[name] = value
+    if name == "connect" and "IPython" in sys.modules:
+        from .core.kernel import shell
+
+        if (running := shell()) is not None:
+            load_ipython_extension(running)
     return value
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Let a notebook show relations as tables with thumbnails: `%load_ext sqlanalysis`, or by itself with `connect`."""
+    from .page.notebook import register
+
+    register(shell)
 
 
 def __dir__() -> list[str]:
