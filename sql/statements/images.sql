@@ -12,8 +12,8 @@ with _compared as (
         images.split is not null and scanned.split is null as keeps_split,
         (
             images.sha256 <> scanned.sha256
-            or images.label is distinct from coalesce(scanned.label, images.label)
-            or images.accepted is distinct from coalesce(scanned.accepted, images.accepted)
+            or (not scanned.keeps_review and images.label is distinct from coalesce(scanned.label, images.label))
+            or (not scanned.keeps_review and images.accepted is distinct from coalesce(scanned.accepted, images.accepted))
             or images.split is distinct from coalesce(scanned.split, images.split)
             or images.meta is distinct from coalesce(scanned.meta, images.meta, scanned.exif)
         ) as differs,
@@ -239,6 +239,7 @@ where scanned.message is null
 
 -- name: update_images
 -- Update known images whose bytes, label, accepted, split or meta differ from what was scanned.
+-- A reviewed label of the same bytes stays where the scan has another one (keeps_review).
 -- A scan without label, accepted, split or meta erases none; statistics describe the old bytes and go with them, and
 -- EXIF of other bytes replaces that of the old ones.
 update images
@@ -248,8 +249,8 @@ set
     format = scanned.format,
     width_px = scanned.width_px,
     height_px = scanned.height_px,
-    label = coalesce(scanned.label, images.label),
-    accepted = coalesce(scanned.accepted, images.accepted),
+    label = case when scanned.keeps_review then images.label else coalesce(scanned.label, images.label) end,
+    accepted = case when scanned.keeps_review then images.accepted else coalesce(scanned.accepted, images.accepted) end,
     split = coalesce(scanned.split, images.split),
     meta = coalesce(
         scanned.meta,
@@ -270,8 +271,8 @@ where images.dataset = ?
     and scanned.message is null
     and (
         images.sha256 <> scanned.sha256
-        or images.label is distinct from coalesce(scanned.label, images.label)
-        or images.accepted is distinct from coalesce(scanned.accepted, images.accepted)
+        or (not scanned.keeps_review and images.label is distinct from coalesce(scanned.label, images.label))
+        or (not scanned.keeps_review and images.accepted is distinct from coalesce(scanned.accepted, images.accepted))
         or images.split is distinct from coalesce(scanned.split, images.split)
         or images.meta is distinct from coalesce(scanned.meta, images.meta, scanned.exif)
     );

@@ -78,6 +78,7 @@ def add_images(
     columns: Mapping[str, str] | None = None,
     classes: str | Path | Sequence[str] | None = None,
     scale_16bit: bool = False,
+    overwrite_reviewed: bool = False,
     show_progress: bool = True,
 ) -> AddedImages:
     """Put images into `images`, by reference or with their bytes; reads each file once and decodes no pixel.
@@ -104,6 +105,8 @@ def add_images(
             labels are matched by name, or, where they are numbers or end in one, by their order.
         scale_16bit: store 16-bit gray pictures as 8-bit ones (value >> 8). By default they stay as they are, and models
             see what torchvision's loader gives: everything above 255 is white. Pictures of 12 bits in 16 become dark.
+        overwrite_reviewed: take the labels of the source also where `apply_labels` has given or confirmed another one;
+            by default the reviewed label of the same bytes stays, and a note says how many.
         show_progress: draw a progress bar on a terminal.
 
     Labels are text, or whole numbers from 0; NULL, NaN, empty text and, where the source names its classes, -1 mean
@@ -157,7 +160,9 @@ def add_images(
         progress.track(f"adding {name}", found.total, enabled=show_progress) as advance,
         staged(reading.tables(_blocks(found.entries, inspect, pool), found, advance), folder_of(con)) as tables,
     ):
-        counts = reading.counts + _write_all(con, name, space, found.origin, tables, last_id)
+        counts = reading.counts + _write_all(
+            con, name, space, found.origin, tables, last_id, overwrite_reviewed=overwrite_reviewed
+        )
     checkpoint(con)
     if counts["n_errors"] and not any(counts[done] for done in ("n_added", "n_changed", "n_unchanged", "n_moved")):
         found.notes.insert(0, f"no image could be read; the first is {reading.first_error}")
@@ -203,6 +208,11 @@ def _notes(source: Source, space: Space, counts: Mapping[str, int], *, scaled: b
         within = f", {counts['n_within']:,} of them in another folder: the labels are those of now"
         elsewhere = f"moved: {counts['n_moved']:,} images lie elsewhere now; their rows point there"
         notes.append(elsewhere + within * (counts["n_within"] > 0))
+    if n_reviewed := counts["n_reviewed"]:
+        notes.append(
+            f"{n_reviewed:,} image{'s' * (n_reviewed > 1)} keep{'s' * (n_reviewed == 1)} a reviewed label, where this "
+            "source has another one; overwrite_reviewed=True (--overwrite-reviewed) takes the source's"
+        )
     # A source without labels erases none, which is usual; in one with labels, empty could be meant as erased.
     for what, given in (("label", counts["n_labeled"]), ("split", counts["n_split"])):
         kept = counts[f"n_keep_{what}"]
@@ -398,7 +408,14 @@ def _resolve_all(accepted: tuple[str | int, ...] | None, space: Space) -> list[i
 
 
 def _write_all(
-    con: duckdb.DuckDBPyConnection, name: str, space: Space, origin: str, tables: Iterable[pa.Table], last_id: int
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    space: Space,
+    origin: str,
+    tables: Iterable[pa.Table],
+    last_id: int,
+    *,
+    overwrite_reviewed: bool,
 ) -> Counter[str]:
     counts: Counter[str] = Counter()
     for table in tables:
@@ -408,14 +425,19 @@ def _write_all(
             save_space(con, space)
             if space.names:
                 execute(con, "update_dataset_space", [space.name, name])
-            counts += _write(con, name, table, last_id)
+            counts += _write(con, name, table, last_id, overwrite_reviewed=overwrite_reviewed)
     return counts
 
 
-def _write(con: duckdb.DuckDBPyConnection, dataset: str, table: pa.Table, last_id: int) -> Counter[str]:
+def _write(
+    con: duckdb.DuckDBPyConnection, dataset: str, table: pa.Table, last_id: int, *, overwrite_reviewed: bool
+) -> Counter[str]:
     with registered(con, "scanned", table):
         n_moved = _follow_moved(con, dataset, last_id, "list_moved")
         n_within = _follow_moved(con, dataset, last_id, "list_moved_within")
+        reviewed = set() if overwrite_reviewed else {uri for (uri,) in fetch(con, "list_keeping_reviews", [dataset])}
+    keeps = pa.array([bool(reviewed) and uri in reviewed for uri in table["uri"].to_pylist()], pa.bool_())
+    with registered(con, "scanned", table.append_column("keeps_review", keeps)):
         added, changed, unchanged, unreadable, labeled, *kept = fetch(con, "count_scanned", [dataset])[0]
         # Bytes of an older version go before its hash does.
         for name in ("delete_read_errors", "insert_read_errors", "delete_stale_bytes", "update_images"):
@@ -432,6 +454,7 @@ def _write(con: duckdb.DuckDBPyConnection, dataset: str, table: pa.Table, last_i
         n_within=n_within,
         n_keep_label=kept[0],
         n_keep_split=kept[1],
+        n_reviewed=len(reviewed),
     )
 
 
