@@ -12,7 +12,7 @@ Row = dict[str, Any]
 
 
 def mistakes(draft: Draft, key: Row) -> Row:
-    """Three grids of images, and the same rows as tables."""
+    """Confident mistakes and suspected labels as grids of images, and these and the least confident answers as tables."""
     limit = {"max_images": draft.max_images}
     worst = draft.ask("confident_mistakes", limit).rows
     suspects = draft.ask("suspected_labels", limit).rows if draft.probs else []
@@ -25,7 +25,6 @@ def mistakes(draft: Draft, key: Row) -> Row:
         "probs": draft.probs,
         "worst": draft.pictures(worst),
         "suspects": draft.pictures(suspects),
-        "unsure": draft.pictures(unsure),
         "tables": [
             Table(caption, heads + ["wrong label"] * (rows is suspects), _image_rows(rows), (1, 2))
             for caption, rows in listed.items()
