@@ -234,6 +234,34 @@ def test_drawer_holds_the_filter(browser: Any, made: tuple[duckdb.DuckDBPyConnec
     assert complaints(browser) == []
 
 
+def test_first_rows_are_those_of_the_query(
+    browser: Any, made: tuple[duckdb.DuckDBPyConnection, Path, dict[int, int]]
+) -> None:
+    con, path, _ = made
+    page = Chromium(browser, path)
+    rows = "return [...document.querySelectorAll('#drawer .first-rows:not([hidden]) tbody tr')].map((row) => [...row.cells].map((one) => one.textContent))"
+    names = "return [...document.querySelectorAll('#drawer option')].map((one) => one.textContent)"
+    query = "return document.querySelector('#drawer pre').textContent"
+    checked = []
+    for search in ("", "e"):  # classes with an e in their name
+        browser.find_element("css selector", "#filters input[type=search]").send_keys(search)
+        for section in ("images", "comparison"):
+            page.run(f"document.querySelector('.open-sql[data-section={section}]').click()")
+            for at, name in enumerate(page.run(names)):
+                page.run(
+                    f"const s = document.querySelector('#drawer select'); s.value = {at}; s.dispatchEvent(new Event('change'))"
+                )
+                if not page.run(rows):
+                    continue
+                text = wait(lambda: f"'{search}'" in (now := page.run(query)) + "''" and now)  # noqa: B023 - asked at once
+                answers = con.sql(text).limit(10).fetchall()
+                wanted = [[str(i), label, pred, f"{confidence:.3f}"] for i, _, label, pred, confidence in answers]
+                assert page.run(rows) == wanted, name
+                checked.append(name)
+    assert checked == ["Selected images", "Newly right images", "Newly wrong images"] * 2
+    assert complaints(browser) == []
+
+
 def test_nothing_to_say_for_axe(browser: Any, made: tuple[duckdb.DuckDBPyConnection, Path, dict[int, int]]) -> None:
     if not AXE.is_file():
         pytest.skip("axe-core is not there: npm ci --ignore-scripts in sqlanalysis/page/js")

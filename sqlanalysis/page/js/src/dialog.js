@@ -91,7 +91,7 @@ function makeDialog(state) {
   const others = html("div", { class: "tops" });
   const summary = html("summary");
   const more = html("details", { class: "more-runs" }, summary, others);
-  const note = html("p", { class: "note" }, "Of this image the page holds prediction and confidence only; the SQL gives the rest.");
+  const note = html("p", { class: "note" }, "Of this image the page holds prediction and confidence only; the database has the rest.");
   const near = html("div", { class: "near" });
   const nearWords = html("p");
   const around = html("section", {}, html("div", { class: "near-line" }, html("p", {}, "Nearest images"), nearWords), near);
