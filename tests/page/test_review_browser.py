@@ -201,8 +201,12 @@ def test_dialog_by_keyboard(browser: Any, made: tuple[duckdb.DuckDBPyConnection,
     assert page.run(CARD) == 1
     assert page.run("return scrollY") == scrolled
     assert page.run("return location.hash") == ""
+    page.press(ENTER)
+    wait(lambda: page.run(VIEWER))
+    page.run("document.querySelector('#viewer .link').click()")
+    assert wait(lambda: page.run("return document.activeElement.id")) == "box"  # the map, and the focus stays there
     took = page.run("return performance.getEntriesByName('sqlanalysis:dialog').map((one) => one.duration)")
-    assert len(took) == 1
+    assert len(took) == 2
     assert complaints(browser) == []
 
 
