@@ -43,15 +43,21 @@ HTMLAnchorElement.prototype.click = () => {};
 ENTER, ESCAPE, LEFT, RIGHT, END = "\ue007", "\ue00c", "\ue012", "\ue014", "\ue010"
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path, dict[int, int]]]:
-    """Real digits with five labels broken on purpose, their page, and the labels before."""
-    con = sqlanalysis.connect()
+def broken(con: duckdb.DuckDBPyConnection) -> dict[int, int]:
+    """Add digits with wrong labels; the labels before."""
     report_files.add_digits(con, 600)
     labels = dict(con.execute("select image_id, label from images").fetchall())
     for image, label in BROKEN.items():
         assert labels[image] != label
         con.execute("update images set label = ? where image_id = ?", [label, image])
+    return labels
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path, dict[int, int]]]:
+    """Real digits with five labels broken on purpose, their page, and the labels before."""
+    con = sqlanalysis.connect()
+    labels = broken(con)
     yield con, report.report(con, tmp_path_factory.mktemp("review") / "digits.html"), labels
     con.close()
 
@@ -118,7 +124,7 @@ def review(page: Chromium | Firefox, labels: dict[int, int]) -> dict[int, str]:
 
 
 def test_review_is_exported_and_its_accuracy_is_that_of_sql(
-    browser: Any, made: tuple[duckdb.DuckDBPyConnection, Path, dict[int, int]]
+    browser: Any, made: tuple[duckdb.DuckDBPyConnection, Path, dict[int, int]], tmp_path: Path
 ) -> None:
     con, path, labels = made
     page = Chromium(browser, path)
@@ -137,15 +143,15 @@ def test_review_is_exported_and_its_accuracy_is_that_of_sql(
     ]
     assert all(uri.endswith("/" + row["file"]) for uri, row in zip(uris, rows, strict=True))
 
-    con.execute("begin")
-    for image, name in said.items():
-        if name:
-            con.execute("update images set label = ? where image_id = ?", [NAMES.index(name), image])
-    figures = con.execute("select accuracy, ci_low, ci_high from accuracy('digits_logreg')").fetchall()[0]
-    con.execute("rollback")
+    with sqlanalysis.connect() as again:
+        broken(again)
+        (tmp_path / "labels.csv").write_text(page.run("return window.saved"), encoding="utf-8", newline="")
+        applied = sqlanalysis.apply_labels(again, tmp_path / "labels.csv")
+        figures = again.execute("select accuracy, ci_low, ci_high from accuracy('digits_logreg')").fetchall()[0]
+    n = sum(bool(name) for name in said.values())
+    assert (applied.n_rows, applied.n_changed, applied.n_confirmed) == (len(said), n, len(said) - n)
     shown = re.findall(r"would be ([\d.]+) ?% \(([\d.]+)–([\d.]+)", sentence)[0]
     assert shown == tuple(f"{100 * figure:.1f}" for figure in figures)
-    n = sum(bool(name) for name in said.values())
     assert f"{len(said)} of {len(said)} reviewed · {n} labels change · " in sentence
 
     browser.refresh()
