@@ -38,8 +38,7 @@ SHARES = {"rows": 0.6, "large": 0.5, "details": 0.2}  # of the whole limit; of w
 _SMALLEST = 100  # bytes; nearly all thumbnails are larger, so this limits the number of candidates
 _BLOCK = r'<script type="{media_type}" id="{name}">(.*?)</script>'
 _ZIPPED, _PLAIN = (f"application/vnd.apache.arrow.stream{suffix};base64" for suffix in ("+gzip", ""))
-MEDIA_TYPES = {"facts": "application/json", "rows": _ZIPPED, "details": _ZIPPED}
-MEDIA_TYPES |= {"thumbnails": _PLAIN, "large": _PLAIN}
+MEDIA_TYPES = {"facts": "application/json", "rows": _ZIPPED, "details": _ZIPPED, "thumbnails": _PLAIN, "large": _PLAIN}
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,8 @@ class Pack:
         if facts["n_details"] < facts["n"]:
             sentences.append(f"The dialog has details of {facts['n_details']:,} images.")
         if facts["left_out"]:
-            sentences.append(f"Not in the page, to keep it small: {', '.join(facts['left_out'])}.")
+            what, keeps = ", ".join(facts["left_out"]), "keeps it" if len(facts["left_out"]) == 1 else "keeps them"
+            sentences.append(f"Not in the page, to keep it small: {what}; a higher max_mb (--max-mb) {keeps}.")
         return sentences
 
 

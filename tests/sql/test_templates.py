@@ -22,14 +22,15 @@ NAMES = {
     "members": [{"run": "a", "weight": 0.5, "temperature": 1.0}, {"run": "b", "weight": 0.5, "temperature": 2.0}],
     "values": {}, "allowed": ["a.parquet"], "grouped": True, "groups": "patient", "folder": "file.tmp", "schema": "main", "by_index": True, "exists": True, "shared": True, "inputs": ["label"], "macro": "accuracy",
     "others": ["b"], "is_chosen": True, "has_outputs": True, "inline": False, "is_clustered": True, "addresses": ["/a.parquet"], "first_id": 1, "last_id": 9, "dataset": "digits", "placed": True, "sampled": True, "is_sample": True, "redacted": False,
-    "baseline": "other_run", "features": ["split", "format"], "keys": ["camera"], "size_step": 64, "bytes_step": 50,
+    "baseline": "other_run", "cuts": [{"name": "split", "values": [("val", "split = 'val'"), ("none", "split is null")]}],
+    "expression": "split", "expressions": ["split", "n_bytes / 1000"],
     "tables": {"old": "_a", "new": "_b"}, "neighbors": True, "by_split": False, "on_map": True,
     "files": ["a.csv", "b.csv"], "encoding": "utf-8", "file": "a.parquet", "column": "image", "is_struct": True,
     "texts": ["note"], "structs": ["image"], "folders": ["/data"], "start": 1, "depth": 4, "n_near": 5, "by": "path",
     "outputs": "logits", "expected": "auto", "tolerance": 0.01, "sum_tolerance": 0.01, "range_tolerance": 0.001,
     "is_rescaled": True, "with_probs": True, "size": 3, "blobs": ["data"], "nested": ["meta"], "lists": ["scores"], "max_line": 1024,
     "pictures": ["image"], "first": 1, "last": 9, "rows": 8192, "least": 0.5,
-    "spill": "1GB", "paths": ["a.png"], "deferred": {}, "shown": ["image"], "n": 5, "predicted": True, "type": "INTEGER",
+    "spill": "1GB", "paths": ["a.png"], "deferred": {}, "shown": ["image"], "n": 5, "predicted": True, "type": "INTEGER", "places": "from my_places", "stored": True,
 }  # fmt: skip
 # DuckDB's own statements, which sqlfluff has no grammar for.
 UNPARSED = re.compile(

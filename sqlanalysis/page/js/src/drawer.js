@@ -1,7 +1,9 @@
 // The SQL drawer: the queries behind a section, with the filter of the page in them.
 import { button, byId, html } from "./dom.js";
+import { count } from "./intervals.js";
 import { copy } from "./theme.js";
 
+const MOST = 20_000; // characters shown: a lasso may list a million ids
 const SQL =
   /(--[^\n]*|\/\*[^]*?(?:\*\/|$))|('(?:[^']|'')*(?:'|$))|("(?:[^"]|"")*(?:"|$))|(\b(?:all|and|anti|as|asc|between|by|case|cast|count|cross|desc|distinct|else|end|except|exists|false|filter|from|full|group|having|in|inner|intersect|is|join|lateral|left|like|limit|not|null|nulls|offset|on|or|order|outer|over|partition|pivot|qualify|right|sample|select|semi|struct_pack|then|true|union|unnest|using|values|when|where|window|with)\b)/gi;
 
@@ -55,8 +57,8 @@ const readable = (value) => {
 
 /** Makes the drawer of the page; returns a function that opens it on a section. */
 function makeDrawer(state) {
-  const database = state.facts.database;
-  let [section, opener, at, isShell] = [null, null, 0, true];
+  const database = state.facts.database ?? "FILE.duckdb";
+  let [section, opener, at, isShell, program] = [null, null, 0, true];
   const kicker = html("p", { class: "kicker" });
   const heading = html("h2", { id: "drawer-title", tabindex: -1 });
   const choice = html("select", { "aria-label": "Query", on: { change: () => pick(Number(choice.value)) } });
@@ -66,7 +68,7 @@ function makeDrawer(state) {
     return tab;
   });
   const code = html("code");
-  const copying = button("Copy", () => copy(copying, code.textContent, () => "No clipboard"), { class: "copy-query" });
+  const copying = button("Copy", () => copy(copying, program, () => "No clipboard"), { class: "copy-query" });
   const table = html("div", { class: "first-rows", tabindex: 0, role: "region", "aria-label": "First rows" });
   const words = html("p", { class: "promise" });
   const drawer = html(
@@ -110,7 +112,9 @@ function makeDrawer(state) {
       tab.setAttribute("aria-selected", isShell === !place);
       tab.tabIndex = isShell === !place ? 0 : -1;
     }
-    const pieces = isShell ? highlight(text) : python(text, database);
+    program = isShell ? text : python(text, database).map(([, piece]) => piece).join("");
+    const cut = text.length > MOST ? `${text.slice(0, MOST)} … -- Copy gives all ${count(text.length)} characters` : text;
+    const pieces = isShell ? highlight(cut) : python(cut, database);
     code.replaceChildren(...pieces.map(([kind, piece]) => (kind ? html("span", { class: kind }, piece) : piece)));
     table.hidden = !rows?.rows.length;
     if (!table.hidden) table.replaceChildren(tableOf(rows));
