@@ -10,7 +10,7 @@ const SOURCES = "../../sqlanalysis/page/js/src";
 const { State } = await import(`${SOURCES}/state.js`);
 const { choices, csv, histogram, summary } = await import(`${SOURCES}/filterbar.js`);
 const { arrange, finding, members, sizes, sorted, tabs } = await import(`${SOURCES}/gallery.js`);
-const { change, short } = await import(`${SOURCES}/tile.js`);
+const { change, probabilityOfLabel, short } = await import(`${SOURCES}/tile.js`);
 const { rankNames } = await import(`${SOURCES}/names.js`);
 
 /** Numbers that look random and are the same each time. */
@@ -127,9 +127,10 @@ test("50 random filters select what each condition says, for both runs", () => {
 });
 
 test("the number beside a choice is what the choice selects, beside other filters too", () => {
-  for (const before of [[], [["confidence", [0.3, 1]]], [["slice", [0, 1]], ["search", "dog"]]]) {
+  for (const before of [[], [["confidence", [0.3, 1]]], [["slice", [0, 1]], ["search", "dog"]], "other run"]) {
     const { state } = make(400, 7);
-    for (const [kind, value] of before) state.set(kind, value);
+    if (before === "other run") state.setRun(1, 0); // some images are not of this run
+    else for (const [kind, value] of before) state.set(kind, value);
     for (const kind of ["split", "class", "pred", "answer", "slice", "change", "cluster"]) {
       const was = state.get(kind);
       const offered = choices(state, kind);
@@ -314,6 +315,14 @@ test("the sentence over the gallery", () => {
   facts.suspects = [];
   state.setRun(0, -1);
   assert.equal(finding(state), "4 of 10 are wrong.");
+});
+
+test("the probability of the label is that of the first run, or unknown", () => {
+  const { state, rows } = make(3, 1, (row, i) => Object.assign(row, { pLabel: [0.25, -1, 0][i] }));
+  const shown = () => [0, 1, 2].map((row) => probabilityOfLabel(state, rows.place[row]));
+  assert.deepEqual(shown(), [0.25, null, 0]);
+  state.setRun(1, 0);
+  assert.deepEqual(shown(), [null, null, null]);
 });
 
 test("short percentages never claim 0 or 100", () => {
