@@ -98,8 +98,8 @@ function makeDialog(state) {
   const place = html("canvas", { class: "place", role: "img", "aria-label": "Place on the map" });
   const show = button("Show on the map", toMap, { class: "link" });
   const meta = html("dl");
-  const ok = button("Label ok", () => review.ok(i), { title: "L" });
-  const wrong = html("button", { type: "button", title: "W" });
+  const ok = button("Label ok", () => review.ok(i), { title: "Key L" });
+  const wrong = html("button", { type: "button", title: "Key W" });
   const toCopy = (words, text, attributes) => button(words, ({ currentTarget }) => copy(currentTarget, text(), () => "No clipboard"), attributes);
   const acts = [ok, wrong, toCopy("Copy id", () => String(rows.id[i]), { class: "to-end" }), toCopy("Copy SQL", sql)];
   const heading = html("div", { "aria-live": "polite" }, html("p", {}, back, where), names);
@@ -189,7 +189,7 @@ function makeDialog(state) {
     const [label, guess] = [name(rows.label[i], "label"), name(rows.pred[i], "pred")];
     const isPredicted = facts.predicted;
     const parts = [html("bdi", {}, label), html("span", { class: "arrow" }, " → "), html("span", { class: right === null ? null : right ? "right" : "wrong" }, right ? "✓ " : "", html("bdi", {}, guess))];
-    names.replaceChildren(...(isPredicted ? parts.slice(right ? 2 : 0) : parts.slice(0, 1)));
+    names.replaceChildren(...(isPredicted ? parts.slice(right || rows.label[i] === NONE ? 2 : 0) : parts.slice(0, 1)));
     image.alt = `labeled ${label}${isPredicted ? `, predicted ${guess}` : ""}`;
     previous.setAttribute("aria-disabled", at === 0);
     next.setAttribute("aria-disabled", at === list.length - 1);

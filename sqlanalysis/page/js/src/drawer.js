@@ -118,8 +118,9 @@ function makeDrawer(state) {
     const cut = text.length > MOST ? `${text.slice(0, MOST)} … -- Copy gives all ${count(text.length)} characters` : text;
     const pieces = isShell ? highlight(cut) : python(cut, database);
     code.replaceChildren(...pieces.map(([kind, piece]) => (kind ? html("span", { class: kind }, piece) : piece)));
-    table.hidden = !rows?.rows.length;
-    if (!table.hidden) table.replaceChildren(tableOf(rows));
+    const first = typeof rows === "function" ? rows() : rows;
+    table.hidden = !first?.rows.length;
+    if (!table.hidden) table.replaceChildren(tableOf(first));
     const [before, call, after] = promise(isLive, state.words(), database);
     words.replaceChildren(before, html("code", {}, call), after);
   }
@@ -144,27 +145,33 @@ function tableOf({ heads, rows }) {
   );
 }
 
-/** A query of selected images and its first rows: those that pass a test and an SQL condition, in the order of image_id or surest first. */
+/** A query of selected images, those that pass a test and an SQL condition: in the order of image_id, or surest first. */
 function images(state, name, test = () => true, condition = "", isBySurety = false) {
-  const { rows, mask } = state;
-  const found = [];
-  for (let row = 0; row < rows.n && (isBySurety || found.length < FIRST); row++) if (mask[rows.place[row]] && test(rows.place[row])) found.push(rows.place[row]);
-  // As DuckDB orders: NaN is the greatest, NULL (-1) comes last, equal ones by image_id.
-  const surety = (i) => (Number.isNaN(rows.confidence[i]) ? 2 : rows.confidence[i]);
-  if (isBySurety) found.sort((a, b) => surety(b) - surety(a));
   const where = [state.where(), condition].filter(Boolean).join("\n    and ");
-  return {
-    name,
-    text: `select image_id, uri, label_name, pred_name, confidence\nfrom ${quoteName(state.runName)}${where && `\nwhere ${where}`}\norder by ${isBySurety ? "confidence desc, " : ""}image_id;\n`,
-    rows: {
-      heads: ["id", "label", "prediction", "confidence"],
-      rows: found.slice(0, FIRST).map((i) => [rows.id[i], state.name(rows.label[i], "label"), state.name(rows.pred[i], "pred"), rows.confidence[i] < 0 ? null : rows.confidence[i]]),
-    },
+  const order = `${isBySurety ? "confidence desc, " : ""}image_id`;
+  const text = `select image_id, uri, label_name, pred_name, confidence\nfrom ${quoteName(state.runName)}${where && `\nwhere ${where}`}\norder by ${order};\n`;
+  const rows = () => {
+    const { mask, n, id, label, pred, confidence } = state.rows;
+    // As DuckDB orders: NaN is the greatest, NULL (-1) comes last, equal ones by image_id.
+    const surety = (i) => (!isBySurety ? 0 : Number.isNaN(confidence[i]) ? 2 : confidence[i]);
+    const isBefore = (a, b) => surety(a) > surety(b) || (surety(a) === surety(b) && id[a] < id[b]);
+    const found = [];
+    for (let i = 0; i < n; i++) {
+      if (!mask[i] || !test(i)) continue;
+      let at = found.length;
+      while (at && isBefore(i, found[at - 1])) at--;
+      if (at === FIRST) continue;
+      found.splice(at, 0, i);
+      found.length = Math.min(FIRST, found.length);
+    }
+    const row = (i) => [id[i], state.name(label[i], "label"), state.name(pred[i], "pred"), confidence[i] < 0 ? null : confidence[i]];
+    return { heads: ["id", "label", "prediction", "confidence"], rows: found.map(row) };
   };
+  return { name, text, rows };
 }
 
 /** Queries of images, which belong to more than one section. */
-export function imageQueries(state, section) {
+function imageQueries(state, section) {
   if (section === "images" || section === "map") return [images(state, "Selected images")];
   if (section !== "comparison" || state.baseline < 0) return [];
   const pair = `paired(${quoteText(state.runName)}, ${quoteText(state.baselineName)})`;
@@ -179,7 +186,7 @@ export function imageQueries(state, section) {
   );
 }
 
-/** The live queries of a section, then those that stand in the page. */
+/** The live queries of a section, then those that stand in the page; `rows`, or what gives them, are their first rows. */
 function queriesOf(state, section) {
   const live = [...(state.queries[section]?.() ?? []), ...imageQueries(state, section)].map((query) => ({ ...query, isLive: true }));
   const still = [...document.querySelectorAll(`.sql[data-section="${CSS.escape(section)}"]`)].map((block) => ({
