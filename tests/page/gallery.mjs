@@ -205,7 +205,7 @@ test("what the bar says", () => {
   facts.labeled = true;
   rows.label[0] = -2;
   state.setRun(0, 1);
-  assert.equal(said()[1], "accuracy of the 255 labeled");
+  assert.equal(said()[1], "accuracy on 255 of them");
 });
 
 test("a page with fewer than 30 labeled images is rough without a filter", () => {

@@ -123,8 +123,6 @@ export function finding(state) {
   return texts.join(" ");
 }
 
-const REVIEW = "Here the run is sure of another class than the label. Say which is right; the labels stay as they are until you apply the list.";
-
 /** One line about the marks on the tiles. */
 function explain(state, { key, orders }) {
   const mark = (kind, ...words) => html("span", {}, html("i", { class: kind }), html("span", {}, ...words));
@@ -339,7 +337,8 @@ export function start(state) {
     sort.value = chosen[tab.key] ?? tab.order;
     marks.replaceChildren(...explain(state, tab));
     const isWritten = written.text && !state.isActive && state.run === written.run && state.baseline === written.baseline;
-    sentence.textContent = isReview ? REVIEW : isWritten ? written.text : finding(state);
+    const asked = `Here ${state.facts.runs[0].name} is sure of another class than the label. Say which is right; the labels stay as they are until you apply the list.`;
+    sentence.textContent = isReview ? asked : isWritten ? written.text : finding(state);
     refresh();
   }
 
