@@ -81,8 +81,10 @@ def classes(rows: Sequence[Row], changes: Sequence[Row] | None) -> Finding:
     if len(some) < 2:
         return ["All labeled images are of one class."]
     low, changed = _low(some), _changed(changes)
+    if low and changed:
+        return [*low, " ", *changed]
     if low or changed:
-        return low + changed
+        return low or changed
     none = f"After correction for {plural(len(some), 'look')} no class is established as lower than the rest"
     return [f"{none}, and no change of a single class." if changes else f"{none}."]
 
@@ -92,13 +94,13 @@ def _low(some: Sequence[Row]) -> Finding:
     looks = f"after correction for {plural(len(some), 'look')}"
     if low:
         shares = f" ({percent(low[0]['recall'])} of {count(low[0]['n'])})" if len(low) == 1 else ""
-        return [f"Lower than the rest, also {looks}: ", *_names([row["name"] for row in low]), f"{shares}. "]
+        return [f"Lower than the rest, also {looks}: ", *_names([row["name"] for row in low]), f"{shares}."]
     large = sorted((row for row in some if row["n"] >= LEAST), key=lambda row: (row["recall"], -row["n"]))
     if len(large) < 3 or large[0]["recall"] == large[-1]["recall"]:
         return []
     names = _names([large[0]["name"], large[1]["name"]])
     start = f"Of the classes with {LEAST} and more images, "
-    return [start, *names, f" are lowest; {looks} no class is established as lower than the rest. "]
+    return [start, *names, f" are lowest; {looks} no class is established as lower than the rest."]
 
 
 def _changed(changes: Sequence[Row] | None) -> Finding:
