@@ -147,7 +147,7 @@ def test_a_range_of_confidence(opened: Any, con: duckdb.DuckDBPyConnection) -> N
     opened.execute_script(script)
     query = "select count(*) from new where confidence::double >= 0.5 and confidence::double < 0.8"
     n = con.execute(query).fetchall()[0][0]
-    wait(lambda: text(opened, ".says").startswith(f"{n} of {N} · accuracy of the"))
+    wait(lambda: text(opened, ".says").startswith(f"{n} of {N} · accuracy on "))
     assert "confidence 0.50–0.80" in text(opened, ".chosen")
     time.sleep(0.1)
     assert opened.execute_script("return document.documentElement.classList.contains('filtered')")
