@@ -107,8 +107,8 @@ def test_holm_is_that_of_r() -> None:
 def test_a_calibrated_run_is_rarely_told_to_recalibrate(con: duckdb.DuckDBPyConnection, bins: str) -> None:
     random = np.random.default_rng(7)
     n, trials = 300, 300
-    shape = (1, 1) if bins == "uniform" else (0.5, 0.4)
-    confidence = random.beta(*shape, (trials, n)).astype("float32")
+    a, b = (1.0, 1.0) if bins == "uniform" else (0.5, 0.4)
+    confidence = random.beta(a, b, (trials, n)).astype("float32")
     right = random.random((trials, n)) < confidence
     con.execute("create temp table calibrated (run varchar, image_id bigint, label int, pred int, confidence float)")
     report_files.fill(
@@ -186,7 +186,9 @@ def test_sentences_of_confusion() -> None:
     text = findings.plain(findings.confusion(pair_cells(labels, preds), 40))
     assert text == "40 mistakes make 40 different pairs: no pair of classes stands out."
     two = pair_cells(np.array([0, 0, 1]), np.array([1, 1, 0]))
-    assert findings.plain(findings.confusion(two, 2)) == "Taken for the other class: c0 for c1 2 times, c1 for c0 1 time."
+    assert (
+        findings.plain(findings.confusion(two, 2)) == "Taken for the other class: c0 for c1 2 times, c1 for c0 1 time."
+    )
     few = pair_cells(np.array([0, 0, 1, 2]), np.array([1, 1, 2, 1]))
     assert "No pair of classes stands out: the most frequent one, c0 → c1, occurs 2 times of 4 mistakes." in (
         findings.plain(findings.confusion(few, 5))

@@ -62,7 +62,9 @@ def case(con: duckdb.DuckDBPyConnection, name: str, n_classes: int, where: str) 
             [share],
         ).fetchall()[0]
         if threshold is not None:
-            (row,) = rows_of(con, f"select n_answered as kept, accuracy, ci_low, ci_high from at_threshold('chosen', {threshold!r})")
+            (row,) = rows_of(
+                con, f"select n_answered as kept, accuracy, ci_low, ci_high from at_threshold('chosen', {threshold!r})"
+            )
             shares.append({"share": share, "threshold": threshold, **row})
     right = "pred is not null and label is not null"
     sliced = rows_of(
