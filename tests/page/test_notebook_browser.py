@@ -30,7 +30,8 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
-def test_the_page_works_in_its_frame_and_reaches_nothing_else(browser: Any, host: Path) -> None:
+def test_the_page_works_in_its_frame_and_reaches_nothing_else(browser: Any, host: Path, tmp_path: Path) -> None:
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     show(browser, host)
     frame = browser.find_element("tag name", "iframe")
     assert frame.size["height"] >= 600
@@ -60,7 +61,7 @@ def test_the_page_works_in_its_frame_and_reaches_nothing_else(browser: Any, host
     # What the page exports can be saved.
     save = "const a = document.createElement('a'); a.download = 'labels.csv'; a.href = URL.createObjectURL(new Blob(['x'])); a.click()"
     browser.execute_script(save)
-    chromium.next_frame(browser)
+    wait(lambda: (tmp_path / "labels.csv").exists())
     browser.switch_to.default_content()
     assert complaints(browser) == []
     assert len(chromium.requests(browser)) == 1, "the notebook itself"
