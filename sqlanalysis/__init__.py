@@ -6,12 +6,14 @@ Names are resolved when first used, so that `import sqlanalysis` loads no torch 
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
     "AddedColumn": "runs.columns",
     "AddedImages": "data.images",
     "AddedPredictions": "runs.imported",
+    "Applied": "data.reviews",
     "ArgumentError": "errors",
     "Checked": "evaluation.checks",
     "Clustered": "embeddings.clustering",
@@ -45,6 +47,7 @@ _HOME = {
     "add_column": "runs.columns",
     "add_images": "data.images",
     "add_predictions": "runs.imported",
+    "apply_labels": "data.reviews",
     "check": "evaluation.checks",
     "cluster": "embeddings.clustering",
     "compare": "evaluation.comparison",
@@ -83,7 +86,19 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
     globals()[name] = value
+    if name == "connect" and "IPython" in sys.modules:
+        from .core.kernel import shell
+
+        if (running := shell()) is not None:
+            load_ipython_extension(running)
     return value
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Let a notebook show relations as tables with thumbnails: `%load_ext sqlanalysis`, or by itself with `connect`."""
+    from .page.notebook import register
+
+    register(shell)
 
 
 def __dir__() -> list[str]:
@@ -93,6 +108,8 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:
     from .data.images import AddedImages as AddedImages
     from .data.images import add_images as add_images
+    from .data.reviews import Applied as Applied
+    from .data.reviews import apply_labels as apply_labels
     from .data.statistics import Measured as Measured
     from .data.statistics import measure_images as measure_images
     from .db.connection import connect as connect

@@ -280,6 +280,9 @@ def add_images(
     scale_16bit: Annotated[
         bool, typer.Option("--scale-16bit", help="Store 16-bit gray pictures as 8-bit ones.")
     ] = False,
+    overwrite_reviewed: Annotated[
+        bool, typer.Option("--overwrite-reviewed", help="Take the source's labels also in place of reviewed ones.")
+    ] = False,
 ) -> None:
     """Add images by reference, or with their bytes; adding a source again adds nothing."""
     from .data.images import add_images
@@ -294,6 +297,7 @@ def add_images(
             columns=_pairs(columns),
             classes=classes,
             scale_16bit=scale_16bit,
+            overwrite_reviewed=overwrite_reviewed,
         )
     _say(
         f"{done.dataset}: {done.n_added} added, {done.n_changed} changed, {done.n_unchanged} unchanged, "
@@ -586,6 +590,29 @@ def project(
 
 def _without(n_left_out: int) -> str:
     return f"; {n_left_out} images are left out: no activation, or a zero one" if n_left_out else ""
+
+
+@app.command()
+def apply_labels(
+    db: Database,
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="Reviewed labels, as a page exports them.")],
+    skip_refused: Annotated[
+        bool, typer.Option("--skip-refused", help="Apply the rows that fit; by default all or none.")
+    ] = False,
+) -> None:
+    """Apply labels that were reviewed on a page: all rows or none, with their history; figures follow."""
+    from .data.reviews import apply_labels
+
+    with _open(db, create=False) as con:
+        done = apply_labels(con, path, skip_refused=skip_refused)
+    refused = f" + {done.n_refused} refused" if done.n_refused else ""
+    _say(
+        f"{path}: {done.n_rows} rows = {done.n_changed} labels changed + {done.n_confirmed} confirmed + "
+        f"{done.n_already} already applied{refused}"
+    )
+    if done.changes:
+        listed = sorted(done.changes.items(), key=lambda change: -change[1])
+        _say(f"changed: {', '.join(f'{change} ({n})' for change, n in listed[:6])}{', …' if len(listed) > 6 else ''}")
 
 
 @app.command()
@@ -938,13 +965,26 @@ def report(
     full_images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A folder beside the page for pictures of up to 1,024 pixels.")
     ] = None,
+    slices: Annotated[
+        list[str] | None,
+        typer.Option("--slice", help='SQL that cuts the images, such as "brightness < 0.2"; repeat for several.'),
+    ] = None,
     open_: Annotated[bool, typer.Option("--open", help="Show the page in the browser.")] = False,
 ) -> None:
     """Write one self-contained HTML page."""
     from .page.report import report
 
     with _open_to_read(db) as con:
-        page = report(con, out, runs=run, max_mb=max_mb, redact_paths=redact_paths, full_images=full_images, open=open_)
+        page = report(
+            con,
+            out,
+            runs=run,
+            max_mb=max_mb,
+            redact_paths=redact_paths,
+            full_images=full_images,
+            slices=slices or (),
+            open=open_,
+        )
     _say(f"{page} is written")
 
 

@@ -22,14 +22,14 @@ MAKE_ERRORS = {"_refusal", "_explain", "_no_number", "remote.refuse", "_AnswerEr
 
 
 VERBS = [
-    "add_column", "add_images", "add_predictions", "check", "cluster", "compare", "connect",
+    "add_column", "add_images", "add_predictions", "apply_labels", "check", "cluster", "compare", "connect",
     "copy_database", "defer", "drop_run", "ensemble",
     "export", "find_images", "find_neighbors", "head", "list_metrics", "load_model", "localize", "map_batches", "measure_images", "metric", "predict",
     "project", "read_report", "recover", "register_model", "report", "show", "temperature_scale", "to_tensor",
     "verify",
 ]  # fmt: skip
 RESULTS = [
-    "AddedColumn", "AddedImages", "AddedPredictions", "Checked", "Clustered", "Comparison", "Copied", "Demo", "Derived", "DryRun",
+    "AddedColumn", "AddedImages", "AddedPredictions", "Applied", "Checked", "Clustered", "Comparison", "Copied", "Demo", "Derived", "DryRun",
     "Expectation", "Exported", "FoundNeighbors", "Localized", "Mapped", "Measured", "Page", "Predicted", "Projected", "Recovered",
     "Rows", "Sample", "Verified",
 ]  # fmt: skip

@@ -32,6 +32,7 @@ limit $max_images;
 
 -- name: suspected_labels
 -- Images whose label is suspected: the model confidently predicts another class.
+-- Images whose label of now somebody has reviewed are left out.
 -- Needs probs; n_found counts all suspects and n_wrong estimates how many labels are wrong, also beyond $max_images.
 with _issues as (
     select
@@ -44,6 +45,7 @@ with _issues as (
         count(*) over () as n_found,
         sum(p_wrong) over () as n_wrong,
     from label_issues({{ literal(run) }})
+    where image_id not in (select label_history.image_id from label_history where label_history.is_current)
     order by self_confidence, image_id
     limit $max_images
 )

@@ -12,10 +12,10 @@ with _compared as (
         images.split is not null and scanned.split is null as keeps_split,
         (
             images.sha256 <> scanned.sha256
-            or images.label is distinct from coalesce(scanned.label, images.label)
-            or images.accepted is distinct from coalesce(scanned.accepted, images.accepted)
+            or (not scanned.keeps_review and images.label is distinct from coalesce(scanned.label, images.label))
+            or (not scanned.keeps_review and images.accepted is distinct from coalesce(scanned.accepted, images.accepted))
             or images.split is distinct from coalesce(scanned.split, images.split)
-            or images.meta is distinct from coalesce(scanned.meta, images.meta)
+            or images.meta is distinct from coalesce(scanned.meta, images.meta, scanned.exif)
         ) as differs,
     from scanned
     left join images on scanned.uri = images.uri and images.dataset = ?
@@ -224,7 +224,7 @@ select
     scanned.split,
     scanned.label,
     scanned.accepted,
-    scanned.meta,
+    coalesce(scanned.meta, scanned.exif) as meta,
 from scanned
 cross join (
     select
@@ -239,7 +239,9 @@ where scanned.message is null
 
 -- name: update_images
 -- Update known images whose bytes, label, accepted, split or meta differ from what was scanned.
--- A scan without label, accepted, split or meta erases none; statistics describe the old bytes and go with them.
+-- A reviewed label of the same bytes stays where the scan has another one (keeps_review).
+-- A scan without label, accepted, split or meta erases none; statistics describe the old bytes and go with them, and
+-- EXIF of other bytes replaces that of the old ones.
 update images
 set
     sha256 = scanned.sha256,
@@ -247,10 +249,17 @@ set
     format = scanned.format,
     width_px = scanned.width_px,
     height_px = scanned.height_px,
-    label = coalesce(scanned.label, images.label),
-    accepted = coalesce(scanned.accepted, images.accepted),
+    label = case when scanned.keeps_review then images.label else coalesce(scanned.label, images.label) end,
+    accepted = case when scanned.keeps_review then images.accepted else coalesce(scanned.accepted, images.accepted) end,
     split = coalesce(scanned.split, images.split),
-    meta = coalesce(scanned.meta, images.meta),
+    meta = coalesce(
+        scanned.meta,
+        case
+            when images.sha256 = scanned.sha256 or scanned.exif is null then images.meta
+            else json_merge_patch(images.meta, scanned.exif)
+        end,
+        scanned.exif
+    ),
     brightness = case when images.sha256 = scanned.sha256 then images.brightness end,
     contrast = case when images.sha256 = scanned.sha256 then images.contrast end,
     sharpness = case when images.sha256 = scanned.sha256 then images.sharpness end,
@@ -262,10 +271,10 @@ where images.dataset = ?
     and scanned.message is null
     and (
         images.sha256 <> scanned.sha256
-        or images.label is distinct from coalesce(scanned.label, images.label)
-        or images.accepted is distinct from coalesce(scanned.accepted, images.accepted)
+        or (not scanned.keeps_review and images.label is distinct from coalesce(scanned.label, images.label))
+        or (not scanned.keeps_review and images.accepted is distinct from coalesce(scanned.accepted, images.accepted))
         or images.split is distinct from coalesce(scanned.split, images.split)
-        or images.meta is distinct from coalesce(scanned.meta, images.meta)
+        or images.meta is distinct from coalesce(scanned.meta, images.meta, scanned.exif)
     );
 
 

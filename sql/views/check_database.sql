@@ -21,6 +21,10 @@ with _problems as (
     from image_bytes
     where image_id not in (select images.image_id from images)
     union all
+    select 'label change without its image' as problem, 'label_changes' as object, count(*) as n
+    from label_changes
+    where image_id not in (select images.image_id from images)
+    union all
     select 'same data set and uri twice' as problem, dataset as object, count(*) - count(distinct uri) as n
     from images
     group by dataset

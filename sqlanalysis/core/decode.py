@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageError
+from .exif import camera_and_date
 from .faults import point
 from .noise import collected
 from .reading import MAX_BYTES as MAX_BYTES
@@ -52,6 +53,8 @@ class Facts:
 
     Attributes:
         bits: of a channel: 8, or 16 or 32 in gray pictures that the reference loader clips to white.
+        camera: maker and model, from EXIF.
+        taken: the day, as YYYY-MM-DD, from EXIF.
     """
 
     sha256: str
@@ -60,6 +63,8 @@ class Facts:
     width_px: int
     height_px: int
     bits: int = 8
+    camera: str | None = None
+    taken: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,11 +108,15 @@ def _open(data: bytes) -> Image.Image:
 
 
 def inspect(data: bytes) -> Facts:
-    """Format and size from the header, and the hash of the bytes; no pixel is decoded."""
+    """Format and size from the header, camera and date from EXIF, and the hash of the bytes; no pixel is decoded."""
     point("hash")
     with collected():
         image = _open(data)
-    return Facts(hashlib.sha256(data).hexdigest(), len(data), image.format or "", *image.size, bits=_bits(image))
+    # What Pillow found on its way to the pixels; a TIFF file is itself a directory of EXIF.
+    exif = data if image.format == "TIFF" else image.info.get("exif")
+    camera, taken = camera_and_date(exif) if isinstance(exif, bytes) else (None, None)
+    digest = hashlib.sha256(data).hexdigest()
+    return Facts(digest, len(data), image.format or "", *image.size, _bits(image), camera, taken)
 
 
 def _bits(image: Image.Image) -> int:

@@ -1,4 +1,4 @@
-"""A progress bar on stderr for verbs that take a while."""
+"""Progress of verbs that take a while: a bar on stderr in a terminal, a line that updates in a notebook."""
 
 from __future__ import annotations
 
@@ -6,10 +6,19 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 
+from . import kernel
+
 
 @contextlib.contextmanager
 def track(description: str, total: int | None, *, enabled: bool = True) -> Iterator[Callable[[int], None]]:
-    """Yield `advance(n)`, which any thread may call; draws nothing when stderr is not a terminal."""
+    """Yield `advance(n)`, which any thread may call; draws nothing where there is neither a terminal nor a notebook."""
+    if enabled and kernel.shell() is not None:
+        line = kernel.Line(description, total, sys.modules["IPython.display"].display)
+        try:
+            yield line.advance
+        finally:
+            line.close()
+        return
     if not enabled or not sys.stderr.isatty():
         yield lambda _n: None
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ import pyarrow as pa
 from ..core import addresses, decode, progress, talk
 from ..core import reading as files
 from ..core.classes import Space, load_classes, near_twins
+from ..core.parsing import parse_json
 from ..core.results import Result
 from ..core.text import decodable
 from ..db.statements import checkpoint, execute, fetch, folder_of, is_read_only, registered, transaction
@@ -76,6 +78,7 @@ def add_images(
     columns: Mapping[str, str] | None = None,
     classes: str | Path | Sequence[str] | None = None,
     scale_16bit: bool = False,
+    overwrite_reviewed: bool = False,
     show_progress: bool = True,
 ) -> AddedImages:
     """Put images into `images`, by reference or with their bytes; reads each file once and decodes no pixel.
@@ -102,6 +105,8 @@ def add_images(
             labels are matched by name, or, where they are numbers or end in one, by their order.
         scale_16bit: store 16-bit gray pictures as 8-bit ones (value >> 8). By default they stay as they are, and models
             see what torchvision's loader gives: everything above 255 is white. Pictures of 12 bits in 16 become dark.
+        overwrite_reviewed: take the labels of the source also where `apply_labels` has given or confirmed another one;
+            by default the reviewed label of the same bytes stays, and a note says how many.
         show_progress: draw a progress bar on a terminal.
 
     Labels are text, or whole numbers from 0; NULL, NaN, empty text and, where the source names its classes, -1 mean
@@ -110,6 +115,11 @@ def add_images(
     does not occur they are names, unless the classes are known: then numbers from 1 are refused where the last one
     would be no index, else taken from 0 with a note. An object of an id and a name is both. A source that shows its
     labels only while it is read (a stream, a data set of one's own) and names no classes must have a 0.
+
+    Of EXIF two things are kept in `meta`, and no place: `camera`, maker and model, and `taken`, the day of
+    DateTimeOriginal, else of DateTime, as YYYY-MM-DD. A column of the source of either name wins, in any case and where
+    it is empty, too. A source without other columns leaves `meta` as it is, except that EXIF of changed bytes replaces
+    these two. EXIF that cannot be read gives neither and is no error.
 
     What is refused leaves the file as it was: the source is read to its end before anything is written. Meanwhile rows
     and stored bytes lie in a temporary file beside the evaluation file. An interrupt while they are written leaves the
@@ -150,7 +160,9 @@ def add_images(
         progress.track(f"adding {name}", found.total, enabled=show_progress) as advance,
         staged(reading.tables(_blocks(found.entries, inspect, pool), found, advance), folder_of(con)) as tables,
     ):
-        counts = reading.counts + _write_all(con, name, space, found.origin, tables, last_id)
+        counts = reading.counts + _write_all(
+            con, name, space, found.origin, tables, last_id, overwrite_reviewed=overwrite_reviewed
+        )
     checkpoint(con)
     if counts["n_errors"] and not any(counts[done] for done in ("n_added", "n_changed", "n_unchanged", "n_moved")):
         found.notes.insert(0, f"no image could be read; the first is {reading.first_error}")
@@ -196,6 +208,11 @@ def _notes(source: Source, space: Space, counts: Mapping[str, int], *, scaled: b
         within = f", {counts['n_within']:,} of them in another folder: the labels are those of now"
         elsewhere = f"moved: {counts['n_moved']:,} images lie elsewhere now; their rows point there"
         notes.append(elsewhere + within * (counts["n_within"] > 0))
+    if n_reviewed := counts["n_reviewed"]:
+        notes.append(
+            f"{n_reviewed:,} image{'s' * (n_reviewed > 1)} keep{'s' * (n_reviewed == 1)} a reviewed label, where this "
+            "source has another one; overwrite_reviewed=True (--overwrite-reviewed) takes the source's"
+        )
     # A source without labels erases none, which is usual; in one with labels, empty could be meant as erased.
     for what, given in (("label", counts["n_labeled"]), ("split", counts["n_split"])):
         kept = counts[f"n_keep_{what}"]
@@ -334,7 +351,8 @@ def _inspect(entry: Entry, *, store_bytes: bool, scale_16bit: bool) -> _Inspecte
         facts = decode.inspect(data)
         if scale_16bit and facts.bits > 8:
             data = decode.to_8_bits(data)
-            return replace(entry, data=data), replace(decode.inspect(data), bits=facts.bits)
+            scaled = replace(decode.inspect(data), bits=facts.bits, camera=facts.camera, taken=facts.taken)
+            return replace(entry, data=data), scaled
         return (replace(entry, data=data) if store_bytes else entry), facts
     except ImageError as error:
         return replace(entry, data=None), ImageError(str(error))  # the caught one holds the frames that hold the bytes
@@ -343,6 +361,7 @@ def _inspect(entry: Entry, *, store_bytes: bool, scale_16bit: bool) -> _Inspecte
 def _table(block: list[_Inspected], space: Space, split: str | None) -> pa.Table:
     facts = [found if isinstance(found, decode.Facts) else None for _, found in block]
     failures = [found if isinstance(found, ImageError) else None for _, found in block]
+    exifs = [_exif(fact) for fact in facts]
     columns = {
         "position": pa.array(range(len(block)), pa.int64()),
         "uri": pa.array([entry.uri for entry, _ in block], pa.string()),
@@ -350,7 +369,10 @@ def _table(block: list[_Inspected], space: Space, split: str | None) -> pa.Table
         "split": pa.array([entry.split or split for entry, _ in block], pa.string()),
         "label": pa.array([space.resolve(entry.label) for entry, _ in block], pa.int32()),
         "accepted": pa.array([_resolve_all(entry.accepted, space) for entry, _ in block], pa.list_(pa.int32())),
-        "meta": pa.array([entry.meta for entry, _ in block], pa.string()),
+        "meta": pa.array(
+            [_with_exif(entry.meta, exif) for (entry, _), exif in zip(block, exifs, strict=True)], pa.string()
+        ),
+        "exif": pa.array([json.dumps(exif, ensure_ascii=False) if exif else None for exif in exifs], pa.string()),
         "bytes": pa.array([entry.data for entry, _ in block], pa.binary()),
         "message": pa.array([str(error) if error else None for error in failures], pa.string()),
     }
@@ -361,6 +383,23 @@ def _table(block: list[_Inspected], space: Space, split: str | None) -> pa.Table
     return pa.table(columns)
 
 
+def _exif(facts: decode.Facts | None) -> dict[str, str]:
+    known = {"camera": facts.camera, "taken": facts.taken} if facts else {}
+    return {name: text for name, text in known.items() if text is not None}
+
+
+def _with_exif(meta: str | None, exif: Mapping[str, str]) -> str | None:
+    """The columns of a source as its JSON has them, followed by what EXIF adds; None without columns."""
+    if meta is None or not exif:
+        return meta
+    own = parse_json(meta, "meta")
+    names = {name.casefold() for name in own}
+    added = {name: text for name, text in exif.items() if name not in names}
+    if not added:
+        return meta
+    return f"{meta.rstrip()[:-1]}{', ' if own else ''}{json.dumps(added, ensure_ascii=False)[1:]}"
+
+
 def _resolve_all(accepted: tuple[str | int, ...] | None, space: Space) -> list[int] | None:
     if accepted is None:
         return None
@@ -369,7 +408,14 @@ def _resolve_all(accepted: tuple[str | int, ...] | None, space: Space) -> list[i
 
 
 def _write_all(
-    con: duckdb.DuckDBPyConnection, name: str, space: Space, origin: str, tables: Iterable[pa.Table], last_id: int
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    space: Space,
+    origin: str,
+    tables: Iterable[pa.Table],
+    last_id: int,
+    *,
+    overwrite_reviewed: bool,
 ) -> Counter[str]:
     counts: Counter[str] = Counter()
     for table in tables:
@@ -379,14 +425,19 @@ def _write_all(
             save_space(con, space)
             if space.names:
                 execute(con, "update_dataset_space", [space.name, name])
-            counts += _write(con, name, table, last_id)
+            counts += _write(con, name, table, last_id, overwrite_reviewed=overwrite_reviewed)
     return counts
 
 
-def _write(con: duckdb.DuckDBPyConnection, dataset: str, table: pa.Table, last_id: int) -> Counter[str]:
+def _write(
+    con: duckdb.DuckDBPyConnection, dataset: str, table: pa.Table, last_id: int, *, overwrite_reviewed: bool
+) -> Counter[str]:
     with registered(con, "scanned", table):
         n_moved = _follow_moved(con, dataset, last_id, "list_moved")
         n_within = _follow_moved(con, dataset, last_id, "list_moved_within")
+        reviewed = set() if overwrite_reviewed else {uri for (uri,) in fetch(con, "list_keeping_reviews", [dataset])}
+    keeps = pa.array([bool(reviewed) and uri in reviewed for uri in table["uri"].to_pylist()], pa.bool_())
+    with registered(con, "scanned", table.append_column("keeps_review", keeps)):
         added, changed, unchanged, unreadable, labeled, *kept = fetch(con, "count_scanned", [dataset])[0]
         # Bytes of an older version go before its hash does.
         for name in ("delete_read_errors", "insert_read_errors", "delete_stale_bytes", "update_images"):
@@ -403,6 +454,7 @@ def _write(con: duckdb.DuckDBPyConnection, dataset: str, table: pa.Table, last_i
         n_within=n_within,
         n_keep_label=kept[0],
         n_keep_split=kept[1],
+        n_reviewed=len(reviewed),
     )
 
 

@@ -22,6 +22,8 @@ SCHEMA_VERSION = 5
 Objects = dict[tuple[str, str], str]
 # Templates of objects whose text depends on the runs of a file.
 _GENERATED = ("recreate_run_view", "recreate_predictions", "recreate_disk_usage")
+# Tables that files of this schema may lack, as they were added later: those of a file that is only read are empty.
+_LATER = ("label_changes",)
 _OVER_RUNS = (("view", "predictions"), ("table_macro", "disk_usage"))
 
 
@@ -169,9 +171,11 @@ def shield(con: duckdb.DuckDBPyConnection, where: Path, changed: list[str], move
     Raises:
         SchemaError: a table is missing.
     """
-    if any(template.name in changed for template in templates.installed("tables")):
+    lacking = [template for template in templates.installed("tables") if template.name in changed]
+    if any(template.name not in _LATER or not is_read_only(con) for template in lacking):
         raise SchemaError(f"{where} was made by an older sqlanalysis; run `sqlanalysis init {where}` once")
-    texts = [template.text for template in templates.installed(*templates.MACROS) if template.name in changed]
+    texts = [template.text for template in lacking]
+    texts += [template.text for template in templates.installed(*templates.MACROS) if template.name in changed]
     for run in [run for run in _stored_runs(con) if run in (*changed, *moved)] if changed or moved else []:
         names = [row[0] for row in fetch(con, "list_columns", ["outputs", run])]
         source = parts.inline(con, run) if run in moved else None
@@ -183,7 +187,7 @@ def shield(con: duckdb.DuckDBPyConnection, where: Path, changed: list[str], move
     texts += [template.text for template in templates.installed("views") if template.name in changed]
     for text in texts:
         try:
-            con.execute(re.sub(r"\breplace (?=macro|view)", "replace temp ", text, count=1))
+            con.execute(re.sub(r"\b(create|replace) (?=macro|view|table)", r"\1 temp ", text, count=1))
         except duckdb.Error as error:
             reason = str(error).splitlines()[0]
             raise SchemaError(

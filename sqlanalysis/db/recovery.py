@@ -16,12 +16,14 @@ import duckdb
 from ..core import decode, progress, talk
 from ..core.reading import is_address
 from ..core.results import Result
+from ..core.tables import Table, cell
 from ..core.text import one_line
 from ..errors import ImageError, NotFoundError, QueryError, SchemaError
 from . import connection, parts, statements, torn
 
 BLOCK_IMAGES = 256
 MOST_BLOCKS = 64
+SHOWN = 20  # problems of each kind in a notebook
 WRONG_BLOCK = re.compile(r"in block at location (\d+)")
 
 
@@ -43,6 +45,21 @@ class Verified(Result):
     def ok(self) -> bool:
         """Whether no problem was found."""
         return not self.images and not self.tables
+
+    def _lead(self) -> str:
+        return f"{self.n_images:,} images compared with their hash: {'no problem' if self.ok else 'there are problems'}"
+
+    def _tables(self) -> list[Table]:
+        found = (("image_id", "uri", "problem"), self.images), (("problem", "object", "n"), self.tables)
+        return [
+            Table(
+                columns,
+                [[cell(name, value) for name, value in zip(columns, row, strict=True)] for row in rows[:SHOWN]],
+                note=[f"{len(rows):,} rows, of which {SHOWN} are shown"] if len(rows) > SHOWN else (),
+            )
+            for columns, rows in found
+            if rows
+        ]
 
 
 @dataclass(frozen=True, repr=False)

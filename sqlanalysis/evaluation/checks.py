@@ -13,7 +13,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ..core import talk
+from ..core import figures, tables, talk
 from ..core.files import write_whole
 from ..core.results import Result
 from ..core.text import one_line
@@ -27,6 +27,7 @@ from .metrics import group_expression
 SHOWN = 5  # violations that a result keeps
 _ALWAYS = ("sound_run", "whole_run", "sound_database")
 _BATCH = 8192  # rows in memory while violations are counted
+_SIGNS = {"pass": ("✓", "right"), "warn": ("!", "caution"), "fail": ("✗", "wrong"), "error": ("✗", "wrong")}
 _SEVERITIES = {"error": "fail", "warn": "warn"}
 _KEY = re.compile(rf"(severity|{'|'.join(templates.HEADER[1:])}):\s*(.*)", re.IGNORECASE)
 
@@ -42,6 +43,21 @@ class Checked(Result):
     def passed(self) -> bool:
         """Whether every expectation could be run and holds; warnings do not count."""
         return all(result.status in ("pass", "warn") for result in self.results)
+
+    def _lead(self) -> str:
+        return f"{self.run or 'the file'}: {'passed' if self.passed else 'not passed'}"
+
+    def _tables(self) -> list[tables.Table]:
+        rows = [
+            [
+                tables.Cell(f"{_SIGNS[one.status][0]} {one.status}", tone=_SIGNS[one.status][1]),
+                tables.Cell(Path(one.name).name),
+                tables.Cell(figures.count(one.n_violations)),
+                tables.Cell(tables.plain(one.message)),
+            ]
+            for one in self.results
+        ]
+        return [tables.Table(("", "expectation", "violations", "message"), rows, (False, False, True, False))]
 
 
 def check(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 
 import duckdb
 
+from ..core import figures, tables
 from ..core.results import Result
 from ..db import statements, templates
 from ..errors import ArgumentError, QueryError, SchemaError
@@ -14,6 +16,8 @@ from .metrics import group_expression
 
 # The metrics of a comparison that take groups.
 _GROUPED = ("verdict", "mcnemar", "paired_bootstrap", "compare_classes")
+
+SHOWN_CLASSES = 10  # in a notebook
 
 _SAMPLED = (
     "the images that both have answered are compared, and the interval does not allow for a stop after looking at them "
@@ -41,6 +45,56 @@ class Comparison(Result):
 
     def __str__(self) -> str:
         return self.sentence
+
+    def _lead(self) -> str:
+        return f"{self.sentence}{'' if self.sentence.endswith('.') else '.'}"
+
+    def _tables(self) -> list[tables.Table]:
+        with contextlib.suppress(duckdb.Error):  # the connection is closed: the sentence stays
+            return [self._score_table(), self._class_table()]
+        return []
+
+    def _score_table(self) -> tables.Table:
+        rows = []
+        for metric, of_run, of_baseline, *change, p in self.scores.project(
+            "metric, value_run, value_baseline, diff, ci_low, ci_high, p_two_sided"
+        ).fetchall():
+            figure = figures.decimal if "f1" in metric.lower() else figures.percent
+            values = [figure(of_run), figure(of_baseline), *_change(*change), figures.p_value(p)]
+            tone = tables.difference(*change[1:])
+            rows.append([tables.Cell(metric.replace("_", " ")), *_toned(values, tone)])
+        columns = ("", self.run, self.baseline, "difference, points", "interval", "p")
+        note = f"{self.n:,} images of both; {self.run} − {self.baseline}, gray where the interval has zero."
+        return tables.Table(columns, rows, _NUMERIC, "Scores", [note])
+
+    def _class_table(self) -> tables.Table:
+        columns = "label_name" if "label_name" in self.classes.columns else "class::varchar as label_name"
+        found = self.classes.project(
+            f"{columns}, n, recall_run, recall_baseline, diff, ci_low, ci_high, p_holm"
+        ).fetchall()
+        rows = []
+        for name, n, of_run, of_baseline, *change, p in found[:SHOWN_CLASSES]:
+            values = [figures.percent(of_run), figures.percent(of_baseline), *_change(*change), figures.p_value(p)]
+            tone = tables.difference(*change[1:])
+            rows.append([tables.Cell(str(name)), tables.Cell(figures.count(n)), *_toned(values, tone)])
+        changed = sum(p is not None and p < 0.05 for *_, p in found)
+        note = [f"{changed:,} of {len(found):,} classes differ after correction for all of them (Holm, 0.05)."]
+        if len(found) > SHOWN_CLASSES:
+            note.append(f"The first {SHOWN_CLASSES} are shown; .classes has all.")
+        names = ("class", "n", self.run, self.baseline, "difference, points", "interval", "p, corrected")
+        return tables.Table(names, rows, (False, *_NUMERIC), "Recall by class", note)
+
+
+_NUMERIC = (False, True, True, True, True, True)
+
+
+def _change(diff: float | None, low: float | None, high: float | None) -> list[str]:
+    return [figures.points(diff), figures.points_interval({"ci_low": low, "ci_high": high})]
+
+
+def _toned(values: list[str], tone: str) -> list[tables.Cell]:
+    """Figures of the run and its baseline, and the difference in its tone."""
+    return [tables.Cell(text, tone=tone if number == 2 else "") for number, text in enumerate(values)]
 
 
 def compare(

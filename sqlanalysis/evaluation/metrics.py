@@ -100,7 +100,7 @@ def selection(
     """
     if split is not None:
         _check_split(con, relation, split)
-    condition = None if where is None else _expression("where", where)
+    condition = None if where is None else expression("where", where)
     try:
         sql = templates.render("selected_rows", of_split=split is not None, where=condition)
         rows = con.sql(sql, params=[relation] if split is None else [relation, split])
@@ -258,10 +258,10 @@ def _sql(parameter: str, value: object) -> str:
     if not isinstance(parts, list | tuple) or not parts or not all(isinstance(part, str) for part in parts):
         raise ArgumentError(f"{parameter} is SQL text, or a list of it, not {value!r}")
     if isinstance(value, str):
-        return _expression(parameter, value)
+        return expression(parameter, value)
     if parameter == "cols":
         return "[" + ", ".join(templates.literal(part) for part in parts) + "]"
-    return "row(" + ", ".join(_expression(parameter, part) for part in parts) + ")"
+    return "row(" + ", ".join(expression(parameter, part) for part in parts) + ")"
 
 
 def group_expression(con: duckdb.DuckDBPyConnection, relation: str, groups: str | None) -> str:
@@ -279,7 +279,7 @@ def group_expression(con: duckdb.DuckDBPyConnection, relation: str, groups: str 
     """
     if groups is None:
         return "null"
-    text = _expression("groups", groups)
+    text = expression("groups", groups)
     try:
         con.sql(templates.render("metric", name="accuracy", values={"groups": text}), params=[relation])
     except duckdb.Error as error:
@@ -287,7 +287,17 @@ def group_expression(con: duckdb.DuckDBPyConnection, relation: str, groups: str 
     return text
 
 
-def _expression(parameter: str, text: str) -> str:
+def expression(parameter: str, text: str) -> str:
+    """SQL of a caller for a template, checked to be one expression; it ends with a newline.
+
+    Args:
+        parameter: what the caller calls it.
+        text: the SQL.
+
+    Raises:
+        ArgumentError: it is a quoted constant.
+        QueryError: it is not one SQL expression.
+    """
     try:
         duckdb.SQLExpression(text)
     except duckdb.Error as error:

@@ -27,7 +27,7 @@ _ALPHA = 0.05
 
 @dataclass(frozen=True)
 class Field:
-    """A smooth density on a grid (rows up, columns across) with an empty border; `sigma` and `step` in units of the map."""
+    """A smooth density on a grid (rows up, columns across) with an empty border; `sigma`, `step`, of the map."""
 
     grid: np.ndarray
     step: float
@@ -42,7 +42,7 @@ class Field:
 
     def middle(self, rows: Any, columns: Any) -> tuple[Any, Any]:
         """x and y of the middles of cells; a fraction of a cell is allowed."""
-        return tuple((values - self.pad + 0.5) * self.step for values in (columns, rows))  # type: ignore[return-value]
+        return (columns - self.pad + 0.5) * self.step, (rows - self.pad + 0.5) * self.step
 
 
 def density(x: np.ndarray, y: np.ndarray, extent: Sequence[int], narrow: float = 1.0) -> Field:
@@ -86,27 +86,31 @@ def contours(field: Field, x: np.ndarray, y: np.ndarray) -> list[dict[str, Any]]
 
 
 # The crossed edges of a square by which of its corners (1 lower left, 2 lower right, 4 upper right, 8 upper left) are
-# inside: from one edge to another with the inside at the left. b is the bottom, r right, t top, l left.
-_TURNS = {1: "bl", 2: "rb", 3: "rl", 4: "tr", 6: "tb", 7: "tl", 8: "lt", 9: "bt", 11: "rt", 12: "lr", 13: "br", 14: "lb"}
-_SADDLES = {(5, False): ("bl", "tr"), (5, True): ("br", "tl"), (10, False): ("rb", "lt"), (10, True): ("lb", "rt")}
+# inside: from one edge to another with the inside at the left. Edges are bottom, right, top, left.
+_B, _R, _T, _L = range(4)
+_TURNS = dict(enumerate([(_B, _L), (_R, _B), (_R, _L), (_T, _R), None, (_T, _B), (_T, _L)], 1))
+_TURNS |= dict(enumerate([(_L, _T), (_B, _T), None, (_R, _T), (_L, _R), (_B, _R), (_L, _B)], 8))
+_SADDLES = {
+    (5, False): ((_B, _L), (_T, _R)),
+    (5, True): ((_B, _R), (_T, _L)),
+    (10, False): ((_R, _B), (_L, _T)),
+    (10, True): ((_L, _B), (_R, _T)),
+}
+Edge = tuple[int, int, bool]
 
 
 def rings(grid: np.ndarray, level: float) -> list[np.ndarray]:
     """Marching squares: closed polygons of (row, column) between the values of a grid whose border is below `level`."""
     inside = grid >= level
     code = inside[:-1, :-1] + 2 * inside[:-1, 1:] + 4 * inside[1:, 1:] + 8 * inside[1:, :-1]
-    following: dict[tuple[int, int, bool], tuple[int, int, bool]] = {}
+    following: dict[Edge, Edge] = {}
     for row, column in np.argwhere((code > 0) & (code < 15)).tolist():
         number = int(code[row, column])
         joined = bool(grid[row : row + 2, column : column + 2].mean() >= level)
-        edges = {
-            "b": (row, column, True),
-            "t": (row + 1, column, True),
-            "l": (row, column, False),
-            "r": (row, column + 1, False),
-        }
-        for start, end in _SADDLES.get((number, joined)) or (_TURNS[number],):
-            following[edges[start]] = edges[end]
+        edges = ((row, column, True), (row, column + 1, False), (row + 1, column, True), (row, column, False))
+        turn = _TURNS[number]
+        for begin, end in _SADDLES[number, joined] if turn is None else (turn,):
+            following[edges[begin]] = edges[end]
     found = []
     while following:
         start, edge = following.popitem()
@@ -118,7 +122,7 @@ def rings(grid: np.ndarray, level: float) -> list[np.ndarray]:
     return found
 
 
-def _crossing(grid: np.ndarray, level: float, edge: tuple[int, int, bool]) -> tuple[float, float]:
+def _crossing(grid: np.ndarray, level: float, edge: Edge) -> tuple[float, float]:
     row, column, across = edge
     low, high = grid[row, column], grid[row + (not across), column + across]
     share = float((level - low) / (high - low))
@@ -142,7 +146,8 @@ def simplify(ring: np.ndarray, tolerance: float) -> np.ndarray:
             continue
         (a, b), inner = closed[[first, last]], closed[first + 1 : last]
         length = np.hypot(*(b - a))
-        across = np.abs((inner - a) @ np.array([-(b - a)[1], (b - a)[0]])) / length if length else np.hypot(*(inner - a).T)
+        sideways = np.array([a[1] - b[1], b[0] - a[0]])
+        across = np.abs((inner - a) @ sideways) / length if length else np.hypot(*(inner - a).T)
         middle = first + 1 + int(np.argmax(across))
         if across.max() > tolerance:
             kept.add(middle)
@@ -151,7 +156,11 @@ def simplify(ring: np.ndarray, tolerance: float) -> np.ndarray:
 
 
 def regions(
-    x: np.ndarray, y: np.ndarray, extent: Sequence[int], words: Sequence[Sequence[int]] | np.ndarray, names: Sequence[str]
+    x: np.ndarray,
+    y: np.ndarray,
+    extent: Sequence[int],
+    words: Sequence[Sequence[int]] | np.ndarray,
+    names: Sequence[str],
 ) -> list[dict[str, Any]]:
     """Up to 20 dense regions with the name that is most typical of each: {name, x, y, n}, the largest first.
 
@@ -168,7 +177,7 @@ def regions(
     """
     from scipy.ndimage import maximum_filter
 
-    if len(x) < 3:
+    if len(x) < 3 or not names:
         return []
     point, code = _flat(words)
     field = density(x, y, extent, narrow=0.8)
@@ -192,8 +201,8 @@ def regions(
             typical = (share >= _MIN_SHARE) & (table[at] >= _MIN_IMAGES)
             score = np.where(typical, share * np.log(share / usual), -1.0)
         best = int(score.argmax())
-        px, py = field.middle(*peaks[at])
-        region_ = {"name": names[best], "x": round(float(px)), "y": round(float(py)), "n": int(sizes[at])}
+        px, py = (float(values[region == at].mean()) for values in (x, y))
+        region_ = {"name": names[best], "x": round(px), "y": round(py), "n": int(sizes[at])}
         if score[best] >= 0 and not any(_collide(region_, other, extent) for other in found):
             found.append(region_)
     return found[:_MAX_NAMES]
@@ -213,12 +222,10 @@ def _collide(a: dict[str, Any], b: dict[str, Any], extent: Sequence[int]) -> boo
         return True
     scale = 0.94 * min(size / max(1, side) for size, side in zip(_BOX, extent, strict=True))
     width = _LETTER * (len(a["name"]) + len(b["name"])) / 2 + 6
-    return abs(a["x"] - b["x"]) * scale < width and abs(a["y"] - b["y"]) * scale < _LINE
+    return bool(abs(a["x"] - b["x"]) * scale < width and abs(a["y"] - b["y"]) * scale < _LINE)
 
 
-def gathering(
-    x: np.ndarray, y: np.ndarray, wrong: np.ndarray, alpha: float = _ALPHA
-) -> tuple[list[np.ndarray], int]:
+def gathering(x: np.ndarray, y: np.ndarray, wrong: np.ndarray, alpha: float = _ALPHA) -> tuple[list[np.ndarray], int]:
     """Places with more mistakes than chance puts there, and how many places were tested.
 
     The map is cut at medians, without a look at the mistakes, into at most 64 places of at least 25 points. Under

@@ -66,6 +66,8 @@ class Draft:
     redacted: bool = False
     probs: bool = False
     predicted: bool = True
+    slices: Sequence[str] = ()  # expressions of the caller, which cut the images as columns do
+    cuts: list[Any] | None = None  # the columns that cut the images, once they were looked for
     shown: list[Row] = field(default_factory=list)
     album: Album = field(init=False)
     _asked: dict[str, Answer] = field(default_factory=dict)

@@ -80,43 +80,45 @@ def classes(rows: Sequence[Row], changes: Sequence[Row] | None) -> Finding:
     some = [row for row in rows if row["n"]]
     if len(some) < 2:
         return ["All labeled images are of one class."]
-    return [*_low(some), *_changed(changes)]
+    low, changed = _low(some), _changed(changes)
+    if low and changed:
+        return [*low, " ", *changed]
+    if low or changed:
+        return low or changed
+    none = f"After correction for {plural(len(some), 'look')} no class is established as lower than the rest"
+    return [f"{none}, and no change of a single class." if changes else f"{none}."]
 
 
 def _low(some: Sequence[Row]) -> Finding:
     low = lowest_classes(some)
+    looks = f"after correction for {plural(len(some), 'look')}"
     if low:
-        named = _names([row["name"] for row in low])
         shares = f" ({percent(low[0]['recall'])} of {count(low[0]['n'])})" if len(low) == 1 else ""
-        verb = "is" if len(low) == 1 else "are"
-        return [*named, f"{shares} {verb} lower than the rest, also after correction for {plural(len(some), 'look')}."]
+        return [f"Lower than the rest, also {looks}: ", *_names([row["name"] for row in low]), f"{shares}."]
     large = sorted((row for row in some if row["n"] >= LEAST), key=lambda row: (row["recall"], -row["n"]))
-    looks = f"after correction for {plural(len(some), 'look')} no class is established as lower than the rest."
     if len(large) < 3 or large[0]["recall"] == large[-1]["recall"]:
-        return [looks[0].upper() + looks[1:]]
-    return [
-        f"Of the classes with {LEAST} and more images, ",
-        *_names([large[0]["name"], large[1]["name"]]),
-        f" are lowest; {looks}",
-    ]
+        return []
+    names = _names([large[0]["name"], large[1]["name"]])
+    start = f"Of the classes with {LEAST} and more images, "
+    return [start, *names, f" are lowest; {looks} no class is established as lower than the rest."]
 
 
 def _changed(changes: Sequence[Row] | None) -> Finding:
     if not changes:
         return []
+    looks = f"after correction for {plural(len(changes), 'look')}"
     held = [row for row in changes if row["p_holm"] is not None and row["p_holm"] < ALPHA]
     if held:
-        named: Finding = [" Recall of "]
+        named: Finding = [f"Recall changed, also {looks}: "]
         for at, row in enumerate(held[:NAMED]):
-            named += [", " if at else "", (name_in_sentence(row["name"]),), f" changed by {points(row['diff'])}" if not at else f" by {points(row['diff'])}"]
-        more = f" and of {count(len(held) - NAMED)} more" if len(held) > NAMED else ""
-        return [*named, f"{more}: established after correction for {plural(len(changes), 'look')}."]
+            named += [", " if at else "", (name_in_sentence(row["name"]),), f" {points(row['diff'])}"]
+        return [*named, f" and {count(len(held) - NAMED)} more." if len(held) > NAMED else "."]
     top = max((row for row in changes if row["n"] >= LEAST), key=lambda row: abs(row["diff"]), default=None)
-    after = f"after correction for {plural(len(changes), 'look')} no change of a single class is established."
     if top is None or not top["diff"]:
-        return [f" {after[0].upper()}{after[1:]}"]
-    word = "gained" if top["diff"] > 0 else "lost"
-    return [" ", (name_in_sentence(top["name"]),), f" {word} most, {points(top['diff'])}; {after}"]
+        return []
+    word = "gain" if top["diff"] > 0 else "loss"
+    change = f", {points(top['diff'])}; {looks} no change of a single class is established."
+    return [f"The largest {word} is ", (name_in_sentence(top["name"]),), change]
 
 
 def _names(names: Sequence[str]) -> Finding:

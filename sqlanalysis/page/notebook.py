@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import jinja2
 
-from ..core import decode
+from ..core import decode, tables
 from ..core.text import cut_middle, for_terminal, width
 from ..db import templates
-from ..errors import ArgumentError, ImageError
+from ..errors import ArgumentError, ImageError, SQLAnalysisError
 
 if TYPE_CHECKING:
     _Path = Path
@@ -26,7 +26,6 @@ else:
     _Path = type(Path())  # in Python 3.11 Path itself cannot be subclassed
 
 THUMBNAIL_PX = 96
-MAX_TEXT = 200
 MAX_CELL = 40  # columns of a terminal
 MAX_FRAME = 30_000_000  # bytes; a larger page is not embedded in the notebook
 _PARTS = Path(__file__).parent
@@ -68,6 +67,27 @@ class Rows:
 
     def __repr__(self) -> str:
         return self.text
+
+
+def register(shell: Any) -> None:
+    """Let a kernel show relations of evaluation files as `show` does: 50 rows, thumbnails, no deferred column computed.
+
+    DuckDB's own form computes up to 10,000 rows of every column; it stays for relations of other connections.
+
+    Args:
+        shell: of IPython.
+    """
+
+    def bundle(relation: duckdb.DuckDBPyRelation) -> Any:
+        try:
+            if _ask(relation, "has_version_table")[0][0]:
+                shown = show(relation)
+                return {"text/html": shown.html, "text/plain": shown.text}
+        except (duckdb.Error, SQLAnalysisError):  # DuckDB's own form says what is wrong
+            pass
+        return relation._repr_mimebundle_()
+
+    shell.display_formatter.mimebundle_formatter.for_type(duckdb.DuckDBPyRelation, bundle)
 
 
 def head(relation: duckdb.DuckDBPyRelation, n: int = 5, *, size: int = THUMBNAIL_PX) -> Rows:
@@ -116,13 +136,13 @@ def show(relation: duckdb.DuckDBPyRelation, limit: int = 50, *, size: int = THUM
     shown = rows[:limit]  # one more tells whether there are more
     pictures = [_is_image(str(dtype)) for dtype in relation.types]
     shown = _safely(relation, shown, pictures)
-    marks = [deferred.get(name) for name in relation.columns]
+    columns = list(zip(relation.columns, pictures, map(deferred.get, relation.columns), strict=True))
     with ThreadPoolExecutor(max_workers=8) as pool:
-        cells = list(pool.map(lambda row: _cells(row, pictures, marks, size), shown))
+        cells = list(pool.map(lambda row: _cells(row, columns, size), shown))
     more = len(rows) > limit
-    html = _environment().get_template("rows.html.j2").render(
-        columns=relation.columns, rows=cells, n=len(shown), more=more
-    )  # fmt: skip
+    note = f"{len(shown):,} rows{' shown, there are more' if more else ''}"
+    numeric = [tables.is_numeric(str(dtype)) for dtype in relation.types]
+    html = tables.as_html(tables.Table(relation.columns, cells, numeric, note=[note]))
     return Rows(html, len(shown), more, _as_text(relation.columns, cells, more))
 
 
@@ -190,10 +210,10 @@ def _calls(parsed: Any, names: Collection[str]) -> Iterator[tuple[str, str]]:
             yield from _calls(part, names)
 
 
-def _as_text(columns: Sequence[str], rows: Sequence[Sequence[dict[str, str | None]]], more: bool) -> str:
+def _as_text(columns: Sequence[str], rows: Sequence[Sequence[tables.Cell]], more: bool) -> str:
     """The table as text; columns that do not fit on a line of the terminal are counted."""
     lines = [[cut_middle(text, MAX_CELL) for text in columns]]
-    lines += [[cut_middle(cell["text"] or "", MAX_CELL) for cell in row] for row in rows]
+    lines += [[cut_middle(cell.text, MAX_CELL) for cell in row] for row in rows]
     widths = [max(map(width, cells)) for cells in zip(*lines, strict=True)]
     room, n = shutil.get_terminal_size((120, 24)).columns, 1
     while n < len(widths) and sum(widths[: n + 1]) + 2 * n <= room:
@@ -210,38 +230,24 @@ def _is_image(dtype: str) -> bool:
     return dtype.replace('"', "").replace(" ", "").upper() == "STRUCT(BYTESBLOB,PATHVARCHAR)"
 
 
-def _cells(
-    row: Sequence[Any], pictures: Sequence[bool], marks: Sequence[str | None], size: int
-) -> list[dict[str, str | None]]:
+def _cells(row: Sequence[Any], columns: Sequence[tuple[str, bool, str | None]], size: int) -> list[tables.Cell]:
+    names = [name for name, _, _ in columns]
     return [
-        _picture(value, size) if is_image else {"text": mark or _text(value)}
-        for value, is_image, mark in zip(row, pictures, marks, strict=True)
+        _picture(value, size) if is_image else tables.Cell(mark) if mark else tables.cell(name, value, names)
+        for value, (name, is_image, mark) in zip(row, columns, strict=True)
     ]
 
 
-def _picture(image: dict[str, Any] | ImageError | None, size: int) -> dict[str, str | None]:
+def _picture(image: dict[str, Any] | ImageError | None, size: int) -> tables.Cell:
     if image is None:
-        return {"text": ""}
+        return tables.Cell("")
     try:
         if isinstance(image, ImageError):
             raise image
         source = "data:image/webp;base64," + base64.b64encode(decode.thumbnail(image, size, 70)).decode()
     except ImageError as error:
-        return {"text": _text(f"no image: {error}")}
-    return {"source": source, "text": (image["path"] or "").replace("\\", "/").rpartition("/")[2]}
-
-
-def _text(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    if isinstance(value, bytes | bytearray):
-        return f"{len(value):,} bytes"
-    if isinstance(value, list | tuple) and len(value) > 6:
-        return f"[{', '.join(map(_text, value[:4]))}, … {len(value):,} values]"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_text, value))}]"
-    text = "" if value is None else str(value)
-    return text if len(text) <= MAX_TEXT else text[:MAX_TEXT] + "…"
+        return tables.Cell(tables.plain(f"no image: {error}"))
+    return tables.Cell((image["path"] or "").replace("\\", "/").rpartition("/")[2], source)
 
 
 def _environment() -> jinja2.Environment:

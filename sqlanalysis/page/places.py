@@ -1,7 +1,8 @@
 """Where the images of a page stand on its map, and what the map says about them. Nothing is written to the file.
 
-Images are placed by the newest projection of the run; without one by the first two principal components of its activations,
-else of the square roots of its probabilities, else of the image statistics.
+Images are placed by the newest projection of the run; without one by the first two principal components of its
+activations; else by its probabilities, between places of the classes; else by the principal components of the image
+statistics.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +28,7 @@ _SOURCES = {"n_projected": "projection", "n_activations": "activations", "n_prob
 _SOURCES["n_statistics"] = "image statistics"
 _FIT_NUMBERS = 64_000_000  # numbers that PCA is fitted to: 256 MB
 _FIT_IMAGES = 100_000
+_MOST_ON_CIRCLE, _MOST_ANCHORS, _TOP = 24, 1500, 5  # classes
 _TAIL = 0.005  # share of the images on each side that the limits may leave out
 _MARGIN = 0.3  # of what lies between the tails, added on each side up to the last image
 _FEW = 8  # images; below, the limits hold all of them
@@ -36,10 +39,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Places:
-    """Coordinates of the images of a page: integers from 0 to 65,534 along the longer side, the same scale for both axes.
+    """Coordinates of the images of a page: integers from 0 to 65,534 along the longer side, one scale for both axes.
 
-    `left + x / 65534 * span` is the coordinate that x stands for (`low` for y), except for the `n_outside` images beyond the
-    limits of the map, which stand on its border. Images of equal bytes share a place.
+    `left + x / 65534 * span` is the coordinate that x stands for (`low` for y), except for `n_outside` images beyond
+    the limits of the map, which stand on its border. Images of equal bytes share a place.
     """
 
     by: str  # "activations", "probabilities", or "image statistics"
@@ -125,27 +128,83 @@ def _vectors(draft: Draft, by: str, every: int) -> Any:
 
 
 def _components(draft: Draft, by: str, n: int) -> pa.Table:
-    """image_id, x, y: the first two principal components, fitted to a sample of a large run."""
-    from sklearn.decomposition import PCA
-
+    """image_id, x, y from vectors, fitted to a sample of a large run."""
     first = next(iter(_vectors(draft, by, 1)), None)
     if first is None:
         return pa.table({"image_id": pa.array([], pa.int64())})
     width = first[1].shape[1]
     every = -(-n // max(3, min(_FIT_IMAGES, _FIT_NUMBERS // width)))
-    fitted = [vectors for _, vectors in _vectors(draft, by, every)] or [first[1]]
-    sample = np.concatenate(fitted)
-    mean, scale = sample.mean(0), 1.0
-    if by == "image statistics":  # of different units
-        scale = np.where(sample.std(0) > 0, sample.std(0), 1.0)
+    sample = np.concatenate([vectors for _, vectors in _vectors(draft, by, every)] or [first[1]])
+    batches = _vectors(draft, by, 1)
+    if by == "probabilities" and 3 <= width <= _MOST_ANCHORS:
+        corners = anchors(sample)
+        parts = [(ids, most_probable(roots) @ corners, roots.argmax(1), roots.max(1)) for ids, roots in batches]
+        ids, xy, answers, sure = (np.concatenate(part) for part in zip(*parts, strict=True))
+        xy = xy + spread(corners, answers, sure)
+    else:
+        place = principal(sample, scaled=by == "image statistics")
+        ids, xy = (np.concatenate(part) for part in zip(*((ids, place(v)) for ids, v in batches), strict=True))
+    y = xy[:, 1] if xy.shape[1] > 1 else np.zeros(len(xy))
+    return pa.table({"image_id": ids, "x": xy[:, 0].astype(np.float32), "y": y.astype(np.float32)})
+
+
+def principal(sample: np.ndarray, *, scaled: bool) -> Callable[[np.ndarray], np.ndarray]:
+    """What turns vectors into their first two principal components; `scaled` divides columns by their deviation."""
+    from sklearn.decomposition import PCA
+
+    mean, deviation = sample.mean(0), sample.std(0)
+    scale = np.where(deviation > 0, deviation, 1.0) if scaled else 1.0
     model = PCA(min(2, *sample.shape), random_state=0).fit((sample - mean) / scale)
-    ids, xy = [], []
-    for batch_ids, vectors in _vectors(draft, by, 1):
-        ids.append(batch_ids)
-        xy.append(model.transform((vectors - mean) / scale).astype(np.float32))
-    x = np.concatenate(xy)
-    y = x[:, 1] if x.shape[1] > 1 else np.zeros(len(x), np.float32)
-    return pa.table({"image_id": np.concatenate(ids), "x": x[:, 0], "y": y})
+    return lambda vectors: np.asarray(model.transform((vectors - mean) / scale))
+
+
+def anchors(roots: np.ndarray) -> np.ndarray:
+    """A place for each class, classes with similar probabilities side by side: on a circle, more than 24 by t-SNE.
+
+    Args:
+        roots: square roots of probabilities, one row per image.
+
+    A class is described by the mean of the images that it is predicted for, and by itself where there is none.
+    """
+    n, answers = roots.shape[1], roots.argmax(axis=1)
+    described = np.eye(n, dtype=np.float32)
+    for code in np.unique(answers):
+        described[code] = roots[answers == code].mean(axis=0)
+    if n > _MOST_ON_CIRCLE:
+        from sklearn.manifold import TSNE
+
+        points: np.ndarray = TSNE(perplexity=min(30, n / 4), init="pca", random_state=0).fit_transform(described)
+        return points
+    from scipy.cluster.hierarchy import leaves_list, linkage
+
+    order = leaves_list(linkage(described, "average", optimal_ordering=True))
+    angle = np.empty(n)
+    angle[order] = np.arange(n) * 2 * np.pi / n
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+def spread(corners: np.ndarray, answers: np.ndarray, sure: np.ndarray) -> np.ndarray:
+    """Offsets that make a disc of the pile of sure answers at each class: the surest in the middle, its area by n."""
+    distance = np.hypot(*(corners[:, None] - corners[None]).transpose(2, 0, 1))
+    np.fill_diagonal(distance, np.inf)
+    largest = 0.4 * float(np.median(distance.min(axis=1)))
+    order = np.lexsort((-sure, answers))
+    sizes = np.bincount(answers, minlength=len(corners))
+    rank = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    radius = largest * np.sqrt((rank + 0.5) / sizes.max())
+    angle = rank * np.pi * (3 - np.sqrt(5))  # the golden angle fills a disc evenly
+    offsets = np.empty((len(order), 2))
+    offsets[order] = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    return offsets
+
+
+def most_probable(roots: np.ndarray) -> np.ndarray:
+    """Shares of the five highest probabilities; together, many classes that are hardly probable would weigh more."""
+    n = roots.shape[1]
+    least = np.partition(roots, n - _TOP, axis=1)[:, n - _TOP, None] if n > _TOP else 0.0
+    kept = np.where(roots >= least, roots, 0.0) ** 2
+    total = kept.sum(axis=1, keepdims=True)
+    return kept / np.where(total > 0, total, 1.0)
 
 
 def _placed_by(draft: Draft, by: str, n: int) -> str:
@@ -236,8 +295,13 @@ def summarize(draft: Draft, placed: Places, classes: list[str]) -> Row:
 
 _LEADS = {
     "activations": "Images close together look alike to the run; axes and long distances mean nothing.",
-    "probabilities": "Images close together get similar answers from the run; axes and long distances mean nothing.",
-    "image statistics": "Images close together have similar brightness, contrast, sharpness and color; what they show plays no part.",
+    "probabilities": (
+        "An image stands between the classes that the run finds probable, the surest in the middle of its class; "
+        "similar classes are side by side."
+    ),
+    "image statistics": (
+        "Images close together have similar brightness, contrast, sharpness and color; what they show plays no part."
+    ),
 }
 
 
@@ -283,9 +347,7 @@ def _names(draft: Draft, placed: Places, classes: list[str]) -> tuple[Any, list[
             return np.where(codes < len(classes), codes, NONE), classes
     if draft.redacted:
         return np.full(len(placed.ids), NONE), [""]
-    files = draft.con.execute(
-        templates.render("map_files", run=draft.run), {"max_files": _WORD_FILES}
-    ).fetchall()
+    files = draft.con.execute(templates.render("map_files", run=draft.run), {"max_files": _WORD_FILES}).fetchall()
     return file_words(dict(files), placed.ids, draft.folder)
 
 

@@ -12,7 +12,7 @@ import hashlib
 import importlib.metadata
 import webbrowser
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,7 @@ def report(
     max_mb: float = 25,
     redact_paths: bool = False,
     full_images: str | Path | None = None,
+    slices: str | Sequence[str] = (),
     open: bool = False,  # noqa: A002 - the word that users know
 ) -> Page:
     """Write a self-contained HTML page about a run: key figures, mistakes, map, classes, calibration, slices.
@@ -82,20 +83,25 @@ def report(
         full_images: a folder below that of the page, for pictures of up to 1,024 pixels that the page opens: those of
             at most 5,000 images and 500 MB, mistakes first, encoded again without metadata and named by image_id. The
             folder is empty, new, or from an earlier call for this page, whose pictures are replaced.
+        slices: SQL expressions over the columns of the run, true or false or of 2 to 30 values, such as
+            "brightness < 0.2"; the images are cut by these, too, besides what was measured of them, clusters, camera,
+            month or year, folder and the other keys of `meta`.
         open: open the page in the browser.
 
     Returns:
         The path of the page; a notebook shows the page itself in a frame.
 
     Raises:
+        ArgumentError: an expression of `slices` has one value on all images, or more than 30.
         NotFoundError: no such run (the message suggests similar names), no finished run, or no folder to write to.
         SchemaError: the run has neither predictions nor activations, `path` is not a page, `full_images` is not a
             folder for its pictures, or the rows need more than `max_mb`.
-        QueryError: DuckDB refused a query of the page.
+        QueryError: DuckDB refused a query of the page, or one of `slices` is not an expression over the columns.
     """
     file = _check_path(Path(path).expanduser())
     full = Folder(Path(full_images).expanduser(), file) if full_images is not None else None
     draft = Draft(con, max_images=max_images, redacted=redact_paths)
+    draft.slices = [slices] if isinstance(slices, str) else list(slices)
     names = _choose(draft, runs)
     page = _page(draft, names, title, max_mb, full)
     if len(page) > 2e6 * max_mb:  # tables of very many or very long names, which `pack` does not count
@@ -151,6 +157,8 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, f
     predicting = {row["run"] for row in listed if row["has_predictions"]}
     draft.probs = "probs" in {row["name"] for row in draft.ask("run_columns").rows}
     draft.predicted = draft.run in predicting
+    if draft.slices:  # refused before the rest is computed, and of runs without labels, too
+        slices.slice_values(draft)
     if not draft.predicted:
         draft.baseline = None
         counts["n_no_prediction"] = 0  # of none is one expected
@@ -180,22 +188,39 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, f
     told = None if draft.redacted else folder
     extra = {"baseline": switch.index(draft.baseline) if draft.baseline in switch else -1}
     extra["folder_chars"] = None if draft.redacted else len(folder)
+    extra["written"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
     named = {"comparison": compared, **parts}
     extra["sections"] = {name: part["facts"] for name, part in named.items() if part and "facts" in part}
     extra |= {"map": drawn and drawn["facts"], **(drawn["places"].facts if drawn else {})}
     # The coordinates are those of the page already.
     (width, height), table = (drawn["places"].extent, drawn["places"].table) if drawn else ((0, 0), None)
     shared = data.Places("from _page_places", 0, 0, width, height) if drawn else None
-    with statements.registered(draft.con, "_page_places", table) if drawn else nullcontext():
+    cuts = slices.slice_values(draft) if labeled else []
+    with ExitStack() as registered:
+        if drawn:
+            registered.enter_context(statements.registered(draft.con, "_page_places", table))
+        if cuts:
+            registered.enter_context(statements.registered(draft.con, "_page_codes", slices.slice_codes(draft)))
         packed = data.pack(
-            draft.con, draft.run, switch[1:], told, max_mb, shown, draft.album, full=full, places=shared, extra=extra
+            draft.con,
+            draft.run,
+            switch[1:],
+            told,
+            max_mb,
+            shown,
+            draft.album,
+            slices=cuts,
+            slice_rows="from _page_codes",
+            full=full,
+            places=shared,
+            extra=extra,
         )
     draft.album.say()
     facts = words.facts(lineage, counts, folder)
     context: Row = {
         **figures,
-        **{"mistakes": None, "gallery": None, "slices": None, **parts},
-        "findings": {"images": words.images_finding(key, compared, (parts.get("mistakes") or {}).get("n_suspects", 0))},
+        **{"mistakes": None, "gallery": None, "slices": None, "near": "", "error": {}, **parts},
+        "findings": {"images": words.images_finding(key, compared, *_suspected(parts.get("mistakes")))},
         "answers": draft.answers,
         "run": draft.run,
         "baseline": draft.baseline,
@@ -219,6 +244,11 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, f
     }
     context["contents"] = words.contents(context)
     return _render(context)
+
+
+def _suspected(mistakes: Row | None) -> tuple[int, float | None]:
+    """How many labels are suspected, and how many of these are estimated to be wrong."""
+    return (mistakes["n_suspects"], mistakes["n_wrong"]) if mistakes else (0, None)
 
 
 def _counts(draft: Draft) -> Row:
@@ -250,7 +280,7 @@ def _sections(draft: Draft, counts: Row, key: Row, class_rows: Sequence[Row], ru
         "classes": classes.per_class(draft, runs),
         "confusion": confusion.confusion(draft, counts["n_classes"] or len(class_rows), runs),
         "calibration": calibration.calibration(draft, key, runs),
-        "slices": slices.slices(draft, key),
+        "slices": slices.slices(draft, key, len(runs)),
     }
 
 

@@ -9,6 +9,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ..core.figures import count as count
+from ..core.figures import decimal as decimal
+from ..core.figures import interval as interval
+from ..core.figures import p_value as p_value
+from ..core.figures import percent as percent
+from ..core.figures import points as points
+from ..core.figures import points_interval as points_interval
 from ..core.text import name_in_sentence
 from ..runs.sample import Sample
 
@@ -25,29 +32,6 @@ SCORES = {
     "Cohen's kappa": "cohen_kappa",
     "Matthews correlation": "mcc",
 }
-
-
-def percent(share: float | None) -> str:
-    """A share as a percentage with one decimal; two if it would be rounded to 0% or 100%."""
-    if share is None or math.isnan(share):
-        return "–"
-    text = f"{share * 100:.1f}%"
-    return f"{share * 100:.2f}%" if text in ("0.0%", "100.0%") and share not in (0, 1) else text
-
-
-def interval(row: Row, low: str = "ci_low", high: str = "ci_high") -> str:
-    """The two ends of an interval of a share, such as 91.2–94.5%."""
-    return "–" if row[low] is None else f"{percent(row[low])[:-1]}–{percent(row[high])}"
-
-
-def decimal(value: float | None, digits: int = 3) -> str:
-    """A number with that many decimals."""
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def count(n: int | None) -> str:
-    """An integer with thousands separators."""
-    return "–" if n is None else f"{n:,}"
 
 
 def shared_folder(lineage: Row) -> str:
@@ -258,18 +242,19 @@ def differing(figures: list[Row], listed: list[Row]) -> list[str]:
     return []
 
 
-def images_finding(key: Row, comparison: Row | None, n_suspects: int) -> str:
-    """How many images are wrong, how many of those the baseline had right, and how many look like wrong labels."""
+def images_finding(key: Row, comparison: Row | None, n_suspects: int, n_wrong: float | None) -> str:
+    """How many images are wrong, how many of those the baseline had right, and how many labels are probably wrong."""
     if not key["n"]:
         return ""
     if not key["mistakes"]:
-        return f"None of {count(key['n'])} labeled images is wrong."
+        return f"No mistake among {count(key['n'])} labeled images."
     texts = [f"{count(key['mistakes'])} of {count(key['n'])} {'is' if key['mistakes'] == 1 else 'are'} wrong."]
     if comparison and not comparison["reason"]:
         texts.append(f"The baseline had {count(comparison['test']['baseline_only'])} of them right.")
     if n_suspects:
-        looks = "looks like a wrong label" if n_suspects == 1 else "look like wrong labels"
-        texts.append(f"{count(n_suspects)} {looks} rather than a wrong answer.")
+        suspected = f"{count(n_suspects)} label{' is' if n_suspects == 1 else 's are'} suspected"
+        about = "" if n_wrong is None else f"; an estimated {count(round(n_wrong))} of them {'is' if round(n_wrong) == 1 else 'are'} wrong"
+        texts.append(f"{suspected}{about}.")
     return " ".join(texts)
 
 
@@ -326,18 +311,3 @@ def reproduction(lineage: Row, run: str, baseline: str | None, folder: str) -> R
     }
     facts = [(name, private(str(value), folder)) for name, value in known.items() if value is not None and value != ""]
     return {"commands": [private(command, folder) for command in commands], "facts": facts}
-
-
-def points(share: float | None, digits: int = 1) -> str:
-    """A difference of two shares in percentage points, with its sign."""
-    return "–" if share is None else f"{share * 100:+.{digits}f}".replace("-", "−")
-
-
-def points_interval(row: Row) -> str:
-    """The interval of a difference of two shares, in percentage points."""
-    return "–" if row["ci_low"] is None else f"{points(row['ci_low'])} to {points(row['ci_high'])}"
-
-
-def p_value(p: float | None) -> str:
-    """A p-value with three decimals."""
-    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"

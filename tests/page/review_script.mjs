@@ -40,6 +40,8 @@ function keeping() {
   again.say(...given.marks[1].slice(0, 2)); // said twice: taken back
   const full = session(memory(10));
   full.say(...given.marks[1].slice(0, 2));
+  const timeless = session(storage, { written: undefined });
+  timeless.say(...given.marks[1].slice(0, 2));
   const blocked = session(null);
   blocked.say(...given.marks[1].slice(0, 2));
   const unsaved = [first, full].map((one) => one.unsaved);
@@ -49,7 +51,7 @@ function keeping() {
     again: [...again.marks],
     other: session(storage, { written: "later" }).marks.size,
     keys: storage.keys(),
-    works: [first, full, blocked].map(({ store }) => store.works),
+    works: [first, full, blocked, timeless].map(({ store }) => store.works),
     unsaved: [...unsaved, full.unsaved],
   };
 }
@@ -74,7 +76,6 @@ const answers = {
   neighbors: given.neighbors.map(dialog.neighborWords),
   change: given.changes.map((values) => dialog.changeWords(...values)),
   properties: given.details.map(([i, details]) => dialog.properties(state, i, details)),
-  full: given.folders.map((folder) => dialog.fullImage(folder, 7)),
   highlight: given.queries.map(drawer.highlight),
   python: given.queries.map((query) => drawer.python(query, given.database).map(([, text]) => text).join("")),
   promise: given.promises.map((values) => drawer.promise(...values).join("")),

@@ -35,7 +35,7 @@ def test_page_is_a_path_and_a_frame(con: duckdb.DuckDBPyConnection, tmp_path: Pa
     assert pickle.loads(pickle.dumps(page)) == page
     frame = page._repr_html_()
     assert frame is not None
-    assert re.findall(r'sandbox="([^"]*)"', frame) == ["allow-scripts"]
+    assert re.findall(r'sandbox="([^"]*)"', frame) == ["allow-scripts allow-downloads"]
     (inside,) = re.findall(r'srcdoc="([^"]*)"', frame)
     assert html.unescape(inside) == page.read_text(encoding="utf-8")
     assert frame.count("<iframe") == 1
@@ -86,7 +86,7 @@ def test_show_has_thumbnails_and_escaped_text(con: duckdb.DuckDBPyConnection) ->
     small = [Image.open(io.BytesIO(data)) for data in sources(text)]
     assert [picture.size for picture in small] == [(96, 72)] * 3
     assert len(text) < 40_000 < len(whole)
-    assert not re.search(r"<(?!/?(table|thead|tbody|tr|th|td|p|img)\b)", text)
+    assert not re.search(r"<(?!/?(div|style|table|thead|tbody|tr|th|td|p|img)\b)", text)
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
     assert "<th>&lt;u&gt;</th>" in text
     assert "[1, 2, 3]" in text

@@ -11,7 +11,7 @@ Row = dict[str, Any]
 
 _SHARE: Row = {"type": "quantitative", "scale": {"domain": [0, 1]}, "axis": {"format": ".0%", "tickCount": 5}}
 BINS = 15  # of equal width, as in calibration_curve
-_WIDTH = 480  # half of the page
+_WIDTH, _WIDE = 480, 976  # half of the page, and all of it
 
 
 def reliability(rows: Sequence[Row]) -> Row:
@@ -144,10 +144,10 @@ def error_rates(rows: Sequence[Row], overall: float) -> Row:
         "mark": {"type": "rule", "color": "var(--third)", "strokeDash": [4, 4]},
         "encoding": {"x": {"field": "at", **x}},
     }
-    return _ranges(rows, ["var(--wrong)" if row["worse"] else "var(--accent)" for row in rows], "error_rate", x, base)
+    return _ranges(rows, ["var(--wrong)" if row["worse"] else "var(--accent)" for row in rows], "error_rate", x, base, _WIDE)
 
 
-def _ranges(rows: Sequence[Row], hues: Sequence[str], middle: str, x: Row, line: Row) -> Row:
+def _ranges(rows: Sequence[Row], hues: Sequence[str], middle: str, x: Row, line: Row, wide: int = _WIDTH) -> Row:
     short = distinct([row["name"] for row in rows], 30)
     order = list(short.values())
     kept = ("ci_low", "ci_high", middle)
@@ -158,7 +158,7 @@ def _ranges(rows: Sequence[Row], hues: Sequence[str], middle: str, x: Row, line:
     hue = {"field": "hue", "type": "nominal", "scale": None}
     y = name_axis("name", order)
     return {
-        "width": _WIDTH,
+        "width": wide,
         "height": {"step": 22},
         "autosize": FIT,
         "padding": padding(order),

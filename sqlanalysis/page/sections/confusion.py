@@ -92,10 +92,10 @@ def clustered(cells: Sequence[Row], n_classes: int) -> tuple[list[int], list[int
     groups: list[int] = []
 
     def descend(node: Any) -> None:
-        """The largest groups below a node that keep their mistakes to themselves, and are not half of all classes."""
+        """The largest groups below a node that keep their mistakes to themselves, and are at most a third of all classes."""
         members = node.pre_order()
         inside, all_of = counts[np.ix_(members, members)].sum(), counts[members].sum()
-        if len(members) == 1 or (len(members) <= size / 2 and inside > all_of / 2 and inside >= 2):
+        if len(members) == 1 or (len(members) <= size / 3 and inside > all_of / 2 and inside >= 2):
             groups.append(len(members))
         else:
             descend(node.get_left())

@@ -29,8 +29,8 @@ def map_of(draft: Draft, classes: list[str], max_rows: int) -> Row | None:
         max_rows: images of the page, a sample of a larger run.
 
     Returns:
-        `places` (with the coordinates of the rows of the page), `facts` (`facts.map` of the page), the still `chart` with
-        its `chips`, the points `shown` of `total`, and as `advice` the command for better places, or None.
+        `places` (coordinates of the images of the page), `facts` (`facts.map` of the page), the still `chart` colored
+        `by` something with its `chips`, the points `shown` of `total`, and as `advice` the command for better places.
     """
     placed = places(draft, max_rows)
     if placed is None:
@@ -43,30 +43,35 @@ def map_of(draft: Draft, classes: list[str], max_rows: int) -> Row | None:
         draft.answers["map_vectors"] = Answer(sql, [])
     shown = np.random.default_rng(0).permutation(len(placed.ids))[:MAX_POINTS]
     by, layers = _layers(placed, classes)
-    drawn = [(mark, placed.x[rows], placed.y[rows]) for mark, rows in ((mark, shown[of[shown]]) for _, mark, of in layers)]
+    drawn = [(mark, placed.x[shown[of[shown]]], placed.y[shown[of[shown]]]) for _, mark, of in layers]
+    still = scatter.still(placed.extent, drawn, facts["contours"], facts["regions"])
+    chips = [{"name": name, "mark": mark, "n": int(of.sum())} for name, mark, of in layers if of.any()]
+    advice = f"sqlanalysis project DB {shlex.quote(draft.run)}"
     return {
         "places": placed,
         "facts": facts,
         "by": by,
-        "chart": Markup(scatter.still(placed.extent, drawn, facts["contours"], facts["regions"])),  # noqa: S704 - names are escaped
-        "chips": [{"name": name, "mark": mark, "n": int(of.sum())} for name, mark, of in layers if of.any()],
+        "chart": Markup(still),  # noqa: S704 - numbers, and names that are escaped
+        "chips": sorted(chips, key=lambda chip: not chip["mark"]),  # gray last
         "shown": len(shown),
         "total": len(placed.ids),
-        "advice": f"sqlanalysis project DB {shlex.quote(draft.run)}"
-        if placed.by == "activations" and not placed.is_projection
-        else None,
+        "advice": advice if placed.by == "activations" and not placed.is_projection else None,
     }
 
 
 def _layers(placed: Places, classes: list[str]) -> tuple[str, list[tuple[str, str, np.ndarray]]]:
     """What colors mean, and (name, mark, mask) of each color, those on top last."""
-    if (placed.wrong >= 0).any() and len(classes) > _FEW_CLASSES or not ((placed.label >= 0) | (placed.pred >= 0)).any():
-        names = {-1: ("no label or prediction", ""), 0: ("right", "right"), 1: ("wrong", "wrong")}
-        if not (placed.wrong >= 0).any():
-            return "images", [("images", "accent", np.ones(len(placed.ids), bool))]
-        return "right or wrong", [(*names[value], placed.wrong == value) for value in names]
-    by, codes = ("label", placed.label) if (placed.label >= 0).any() else ("prediction", placed.pred)
-    often = [code for code, _ in Counter(codes[codes != NONE].tolist()).most_common(_MOST_COLORS)]
-    names = [classes[code] if 0 <= code < len(classes) else "(outside)" for code in often]
-    colored = [(name, f"c{at + 1}", codes == code) for at, (name, code) in enumerate(zip(names, often, strict=True))]
+    judged, labeled, predicted = ((codes >= 0).any() for codes in (placed.wrong, placed.label, placed.pred))
+    if judged and len(classes) > _FEW_CLASSES:
+        marks = {"no label or prediction": -1, "right": 0, "wrong": 1}
+        layers = [(name, name if value >= 0 else "", placed.wrong == value) for name, value in marks.items()]
+        return "right or wrong", layers
+    if not labeled and not predicted:
+        return "nothing", [("images", "accent", np.ones(len(placed.ids), bool))]
+    by, codes = ("label", placed.label) if labeled else ("prediction", placed.pred)
+    often = [int(code) for code, _ in Counter(codes[codes != NONE].tolist()).most_common(_MOST_COLORS)]
+    colored = [
+        (classes[code] if 0 <= code < len(classes) else "(outside)", f"c{at}", codes == code)
+        for at, code in enumerate(often, 1)
+    ]
     return by, [("all others", "", ~np.isin(codes, often)), *colored]

@@ -1,6 +1,6 @@
 // Calibration: confidence against accuracy with what chance allows, and what changes if only the surest answers count.
 import { answering, riskSteps, surest } from "./aggregation.js";
-import { fitted, frame, line, refill, text } from "./charts.js";
+import { fitted, frame, line, refill, text, startFinding } from "./charts.js";
 import { byId, html, pressable, svg } from "./dom.js";
 import { chanceRange, count, fixed, interval, percent, plural } from "./intervals.js";
 
@@ -38,6 +38,7 @@ const hundred = (share) => String(Math.round(share * 100));
 export function start(state) {
   const box = byId("calibration-live");
   if (!box || !state.whole.n) return;
+  startFinding(state, "calibration");
   let figures;
   let share = 80;
   const press = (bin) => {

@@ -1,5 +1,5 @@
 // Pieces that the sections share: small charts as SVG, tables, switches, pictures.
-import { html, svg } from "./dom.js";
+import { byId, html, svg } from "./dom.js";
 import { percent } from "./intervals.js";
 
 export const text = (x, y, content, attributes = {}) => svg("text", { x, y, ...attributes }, content);
@@ -87,7 +87,7 @@ export function picture(state, i, size, alt = say(state, i)) {
   const row = state.rows.origin[i];
   const url = (size > 64 ? state.large?.url(row) : null) ?? state.thumbnails?.url(row) ?? state.large?.url(row);
   if (!url) return html("span", { class: "pic none", title: alt });
-  const img = html("img", { class: "pic", alt, title: alt, width: size, height: size, loading: "lazy" });
+  const img = html("img", { class: "pic", alt, title: alt, width: size, height: size });
   img.src = url;
   return img;
 }
@@ -115,5 +115,16 @@ export function gather(state, count, which, limit) {
   return lists;
 }
 
-/** "of all images", which stands where a figure cannot follow the filter. */
-export const ofAll = (state, words = "of all images") => html("span", { class: "whole-note", hidden: !state.isActive }, words);
+/** Keeps the finding at the head of a section that of the run and baseline that are chosen; a filter does not change it. */
+export function startFinding(state, id, key = id) {
+  const box = byId(`${id}-finding`);
+  if (!box) return;
+  const note = html("span", { class: "whole-note" }, " Of all images.");
+  box.append(note);
+  state.on((why) => {
+    const found = state.facts.sections?.[key]?.findings;
+    if (why !== "run" || !found) return;
+    const parts = found[`${state.run},${state.baseline}`] ?? found[`${state.run},-1`] ?? found[state.run] ?? ["No baseline is chosen."];
+    box.replaceChildren(...parts.map((part) => (Array.isArray(part) ? html("b", {}, bdi(part[0])) : part)), note);
+  });
+}

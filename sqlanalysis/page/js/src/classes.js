@@ -1,6 +1,6 @@
 // Per class: recall, precision and change as one table with strips; for classes of few images a table without a chart.
 import { paired } from "./aggregation.js";
-import { bdi, gather, grid, menu, opener, refill } from "./charts.js";
+import { bdi, gather, grid, menu, opener, refill, startFinding } from "./charts.js";
 import { byId, html } from "./dom.js";
 import { count, interval, percent, plural, points, wilson } from "./intervals.js";
 import { quoteText } from "./state.js";
@@ -53,6 +53,7 @@ const gain = (row) => (!row.diffEnds ? "" : row.diffEnds[0] > 0 ? "better" : row
 export function start(state) {
   const box = byId("per-class-live");
   if (!box || !state.whole.n) return;
+  startFinding(state, "per-class", "classes");
   const view = { order: "lowest", wanted: "", all: false };
   const list = html("div");
   const search = html("input", { type: "search", "aria-label": "Find a class", placeholder: "Find a class" });
@@ -85,7 +86,7 @@ export function start(state) {
   const counted = (rows) => {
     const head = state.onlyWrong ? "wrong" : "right";
     const value = (row) => count(state.onlyWrong ? row.n - row.correct : row.correct);
-    return grid(`${plural(rows.length, "class", "classes")} with selected images`, [name, { head, class: "num", cell: value }], rows, { press, pressed });
+    return html("div", { class: "short" }, grid("Counts of each class", [name, { head, class: "num", cell: value }], rows, { press, pressed }));
   };
   const charted = (rows) => {
     const overall = state.figures.accuracy;
@@ -135,7 +136,7 @@ export function start(state) {
       ...(state.facts.runs[state.run].has_probs && state.details ? [{ head: "top-5", cell: top }] : []),
       { head: "confidence", class: "faint", cell: mean },
     ];
-    return grid("Classes, their images and answers", columns, rows, { press, pressed });
+    return html("div", { class: "short" }, grid("Classes, their images and answers", columns, rows, { press, pressed }));
   };
 
   function draw() {

@@ -1,6 +1,6 @@
 // Comparison: every image by which run is right, change of recall by class, and images whose answer changed.
 import { NONE, paired } from "./aggregation.js";
-import { bdi, choose, gather, grid, opener, refill } from "./charts.js";
+import { bdi, choose, gather, grid, opener, refill, startFinding } from "./charts.js";
 import { byId, html, svg } from "./dom.js";
 import { count, percent, plural, points, pointsInterval } from "./intervals.js";
 import { quoteText } from "./state.js";
@@ -34,6 +34,7 @@ const KINDS = [
 export function start(state) {
   const box = byId("comparison-live");
   if (!box || !state.whole.n) return;
+  startFinding(state, "comparison");
   const view = { kind: 0 };
   const { rows, name } = state;
   const press = (value) => state.set("change", state.get("change") === value ? null : value);
@@ -129,10 +130,8 @@ export function start(state) {
   function draw() {
     const figures = figuresOf(state);
     if (!figures) {
-      const several = state.facts.runs.length > 1;
-      const way = several ? "Choose a baseline at the top of the page: then every image, class and changed answer of both runs stands here." : "This page holds one run. With a second one over the same images, every image, class and changed answer of both stands here:";
-      const command = several ? null : html("p", {}, html("code", {}, `sqlanalysis report DB OUT.html --run ${state.runName} --run BASELINE`));
-      refill(box, html("p", { class: "say" }, way), command);
+      const command = html("code", {}, `sqlanalysis report DB OUT.html --run ${state.runName} --run BASELINE`);
+      refill(box, html("p", { class: "say" }, ...(state.facts.runs.length > 1 ? ["Choose a baseline at the top of the page: then every image, class and changed answer of both runs stands here."] : [command])));
       return;
     }
     if (!figures.n) {

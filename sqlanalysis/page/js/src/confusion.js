@@ -1,6 +1,6 @@
 // Confusion: the matrix in clustered order with its most frequent pairs; for many classes the pairs, with pictures.
 import { NONE } from "./aggregation.js";
-import { bdi, choose, cut, gather, opener, refill, text } from "./charts.js";
+import { bdi, choose, cut, gather, opener, refill, text, startFinding } from "./charts.js";
 import { byId, html, svg } from "./dom.js";
 import { count, interval, percent, plural, wilson } from "./intervals.js";
 import { strip } from "./strip.js";
@@ -65,10 +65,13 @@ export const isScattered = (pairs, classes) => {
 export function start(state) {
   const box = byId("confusion-live");
   if (!box || !state.whole.n) return;
+  startFinding(state, "confusion");
   const { facts, name } = state;
   const stored = facts.sections?.confusion;
   const order = stored?.order ?? facts.classes.map((_, code) => code);
   const view = { errors: false };
+  const tools = html("span"); // in the head of the section
+  byId("confusion").parentNode.querySelector(".quiet")?.prepend(tools);
   const label = (code) => name(code, "label");
   const pred = (code) => name(code, "pred");
   const arrow = (pair) => [bdi(label(pair.label)), html("span", { class: "to" }, " → "), html("b", { class: "wrong" }, bdi(pred(pair.pred)))];
@@ -128,27 +131,29 @@ export function start(state) {
 
   function matrix(pairs, width) {
     const { lines, columns, groups } = layout(pairs, order, stored?.groups ?? [], MOST);
-    const names = new Map(columns.map((code) => [code, cut(pred(code), 18)]));
+    const most = columns.length > 20 ? 14 : 18;
+    const names = new Map(columns.map((code) => [code, cut(pred(code), most)]));
     const longest = Math.max(...columns.map((code) => names.get(code).length), 8);
-    const left = 14 + 6.4 * longest;
-    const top = 16 + 4.9 * longest;
-    const right = Math.max(10, 4.6 * names.get(columns.at(-1)).length - 6);
-    const step = Math.max(16, Math.min(44, Math.floor((width - left - right) / columns.length)));
+    const left = 16 + 7.2 * longest;
+    const top = 18 + 5.2 * longest;
+    const right = Math.max(10, 5.2 * names.get(columns.at(-1)).length - 6);
+    const step = Math.max(16, Math.min(56, Math.floor((width - left - right) / columns.length)));
+    const small = step < 19 ? "small" : null;
     const [x, y] = [new Map(columns.map((code, at) => [code, left + at * step])), new Map(lines.map((code, at) => [code, top + at * step]))];
     const [w, h] = [left + columns.length * step + right, top + lines.length * step + 4];
-    const most = Math.max(...pairs.filter(isWrong).map(({ n }) => n), 1);
+    const largest = Math.max(...pairs.filter(isWrong).map(({ n }) => n), 1);
     const cells = pairs
       .filter((pair) => x.has(pair.pred) && y.has(pair.label) && (isWrong(pair) || !view.errors))
       .sort((a, b) => y.get(a.label) - y.get(b.label) || x.get(a.pred) - x.get(b.pred))
       .map((pair, at) => {
         const [cx, cy] = [x.get(pair.pred), y.get(pair.label)];
-        const share = state.onlyWrong ? pair.n / most : pair.share;
+        const share = state.onlyWrong ? pair.n / largest : pair.share;
         const kind = isWrong(pair) ? "wrong" : "right";
         const words = `${label(pair.label)} → ${pred(pair.pred)}: ${figure(pair)}${state.onlyWrong ? "" : ` (${percent(pair.share)}, ${interval(pair.ends)})`}`;
         // Square roots make rare pairs visible beside a diagonal near 1; numbers stay readable on 60 %.
         const square = svg("rect", { x: cx + 1, y: cy + 1, width: step - 2, height: step - 2, rx: 3, class: kind, "fill-opacity": (0.12 + 0.5 * Math.sqrt(share)).toFixed(2) });
         const short = pair.n < 1000 ? String(pair.n) : `${Math.round(pair.n / 1000)}k`;
-        const number = text(cx + step / 2, cy + step / 2 + 4, short, { "text-anchor": "middle", class: step < 20 ? "small" : null });
+        const number = text(cx + step / 2, cy + step / 2 + 4, short, { "text-anchor": "middle", class: small });
         const cell = svg("g", { class: pressed(pair) ? "cell chosen" : "cell", role: "button", "aria-label": words, "aria-pressed": String(pressed(pair)), tabindex: at ? -1 : 0 }, square, step >= 16 ? number : null);
         cell.addEventListener("click", () => press(pair));
         const enter = () => hover(cell, pair);
@@ -162,10 +167,10 @@ export function start(state) {
       { viewBox: `0 0 ${w} ${h}`, width: w, height: h, class: "matrix", role: "group", "aria-label": "Confusion matrix: labels down, predictions across; arrow keys move between its cells" },
       text(left - 10, top - 22, "prediction →", { "text-anchor": "end", class: "tickname" }),
       text(left - 10, top - 7, "label ↓", { "text-anchor": "end", class: "tickname" }),
-      ...lines.map((code) => text(left - 8, y.get(code) + step / 2 + 4, cut(label(code), 18), { "text-anchor": "end" })),
+      ...lines.map((code) => text(left - 8, y.get(code) + step / 2 + 4, cut(label(code), most), { "text-anchor": "end", class: small })),
       ...columns.map((code) => {
         const [cx, cy] = [x.get(code) + step / 2 + 2, top - 6];
-        return text(cx, cy, names.get(code), { transform: `rotate(-45 ${cx} ${cy})` });
+        return text(cx, cy, names.get(code), { transform: `rotate(-45 ${cx} ${cy})`, class: small });
       }),
       svg("rect", { x: left, y: top, width: columns.length * step, height: lines.length * step, class: "field" }),
       ...groups.map((size, at) => {
@@ -219,6 +224,7 @@ export function start(state) {
     const wrong = pairs.filter(isWrong);
     const mistakes = wrong.reduce((sum, { n }) => sum + n, 0);
     box.classList.remove("two");
+    tools.replaceChildren();
     if (!wrong.length) {
       refill(box, html("p", { class: "empty" }, state.figures.n ? "No mistake is selected." : "No labeled image is selected."));
       return;
@@ -231,14 +237,16 @@ export function start(state) {
     const whole = order.length <= MOST;
     const part = layout(pairs, order, [], MOST).lines;
     const among = wrong.filter((pair) => part.includes(pair.label) && part.includes(pair.pred)).reduce((sum, { n }) => sum + n, 0);
-    const hidden = state.onlyWrong || state.onlyRight ? null : choose("Cells of the matrix", [[false, "all"], [true, "errors only"]], view.errors, (value) => {
+    const left = html("div", { class: "matrixcolumn" });
+    const key = html("p", { class: "key" }, state.onlyWrong ? null : html("span", { class: "mark right" }, "right"), html("span", { class: "mark wrong" }, "wrong"), html("span", {}, `stronger: ${state.onlyWrong ? "more images" : "a larger share of the label"}${stored?.groups?.some((size) => size > 1) ? " · frames: classes that take most of their mistakes from each other" : ""}`));
+    const note = whole ? null : html("p", { class: "key" }, `The ${part.length} of ${count(order.length)} classes in the most frequent pairs; they hold ${count(among)} of ${plural(mistakes, "mistake")}.`);
+    left.append(...[note, holder, key].filter(Boolean));
+    const states = [[false, "all"], [true, "errors only"]];
+    const set = (value) => {
       view.errors = value;
       draw();
-    });
-    const left = html("div", { class: "matrixcolumn" });
-    const key = html("p", { class: "key" }, html("span", { class: "mark right" }, "right"), html("span", { class: "mark wrong" }, "wrong"), html("span", {}, `stronger: ${state.onlyWrong ? "more images" : "a larger share of the label"}${stored?.groups?.some((size) => size > 1) ? " · frames: classes that cluster" : ""}`));
-    const note = whole ? null : html("p", { class: "key" }, `The ${part.length} of ${count(order.length)} classes in the most frequent pairs; they hold ${count(among)} of ${plural(mistakes, "mistake")}.`);
-    left.append(...[hidden, note, holder, key].filter(Boolean));
+    };
+    if (!state.onlyWrong && !state.onlyRight) refill(tools, choose("Cells of the matrix", states, view.errors, set));
     box.classList.add("two");
     card.hidden = true;
     refill(box, left, topPairs(wrong, PAIRS), () => {

@@ -50,7 +50,7 @@ const readable = (value) => {
 /** What is known of a row beside its answers, as [term, text, class of the text]. */
 export function properties(state, i, details) {
   const { facts, rows, name, run, baseline } = state;
-  const { camera, taken, ...others } = details?.meta ?? {};
+  const { camera, taken, format, n_bytes: bytes, ...others } = details?.meta ?? {};
   const shot = [camera, taken].filter((value) => value !== undefined && value !== null).map(readable).join(", ");
   const slices = facts.slices
     .map(({ feature, values }, at) => [feature, values[rows.slices[at]?.[i]]])
@@ -60,6 +60,7 @@ export function properties(state, i, details) {
   return [
     ["file", rows.file(i)],
     ["id", String(rows.id[i])],
+    ["stored", [format, bytes && `${count(Math.ceil(bytes / 1000))} kB`].filter(Boolean).join(", ")],
     ["split", facts.splits[rows.split[i]] ?? ""],
     [camera ? "camera" : "taken", shot],
     ...Object.entries(others).map(([term, value]) => [term, value === null ? "" : readable(value)]),
@@ -69,15 +70,13 @@ export function properties(state, i, details) {
   ].filter(([, text]) => text);
 }
 
-/** The address of the full image in the folder beside the page. */
-export const fullImage = (files, id) => `./${files.split("/").map(encodeURIComponent).join("/")}/${id}.webp`;
-
 const SIGNS = { right: "✓ ", label: "✓ ", wrong: "✗ " };
 
 /** Makes the dialog of the page; returns a function that opens row `list[at]` of a list that has a title. */
 function makeDialog(state) {
   const { facts, rows, name, review } = state;
-  let [list, at, title, opener, source, inside, size, i] = [];
+  let [list, at, title, source, inside, size, i] = [];
+  const full = new Set(facts.files ? facts.full : []);
   let before = []; // the lists that one came from by nearest images
 
   const image = html("img", { class: "large", on: { load: loaded, error: () => use(source === inside ? null : inside) } });
@@ -92,7 +91,7 @@ function makeDialog(state) {
   const others = html("div", { class: "tops" });
   const summary = html("summary");
   const more = html("details", { class: "more-runs" }, summary, others);
-  const note = html("p", { class: "note" }, "Of this image the page holds prediction and confidence only; the SQL gives the rest.");
+  const note = html("p", { class: "note" }, "Of this image the page holds prediction and confidence only; the database has the rest.");
   const near = html("div", { class: "near" });
   const nearWords = html("p");
   const around = html("section", {}, html("div", { class: "near-line" }, html("p", {}, "Nearest images"), nearWords), near);
@@ -102,11 +101,11 @@ function makeDialog(state) {
   const ok = button("Label ok", () => review.ok(i), { title: "L" });
   const wrong = html("button", { type: "button", title: "W" });
   const toCopy = (words, text, attributes) => button(words, ({ currentTarget }) => copy(currentTarget, text(), () => "No clipboard"), attributes);
-  const acts = [ok, wrong, toCopy("Copy id", () => String(rows.id[i]), { class: "apart" }), toCopy("Copy SQL", sql)];
+  const acts = [ok, wrong, toCopy("Copy id", () => String(rows.id[i]), { class: "to-end" }), toCopy("Copy SQL", sql)];
   const heading = html("div", { "aria-live": "polite" }, html("p", {}, back, where), names);
   const dialog = html(
     "dialog",
-    { id: "viewer", "aria-labelledby": names.id, on: { click, keydown: press, close: () => opener?.focus() } },
+    { id: "viewer", "aria-labelledby": names.id, on: { click, keydown: press } },
     html("div", { class: "stage" }, image, missing, previous, next, caption),
     html(
       "div",
@@ -130,10 +129,10 @@ function makeDialog(state) {
 
   function open(...given) {
     const start = performance.now();
-    if (!dialog.open) [opener, before] = [document.activeElement, []];
+    if (!dialog.open) before = [];
     [list, at, title] = given;
     render();
-    if (!dialog.open) dialog.showModal();
+    if (!dialog.open) dialog.showModal(); // closing gives the focus back to where it was
     const painted = () => performance.measure("sqlanalysis:dialog", { start, end: performance.now() });
     requestAnimationFrame(() => setTimeout(painted)); // a timeout in a frame runs after it was painted
   }
@@ -185,7 +184,7 @@ function makeDialog(state) {
     i = list[at];
     where.textContent = `${title} · ${count(at + 1)} of ${count(list.length)}`;
     back.hidden = !before.length;
-    back.textContent = `‹ ${before.at(-1)?.[2]}`;
+    if (before.length) back.textContent = `‹ ${before.at(-1)[2]}`;
     const right = state.isRight(i);
     const [label, guess] = [name(rows.label[i], "label"), name(rows.pred[i], "pred")];
     const isPredicted = facts.predicted;
@@ -208,7 +207,8 @@ function makeDialog(state) {
     const large = state.large.url(row);
     const url = large ?? state.thumbnails.url(row);
     inside = url && { url, words: `${large ? "large" : "small"} thumbnail in this page` };
-    use(facts.files ? { url: fullImage(facts.files, rows.id[i]), words: `from ${facts.files}/` } : inside);
+    // The folder stands in facts as a part of an address, relative to the page.
+    use(full.has(row) ? { url: `./${facts.files}/${rows.id[i]}.webp`, words: `from ${decodeURIComponent(facts.files)}/` } : inside);
   }
 
   function use(given) {
@@ -217,8 +217,7 @@ function makeDialog(state) {
     missing.hidden = Boolean(source);
     if (source) image.src = source.url;
     else image.removeAttribute("src");
-    const why = facts.files ? "its file is not in the folder beside this page" : "its thumbnail is not in this page";
-    missing.replaceChildren(html("bdi", {}, rows.file(i) || `Image ${rows.id[i]}`), html("span", {}, `Not shown: ${why}.`));
+    missing.replaceChildren(html("bdi", {}, rows.file(i) || `Image ${rows.id[i]}`), html("span", {}, "Neither a thumbnail in this page nor a file beside it shows this image."));
     say();
   }
 
@@ -250,7 +249,7 @@ function makeDialog(state) {
     const top = (k) => {
       const kind = k === state.run ? "run" : k === state.baseline ? "baseline" : null;
       const bars = answers(rows, k, i, details?.top?.[k]).map(({ code, share, is }) =>
-        html("li", {}, html("span", { class: `class ${is}` }, SIGNS[is] ?? "", html("bdi", {}, name(code, "pred"))), html("span", { class: "share" }, shareWords(share)), meter(share, is)),
+        html("li", {}, html("span", { class: `class ${is}` }, SIGNS[is] ?? "", html("bdi", {}, name(code, "pred"))), html("span", { class: "part" }, shareWords(share)), meter(share, is)),
       );
       return html("div", {}, html("h3", { class: kind }, html("bdi", {}, facts.runs[k].name)), html("ol", {}, ...bars));
     };
@@ -290,10 +289,12 @@ function makeDialog(state) {
 
 export function start(state) {
   let open;
-  state.open = (...given) => (open ??= makeDialog(state))(...given);
+  const make = () => (open ??= makeDialog(state));
+  state.open = (...given) => make()(...given);
   // What the first opening reads is unpacked while nobody waits for it.
   const warm = () => {
     if (!state.rows.n) return;
+    make();
     state.large.has(0);
     state.thumbnails.has(0);
     state.details(0);

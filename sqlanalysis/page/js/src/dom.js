@@ -12,7 +12,8 @@ function fill(node, attributes, children) {
 /** An element with attributes, listeners under `on`, and children; strings become text nodes, never markup. */
 export const html = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
 export const svg = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
-export const button = (words, act, attributes = {}) => html("button", { type: "button", ...attributes, on: { click: act } }, words);
+/** A button that does `act` when pressed; `words` is a text, an element, or a list of them. */
+export const button = (words, act, attributes = {}) => html("button", { type: "button", ...attributes, on: { click: act } }, ...[words].flat());
 export const byId = (id) => document.getElementById(id);
 
 /** Makes a mark a button that reacts to click, Enter and space. */

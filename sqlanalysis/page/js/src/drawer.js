@@ -1,7 +1,11 @@
 // The SQL drawer: the queries behind a section, with the filter of the page in them.
 import { button, byId, html } from "./dom.js";
+import { count } from "./intervals.js";
+import { quoteName, quoteText } from "./state.js";
 import { copy } from "./theme.js";
 
+const FIRST = 10; // rows of a query that are shown
+const MOST = 20_000; // characters shown: a lasso may list a million ids
 const SQL =
   /(--[^\n]*|\/\*[^]*?(?:\*\/|$))|('(?:[^']|'')*(?:'|$))|("(?:[^"]|"")*(?:"|$))|(\b(?:all|and|anti|as|asc|between|by|case|cast|count|cross|desc|distinct|else|end|except|exists|false|filter|from|full|group|having|in|inner|intersect|is|join|lateral|left|like|limit|not|null|nulls|offset|on|or|order|outer|over|partition|pivot|qualify|right|sample|select|semi|struct_pack|then|true|union|unnest|using|values|when|where|window|with)\b)/gi;
 
@@ -55,8 +59,8 @@ const readable = (value) => {
 
 /** Makes the drawer of the page; returns a function that opens it on a section. */
 function makeDrawer(state) {
-  const database = state.facts.database;
-  let [section, opener, at, isShell] = [null, null, 0, true];
+  const database = state.facts.database ?? "FILE.duckdb";
+  let [section, opener, at, isShell, program] = [null, null, 0, true];
   const kicker = html("p", { class: "kicker" });
   const heading = html("h2", { id: "drawer-title", tabindex: -1 });
   const choice = html("select", { "aria-label": "Query", on: { change: () => pick(Number(choice.value)) } });
@@ -66,7 +70,7 @@ function makeDrawer(state) {
     return tab;
   });
   const code = html("code");
-  const copying = button("Copy", () => copy(copying, code.textContent, () => "No clipboard"), { class: "copy-query" });
+  const copying = button("Copy", () => copy(copying, program, () => "No clipboard"), { class: "copy-query" });
   const table = html("div", { class: "first-rows", tabindex: 0, role: "region", "aria-label": "First rows" });
   const words = html("p", { class: "promise" });
   const drawer = html(
@@ -110,7 +114,9 @@ function makeDrawer(state) {
       tab.setAttribute("aria-selected", isShell === !place);
       tab.tabIndex = isShell === !place ? 0 : -1;
     }
-    const pieces = isShell ? highlight(text) : python(text, database);
+    program = isShell ? text : python(text, database).map(([, piece]) => piece).join("");
+    const cut = text.length > MOST ? `${text.slice(0, MOST)} … -- Copy gives all ${count(text.length)} characters` : text;
+    const pieces = isShell ? highlight(cut) : python(cut, database);
     code.replaceChildren(...pieces.map(([kind, piece]) => (kind ? html("span", { class: kind }, piece) : piece)));
     table.hidden = !rows?.rows.length;
     if (!table.hidden) table.replaceChildren(tableOf(rows));
@@ -138,9 +144,44 @@ function tableOf({ heads, rows }) {
   );
 }
 
+/** A query of selected images and its first rows: those that pass a test and an SQL condition, in the order of image_id or surest first. */
+function images(state, name, test = () => true, condition = "", isBySurety = false) {
+  const { rows, mask } = state;
+  const found = [];
+  for (let row = 0; row < rows.n && (isBySurety || found.length < FIRST); row++) if (mask[rows.place[row]] && test(rows.place[row])) found.push(rows.place[row]);
+  // As DuckDB orders: NaN is the greatest, NULL (-1) comes last, equal ones by image_id.
+  const surety = (i) => (Number.isNaN(rows.confidence[i]) ? 2 : rows.confidence[i]);
+  if (isBySurety) found.sort((a, b) => surety(b) - surety(a));
+  const where = [state.where(), condition].filter(Boolean).join("\n    and ");
+  return {
+    name,
+    text: `select image_id, uri, label_name, pred_name, confidence\nfrom ${quoteName(state.runName)}${where && `\nwhere ${where}`}\norder by ${isBySurety ? "confidence desc, " : ""}image_id;\n`,
+    rows: {
+      heads: ["id", "label", "prediction", "confidence"],
+      rows: found.slice(0, FIRST).map((i) => [rows.id[i], state.name(rows.label[i], "label"), state.name(rows.pred[i], "pred"), rows.confidence[i] < 0 ? null : rows.confidence[i]]),
+    },
+  };
+}
+
+/** Queries of images, which belong to more than one section. */
+export function imageQueries(state, section) {
+  if (section === "images" || section === "map") return [images(state, "Selected images")];
+  if (section !== "comparison" || state.baseline < 0) return [];
+  const pair = `paired(${quoteText(state.runName)}, ${quoteText(state.baselineName)})`;
+  return [true, false].map((right) =>
+    images(
+      state,
+      right ? "Newly right images" : "Newly wrong images",
+      (i) => state.isRight(i) === right && state.isRight(i, state.baseline) === !right,
+      `image_id in (select image_id from ${pair} where ${right ? "correct_run and not" : "not correct_run and"} correct_baseline)`,
+      true,
+    ),
+  );
+}
+
 /** The live queries of a section, then those that stand in the page. */
 function queriesOf(state, section) {
-  const live = (state.queries[section]?.() ?? []).map((query) => ({ ...query, isLive: true }));
+  const live = [...(state.queries[section]?.() ?? []), ...imageQueries(state, section)].map((query) => ({ ...query, isLive: true }));
   const still = [...document.querySelectorAll(`.sql[data-section="${CSS.escape(section)}"]`)].map((block) => ({
     name: block.dataset.name ?? block.id.replace(/^sql-/, "").replaceAll(/[-_]/g, " "),
     text: block.querySelector("code").textContent,

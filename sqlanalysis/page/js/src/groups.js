@@ -99,3 +99,23 @@ export function makeGroups(state, mode, picked = []) {
   for (let i = 0; i < rows.n; i++) groups[(group[i] = of(i))].n++;
   return { groups, group };
 }
+
+/** The classes to list: picked ones, then those whose name contains the text, the most frequent first. */
+export function listed(codes, picked, text, name) {
+  const chosen = picked.filter((code) => code !== null);
+  const wanted = text.trim().toLowerCase();
+  const others = codes.filter((code) => !chosen.includes(code) && name(code).toLowerCase().includes(wanted));
+  return wanted ? [...chosen, ...others] : codes;
+}
+
+/** Right and n among the selected images of a run; null where none can be right or wrong. */
+export function rightOf(state, k) {
+  let [n, right] = [0, 0];
+  for (let i = 0; i < state.rows.n; i++) {
+    const answer = state.mask[i] ? state.isRight(i, k) : null;
+    if (answer === null) continue;
+    n++;
+    right += answer ? 1 : 0;
+  }
+  return n ? { n, right } : null;
+}

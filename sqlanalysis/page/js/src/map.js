@@ -13,6 +13,7 @@ const PICTURES_FROM = 1.8; // zoom
 const PICTURE_SIDE = 44; // CSS pixels
 const MOST_TRIED = 20_000; // rows that may become a picture
 const MOST_RINGS = 200;
+const CLICK = 4; // CSS pixels that a click may move
 const DWELL = 125; // milliseconds before the card opens
 const FIT = 0.94; // of the box that the points fill
 
@@ -162,6 +163,7 @@ export class PointMap {
     if (!moving) this.placed = this.view.k >= PICTURES_FROM ? this.arrange(at) : [];
     this.drawPictures(context, at);
     this.drawOverlay();
+    this.box.dataset.pictures = this.placed.length;
     this.on.moved(this.view.k);
   }
 
@@ -393,6 +395,7 @@ export class PointMap {
     };
     box.addEventListener("pointerdown", (event) => {
       if (!box.contains(document.activeElement)) box.focus({ preventScroll: true });
+      this.down = point(event);
       if (!event.isPrimary || event.button || !(this.lassoOn || event.shiftKey)) return;
       event.preventDefault();
       box.setPointerCapture(event.pointerId);
@@ -422,7 +425,9 @@ export class PointMap {
     box.addEventListener("pointercancel", end);
     box.addEventListener("pointerleave", () => !this.pulling && this.leave());
     box.addEventListener("click", (event) => {
-      if (this.pulled || this.lassoOn) {
+      const [x, y] = point(event);
+      const moved = this.down && Math.hypot(x - this.down[0], y - this.down[1]) > CLICK;
+      if (moved || this.pulled || this.lassoOn) {
         this.pulled = false;
         return;
       }

@@ -2,7 +2,7 @@
 import { NONE } from "./aggregation.js";
 import { byId, delayed, html, svg } from "./dom.js";
 import { csv } from "./filterbar.js";
-import { classColumn, frequent, makeGroups, modesOf, MOST_PICKED, startMode } from "./groups.js";
+import { classColumn, frequent, listed, makeGroups, modesOf, MOST_PICKED, rightOf, startMode } from "./groups.js";
 import { count, interval } from "./intervals.js";
 import { PointMap } from "./map.js";
 import { copy } from "./theme.js";
@@ -14,26 +14,6 @@ const MOST_SHOWN = 8; // mistakes in the panel of a lasso
 const MOST_NAMES = 4; // classes in it
 const OVERVIEW_FROM = 1.3; // zoom
 const SMALL = 30; // labeled images; below, a selection is rough
-
-/** The classes to list: picked ones, then those whose name contains the text, the most frequent first. */
-export function listed(codes, picked, text, name) {
-  const chosen = picked.filter((code) => code !== null);
-  const wanted = text.trim().toLowerCase();
-  const others = codes.filter((code) => !chosen.includes(code) && name(code).toLowerCase().includes(wanted));
-  return wanted ? [...chosen, ...others] : codes;
-}
-
-/** Right and n among the selected images of a run; null where none can be right or wrong. */
-export function rightOf(state, k) {
-  let [n, right] = [0, 0];
-  for (let i = 0; i < state.rows.n; i++) {
-    const answer = state.mask[i] ? state.isRight(i, k) : null;
-    if (answer === null) continue;
-    n++;
-    right += answer ? 1 : 0;
-  }
-  return n ? { n, right } : null;
-}
 
 const bar = (shares, label) => {
   let x = 0;
@@ -247,7 +227,7 @@ class View {
     const judged = this.state.facts.labeled && this.state.facts.predicted;
     byId("map-classes").replaceChildren(
       html("div", { class: "map-find" }, this.find, html("span", { id: "map-found", "aria-live": "polite" })),
-      html("div", { class: `map-row heads${judged ? " judged" : ""}`, "aria-hidden": "true" }, html("span"), html("span", {}, "class, pick up to six"), judged ? html("span", {}, "right / wrong") : null, html("span", { class: "n" }, "images")),
+      html("div", { class: `map-row heads${judged ? " judged" : ""}`, "aria-hidden": "true" }, html("span"), html("span", {}, "pick up to six"), judged ? html("span", {}, "right / wrong") : null, html("span", { class: "n" }, "images")),
       this.rowsBox,
       html("p", { class: "aside", id: "map-note" }),
     );

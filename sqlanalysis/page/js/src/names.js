@@ -43,3 +43,29 @@ export function findNames({ lower, starts, n }, wanted) {
   }
   return mask;
 }
+
+/** The place of each row of the page's table when its rows are sorted by name, byte by byte; equal names by row. */
+export function rankNames(values, offsets, n) {
+  // Sorted by four bytes at a time: above, these bytes as a number; below, 21 bits of row. Rows with equal bytes go on.
+  const STEP = 2 ** 21;
+  const packed = Float64Array.from({ length: n }, (_, row) => row);
+  const upper = (at) => Math.floor(packed[at] / STEP);
+  const sort = (from, to, depth) => {
+    for (let at = from; at < to; at++) {
+      const row = packed[at] - upper(at) * STEP;
+      let digits = 0;
+      for (let byte = offsets[row] + depth, k = 0; k < 4; k++, byte++) digits = digits * 256 + (byte < offsets[row + 1] ? values[byte] : 0);
+      packed[at] = digits * STEP + row;
+    }
+    packed.subarray(from, to).sort();
+    for (let start = from, at = from + 1; at <= to; at++) {
+      if (at < to && upper(at) === upper(start)) continue;
+      if (at - start > 1 && upper(start)) sort(start, at, depth + 4); // 0: all of them end here
+      start = at;
+    }
+  };
+  sort(0, n, 0);
+  const ranks = new Uint32Array(n);
+  for (let at = 0; at < n; at++) ranks[packed[at] - upper(at) * STEP] = at;
+  return ranks;
+}

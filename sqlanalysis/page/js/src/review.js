@@ -80,7 +80,8 @@ export class Review {
   constructor(state, storage, now = () => new Date()) {
     const { facts, rows } = state;
     Object.assign(this, { state, now, marks: new Map(), listeners: [], unsaved: false });
-    this.store = new Store(`sqlanalysis-labels ${facts.run} ${rows.n} ${facts.written ?? ""}`, storage);
+    // All pages opened from files share one storage: the time tells them apart.
+    this.store = new Store(`sqlanalysis-labels ${facts.run} ${rows.n} ${facts.written}`, facts.written ? storage : null);
     const kept = new Map(Object.entries(this.store.read()).map(([id, mark]) => [Number(id), mark]));
     for (let i = 0; kept.size && i < rows.n; i++) {
       const mark = kept.get(rows.id[i]);
@@ -222,7 +223,7 @@ export function showMark(state, i, ok, wrong, word) {
 function suspectCards(state, root) {
   const { facts, rows, name, review } = state;
   const { pred, confidence } = rows.runs[0];
-  const command = `sqlanalysis apply-labels ${facts.database} labels.csv`;
+  const command = `sqlanalysis apply-labels ${facts.database ?? "FILE.duckdb"} labels.csv`;
   const parts = new Map();
   let [limit, shown] = [PAGE, []];
   const list = html("ul", { class: "review-cards", on: { keydown: press, focusin: ({ target }) => rove(target) } });
@@ -278,7 +279,7 @@ function suspectCards(state, root) {
     const row = (share, kind) => html("div", { class: "meter-line" }, meter(share, kind), html("span", {}, shareWords(share)));
     const bars = html("div", {}, row(to === pred[i] ? confidence[i] : -1, "wrong"), rows.pLabel ? row(rows.pLabel[i], "of-label") : "");
     const [label, guess] = [name(rows.label[i], "label"), name(to, "pred")];
-    const names = html("p", { class: "names" }, html("bdi", {}, label), html("span", { class: "arrow" }, " → "), html("b", {}, html("bdi", {}, guess)));
+    const names = html("p", { class: "pair" }, html("bdi", {}, label), html("span", { class: "arrow" }, " → "), html("b", {}, html("bdi", {}, guess)));
     const card = html("li", { class: "review-card", tabindex: at ? -1 : 0, "aria-label": `${label} → ${guess}` }, picture, html("div", {}, names, bars, agree, html("div", { class: "acts" }, ok, wrong)));
     opens(wrong, async () => ({ likely: await likely(state, i, to), label: rows.label[i], choose: (code) => review.say(i, code) }));
     parts.set(i, { card, ok, wrong });
@@ -321,7 +322,7 @@ function suspectCards(state, root) {
     for (const card of list.children) card.tabIndex = card.contains(target) ? 0 : -1;
   }
 
-  async function press(event) {
+  function press(event) {
     const card = event.target.closest(".review-card");
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const at = [...list.children].indexOf(card);

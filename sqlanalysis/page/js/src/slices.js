@@ -1,8 +1,9 @@
 // Slices: groups of images by what is known of them, with the images that went wrong there.
 import { NONE } from "./aggregation.js";
-import { bdi, gather, grid, ofAll, opener, refill } from "./charts.js";
+import { bdi, gather, grid, opener, refill, startFinding } from "./charts.js";
 import { byId, html } from "./dom.js";
 import { count, pValue, percent, points, wilson } from "./intervals.js";
+import { quoteName, quoteText } from "./state.js";
 import { scale, strip } from "./strip.js";
 
 const FIRST = 15;
@@ -41,6 +42,7 @@ export function figuresOf(state) {
         code,
         feature: slice.feature,
         value,
+        words: slice.words?.[code] ?? value,
         n,
         correct,
         accuracy,
@@ -59,8 +61,10 @@ export const lowest = (shown) => Math.min(0.8, Math.max(0, Math.floor(Math.min(.
 export function start(state) {
   const box = byId("slices-live");
   if (!box || !state.whole.n || !state.facts.slices.length) return;
-  const stored = state.facts.sections?.slices ?? [];
+  const given = state.facts.sections?.slices;
+  const stored = given?.rows ?? (Array.isArray(given) ? given : []);
   const tested = new Map(stored.map((row) => [`${row.feature}\n${row.value}`, row.p_holm]));
+  startFinding(state, "slices");
   const view = { all: false };
   const chosen = (row) => {
     const now = state.get("slice");
@@ -89,7 +93,7 @@ export function start(state) {
     };
     // The test is of all images of the first run: another run or a selection has none.
     const hasTests = state.run === 0 && tested.size > 0;
-    const name = { head: "slice", class: "name", cell: (row) => [bdi(row.value), html("small", {}, bdi(row.feature))] };
+    const name = { head: "slice", class: "name", cell: (row) => [bdi(row.words), html("small", {}, bdi(row.feature))] };
     const n = { head: "n", class: "num", cell: (row) => count(row.n) };
     const mistakes = { head: "surest mistakes", class: "pictures", cell: pictures };
     const columns = bare
@@ -115,11 +119,16 @@ export function start(state) {
       grid("Slices, lowest accuracy first", columns, shown, { press, pressed: chosen, foot }),
       rest > 0 ? html("button", { type: "button", class: "showmore", on: { click: toggle } }, view.all ? `Show the first ${FIRST}` : `Show all ${count(found.length)}`) : null,
       html("p", { class: "key" }, bare ? "click a row: filter the page by it" : key),
-      ofAll(state, "Corrected p-values are of all images."),
     );
   }
   state.queries.slices = () =>
-    state.facts.slices.map((slice, at) => ({ name: slice.feature, text: state.query("accuracy") })).slice(0, 1);
+    state.facts.slices.map(({ feature, values, sql }) => {
+      const where = state.where();
+      const cases = values.map((value, code) => `        when ${sql[code]} then ${quoteText(value)}`).join("\n");
+      const named = `select\n    case\n${cases}\n    end as slice,\n    correct,\nfrom ${quoteName(state.runName)}${where ? `\nwhere ${where}` : ""}`;
+      const counts = "count(correct) as n,\n    count(*) filter (where correct) as n_right,\n    n_right / n as accuracy";
+      return { name: feature, text: `with sliced as (\n    ${named.replaceAll("\n", "\n    ")}\n)\n\nselect\n    slice,\n    ${counts},\n    wilson_low(n_right, n, 0.95) as ci_low,\n    wilson_high(n_right, n, 0.95) as ci_high,\nfrom sliced\nwhere slice is not null\n    and correct is not null\ngroup by slice\norder by accuracy, n desc;\n` };
+    });
   state.on(draw);
   draw();
 }

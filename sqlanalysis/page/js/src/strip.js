@@ -32,9 +32,6 @@ export function strip({ domain = [0, 1], grid = [], ends, at, tone = "run", befo
 
 /** The numbers below or above a column of strips. */
 export function scale({ domain = [0, 1], grid, write, height = 20 }) {
-  const text = (value, at) => {
-    const anchor = at === 0 && value === domain[0] ? "start" : at === grid.length - 1 && value === domain[1] ? "end" : "middle";
-    return svg("text", { x: place(value, domain), y: height - 5, "text-anchor": anchor }, write(value));
-  };
+  const text = (value) => svg("text", { x: place(value, domain), y: height - 5, "text-anchor": "middle" }, write(value));
   return svg("svg", { class: "strip", height, "aria-hidden": "true" }, ...grid.map(text));
 }

@@ -1,6 +1,6 @@
 // One image as a tile: picture, label → prediction, bars of their probabilities; and the short forms of what a run says.
 import { NONE } from "./aggregation.js";
-import { html } from "./dom.js";
+import { button, html } from "./dom.js";
 import { percent } from "./intervals.js";
 import { differ } from "./state.js";
 
@@ -55,7 +55,7 @@ const SIGNS = { true: ["right", "✓ "], false: ["wrong", "✗ "], null: ["", ""
 export function guess(state, i, k = state.run) {
   const right = state.isRight(i, k);
   const [kind, sign] = SIGNS[right];
-  return html("b", { class: `guess ${kind}` }, sign && html("span", { class: "sign" }, sign), html("bdi", {}, state.name(state.rows.runs[k].pred[i], "pred")));
+  return html("b", { class: `guess ${kind}` }, html("span", { class: "sign" }, sign), html("bdi", {}, state.name(state.rows.runs[k].pred[i], "pred")));
 }
 
 /** "label → ✗ prediction", or "✓ prediction" of a right answer. */
@@ -64,46 +64,40 @@ export function answer(state, i) {
   const label = html("bdi", { class: "label" }, name(rows.label[i], "label"));
   if (!facts.predicted) return html("span", { class: "names" }, label);
   const plain = state.isRight(i) === true || rows.label[i] === NONE;
-  return html("span", { class: "names" }, ...(plain ? [] : [label, html("span", { class: "to" }, "→")]), guess(state, i));
+  if (plain) return html("span", { class: "names" }, guess(state, i));
+  return html("span", { class: "names pair" }, label, html("span", { class: "to" }, "→"), guess(state, i));
 }
 
 /** A bar of a probability with its figure; without a probability a dash. */
 export function bar(value, kind) {
   const fill = html("i", { class: kind });
-  fill.style.setProperty("--share", Number.isFinite(value) ? Math.max(0, Math.min(1, value)) : 0);
+  fill.style.setProperty("--share", Math.min(1, Math.max(0, value || 0)));
   return html("span", { class: "share" }, html("span", { class: "rail" }, fill), html("span", {}, short(value)));
 }
 
+/** The bar of the prediction, and below a wrong answer that of the label where the page has it. */
 function bars(state, i) {
-  const { rows, facts } = state;
-  if (!facts.runs[state.run].has_confidence) return [];
-  const label = state.isRight(i) === false ? probabilityOfLabel(state, i) : null;
-  return [bar(rows.confidence[i], SIGNS[state.isRight(i)][0]), ...(label === null ? [] : [bar(label, "")])];
+  if (!state.facts.runs[state.run].has_confidence) return [];
+  const right = state.isRight(i);
+  const label = right === false ? probabilityOfLabel(state, i) : null;
+  return [bar(state.rows.confidence[i], SIGNS[right][0]), label === null ? null : bar(label)];
 }
 
-/** What both runs answer, one below the other. */
+/** The label, and what both runs answer. */
 function both(state, i) {
-  const { rows, facts, run, baseline } = state;
-  const line = (k, mark) =>
-    html(
-      "span",
-      { class: "names" },
-      html("span", { class: mark, title: facts.runs[k].name }, html("span", { class: "unseen" }, `${facts.runs[k].name}: `)),
-      guess(state, i, k),
-      html("span", { class: "sure" }, facts.runs[k].has_confidence ? short(rows.runs[k].confidence[i]) : ""),
-    );
-  const label = rows.label[i] === NONE ? "no label" : state.name(rows.label[i], "label");
-  return [html("span", { class: "names" }, html("bdi", { class: "label" }, label)), line(run, "key-dot"), line(baseline, "key-ring")];
+  const { rows, facts, run, baseline, name } = state;
+  const line = (k, mark) => {
+    const who = html("span", { class: mark }, html("span", { class: "unseen" }, `${facts.runs[k].name}: `));
+    const sure = facts.runs[k].has_confidence ? short(rows.runs[k].confidence[i]) : "";
+    return html("span", { class: "names" }, who, guess(state, i, k), html("span", { class: "sure" }, sure));
+  };
+  return [html("bdi", { class: "names" }, name(rows.label[i], "label")), line(run, "key-dot"), line(baseline, "key-ring")];
 }
 
 /** A tile that `open` opens; `compared` shows the answers of both runs instead of the probabilities of one. */
 export function tile(state, i, { compared = false, open }) {
   const tag = change(state, i);
+  const frame = html("span", { class: "frame" }, picture(state, i), tag && html("span", { class: `change ${tag.replace(" ", "-")}` }, tag));
   const below = compared ? both(state, i) : [answer(state, i), ...bars(state, i)];
-  return html(
-    "button",
-    { type: "button", class: "tile", title: state.rows.file(i) || null, on: { click: open } },
-    html("span", { class: "frame" }, picture(state, i), tag && html("span", { class: `change ${tag.replace(" ", "-")}` }, tag)),
-    ...below,
-  );
+  return button([frame, ...below], open, { class: "tile", title: state.rows.file(i) || null });
 }
