@@ -154,7 +154,8 @@ def principal(sample: np.ndarray, *, scaled: bool) -> Callable[[np.ndarray], np.
 
     mean, deviation = sample.mean(0), sample.std(0)
     scale = np.where(deviation > 0, deviation, 1.0) if scaled else 1.0
-    model = PCA(min(2, *sample.shape), random_state=0).fit((sample - mean) / scale)
+    with np.errstate(invalid="ignore"):  # of equal vectors the share of variance is 0 / 0
+        model = PCA(min(2, *sample.shape), random_state=0).fit((sample - mean) / scale)
     return lambda vectors: np.asarray(model.transform((vectors - mean) / scale))
 
 
