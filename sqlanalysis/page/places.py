@@ -34,6 +34,7 @@ _MARGIN = 0.3  # of what lies between the tails, added on each side up to the la
 _FEW = 8  # images; below, the limits hold all of them
 _WORD_FILES = 20_000
 _MAX_PHRASES = 2
+_NOWHERE = "Mistakes gather nowhere in particular"
 Row = dict[str, Any]
 
 
@@ -287,6 +288,7 @@ def summarize(draft: Draft, placed: Places, classes: list[str]) -> Row:
         "lead": _LEADS[placed.by],
         "finding": said,
         "n_places": n_places,
+        "gathers": bool(said) and not said.startswith(_NOWHERE),
         "contours": density.contours(field, placed.x, placed.y) if len(placed.x) > 2 else [],
         "regions": density.regions(placed.x, placed.y, placed.extent, *_names(draft, placed, classes)),
         "n_outside": placed.n_outside,
@@ -319,7 +321,7 @@ def finding(placed: Places, classes: list[str]) -> tuple[str, int]:
     for cell in cells:
         phrases[_phrase(placed, known[cell], classes)] = None
     if not phrases:
-        return f"No place holds more mistakes than chance puts into one of {n_places}.", n_places
+        return f"{_NOWHERE}: no more than chance at any of {n_places} places.", n_places
     return f"Mistakes gather {' and '.join(list(phrases)[:_MAX_PHRASES])}.", n_places
 
 
