@@ -34,8 +34,27 @@ order by image_id
 limit 0;
 
 
+-- name: slice_kinds
+-- What the values of expressions are, without listing them; the number of values is an estimate.
+select
+{% for text in expressions %}
+    approx_count_distinct(value_{{ loop.index0 }}) as n_values_{{ loop.index0 }},
+    coalesce(bool_and(isfinite(try_cast(value_{{ loop.index0 }} as double)) is true)
+        filter (where value_{{ loop.index0 }} is not null), false) as is_number_{{ loop.index0 }},
+    coalesce(bool_and(regexp_matches(value_{{ loop.index0 }}, '^[0-9]{4}-[0-9]{2}-[0-9]{2}')), false)
+        as is_day_{{ loop.index0 }},
+{% endfor %}
+from (
+    select
+{% for text in expressions %}
+        ({{ text }})::varchar as value_{{ loop.index0 }},
+{% endfor %}
+    from {{ ident(run) }}
+) as _values;
+
+
 -- name: slice_candidates
--- What the values of expressions are: how many (NULL is one), of which type, and the first of them in order.
+-- The values of expressions: how many (NULL is one), of which type, and the first of them in order.
 with _values as materialized (
     select
 {% for text in expressions %}
@@ -50,10 +69,6 @@ select
     count(*) as n_values,
     coalesce(bool_or(value is null), false) as has_null,
     coalesce(max(length(value)), 0) as longest,
-    coalesce(bool_and(coalesce(isfinite(try_cast(value as double)), false)) filter (where value is not null), false)
-        as is_number,
-    coalesce(bool_and(regexp_matches(value, '^[0-9]{4}-[0-9]{2}-[0-9]{2}')) filter (where value is not null), false)
-        as is_day,
     any_value(type) as type,
     min(left(value, 201), 31) as first_values,
 from (

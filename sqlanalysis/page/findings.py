@@ -1,7 +1,8 @@
-"""The finding at the head of each section: one sentence from rows of the macros, with the correction for many looks inside.
+"""The finding at the head of each section: a sentence from rows of the macros, corrected for the number of looks.
 
-A finding is a list of texts; a text in a tuple of its own is shown bold. A class or a pair is called established only after
-Holm's correction for everything that was looked at, so that of data in which nothing is going on at most one in twenty says so.
+A finding is a list of texts; a text in a tuple of its own is shown bold. A class or a pair is called established only
+after Holm's correction for all that was looked at, so that of data in which nothing is going on at most one in twenty
+has a class called low, one in twenty a change, and one in twenty a pair.
 """
 
 from __future__ import annotations
@@ -81,8 +82,10 @@ def classes(rows: Sequence[Row], changes: Sequence[Row] | None) -> Finding:
     if len(some) < 2:
         return ["All labeled images are of one class."]
     low, changed = _low(some), _changed(changes)
+    if low and changed:
+        return [*low, " ", *changed]
     if low or changed:
-        return low + changed
+        return low or changed
     none = f"After correction for {plural(len(some), 'look')} no class is established as lower than the rest"
     return [f"{none}, and no change of a single class." if changes else f"{none}."]
 
@@ -92,13 +95,13 @@ def _low(some: Sequence[Row]) -> Finding:
     looks = f"after correction for {plural(len(some), 'look')}"
     if low:
         shares = f" ({percent(low[0]['recall'])} of {count(low[0]['n'])})" if len(low) == 1 else ""
-        return [f"Lower than the rest, also {looks}: ", *_names([row["name"] for row in low]), f"{shares}. "]
+        return [f"Lower than the rest, also {looks}: ", *_names([row["name"] for row in low]), f"{shares}."]
     large = sorted((row for row in some if row["n"] >= LEAST), key=lambda row: (row["recall"], -row["n"]))
     if len(large) < 3 or large[0]["recall"] == large[-1]["recall"]:
         return []
     names = _names([large[0]["name"], large[1]["name"]])
     start = f"Of the classes with {LEAST} and more images, "
-    return [start, *names, f" are lowest; {looks} no class is established as lower than the rest. "]
+    return [start, *names, f" are lowest; {looks} no class is established as lower than the rest."]
 
 
 def _changed(changes: Sequence[Row] | None) -> Finding:
@@ -128,7 +131,7 @@ def _names(names: Sequence[str]) -> Finding:
 
 
 def established_pairs(cells: Sequence[Row], n_classes: int) -> list[Row]:
-    """The pairs of label and wrong prediction that are more frequent than if a label's mistakes fell on all classes alike.
+    """The pairs of label and wrong prediction more frequent than if the mistakes of a label fell on all classes alike.
 
     One-sided binomial test of each pair, corrected for all pairs that the labels with mistakes could have made.
 
@@ -167,15 +170,27 @@ def confusion(cells: Sequence[Row], n_classes: int, looked: str = "") -> Finding
         top, more = held[0], len(held) - 1
         also = f"; {plural(more, 'more pair stands', 'more pairs stand')} out" if more else ""
         taken = f": {count(top['n'])} of {count(top['of'])}{also}.{after}"
-        return ["Most often ", (name_in_sentence(top["label_name"]),), " is taken for ", (name_in_sentence(top["pred_name"]),), taken]
+        return [
+            "Most often ",
+            (name_in_sentence(top["label_name"]),),
+            " is taken for ",
+            (name_in_sentence(top["pred_name"]),),
+            taken,
+        ]
     if n_classes <= 2:
-        parts = [f"{name_in_sentence(row['label_name'])} for {name_in_sentence(row['pred_name'])} {plural(row['n'], 'time')}" for row in cells]
+        parts = [
+            f"{name_in_sentence(row['label_name'])} for {name_in_sentence(row['pred_name'])} {plural(row['n'], 'time')}"
+            for row in cells
+        ]
         return [f"Taken for the other class: {', '.join(parts)}.{after}"]
     if mistakes == len(cells) and mistakes > 1:
-        return [f"{count(mistakes)} mistakes make {count(mistakes)} different pairs: no pair of classes stands out.{after}"]
+        return [
+            f"{count(mistakes)} mistakes make {count(mistakes)} different pairs: no pair of classes stands out.{after}"
+        ]
     top = cells[0]
     times = f"{plural(top['n'], 'time')} of {plural(mistakes, 'mistake')}"
-    return [f"No pair of classes stands out: the most frequent one, {name_in_sentence(top['label_name'])} → {name_in_sentence(top['pred_name'])}, occurs {times}.{after}"]
+    pair = f"{name_in_sentence(top['label_name'])} → {name_in_sentence(top['pred_name'])}"
+    return [f"No pair of classes stands out: the most frequent one, {pair}, occurs {times}.{after}"]
 
 
 def calibration(error: Row, n: int) -> Finding:

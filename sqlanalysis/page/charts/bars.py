@@ -47,9 +47,11 @@ def runs(rows: Sequence[Row]) -> Row:
 
 
 def class_recall(rows: Sequence[Row], overall: float) -> Row:
-    """Recall as a point with its interval and precision as a tick, in the order of the rows; dashed: the overall recall."""
+    """Recall as a point with its interval, precision as a tick, in the order of the rows; dashed: all images."""
     short = distinct([row["name"] for row in rows])
-    names = {name: f"{short[name]}  {row['n']:,}" for name, row in zip((row["name"] for row in rows), rows, strict=True)}
+    names = {
+        name: f"{short[name]}  {row['n']:,}" for name, row in zip((row["name"] for row in rows), rows, strict=True)
+    }
     order = list(names.values())
     rows = [{**row, "name": names[row["name"]]} for row in rows]
     y = name_axis("name", order)

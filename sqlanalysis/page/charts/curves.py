@@ -15,7 +15,7 @@ _WIDTH, _WIDE = 480, 976  # half of the page, and all of it
 
 
 def reliability(rows: Sequence[Row]) -> Row:
-    """Accuracy against mean confidence, one point per bin, with intervals, the diagonal, and what chance allows around it."""
+    """Accuracy against mean confidence, a point per bin with its interval; the diagonal and what chance allows."""
     x = {**_SHARE, "title": "mean confidence of the bin"}
     y = {**_SHARE, "title": "accuracy"}
     return {
@@ -125,8 +125,7 @@ def differences(rows: Sequence[Row], title: str) -> Row:
         "encoding": {"x": {"field": "at", **x}},
     }
     hues = [
-        "var(--right)" if row["ci_low"] > 0 else "var(--wrong)" if row["ci_high"] < 0 else "var(--base)"
-        for row in rows
+        "var(--right)" if row["ci_low"] > 0 else "var(--wrong)" if row["ci_high"] < 0 else "var(--base)" for row in rows
     ]
     return _ranges(rows, hues, "diff", x, zero)
 
@@ -144,7 +143,9 @@ def error_rates(rows: Sequence[Row], overall: float) -> Row:
         "mark": {"type": "rule", "color": "var(--third)", "strokeDash": [4, 4]},
         "encoding": {"x": {"field": "at", **x}},
     }
-    return _ranges(rows, ["var(--wrong)" if row["worse"] else "var(--accent)" for row in rows], "error_rate", x, base, _WIDE)
+    return _ranges(
+        rows, ["var(--wrong)" if row["worse"] else "var(--accent)" for row in rows], "error_rate", x, base, _WIDE
+    )
 
 
 def _ranges(rows: Sequence[Row], hues: Sequence[str], middle: str, x: Row, line: Row, wide: int = _WIDTH) -> Row:

@@ -18,7 +18,10 @@ from ...core.text import cut_middle, width
 Row = dict[str, Any]
 
 N_HUES = 12
-FIT: Row = {"type": "fit-x", "contains": "padding"}  # names and axes share the width with the plot: the chart fills its column
+FIT: Row = {
+    "type": "fit-x",
+    "contains": "padding",
+}  # names and axes share the width with the plot: the chart fills its column
 _CONFIG: Row = {
     "view": {"stroke": None},
     "font": "sans-serif",

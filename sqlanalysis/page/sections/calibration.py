@@ -61,7 +61,7 @@ def _finding(draft: Draft) -> findings.Finding:
 
 
 def _with_chance(bins: Sequence[Row]) -> list[Row]:
-    """Bins with the range of accuracy, chance_low to chance_high, that 95 of 100 perfectly calibrated runs show there."""
+    """Bins with the range of accuracy, chance_low to chance_high, of 95 of 100 perfectly calibrated runs."""
     from scipy.stats import binom
 
     rows = []

@@ -55,7 +55,15 @@ def data_checks(draft: Draft, classes: list[Row]) -> Row:
         ]
     problems_found = [(name, n) for name, n in lines if n]
     counted = dict(lines)
-    summed = _lines(draft, counted, len(classes), small, errors, near if neighbors else None, sum(row["n_objects"] for row in problems))
+    summed = _lines(
+        draft,
+        counted,
+        len(classes),
+        small,
+        errors,
+        near if neighbors else None,
+        sum(row["n_objects"] for row in problems),
+    )
     return {
         "n_problems": sum(bool(line["n"]) for line in summed),
         "finding": _check_words(sum(bool(line["n"]) for line in summed), len(summed)),
@@ -76,32 +84,69 @@ def _lines(
     """The checks by topic: name, number of what was found (0: in order), and a sentence."""
     inconsistent = {name: counted[name] for name in PROBLEMS.values() if counted.get(name)}
     parts = [f"{count(n)} {name}" for name, n in inconsistent.items()]
-    copies, split, labels = (counted[f"image{rest}"] for rest in ("s with the same bytes as another", " contents in more than one split", " contents with more than one label"))
+    copies, split, labels = (
+        counted[f"image{rest}"]
+        for rest in (
+            "s with the same bytes as another",
+            " contents in more than one split",
+            " contents with more than one label",
+        )
+    )
     leaks, kinds = split + (near["n_leaks"] if near else 0), labels + (near["n_labels"] if near else 0)
     by = "by bytes or by nearness" if near else "by bytes"
     found = near["n_found"] if near else 0
     nearly = f", {plural(found, 'pair')} of near duplicates" if near else ""
     failed = sum(row["n"] for row in errors)
+    few = f"have fewer than {words.SMALL_CLASS} images; their figures are rough"
     lines = [
-        ("Answers", sum(inconsistent.values()), "; ".join(parts) or "every row of the run is consistent"),
-        ("Small classes", len(small), f"{count(len(small))} of {plural(n_classes, 'class', 'classes')} have fewer than {words.SMALL_CLASS} images; their figures are rough" if small else f"every class has {words.SMALL_CLASS} and more images"),
-        ("Leaks", leaks, f"{plural(leaks, 'content is', 'contents are')} in more than one split, {by}" if leaks else f"no image is in more than one split, {by}"),
-        ("Labels that differ", kinds, f"{plural(kinds, 'content has', 'contents have')} more than one label, {by}" if kinds else f"no copies with different labels, {by}"),
-        ("Duplicates", copies + found, f"{plural(copies, 'image has', 'images have')} the same bytes as another{nearly}" if copies + found else f"no two files of equal bytes{', no near duplicates' if near else ''}"),
-        ("Unreadable files", failed, f"{plural(failed, 'file')} could not be read or computed" if failed else "every file was read"),
-        ("This file", n_objects, f"{plural(n_objects, 'object')} of the database {'does' if n_objects == 1 else 'do'} not match" if n_objects else "its tables match each other"),
+        _line("Answers", sum(inconsistent.values()), "; ".join(parts), "every row of the run is consistent"),
+        _line(
+            "Small classes",
+            len(small),
+            f"{count(len(small))} of {plural(n_classes, 'class', 'classes')} {few}",
+            f"every class has {words.SMALL_CLASS} and more images",
+        ),
+        _line(
+            "Leaks",
+            leaks,
+            f"{plural(leaks, 'content is', 'contents are')} in more than one split, {by}",
+            f"no image is in more than one split, {by}",
+        ),
+        _line(
+            "Labels that differ",
+            kinds,
+            f"{plural(kinds, 'content has', 'contents have')} more than one label, {by}",
+            f"no copies with different labels, {by}",
+        ),
+        _line(
+            "Duplicates",
+            copies + found,
+            f"{plural(copies, 'image has', 'images have')} the same bytes as another{nearly}",
+            f"no two files of equal bytes{', no near duplicates' if near else ''}",
+        ),
+        _line("Unreadable files", failed, f"{plural(failed, 'file')} could not be read", "every file was read"),
+        _line(
+            "This file",
+            n_objects,
+            plural(n_objects, "object of the database does not match", "objects of the database do not match"),
+            "its tables match each other",
+        ),
     ]
     if not n_classes:
-        lines = [line for line in lines if line[0] != "Small classes"]
-    known = [{"name": name, "n": n, "say": say} for name, n, say in lines]
-    return sorted(known, key=lambda line: not line["n"])  # what to look at first
+        lines = [line for line in lines if line["name"] != "Small classes"]
+    return sorted(lines, key=lambda line: not line["n"])  # what to look at first
+
+
+def _line(name: str, n: int, found: str, fine: str) -> Row:
+    return {"name": name, "n": n, "say": found if n else fine}
 
 
 def _check_words(n_problems: int, n: int) -> str:
     if not n_problems:
         return f"All {_number(n)} in order."
     rest = n - n_problems
-    return f"{_number(n_problems).capitalize()} {'thing' if n_problems == 1 else 'things'} to know, {_number(rest)} in order."
+    things = "thing" if n_problems == 1 else "things"
+    return f"{_number(n_problems).capitalize()} {things} to know, {_number(rest)} in order."
 
 
 def _number(n: int) -> str:

@@ -72,8 +72,9 @@ def _few(known: Sequence[Row], middle: float) -> str:
     )
     rest = len(known) - whole
     return (
-        f"{why} {plural(whole, 'class is', 'classes are')} all right, {count(rest)} {'has' if rest == 1 else 'have'} mistakes. "
-        "A chart needs about five images a class; a map of classes to groups (class_map) gives figures that can be told apart."
+        f"{why} {plural(whole, 'class is', 'classes are')} all right, {count(rest)} {'has' if rest == 1 else 'have'} "
+        "mistakes. A chart needs about five images a class; a map of classes to groups (class_map) gives figures that "
+        "can be told apart."
     )
 
 

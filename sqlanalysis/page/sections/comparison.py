@@ -56,9 +56,7 @@ def compare(draft: Draft, runs: Sequence[str] = ()) -> Row | None:
         "n_resamples": drawn,
         "metrics": {row["metric"]: row for row in metrics},
         "chart": draw(
-            curves.differences(
-                [{**row, "name": NAMES[row["metric"]]} for row in metrics], "difference, points"
-            )
+            curves.differences([{**row, "name": NAMES[row["metric"]]} for row in metrics], "difference, points")
         ),
         "differences": _differences(metrics, draft),
         "wins": _wins(test, draft),

@@ -46,18 +46,21 @@ def confusion(draft: Draft, n_classes: int, runs: Sequence[str] = ()) -> Row:
     if not whole and rows:
         inside = sum(row["n"] for row in rows if row["label"] != row["pred"])
         part = len({row["label"] for row in rows} | {row["pred"] for row in rows})
-        note = f"The {part} of {count(n_classes)} classes in the most confused pairs; they hold {count(inside)} of {plural(mistakes, 'mistake')} · "
+        of = f"{count(inside)} of {plural(mistakes, 'mistake')}"
+        note = f"The {part} of {count(n_classes)} classes in the most confused pairs; they hold {of} · "
     texts = [[row["label_name"], row["pred_name"], count(row["n"]), percent(row["share"])] for row in cells[:PAIRS]]
     return {
         "finding": findings.markup(found["0"]),
         "note": note,
-        "scattered": f"{plural(mistakes, 'mistake makes', 'mistakes make')} {plural(len(cells), 'different pair')}, so a matrix would show nothing."
+        "scattered": "So many pairs for so few mistakes: a matrix would show nothing."
         if scattered and mistakes
         else "",
         "chart": draw(bars.confusion(rows, order)) if rows else None,
         "wide": len({row["pred"] for row in rows}) > 12,
         "matrix": _matrix(rows, order, whole),
-        "pairs": Table("Most confused pairs", ["label", "prediction", "n", "share of label"], texts, (1,)) if cells else None,
+        "pairs": Table("Most confused pairs", ["label", "prediction", "n", "share of label"], texts, (1,))
+        if cells
+        else None,
         "facts": {"findings": found, "order": order, "groups": groups},
     }
 
@@ -92,7 +95,7 @@ def clustered(cells: Sequence[Row], n_classes: int) -> tuple[list[int], list[int
     groups: list[int] = []
 
     def descend(node: Any) -> None:
-        """The largest groups below a node that keep their mistakes to themselves, and are at most a third of all classes."""
+        """The largest groups below a node that keep their mistakes to themselves and are at most a third of all."""
         members = node.pre_order()
         inside, all_of = counts[np.ix_(members, members)].sum(), counts[members].sum()
         if len(members) == 1 or (len(members) <= size / 3 and inside > all_of / 2 and inside >= 2):

@@ -71,7 +71,7 @@ class _Candidate:
     """An expression over the columns of the run that may give a feature.
 
     Attributes:
-        by: whether it is cut into fifths ("number"), by its values ("value"), or as its values are ("any").
+        by: whether it is cut into fifths ("number") or by its values ("value").
         ends: what its lowest and highest fifths are called.
         conditions: those of its values, where they have a simpler form.
         given: whether a caller named it, who is told why it cannot be cut.
@@ -95,15 +95,21 @@ def features(draft: Draft) -> list[Feature]:
     """
     if draft.cuts is None:
         candidates = _candidates(draft)
-        known = _about(draft, [each.sql for each in candidates])
-        pairs = [pair for pair in zip(candidates, known, strict=True) if pair[0].given or pair[1]["n_values"] > 1]
-        limits = _limits(draft, [each for each, row in pairs if _is_number(each, row)])
-        found = (
-            Feature(each.name, tuple(_fifths(each, limits[each.name]) if each.name in limits else _values(each, row)))
-            for each, row in pairs
+        limits = _limits(draft, [each for each in candidates if each.by == "number"])
+        others = [each for each in candidates if each.by == "value"]
+        values = dict(
+            zip((each.name for each in others), _values_of(draft, [each.sql for each in others]), strict=True)
         )
+        found = [Feature(each.name, tuple(_cuts(each, limits, values))) for each in candidates]
         draft.cuts = [feature for feature in found if feature.cuts]
     return draft.cuts
+
+
+def _cuts(candidate: _Candidate, limits: Mapping[str, Row], values: Mapping[str, Row]) -> Iterator[Cut]:
+    if candidate.by == "value":
+        yield from _values(candidate, values[candidate.name])
+    elif candidate.name in limits:
+        yield from _fifths(candidate, limits[candidate.name])
 
 
 def _candidates(draft: Draft) -> list[_Candidate]:
@@ -135,19 +141,19 @@ def _folder(draft: Draft) -> list[_Candidate]:
 def _of_meta(draft: Draft, keys: Sequence[str], taken: set[str]) -> Iterator[_Candidate]:
     """Each key of meta; days of photos by month or by year, whichever has few values."""
     paths = [f"json_extract_string(meta, {literal(f'$.{_quoted(key)}')})" for key in keys]
-    for key, sql, row in zip(keys, paths, _about(draft, paths), strict=True):
+    for key, sql, kind in zip(keys, paths, _kinds(draft, paths), strict=True):
         # A key must not replace another column, and DuckDB's names have no case.
         name = key if key.casefold() not in {*RESERVED, *taken} else f"meta.{key}"
         name = name if name.casefold() not in taken else f"{name} ({len(taken)})"
         taken.add(name.casefold())
-        if row["n_values"] <= MAX_VALUES or not row["is_day"]:
-            yield _Candidate(name, sql, "any")
-            continue
-        parts = [f"left({sql}, 7)", f"left({sql}, 4)"]
-        for part, about in zip(parts, _about(draft, parts), strict=True):
-            if 2 <= about["n_values"] <= MAX_VALUES:
-                yield _Candidate(name, part)
-                break
+        if not kind["is_many"]:
+            yield _Candidate(name, sql)
+        elif kind["is_day"]:
+            parts = [f"left({sql}, 7)", f"left({sql}, 4)"]
+            few = [part for part, about in zip(parts, _kinds(draft, parts), strict=True) if not about["is_many"]]
+            yield from (_Candidate(name, part) for part in few[:1])
+        elif kind["is_number"]:
+            yield _Candidate(name, f"try_cast({sql} as double)", "number")
 
 
 def _quoted(key: str) -> str:
@@ -173,20 +179,33 @@ def _given(draft: Draft, taken: set[str]) -> Iterator[_Candidate]:
         yield _Candidate(name if name not in taken else f"{name} (given)", sql, given=True)
 
 
-def _about(draft: Draft, expressions: Sequence[str]) -> list[Row]:
-    """What the values of expressions are, in their order."""
-    rows: list[Row] = []
-    for start in range(0, len(expressions), AT_ONCE):
-        rows += _rows(draft, "slice_candidates", expressions=expressions[start : start + AT_ONCE])
-    return rows
+def _kinds(draft: Draft, expressions: Sequence[str]) -> list[Row]:
+    """Of each expression: is_many (more than 30 values), is_number and is_day (all values that are not NULL)."""
+    kinds: list[Row] = []
+    for part in _parts(expressions):
+        (row,) = _rows(draft, "slice_kinds", expressions=part)
+        kinds += [{name: row[f"{name}_{k}"] for name in ("n_values", "is_number", "is_day")} for k in range(len(part))]
+    # The number is an estimate; counting millions of values would take longer than all the rest.
+    near = [k for k, kind in enumerate(kinds) if kind["n_values"] <= 3 * MAX_VALUES]
+    for k, row in zip(near, _values_of(draft, [expressions[k] for k in near]), strict=True):
+        kinds[k]["n_values"] = row["n_values"]
+    return [{**kind, "is_many": kind["n_values"] > MAX_VALUES} for kind in kinds]
+
+
+def _values_of(draft: Draft, expressions: Sequence[str]) -> list[Row]:
+    """What `slice_candidates` says of each expression."""
+    return [row for part in _parts(expressions) for row in _rows(draft, "slice_candidates", expressions=part)]
+
+
+def _parts(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    return (items[start : start + AT_ONCE] for start in range(0, len(items), AT_ONCE))
 
 
 def _limits(draft: Draft, numbers: Sequence[_Candidate]) -> dict[str, Row]:
     """Where the fifths of numbers end, by name."""
     limits = {}
-    for start in range(0, len(numbers), AT_ONCE):
-        part = numbers[start : start + AT_ONCE]
-        for row in _rows(draft, "slice_limits", expressions=[_number(each) for each in part]):
+    for part in _parts(numbers):
+        for row in _rows(draft, "slice_limits", expressions=[each.sql for each in part]):
             limits[part[row["feature"]].name] = row
     return limits
 
@@ -198,20 +217,11 @@ def _rows(draft: Draft, query: str, **names: object) -> list[Row]:
     return [dict(zip(columns, row, strict=True)) for row in result.fetchall()]
 
 
-def _is_number(candidate: _Candidate, row: Row) -> bool:
-    return candidate.by == "number" or (candidate.by == "any" and row["n_values"] > MAX_VALUES and row["is_number"])
-
-
-def _number(candidate: _Candidate) -> str:
-    return candidate.sql if candidate.by == "number" else f"try_cast({candidate.sql} as double)"
-
-
 def _values(candidate: _Candidate, row: Row) -> Iterator[Cut]:
     """One slice per value, and one of the images without a value."""
-    n, longest = row["n_values"], row["longest"]
     if candidate.given:
         _check(candidate, row)
-    if n > MAX_VALUES or longest > MAX_TEXT:
+    if not 2 <= row["n_values"] <= MAX_VALUES or row["longest"] > MAX_TEXT:
         return
     texts = sorted(row["first_values"] or [], key=_order)
     if row["has_null"]:
@@ -274,10 +284,10 @@ def _fifths(candidate: _Candidate, row: Row) -> Iterator[Cut]:
     low, high = _low_limit(row), _high_limit(row)
     if low is not None:
         below = f"below {_shown(low)}{candidate.unit}"
-        yield Cut(below, *_end(candidate, candidate.ends[0], below), f"{_number(candidate)} < {low}")
+        yield Cut(below, *_end(candidate, candidate.ends[0], below), f"{candidate.sql} < {low}")
     if high is not None and (low is None or Decimal(low) <= Decimal(high)):
         above = f"{_shown(high)}{candidate.unit} or more"
-        yield Cut(above, *_end(candidate, candidate.ends[1], above), f"{_number(candidate)} >= {high}")
+        yield Cut(above, *_end(candidate, candidate.ends[1], above), f"{candidate.sql} >= {high}")
 
 
 def _end(candidate: _Candidate, adjective: str, value: str) -> tuple[str, str]:

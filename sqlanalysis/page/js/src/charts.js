@@ -124,7 +124,7 @@ export function startFinding(state, id, key = id) {
   state.on((why) => {
     const found = state.facts.sections?.[key]?.findings;
     if (why !== "run" || !found) return;
-    const parts = found[`${state.run},${state.baseline}`] ?? found[`${state.run},-1`] ?? found[state.run] ?? [];
+    const parts = found[`${state.run},${state.baseline}`] ?? found[`${state.run},-1`] ?? found[state.run] ?? ["No baseline is chosen."];
     box.replaceChildren(...parts.map((part) => (Array.isArray(part) ? html("b", {}, bdi(part[0])) : part)), note);
   });
 }
