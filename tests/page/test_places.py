@@ -83,6 +83,16 @@ def test_activations_without_a_projection_are_placed_by_their_components(digits:
     assert "sqlanalysis project DB digits_logreg" in str(map_of(draft_of(digits, "digits_logreg"), [], MANY))
 
 
+def test_a_large_run_is_fitted_to_a_sample_and_placed_whole(digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    digits.execute("delete from projections")
+    whole = placed(digits, "digits_bayes")
+    monkeypatch.setattr(places, "_FIT_IMAGES", 150)
+    found = placed(digits, "digits_bayes")
+    assert found.ids.tolist() == whole.ids.tolist()
+    near = NearestNeighbors(n_neighbors=4).fit(back(found)).kneighbors(return_distance=False)
+    assert (found.pred[near] == found.pred[:, None]).mean() > 0.8
+
+
 @pytest.mark.parametrize("n_classes", [4, 60])
 def test_probabilities_place_alike_answers_together(n_classes: int) -> None:
     con = sqlanalysis.connect()
