@@ -152,7 +152,7 @@ export function start(state) {
             el("span.mark.run", "recall, this run"),
             state.baseline < 0 ? null : el("span.mark.ring", "baseline"),
             el("span.mark.tick", "precision"),
-            el("span", "lines: 95% intervals · dashed: all · "),
+            el("span", "lines: 95% intervals · dashed: all images"),
             el("span", el("i", "n"), ` in italics: fewer than ${FEW} images`),
           ].filter(Boolean)),
     );

@@ -19,19 +19,20 @@ export function figuresOf(state) {
     const { pred } = rows.runs[baseline];
     for (let i = 0; i < rows.n; i++) {
       if (!mask[i] || rows.label[i] === NONE || pred[i] === NONE) continue;
-      const key = `${rows.label[i]} ${pred[i]}`;
-      before.set(key, (before.get(key) ?? 0) + 1);
+      const pair = key(rows.label[i], pred[i]);
+      before.set(pair, (before.get(pair) ?? 0) + 1);
     }
   }
   return figures.pairs
     .map(({ label, pred, n }) => {
       const of = sizes.get(label);
-      const was = baseline < 0 ? null : (before.get(`${label} ${pred}`) ?? 0);
+      const was = baseline < 0 ? null : (before.get(key(label, pred)) ?? 0);
       return { label, pred, n, of, share: n / of, ends: wilson(n, of), before: was };
     })
     .sort((a, b) => b.n - a.n || a.label - b.label || a.pred - b.pred);
 }
 
+const key = (label, pred) => (label + 1) * 2 ** 24 + pred + 1; // of a pair, as a number: the page has a million rows
 const isWrong = ({ label, pred }) => label !== pred || label < 0;
 
 /** The classes of the matrix in the order of the page, and where frames of similar classes end. */
@@ -87,9 +88,9 @@ export function start(state) {
 
   const topPairs = (pairs, limit) => {
     const shown = pairs.slice(0, limit);
-    const at = new Map(shown.map((pair, index) => [`${pair.label} ${pair.pred}`, index]));
+    const at = new Map(shown.map((pair, index) => [key(pair.label, pair.pred), index]));
     const { rows } = state;
-    const images = gather(state, shown.length, (i) => at.get(`${rows.label[i]} ${rows.pred[i]}`) ?? -1, 50);
+    const images = gather(state, shown.length, (i) => at.get(key(rows.label[i], rows.pred[i])) ?? -1, 50);
     const items = shown.map((pair, index) => {
       const words = `${label(pair.label)} taken for ${pred(pair.pred)}`;
       const head = html("button", { type: "button", class: "plain", "aria-pressed": String(pressed(pair)), "data-key": words, "aria-label": `${words}: ${figure(pair)}`, on: { click: () => press(pair) } }, ...arrow(pair));
@@ -111,8 +112,8 @@ export function start(state) {
   /** A picture of each mistake beside one of the class that it was taken for. */
   const apart = (pairs) => {
     const { rows } = state;
-    const wanted = new Map(pairs.map((pair, at) => [`${pair.label} ${pair.pred}`, at]));
-    const found = gather(state, pairs.length, (i) => wanted.get(`${rows.label[i]} ${rows.pred[i]}`) ?? -1, 1).flat();
+    const wanted = new Map(pairs.map((pair, at) => [key(pair.label, pair.pred), at]));
+    const found = gather(state, pairs.length, (i) => wanted.get(key(rows.label[i], rows.pred[i])) ?? -1, 1).flat();
     const sure = (i) => (rows.confidence[i] >= 0 ? rows.confidence[i] : -1);
     const surest = found.sort((a, b) => sure(b) - sure(a) || rows.id[a] - rows.id[b]).slice(0, PAIRS);
     const example = new Map();
