@@ -236,7 +236,8 @@ select
     images.sharpness,
     images.colorfulness,
     images.entropy,
-    images.meta::varchar as meta,
+    -- A file of others may hold many megabytes of it.
+    case when length(images.meta::varchar) <= 100000 then images.meta::varchar end as meta,
 from _page_wanted
 inner join {{ ident(run) }} as images on _page_wanted.image_id = images.image_id
 order by _page_wanted.rank;
@@ -339,7 +340,7 @@ with _named as (
         {{ 'nullif(p_label, -1)' if 'p_label' in columns else 'null' }}::float as p_label,
 {% for k in others %}
         nullif(pred_{{ k }}, -2)::integer as pred_{{ k }},
-        nullif(confidence_{{ k }}, -1)::float as confidence_{{ k }},
+        case when not confidence_{{ k }} < 0 then confidence_{{ k }} end::float as confidence_{{ k }},
 {% endfor %}
     from _page_rows
     cross join _page_facts

@@ -9,6 +9,7 @@ import duckdb
 
 from ..core import figures, tables
 from ..core.results import Result
+from ..data.label_spaces import read_classes
 from ..db import statements, templates
 from ..errors import ArgumentError, QueryError, SchemaError
 from ..runs import run as runs
@@ -29,7 +30,8 @@ _SAMPLED = (
 class Comparison(Result):
     """The result of `compare`; every difference is run − baseline.
 
-    The relations are already computed: use `.df()` or `.fetchall()`, or print them.
+    The relations are already computed: use `.df()` or `.fetchall()`, or print them. `class_names` are by index, as in
+    `classes`.
     """
 
     run: str
@@ -42,6 +44,7 @@ class Comparison(Result):
     agreement: duckdb.DuckDBPyRelation = field(repr=False)
     classes: duckdb.DuckDBPyRelation = field(repr=False)
     flips: duckdb.DuckDBPyRelation = field(repr=False)
+    class_names: tuple[str, ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
         return self.sentence
@@ -68,12 +71,10 @@ class Comparison(Result):
         return tables.Table(columns, rows, _NUMERIC, "Scores", [note])
 
     def _class_table(self) -> tables.Table:
-        columns = "label_name" if "label_name" in self.classes.columns else "class::varchar as label_name"
-        found = self.classes.project(
-            f"{columns}, n, recall_run, recall_baseline, diff, ci_low, ci_high, p_holm"
-        ).fetchall()
+        found = self.classes.project("class, n, recall_run, recall_baseline, diff, ci_low, ci_high, p_holm").fetchall()
         rows = []
-        for name, n, of_run, of_baseline, *change, p in found[:SHOWN_CLASSES]:
+        for number, n, of_run, of_baseline, *change, p in found[:SHOWN_CLASSES]:
+            name = self.class_names[number] if 0 <= number < len(self.class_names) else number
             values = [figures.percent(of_run), figures.percent(of_baseline), *_change(*change), figures.p_value(p)]
             tone = tables.difference(*change[1:])
             rows.append([tables.Cell(str(name)), tables.Cell(figures.count(n)), *_toned(values, tone)])
@@ -82,7 +83,7 @@ class Comparison(Result):
         if len(found) > SHOWN_CLASSES:
             note.append(f"The first {SHOWN_CLASSES} are shown; .classes has all.")
         names = ("class", "n", self.run, self.baseline, "difference, points", "interval", "p, corrected")
-        return tables.Table(names, rows, (False, *_NUMERIC), "Recall by class", note)
+        return tables.Table(names, rows, (False, True, *_NUMERIC[1:]), "Recall by class", note)
 
 
 _NUMERIC = (False, True, True, True, True, True)
@@ -169,6 +170,7 @@ def compare(
             agreement=rows("agreement"),
             classes=rows("compare_classes", level=level),
             flips=rows("flips"),
+            class_names=read_classes(con, runs.require(con, run).label_space or "").names,
         )
         if grouped or not statements.fetch(con, "read_neighbor_spec", [run]):
             return compared

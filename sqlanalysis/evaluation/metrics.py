@@ -14,6 +14,7 @@ from pathlib import Path
 import duckdb
 
 from ..core.classes import imagenet1k_tree
+from ..core.text import decodable
 from ..db import statements, templates
 from ..errors import ArgumentError, NotFoundError, QueryError, SchemaError, near_matches
 
@@ -298,6 +299,8 @@ def expression(parameter: str, text: str) -> str:
         ArgumentError: it is a quoted constant.
         QueryError: it is not one SQL expression.
     """
+    if decodable(text) != text:
+        raise QueryError(f"{parameter} is not one SQL expression: {decodable(text)!r} is not UTF-8")
     try:
         duckdb.SQLExpression(text)
     except duckdb.Error as error:

@@ -9,6 +9,8 @@ from ..core.reading import is_address
 from ..core.text import one_line
 from ..errors import ImageError
 
+MAX_KEPT = 200_000_000  # bytes of pictures from addresses
+
 
 class Album:
     """Makes thumbnails from several threads, and remembers which images had none."""
@@ -17,6 +19,7 @@ class Album:
         self._remote = remote
         self._unfetched: set[str] = set()
         self._unread: dict[str, str] = {}
+        self._fetched: dict[str, bytes] = {}
 
     def small(self, image: dict[str, Any] | None, *size: int) -> bytes | None:
         """A thumbnail as WebP, of a size as `decode.thumbnail` takes it; None if the image cannot be shown.
@@ -26,13 +29,23 @@ class Album:
             size: longer side in pixels, and quality.
         """
         try:
-            return decode.thumbnail({"bytes": decode.recorded(image, remote=self._remote), "path": None}, *size)
+            return decode.thumbnail({"bytes": self._bytes(image), "path": None}, *size)
         except ImageError as error:
             if image is not None and image["bytes"] is None and is_address(image["path"]) and not self._remote:
                 self._unfetched.add(image["path"])
             elif image is not None and image["bytes"] is None:
                 self._unread[image["path"]] = one_line(error, 300)
             return None
+
+    def _bytes(self, image: dict[str, Any] | None) -> bytes:
+        """The bytes of an image; those from an address are kept for the next size, as far as there is room."""
+        path = image["path"] if image is not None and image["bytes"] is None and is_address(image["path"]) else None
+        if path in self._fetched:
+            return self._fetched[path]
+        data = decode.recorded(image, remote=self._remote)
+        if path is not None and sum(map(len, self._fetched.values())) + len(data) <= MAX_KEPT:
+            self._fetched[path] = data
+        return data
 
     def say(self) -> None:
         """One line for each reason why images are not shown, with their number."""

@@ -79,17 +79,22 @@ class Pack:
 
     @property
     def contents(self) -> list[str]:
-        """Sentences about what the page has beside its rows and thumbnails, and what did not fit."""
-        facts, sentences = self.facts, []
+        """Sentences about what the page has of its images, and what did not fit."""
+        facts, n = self.facts, self.facts["n"]
+        sentences = []
+        if n < facts["total"]:
+            sentences.append(f"The page contains a uniform sample of {n:,} of {facts['total']:,} images.")
+        first = "" if facts["n_thumbnails"] == n else ", mistakes first" if facts["labeled"] else ""
+        sentences.append(f"{facts['n_thumbnails']:,} of {n:,} images have a thumbnail here{first}.")
         if facts["n_large"]:
-            sentences.append(f"{facts['n_large']:,} images have a picture of {pictures.LARGE[0]} px.")
+            sentences.append(f"{facts['n_large']:,} have a picture of {pictures.LARGE[0]} px.")
         if facts["n_full"]:
             sentences.append(
-                f"{facts['n_full']:,} have one of up to {pictures.FULL[0]:,} px in a folder beside the page; it goes "
-                "where the page goes."
+                f"{facts['n_full']:,} have one of up to {pictures.FULL[0]:,} px in a folder beside the page, which "
+                "goes where the page goes."
             )
-        if facts["n_details"] < facts["n"]:
-            sentences.append(f"The dialog has details of {facts['n_details']:,} images.")
+        if facts["n_details"] < n:
+            sentences.append(f"{facts['n_details']:,} have all details in the dialog.")
         if facts["left_out"]:
             what, keeps = ", ".join(facts["left_out"]), "keeps it" if len(facts["left_out"]) == 1 else "keeps them"
             sentences.append(f"Not in the page, to keep it small: {what}; a higher max_mb (--max-mb) {keeps}.")

@@ -146,14 +146,16 @@ def _search(con: duckdb.DuckDBPyConnection, run: str, ids: np.ndarray) -> pa.Tab
         return None
     table = statements.table(con, "read_activations", run=run)
     table = table.filter(table["activation"].is_valid())
-    if table.num_rows < 2:
+    if not table.num_rows:
         return None
     vectors = table["activation"].combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
     directed = np.isfinite(vectors).all(axis=1) & vectors.any(axis=1)
     known, units = table["image_id"].to_numpy()[directed], vectors[directed].astype(np.float64)
+    if len(known) < 2:
+        return None
     at = np.searchsorted(known, ids)
     asked = np.sort(at[(at < len(known)) & (known[np.minimum(at, len(known) - 1)] == ids)])
-    if len(known) < 2 or len(asked) * units.size > MAX_WORK:
+    if len(asked) * units.size > MAX_WORK:
         return None
     units /= np.linalg.norm(units, axis=1, keepdims=True)
     k, nearest = min(K, len(known) - 1), []
@@ -175,14 +177,22 @@ def _meta(row: dict[str, Any], folder: str | None) -> str:
     for name in _STATISTICS:
         if row[name] is not None and math.isfinite(row[name]):
             shown[name] = float(f"{row[name]:.6g}")  # the digits that a 32-bit number has
-    if row["meta"] is not None:
-        given = json.loads(row["meta"])
+    # A name that is taken, such as a format of the user's own, is told apart.
+    shown |= {f"meta.{name}" if name in shown else name: value for name, value in _given(row["meta"], folder)}
+    return json.dumps(shown, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=str)
+
+
+def _given(text: str | None, folder: str | None) -> list[tuple[str, Any]]:
+    """Names and values of the user's meta as a page may show them, at most `MAX_KEYS`."""
+    if text is None:
+        return []
+    try:
+        given = json.loads(text)
         given = given if isinstance(given, dict) else {"meta": given}
         cleaned = [(clean(name, folder), clean(value, folder)) for name, value in given.items()]
-        kept = [(name, value) for name, value in cleaned if name is not None and value is not None]
-        # A name that is taken, such as a width of the user's own, is told apart.
-        shown |= {f"meta.{name}" if name in shown else name: value for name, value in kept[:MAX_KEYS]}
-    return json.dumps(shown, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=str)
+    except (ValueError, RecursionError):  # JSON of others that Python does not read, such as of a thousand levels
+        return []
+    return [(name, value) for name, value in cleaned if name is not None and value is not None][:MAX_KEYS]
 
 
 def clean(value: Any, folder: str | None) -> Any:

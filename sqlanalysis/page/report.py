@@ -220,7 +220,7 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, f
     context: Row = {
         **figures,
         **{"mistakes": None, "gallery": None, "slices": None, "near": "", "error": {}, **parts},
-        "findings": {"images": words.images_finding(key, compared, (parts.get("mistakes") or {}).get("n_suspects", 0))},
+        "findings": {"images": words.images_finding(key, compared, *_suspected(parts.get("mistakes")))},
         "answers": draft.answers,
         "run": draft.run,
         "baseline": draft.baseline,
@@ -244,6 +244,11 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, f
     }
     context["contents"] = words.contents(context)
     return _render(context)
+
+
+def _suspected(mistakes: Row | None) -> tuple[int, float | None]:
+    """How many labels are suspected, and how many of these are estimated to be wrong."""
+    return (mistakes["n_suspects"], mistakes["n_wrong"]) if mistakes else (0, None)
 
 
 def _counts(draft: Draft) -> Row:

@@ -242,18 +242,19 @@ def differing(figures: list[Row], listed: list[Row]) -> list[str]:
     return []
 
 
-def images_finding(key: Row, comparison: Row | None, n_suspects: int) -> str:
-    """How many images are wrong, how many of those the baseline had right, and how many look like wrong labels."""
+def images_finding(key: Row, comparison: Row | None, n_suspects: int, n_wrong: float | None) -> str:
+    """How many images are wrong, how many of those the baseline had right, and how many labels are probably wrong."""
     if not key["n"]:
         return ""
     if not key["mistakes"]:
-        return f"None of {count(key['n'])} labeled images is wrong."
+        return f"No mistake among {count(key['n'])} labeled images."
     texts = [f"{count(key['mistakes'])} of {count(key['n'])} {'is' if key['mistakes'] == 1 else 'are'} wrong."]
     if comparison and not comparison["reason"]:
         texts.append(f"The baseline had {count(comparison['test']['baseline_only'])} of them right.")
     if n_suspects:
-        looks = "looks like a wrong label" if n_suspects == 1 else "look like wrong labels"
-        texts.append(f"{count(n_suspects)} {looks} rather than a wrong answer.")
+        suspected = f"{count(n_suspects)} label{' is' if n_suspects == 1 else 's are'} suspected"
+        about = "" if n_wrong is None else f"; an estimated {count(round(n_wrong))} of them {'is' if round(n_wrong) == 1 else 'are'} wrong"
+        texts.append(f"{suspected}{about}.")
     return " ".join(texts)
 
 

@@ -68,6 +68,7 @@ def test_hostile_strings_change_nothing(
         "run": lambda s: sqlanalysis.add_predictions(con, "means", s),
         "data set": lambda s: sqlanalysis.add_predictions(con, "means", "other", dataset=s),
         "report": lambda s: sqlanalysis.report(con, tmp_path / "page.html", runs=[s]),
+        "slice": lambda s: sqlanalysis.report(con, tmp_path / "page.html", "means", slices=[s]),
         "template": lambda s: templates.render(s),
     }
     refused = tried = 0

@@ -10,7 +10,7 @@ const SOURCES = "../../sqlanalysis/page/js/src";
 const { State } = await import(`${SOURCES}/state.js`);
 const { choices, csv, histogram, summary } = await import(`${SOURCES}/filterbar.js`);
 const { arrange, finding, members, sizes, sorted, tabs } = await import(`${SOURCES}/gallery.js`);
-const { change, short } = await import(`${SOURCES}/tile.js`);
+const { change, probabilityOfLabel, short } = await import(`${SOURCES}/tile.js`);
 const { rankNames } = await import(`${SOURCES}/names.js`);
 
 /** Numbers that look random and are the same each time. */
@@ -127,9 +127,10 @@ test("50 random filters select what each condition says, for both runs", () => {
 });
 
 test("the number beside a choice is what the choice selects, beside other filters too", () => {
-  for (const before of [[], [["confidence", [0.3, 1]]], [["slice", [0, 1]], ["search", "dog"]]]) {
+  for (const before of [[], [["confidence", [0.3, 1]]], [["slice", [0, 1]], ["search", "dog"]], "other run"]) {
     const { state } = make(400, 7);
-    for (const [kind, value] of before) state.set(kind, value);
+    if (before === "other run") state.setRun(1, 0); // some images are not of this run
+    else for (const [kind, value] of before) state.set(kind, value);
     for (const kind of ["split", "class", "pred", "answer", "slice", "change", "cluster"]) {
       const was = state.get(kind);
       const offered = choices(state, kind);
@@ -204,7 +205,7 @@ test("what the bar says", () => {
   facts.labeled = true;
   rows.label[0] = -2;
   state.setRun(0, 1);
-  assert.equal(said()[1], "accuracy of the 255 labeled");
+  assert.equal(said()[1], "accuracy on 255 of them");
 });
 
 test("a page with fewer than 30 labeled images is rough without a filter", () => {
@@ -229,7 +230,7 @@ test("CSV of the selection, safe in a spreadsheet", () => {
   assert.equal(line(6), "19,'\ttab,0,'+class,1,b,1");
 });
 
-test("tabs hold what they say, in their order", () => {
+test("tabs hold what they say, in their order", async () => {
   const { list, state, rows, facts } = make(600, 21);
   state.set("split", [0, 1]);
   const kept = list.map((row, at) => ({ ...row, at })).filter(({ split }) => split >= 0);
@@ -248,6 +249,8 @@ test("tabs hold what they say, in their order", () => {
     differ: (row) => -(own.disagreements(row) ? 2 : 0) - (row.confidence[0] >= 0 && row.confidence[1] >= 0 ? Math.fround(apart(row)) : 0),
     id: (row) => row.id,
   };
+  const { values, offsets } = rows.names.data[0];
+  rows.ranks = await rankNames(values, offsets, rows.n);
   const all = tabs(state);
   assert.deepEqual(all.map(({ key }) => key), ["mistakes", "disagreements", "suspects", "least", "all"]);
   const counts = sizes(state, all);
@@ -284,14 +287,14 @@ test("sorting puts negative keys first, unknown ones last, and keeps a million r
   assert.equal(order[n - 1], 2);
 });
 
-test("names are ranked by their bytes", () => {
+test("names are ranked by their bytes", async () => {
   const names = ["b", "abcd", "abcde", "", "abc", "é", "z", "abcd", "😀", "val/n01/x_10.png", "val/n01/x_9.png", "val/n01/x_1.png"];
   const bytes = names.map((name) => Buffer.from(name));
   const offsets = [5]; // Arrow may start anywhere
   for (const part of bytes) offsets.push(offsets.at(-1) + part.length);
   const values = Buffer.concat([Buffer.from("-----"), ...bytes]);
   const order = [...names.keys()].sort((a, b) => Buffer.compare(bytes[a], bytes[b]) || a - b);
-  const ranks = rankNames(values, offsets, names.length);
+  const ranks = await rankNames(values, offsets, names.length);
   assert.deepEqual(order.map((row) => ranks[row]), [...names.keys()]);
 });
 
@@ -314,6 +317,14 @@ test("the sentence over the gallery", () => {
   facts.suspects = [];
   state.setRun(0, -1);
   assert.equal(finding(state), "4 of 10 are wrong.");
+});
+
+test("the probability of the label is that of the first run, or unknown", () => {
+  const { state, rows } = make(3, 1, (row, i) => Object.assign(row, { pLabel: [0.25, -1, 0][i] }));
+  const shown = () => [0, 1, 2].map((row) => probabilityOfLabel(state, rows.place[row]));
+  assert.deepEqual(shown(), [0.25, null, 0]);
+  state.setRun(1, 0);
+  assert.deepEqual(shown(), [null, null, null]);
 });
 
 test("short percentages never claim 0 or 100", () => {

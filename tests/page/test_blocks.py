@@ -58,7 +58,8 @@ def test_rows_are_what_the_views_say(digits: duckdb.DuckDBPyConnection) -> None:
     packed = pack(digits, "digits_logreg", ["digits_bayes"], FOLDER, 25)
     rows = rows_of(packed)
     wanted = digits.sql("""
-        select run.image_id, coalesce(other.pred, -2) as pred_1, coalesce(other.confidence, -1) as confidence_1,
+        select run.image_id, coalesce(other.pred, -2) as pred_1,
+            case when other.image_id is null then -2 else coalesce(other.confidence, -1) end as confidence_1,
             run.split, coalesce(run.probs[run.label + 1], -1) as p_label
         from digits_logreg as run left join digits_bayes as other using (image_id) order by run.image_id
     """).df()
@@ -74,8 +75,11 @@ def test_rows_are_what_the_views_say(digits: duckdb.DuckDBPyConnection) -> None:
         split for (split,) in digits.sql("select split from digits_logreg order by image_id").fetchall()
     ]
     assert packed.facts["runs"] == [
-        {"name": "digits_logreg", "n": 500, "has_confidence": True, "has_probs": True},
-        {"name": "digits_bayes", "n": int((wanted["pred_1"] != -2).sum()), "has_confidence": True, "has_probs": True},
+        {"name": "digits_logreg", "n": 500, "has_confidence": True, "has_probs": True, "n_outside": 0},
+        {
+            **{"name": "digits_bayes", "n": int((wanted["pred_1"] != -2).sum()), "has_confidence": True},
+            **{"has_probs": True, "n_outside": 0},
+        },
     ]
     assert packed.facts["left_out"] == []
     assert packed.facts["dataset"] == "digits"
@@ -254,7 +258,7 @@ def test_the_limit_holds_with_all_blocks(digits: duckdb.DuckDBPyConnection, tmp_
         blocks = sum(map(len, (packed.rows, packed.details, packed.thumbnails, packed.large, json.dumps(packed.facts))))
         assert blocks < (megabytes - data.FIXED_MB) * 1e6 + 2000
     assert packed.facts["n_details"] == 500
-    assert packed.contents[0] == "500 images have a picture of 256 px."
+    assert packed.contents == ["500 of 500 images have a thumbnail here.", "500 have a picture of 256 px."]
 
 
 def test_a_sampled_run_has_its_suspects_and_places_in_the_page(

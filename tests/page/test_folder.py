@@ -60,7 +60,9 @@ def test_pictures_are_encoded_again_without_metadata(photos: duckdb.DuckDBPyConn
     assert not [picture.info for picture in opened if set(picture.info) & {"exif", "xmp", "icc_profile"}]
     assert (facts["n_full"], facts["full"], facts["files"]) == (3, [0, 1, 2], "page%20images%20%231")
     assert "img-src data: blob: 'self' file:; " in page.read_text()
-    assert "3 have one of up to 1,024 px in a folder beside the page" in page.read_text()
+    assert (
+        "3 have one of up to 1,024 px in a folder beside the page, which goes where the page goes." in page.read_text()
+    )
 
 
 def test_without_a_folder_the_page_may_load_nothing(photos: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:

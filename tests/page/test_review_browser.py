@@ -43,15 +43,21 @@ HTMLAnchorElement.prototype.click = () => {};
 ENTER, ESCAPE, LEFT, RIGHT, END = "\ue007", "\ue00c", "\ue012", "\ue014", "\ue010"
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path, dict[int, int]]]:
-    """Real digits with five labels broken on purpose, their page, and the labels before."""
-    con = sqlanalysis.connect()
+def broken(con: duckdb.DuckDBPyConnection) -> dict[int, int]:
+    """Add digits with wrong labels; the labels before."""
     report_files.add_digits(con, 600)
     labels = dict(con.execute("select image_id, label from images").fetchall())
     for image, label in BROKEN.items():
         assert labels[image] != label
         con.execute("update images set label = ? where image_id = ?", [label, image])
+    return labels
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path, dict[int, int]]]:
+    """Real digits with five labels broken on purpose, their page, and the labels before."""
+    con = sqlanalysis.connect()
+    labels = broken(con)
     yield con, report.report(con, tmp_path_factory.mktemp("review") / "digits.html"), labels
     con.close()
 
@@ -118,7 +124,7 @@ def review(page: Chromium | Firefox, labels: dict[int, int]) -> dict[int, str]:
 
 
 def test_review_is_exported_and_its_accuracy_is_that_of_sql(
-    browser: Any, made: tuple[duckdb.DuckDBPyConnection, Path, dict[int, int]]
+    browser: Any, made: tuple[duckdb.DuckDBPyConnection, Path, dict[int, int]], tmp_path: Path
 ) -> None:
     con, path, labels = made
     page = Chromium(browser, path)
@@ -137,15 +143,15 @@ def test_review_is_exported_and_its_accuracy_is_that_of_sql(
     ]
     assert all(uri.endswith("/" + row["file"]) for uri, row in zip(uris, rows, strict=True))
 
-    con.execute("begin")
-    for image, name in said.items():
-        if name:
-            con.execute("update images set label = ? where image_id = ?", [NAMES.index(name), image])
-    figures = con.execute("select accuracy, ci_low, ci_high from accuracy('digits_logreg')").fetchall()[0]
-    con.execute("rollback")
+    with sqlanalysis.connect() as again:
+        broken(again)
+        (tmp_path / "labels.csv").write_text(page.run("return window.saved"), encoding="utf-8", newline="")
+        applied = sqlanalysis.apply_labels(again, tmp_path / "labels.csv")
+        figures = again.execute("select accuracy, ci_low, ci_high from accuracy('digits_logreg')").fetchall()[0]
+    n = sum(bool(name) for name in said.values())
+    assert (applied.n_rows, applied.n_changed, applied.n_confirmed) == (len(said), n, len(said) - n)
     shown = re.findall(r"would be ([\d.]+) ?% \(([\d.]+)–([\d.]+)", sentence)[0]
     assert shown == tuple(f"{100 * figure:.1f}" for figure in figures)
-    n = sum(bool(name) for name in said.values())
     assert f"{len(said)} of {len(said)} reviewed · {n} labels change · " in sentence
 
     browser.refresh()
@@ -201,8 +207,12 @@ def test_dialog_by_keyboard(browser: Any, made: tuple[duckdb.DuckDBPyConnection,
     assert page.run(CARD) == 1
     assert page.run("return scrollY") == scrolled
     assert page.run("return location.hash") == ""
+    page.press(ENTER)
+    wait(lambda: page.run(VIEWER))
+    page.run("document.querySelector('#viewer .link').click()")
+    assert wait(lambda: page.run("return document.activeElement.id")) == "box"  # the map, and the focus stays there
     took = page.run("return performance.getEntriesByName('sqlanalysis:dialog').map((one) => one.duration)")
-    assert len(took) == 1
+    assert len(took) == 2
     assert complaints(browser) == []
 
 
@@ -231,6 +241,34 @@ def test_drawer_holds_the_filter(browser: Any, made: tuple[duckdb.DuckDBPyConnec
     page.press(ESCAPE)
     assert not page.run(text)
     assert page.run("return document.activeElement.dataset.section") == "per-class"
+    assert complaints(browser) == []
+
+
+def test_first_rows_are_those_of_the_query(
+    browser: Any, made: tuple[duckdb.DuckDBPyConnection, Path, dict[int, int]]
+) -> None:
+    con, path, _ = made
+    page = Chromium(browser, path)
+    rows = "return [...document.querySelectorAll('#drawer .first-rows:not([hidden]) tbody tr')].map((row) => [...row.cells].map((one) => one.textContent))"
+    names = "return [...document.querySelectorAll('#drawer option')].map((one) => one.textContent)"
+    query = "return document.querySelector('#drawer pre').textContent"
+    checked = []
+    for search in ("", "e"):  # classes with an e in their name
+        browser.find_element("css selector", "#filters input[type=search]").send_keys(search)
+        for section in ("images", "comparison"):
+            page.run(f"document.querySelector('.open-sql[data-section={section}]').click()")
+            for at, name in enumerate(page.run(names)):
+                page.run(
+                    f"const s = document.querySelector('#drawer select'); s.value = {at}; s.dispatchEvent(new Event('change'))"
+                )
+                if not page.run(rows):
+                    continue
+                text = wait(lambda: f"'{search}'" in (now := page.run(query)) + "''" and now)  # noqa: B023 - asked at once
+                answers = con.sql(text).limit(10).fetchall()
+                wanted = [[str(i), label, pred, f"{confidence:.3f}"] for i, _, label, pred, confidence in answers]
+                assert page.run(rows) == wanted, name
+                checked.append(name)
+    assert checked == ["Selected images", "Newly right images", "Newly wrong images"] * 2
     assert complaints(browser) == []
 
 

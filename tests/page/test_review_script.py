@@ -20,7 +20,7 @@ from sqlanalysis.core.text import csv_cell
 
 CLASSES = ["cat", "=SUM(A1)", 'say "dog", twice', "two\nlines", "Wildcat", "-1", "größe", "@x"]
 FILES = ["cat/a.jpg", 'cat/"b",c.jpg', "=cmd|x.png", "d\ne.png", "größe/f.webp", "cat/g.png"]
-ROWS = {
+ROWS: dict[str, Any] = {
     "id": [31, 7, 90071992547409, 12, 5, 6],
     "label": [0, 1, 2, -2, 3, 5],
     "split": [0, 0, -1, 0, 0, 0],
@@ -34,7 +34,7 @@ ROWS = {
     "slices": [[0, 1, -1, 0, 0, 0]],
 }
 # Row, new label (the same: the label is ok), and when.
-MARKS = [[0, 4, "t0"], [1, 1, "t1"], [3, 0, "t3"], [2, 6, "t2"], [5, 7, "t5"]]
+MARKS: list[Any] = [[0, 4, "t0"], [1, 1, "t1"], [3, 0, "t3"], [2, 6, "t2"], [5, 7, "t5"]]
 QUERIES = [
     "-- a comment 'with' \"quotes\"\nselect a.pred_name as before, count(*) from \"my run\" where split = 'it''s' and x > 1.5;\n",
     "from accuracy('a--b') /* block\n 'x' */ where \"from\" is not null -- end",

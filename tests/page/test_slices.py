@@ -343,6 +343,7 @@ def test_expressions_of_the_caller(
         ("true) or (true", QueryError, "slice is not one SQL expression"),
         ("split, label", QueryError, "slice is not one SQL expression"),
         ("from r", QueryError, "slice is not one SQL expression"),
+        ("split = '\udcff'", QueryError, "slice is not one SQL expression: .* is not UTF-8"),
     ],
 )
 def test_wrong_expressions_are_named(

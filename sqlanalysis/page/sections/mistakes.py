@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..draft import Draft, Table
-from ..words import count, percent
+from ..words import percent
 
 Row = dict[str, Any]
 
 
 def mistakes(draft: Draft, key: Row) -> Row:
-    """Three grids of images, and the same rows as tables."""
+    """Confident mistakes and suspected labels as grids of images, and these and the least confident answers as tables."""
     limit = {"max_images": draft.max_images}
     worst = draft.ask("confident_mistakes", limit).rows
     suspects = draft.ask("suspected_labels", limit).rows if draft.probs else []
@@ -21,28 +21,16 @@ def mistakes(draft: Draft, key: Row) -> Row:
     listed = {"Confident mistakes": worst, "Suspected label errors": suspects, "Least confident answers": unsure}
     return {
         "n_suspects": suspects[0]["n_found"] if suspects else 0,
-        "estimate": _estimate(suspects[0]) if suspects else "",
+        "n_wrong": suspects[0]["n_wrong"] if suspects else None,
         "probs": draft.probs,
         "worst": draft.pictures(worst),
         "suspects": draft.pictures(suspects),
-        "unsure": draft.pictures(unsure),
         "tables": [
             Table(caption, heads + ["wrong label"] * (rows is suspects), _image_rows(rows), (1, 2))
             for caption, rows in listed.items()
             if rows
         ],
     }
-
-
-def _estimate(first: Row) -> str:
-    """How many of the suspected labels are wrong; the others are mistakes of the model."""
-    if first["n_wrong"] is None:
-        return ""
-    return (
-        f"An estimated {count(round(first['n_wrong']))} of the {count(first['n_found'])} labels are wrong, the others "
-        "are mistakes of the model. The estimate takes contradictions that fade with confidence for mistakes, and "
-        "those that do not for wrong labels."
-    )
 
 
 def _image_rows(rows: Sequence[Row]) -> list[list[str]]:

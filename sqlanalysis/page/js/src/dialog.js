@@ -75,7 +75,7 @@ const SIGNS = { right: "✓ ", label: "✓ ", wrong: "✗ " };
 /** Makes the dialog of the page; returns a function that opens row `list[at]` of a list that has a title. */
 function makeDialog(state) {
   const { facts, rows, name, review } = state;
-  let [list, at, title, opener, source, inside, size, i] = [];
+  let [list, at, title, source, inside, size, i] = [];
   const full = new Set(facts.files ? facts.full : []);
   let before = []; // the lists that one came from by nearest images
 
@@ -91,21 +91,21 @@ function makeDialog(state) {
   const others = html("div", { class: "tops" });
   const summary = html("summary");
   const more = html("details", { class: "more-runs" }, summary, others);
-  const note = html("p", { class: "note" }, "Of this image the page holds prediction and confidence only; the SQL gives the rest.");
+  const note = html("p", { class: "note" }, "Of this image the page holds prediction and confidence only; the database has the rest.");
   const near = html("div", { class: "near" });
   const nearWords = html("p");
   const around = html("section", {}, html("div", { class: "near-line" }, html("p", {}, "Nearest images"), nearWords), near);
   const place = html("canvas", { class: "place", role: "img", "aria-label": "Place on the map" });
   const show = button("Show on the map", toMap, { class: "link" });
   const meta = html("dl");
-  const ok = button("Label ok", () => review.ok(i), { title: "L" });
-  const wrong = html("button", { type: "button", title: "W" });
+  const ok = button("Label ok", () => review.ok(i), { title: "Key L" });
+  const wrong = html("button", { type: "button", title: "Key W" });
   const toCopy = (words, text, attributes) => button(words, ({ currentTarget }) => copy(currentTarget, text(), () => "No clipboard"), attributes);
   const acts = [ok, wrong, toCopy("Copy id", () => String(rows.id[i]), { class: "to-end" }), toCopy("Copy SQL", sql)];
   const heading = html("div", { "aria-live": "polite" }, html("p", {}, back, where), names);
   const dialog = html(
     "dialog",
-    { id: "viewer", "aria-labelledby": names.id, on: { click, keydown: press, close: () => opener?.focus() } },
+    { id: "viewer", "aria-labelledby": names.id, on: { click, keydown: press } },
     html("div", { class: "stage" }, image, missing, previous, next, caption),
     html(
       "div",
@@ -129,10 +129,10 @@ function makeDialog(state) {
 
   function open(...given) {
     const start = performance.now();
-    if (!dialog.open) [opener, before] = [document.activeElement, []];
+    if (!dialog.open) before = [];
     [list, at, title] = given;
     render();
-    if (!dialog.open) dialog.showModal();
+    if (!dialog.open) dialog.showModal(); // closing gives the focus back to where it was
     const painted = () => performance.measure("sqlanalysis:dialog", { start, end: performance.now() });
     requestAnimationFrame(() => setTimeout(painted)); // a timeout in a frame runs after it was painted
   }
@@ -189,7 +189,7 @@ function makeDialog(state) {
     const [label, guess] = [name(rows.label[i], "label"), name(rows.pred[i], "pred")];
     const isPredicted = facts.predicted;
     const parts = [html("bdi", {}, label), html("span", { class: "arrow" }, " → "), html("span", { class: right === null ? null : right ? "right" : "wrong" }, right ? "✓ " : "", html("bdi", {}, guess))];
-    names.replaceChildren(...(isPredicted ? parts.slice(right ? 2 : 0) : parts.slice(0, 1)));
+    names.replaceChildren(...(isPredicted ? parts.slice(right || rows.label[i] === NONE ? 2 : 0) : parts.slice(0, 1)));
     image.alt = `labeled ${label}${isPredicted ? `, predicted ${guess}` : ""}`;
     previous.setAttribute("aria-disabled", at === 0);
     next.setAttribute("aria-disabled", at === list.length - 1);

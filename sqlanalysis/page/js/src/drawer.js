@@ -1,8 +1,10 @@
 // The SQL drawer: the queries behind a section, with the filter of the page in them.
 import { button, byId, html } from "./dom.js";
 import { count } from "./intervals.js";
+import { quoteName, quoteText } from "./state.js";
 import { copy } from "./theme.js";
 
+const FIRST = 10; // rows of a query that are shown
 const MOST = 20_000; // characters shown: a lasso may list a million ids
 const SQL =
   /(--[^\n]*|\/\*[^]*?(?:\*\/|$))|('(?:[^']|'')*(?:'|$))|("(?:[^"]|"")*(?:"|$))|(\b(?:all|and|anti|as|asc|between|by|case|cast|count|cross|desc|distinct|else|end|except|exists|false|filter|from|full|group|having|in|inner|intersect|is|join|lateral|left|like|limit|not|null|nulls|offset|on|or|order|outer|over|partition|pivot|qualify|right|sample|select|semi|struct_pack|then|true|union|unnest|using|values|when|where|window|with)\b)/gi;
@@ -116,8 +118,9 @@ function makeDrawer(state) {
     const cut = text.length > MOST ? `${text.slice(0, MOST)} … -- Copy gives all ${count(text.length)} characters` : text;
     const pieces = isShell ? highlight(cut) : python(cut, database);
     code.replaceChildren(...pieces.map(([kind, piece]) => (kind ? html("span", { class: kind }, piece) : piece)));
-    table.hidden = !rows?.rows.length;
-    if (!table.hidden) table.replaceChildren(tableOf(rows));
+    const first = typeof rows === "function" ? rows() : rows;
+    table.hidden = !first?.rows.length;
+    if (!table.hidden) table.replaceChildren(tableOf(first));
     const [before, call, after] = promise(isLive, state.words(), database);
     words.replaceChildren(before, html("code", {}, call), after);
   }
@@ -142,9 +145,50 @@ function tableOf({ heads, rows }) {
   );
 }
 
-/** The live queries of a section, then those that stand in the page. */
+/** A query of selected images, those that pass a test and an SQL condition: in the order of image_id, or surest first. */
+function images(state, name, test = () => true, condition = "", isBySurety = false) {
+  const where = [state.where(), condition].filter(Boolean).join("\n    and ");
+  const order = `${isBySurety ? "confidence desc, " : ""}image_id`;
+  const text = `select image_id, uri, label_name, pred_name, confidence\nfrom ${quoteName(state.runName)}${where && `\nwhere ${where}`}\norder by ${order};\n`;
+  const rows = () => {
+    const { mask, n, id, label, pred, confidence } = state.rows;
+    // As DuckDB orders: NaN is the greatest, NULL (-1) comes last, equal ones by image_id.
+    const surety = (i) => (!isBySurety ? 0 : Number.isNaN(confidence[i]) ? 2 : confidence[i]);
+    const isBefore = (a, b) => surety(a) > surety(b) || (surety(a) === surety(b) && id[a] < id[b]);
+    const found = [];
+    for (let i = 0; i < n; i++) {
+      if (!mask[i] || !test(i)) continue;
+      let at = found.length;
+      while (at && isBefore(i, found[at - 1])) at--;
+      if (at === FIRST) continue;
+      found.splice(at, 0, i);
+      found.length = Math.min(FIRST, found.length);
+    }
+    const row = (i) => [id[i], state.name(label[i], "label"), state.name(pred[i], "pred"), confidence[i] < 0 ? null : confidence[i]];
+    return { heads: ["id", "label", "prediction", "confidence"], rows: found.map(row) };
+  };
+  return { name, text, rows };
+}
+
+/** Queries of images, which belong to more than one section. */
+function imageQueries(state, section) {
+  if (section === "images" || section === "map") return [images(state, "Selected images")];
+  if (section !== "comparison" || state.baseline < 0) return [];
+  const pair = `paired(${quoteText(state.runName)}, ${quoteText(state.baselineName)})`;
+  return [true, false].map((right) =>
+    images(
+      state,
+      right ? "Newly right images" : "Newly wrong images",
+      (i) => state.isRight(i) === right && state.isRight(i, state.baseline) === !right,
+      `image_id in (select image_id from ${pair} where ${right ? "correct_run and not" : "not correct_run and"} correct_baseline)`,
+      true,
+    ),
+  );
+}
+
+/** The live queries of a section, then those that stand in the page; `rows`, or what gives them, are their first rows. */
 function queriesOf(state, section) {
-  const live = (state.queries[section]?.() ?? []).map((query) => ({ ...query, isLive: true }));
+  const live = [...(state.queries[section]?.() ?? []), ...imageQueries(state, section)].map((query) => ({ ...query, isLive: true }));
   const still = [...document.querySelectorAll(`.sql[data-section="${CSS.escape(section)}"]`)].map((block) => ({
     name: block.dataset.name ?? block.id.replace(/^sql-/, "").replaceAll(/[-_]/g, " "),
     text: block.querySelector("code").textContent,

@@ -81,7 +81,7 @@ export function summary(state) {
   if (state.onlyRight) return without("only right images, so no accuracy");
   return {
     many,
-    note: figures.n < figures.selected ? `accuracy of the ${count(figures.n)} labeled` : "accuracy",
+    note: figures.n < figures.selected ? `accuracy on ${count(figures.n)} of them` : "accuracy",
     accuracy: [share(figures.accuracy), `(${interval(figures.ends).slice(0, -1)})`],
     caution: figures.n < ROUGH ? `descriptive, rough: n below ${ROUGH}` : isActive ? "descriptive" : null,
   };

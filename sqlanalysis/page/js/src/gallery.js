@@ -24,7 +24,7 @@ const ORDERS = {
   loss: { words: "loss", key: (state) => (i) => probabilityOfLabel(state, i) ?? NaN },
   differ: { words: "disagreement", key: ({ rows, run, baseline }) => disagreement(rows.runs[run], rows.runs[baseline]) },
   outlier: { words: "outlier", key: ({ rows }) => (i) => -rows.outlier[i] },
-  name: { words: "file name", key: ({ rows }) => fileRanks(rows) },
+  name: { words: "file name", key: ({ rows }) => (i) => rows.ranks[rows.origin[i]] },
   id: { words: "id", key: () => () => 0 },
 };
 
@@ -34,13 +34,6 @@ function disagreement(one, other) {
     const apart = Math.abs(known(one.confidence[i]) - known(other.confidence[i]));
     return -(differ(one.pred[i], other.pred[i]) ? 2 : 0) - (Number.isNaN(apart) ? 0 : apart);
   };
-}
-
-/** The rank of each file name; the names are sorted on first use. */
-function fileRanks(rows) {
-  const { values, offsets } = rows.names.data[0];
-  rows.ranks ??= rankNames(values, offsets, rows.n);
-  return (i) => rows.ranks[rows.origin[i]];
 }
 
 /** The list sorted upward by a key, equal keys by image id, NaN last. */
@@ -130,13 +123,12 @@ export function finding(state) {
   return texts.join(" ");
 }
 
-const REVIEW = "Here the run is sure of another class than the label. Say which is right; the labels stay as they are until you apply the list.";
-
 /** One line about the marks on the tiles. */
 function explain(state, { key, orders }) {
   const mark = (kind, ...words) => html("span", {}, html("i", { class: kind }), html("span", {}, ...words));
   if (key === "disagreements") return [html("span", {}, "label"), mark("key-dot", state.runName), mark("key-ring", state.baselineName)];
-  const words = html("span", {}, state.facts.predicted ? "label → prediction" : "label");
+  const { labeled, predicted } = state.facts;
+  const words = html("span", {}, [labeled && "label", predicted && "prediction"].filter(Boolean).join(" → "));
   if (!orders.includes("sure")) return [words];
   const isWrong = key === "mistakes";
   const prediction = mark(isWrong ? "stripe wrong" : "stripe", html("span", { class: "wide" }, "probability of the "), "prediction");
@@ -273,6 +265,7 @@ function startGrid(state, where) {
       foot.hidden = area.hidden = !list.length;
       layOut(0);
     },
+    wait: (words) => (place.textContent = words),
     resize(name) {
       size = name;
       layOut(first() * columns);
@@ -312,11 +305,20 @@ export function start(state) {
     sizer.append(button(size, press, { "aria-pressed": String(size === "M"), "aria-label": `Size ${size}` }));
   }
 
+  /** Ranks the file names once, and then lists the images again. */
+  async function rankFiles() {
+    grid.wait("sorting names …");
+    const { values, offsets } = state.rows.names.data[0];
+    state.rows.ranks = await rankNames(values, offsets, state.rows.n);
+    refresh();
+  }
+
   /** Lists the images of the tab again, now or when somebody sees them. */
   function refresh() {
     isStale = !isSeen;
     if (isStale || tab.key === "suspects") return;
     const order = tab.orders.includes(chosen[tab.key]) ? chosen[tab.key] : tab.order;
+    if (order === "name" && !state.rows.ranks) return rankFiles();
     grid.show(arrange(state, tab, order), tab.title, tab.key === "disagreements");
   }
 
@@ -335,7 +337,8 @@ export function start(state) {
     sort.value = chosen[tab.key] ?? tab.order;
     marks.replaceChildren(...explain(state, tab));
     const isWritten = written.text && !state.isActive && state.run === written.run && state.baseline === written.baseline;
-    sentence.textContent = isReview ? REVIEW : isWritten ? written.text : finding(state);
+    const asked = `Here ${state.facts.runs[0].name} is sure of another class than the label. Say which is right; the labels stay as they are until you apply the list.`;
+    sentence.textContent = isReview ? asked : isWritten ? written.text : finding(state);
     refresh();
   }
 

@@ -163,6 +163,7 @@ export class PointMap {
     if (!moving) this.placed = this.view.k >= PICTURES_FROM ? this.arrange(at) : [];
     this.drawPictures(context, at);
     this.drawOverlay();
+    this.box.dataset.pictures = this.placed.length;
     this.on.moved(this.view.k);
   }
 

@@ -44,13 +44,22 @@ export function findNames({ lower, starts, n }, wanted) {
   return mask;
 }
 
-/** The place of each row of the page's table when its rows are sorted by name, byte by byte; equal names by row. */
-export function rankNames(values, offsets, n) {
+const PIECE = 30; // milliseconds of work between two pauses
+
+/** The place of each row of the page's table when sorted by name, byte by byte, equal names by row; it leaves pauses. */
+export async function rankNames(values, offsets, n) {
   // Sorted by four bytes at a time: above, these bytes as a number; below, 21 bits of row. Rows with equal bytes go on.
   const STEP = 2 ** 21;
   const packed = Float64Array.from({ length: n }, (_, row) => row);
   const upper = (at) => Math.floor(packed[at] / STEP);
-  const sort = (from, to, depth) => {
+  const waiting = [[0, n, 0]];
+  let start = performance.now();
+  while (waiting.length) {
+    if (performance.now() - start > PIECE) {
+      await new Promise((go) => setTimeout(go));
+      start = performance.now();
+    }
+    const [from, to, depth] = waiting.pop();
     for (let at = from; at < to; at++) {
       const row = packed[at] - upper(at) * STEP;
       let digits = 0;
@@ -58,13 +67,12 @@ export function rankNames(values, offsets, n) {
       packed[at] = digits * STEP + row;
     }
     packed.subarray(from, to).sort();
-    for (let start = from, at = from + 1; at <= to; at++) {
-      if (at < to && upper(at) === upper(start)) continue;
-      if (at - start > 1 && upper(start)) sort(start, at, depth + 4); // 0: all of them end here
-      start = at;
+    for (let first = from, at = from + 1; at <= to; at++) {
+      if (at < to && upper(at) === upper(first)) continue;
+      if (at - first > 1 && upper(first)) waiting.push([first, at, depth + 4]); // 0: all of them end here
+      first = at;
     }
-  };
-  sort(0, n, 0);
+  }
   const ranks = new Uint32Array(n);
   for (let at = 0; at < n; at++) ranks[packed[at] - upper(at) * STEP] = at;
   return ranks;

@@ -365,7 +365,7 @@ export function start(state) {
   const status = byId("review-status");
   const tell = () => {
     const n = review.marks.size;
-    if (status) status.textContent = n ? `${count(n)} ${n === 1 ? "label" : "labels"} reviewed\nNothing leaves this file.` : "";
+    if (status) status.textContent = `${n ? `${count(n)} ${n === 1 ? "label" : "labels"} reviewed\n` : ""}Nothing leaves this file.`;
   };
   tell();
   review.on(tell);
