@@ -1,6 +1,6 @@
 // Calibration: confidence against accuracy with what chance allows, and what changes if only the surest answers count.
 import { answering, riskSteps, surest } from "./aggregation.js";
-import { fitted, frame, line, refill, text, startFinding } from "./charts.js";
+import { el, fitted, frame, keepFocus, line, refill, startFinding, text } from "./charts.js";
 import { byId, html, pressable, svg } from "./dom.js";
 import { chanceRange, count, fixed, interval, percent, plural } from "./intervals.js";
 
@@ -89,7 +89,7 @@ export function start(state) {
       return pressable(
         svg(
           "g",
-          { class: chosen ? "bin chosen" : "bin", "aria-label": words, "aria-pressed": String(chosen) },
+          { class: chosen ? "bin chosen" : "bin", "aria-label": words, "aria-pressed": String(chosen), "data-key": String(bin.bin) },
           svg("title", {}, words),
           svg("rect", { x: from - 1, width: to - from + 2, y: bare ? top - 8 : y(1), height: base - (bare ? top - 8 : y(1)), class: "hit" }),
           svg("rect", { x: from, width: to - from, y: base - all, height: all, class: "right", "fill-opacity": 0.6 }),
@@ -142,11 +142,11 @@ export function start(state) {
     );
   }
 
-  const [one, two] = [html("div", { class: "plot" }), html("div", { class: "plot" })];
+  const [one, two] = [el("div.plot"), el("div.plot")];
   const drawn = [fitted(one, (width) => (figures?.bins.length ? reliability(width) : html("span"))), fitted(two, (width) => (figures?.risk.length ? risk(width) : html("span")))];
   const sentence = html("p", { class: "say", "aria-live": "polite" });
   const slider = html("input", { type: "range", min: 1, max: 100, step: 1, value: share, "aria-label": "Share of the images that are answered, the surest first" });
-  const chips = html("p", { class: "picks" });
+  const chips = el("p.picks");
   const move = (value) => {
     share = value;
     slider.value = value;
@@ -157,7 +157,7 @@ export function start(state) {
   function answer() {
     const found = answering(figures.steps, share / 100);
     const of = state.figures.n;
-    const parts = ["Answer the surest ", html("b", {}, `${share}%`), `: ${count(found.kept)} of ${plural(of, "image")}, confidence ≥ `, html("b", {}, fixed(found.threshold, 3)), ", accuracy ", html("b", {}, percent(found.accuracy)), ` (${interval(found.ends)}).`];
+    const parts = ["Answer the surest ", el("b", `${share}%`), `: ${count(found.kept)} of ${plural(of, "image")}, confidence ≥ `, el("b", fixed(found.threshold, 3)), ", accuracy ", el("b", percent(found.accuracy)), ` (${interval(found.ends)}).`];
     sentence.replaceChildren(...parts);
     slider.setAttribute("aria-valuetext", sentence.textContent);
     chips.replaceChildren(
@@ -165,7 +165,7 @@ export function start(state) {
       ...SHARES.map((each) => html("button", { type: "button", "aria-pressed": String(each === share), on: { click: () => move(each) } }, `${each}%`)),
     );
   }
-  const title = (words, key) => [html("h3", {}, words), html("p", { class: "key" }, key)];
+  const title = (words, key) => [el("h3", words), el("p.key", key)];
   const first = html("div");
   const second = html("div");
 
@@ -175,13 +175,13 @@ export function start(state) {
     const known = state.facts.runs[state.run].has_confidence;
     box.classList.toggle("two", figures.bins.length > 0 && !bare);
     if (!figures.bins.length) {
-      refill(box, html("p", { class: "empty" }, known ? "No labeled image with a confidence is selected." : `${state.runName} has no confidences: give add-predictions a column confidence or probs.`));
+      refill(box, el("p.empty", known ? "No labeled image with a confidence is selected." : `${state.runName} has no confidences: give add-predictions a column confidence or probs.`));
       return;
     }
     const gap = state.isActive ? ` · mean gap of the selection ${Number.isFinite(figures.ece) ? fixed(figures.ece, 3) : "–"}` : "";
     const wrong = state.onlyWrong ? "Only wrong images are selected" : "Only right images are selected";
     const about = bare ? title("How sure are these answers?", `${wrong}, so there is no accuracy · click a bar: show its images`) : title("Is it right as often as it is sure?", `accuracy by confidence, % · gray: where chance puts a calibrated run · click a bin: show its images${gap}`);
-    refill(first, ...about, one, html("p", { class: "key" }, state.onlyWrong ? null : html("span", { class: "mark right" }, "right"), state.onlyRight ? null : html("span", { class: "mark wrong" }, "wrong")));
+    refill(first, ...about, one, el("p.key", state.onlyWrong ? null : el("span.mark.right", "right"), state.onlyRight ? null : el("span.mark.wrong", "wrong")));
     if (!bare) {
       answer();
       const baseline = figures.before.length ? ` · gray: ${state.baselineName}` : "";
@@ -199,6 +199,6 @@ export function start(state) {
       ...(found ? [{ name: `The surest ${share}%`, text: state.query("at_threshold", String(found.threshold)) }] : []),
     ];
   };
-  state.on(draw);
+  state.on(() => keepFocus(box, draw));
   draw();
 }

@@ -1,6 +1,6 @@
 // Per class: recall, precision and change as one table with strips; for classes of few images a table without a chart.
 import { paired } from "./aggregation.js";
-import { bdi, gather, grid, menu, opener, refill, startFinding } from "./charts.js";
+import { bdi, el, gather, grid, menu, opener, refill, startFinding } from "./charts.js";
 import { byId, html } from "./dom.js";
 import { count, interval, percent, plural, points, wilson } from "./intervals.js";
 import { quoteText } from "./state.js";
@@ -71,22 +71,22 @@ export function start(state) {
     }));
   };
   const many = state.whole.classes.length > FIRST;
-  const legend = html("p", { class: "key" });
-  box.append(html("div", { class: "toolbar" }, many ? search : legend, many ? legend : null, order), list);
+  const legend = el("p.key");
+  box.append(el("div.toolbar", many ? search : legend, many ? legend : null, order), list);
 
   const press = (row) => {
     const now = state.get("class");
     state.set("class", now?.length === 1 && now[0] === row.label ? null : [row.label]);
   };
   const pressed = (row) => state.get("class")?.includes(row.label) ?? false;
-  const n = { head: "n", class: "num", cell: (row) => (row.n < FEW ? html("i", {}, count(row.n)) : count(row.n)) };
+  const n = { head: "n", class: "num", cell: (row) => (row.n < FEW ? el("i", count(row.n)) : count(row.n)) };
   const name = { head: "class", class: "name", cell: (row) => bdi(row.name) };
 
   // With right or with wrong images only there is no recall: the counts are all there is.
   const counted = (rows) => {
     const head = state.onlyWrong ? "wrong" : "right";
     const value = (row) => count(state.onlyWrong ? row.n - row.correct : row.correct);
-    return html("div", { class: "short" }, grid("Counts of each class", [name, { head, class: "num", cell: value }], rows, { press, pressed }));
+    return el("div.short", grid("Counts of each class", [name, { head, class: "num", cell: value }], rows, { press, pressed }));
   };
   const charted = (rows) => {
     const overall = state.figures.accuracy;
@@ -120,7 +120,7 @@ export function start(state) {
     const answer = (right, of) =>
       of === 1 ? html("span", { class: right ? "better" : "worse" }, right ? "✓" : "✗") : `${count(right)} of ${count(of)}`;
     const top = (row) => {
-      const cell = html("span", {}, "–");
+      const cell = el("span", "–");
       const found = images[at.get(row.label)];
       Promise.all(found.map((i) => state.details(i))).then((details) => {
         const lists = details.map((each) => each?.top?.[state.run]?.classes);
@@ -136,7 +136,7 @@ export function start(state) {
       ...(state.facts.runs[state.run].has_probs && state.details ? [{ head: "top-5", cell: top }] : []),
       { head: "confidence", class: "faint", cell: mean },
     ];
-    return html("div", { class: "short" }, grid("Classes, their images and answers", columns, rows, { press, pressed }));
+    return el("div.short", grid("Classes, their images and answers", columns, rows, { press, pressed }));
   };
 
   function draw() {
@@ -147,13 +147,13 @@ export function start(state) {
     const shown = view.all ? found : found.slice(0, FIRST);
     legend.replaceChildren(
       ...(few || bare
-        ? [html("span", {}, `${plural(found.length, "class", "classes")}${found.length > shown.length ? `, ${shown.length} shown` : ""}`)]
+        ? [el("span", `${plural(found.length, "class", "classes")}${found.length > shown.length ? `, ${shown.length} shown` : ""}`)]
         : [
-            html("span", { class: "mark run" }, "recall, this run"),
-            state.baseline < 0 ? null : html("span", { class: "mark ring" }, "baseline"),
-            html("span", { class: "mark tick" }, "precision"),
-            html("span", {}, "lines: 95% intervals · dashed: all · "),
-            html("span", {}, html("i", {}, "n"), ` in italics: fewer than ${FEW} images`),
+            el("span.mark.run", "recall, this run"),
+            state.baseline < 0 ? null : el("span.mark.ring", "baseline"),
+            el("span.mark.tick", "precision"),
+            el("span", "lines: 95% intervals · dashed: all images"),
+            el("span", el("i", "n"), ` in italics: fewer than ${FEW} images`),
           ].filter(Boolean)),
     );
     const more = found.length > FIRST;
@@ -166,7 +166,7 @@ export function start(state) {
     refill(
       list,
       few && !bare ? sentence(state, rows) : null,
-      shown.length ? make(shown) : html("p", { class: "empty" }, view.wanted ? `No class holds “${view.wanted}”.` : "No labeled image is selected."),
+      shown.length ? make(shown) : el("p.empty", view.wanted ? `No class holds “${view.wanted}”.` : "No labeled image is selected."),
       more ? html("button", { type: "button", class: "showmore", on: { click: toggle } }, words) : null,
     );
   }
@@ -192,9 +192,9 @@ function sentence(state, rows) {
   return html(
     "p",
     { class: "say" },
-    html("b", {}, one ? "One image a class: recall is 0 or 1, so there is nothing to draw." : `${few}, so there is little to draw.`),
+    el("b", one ? "One image a class: recall is 0 or 1, so there is nothing to draw." : `${few}, so there is little to draw.`),
     ` ${plural(right, "class is", "classes are")} all right, ${count(rows.length - right)} ${rows.length - right === 1 ? "has" : "have"} mistakes. A chart needs about five images a class; a map of classes to groups (`,
-    html("code", {}, "class_map"),
+    el("code", "class_map"),
     ") gives figures that can be told apart.",
   );
 }

@@ -1,6 +1,6 @@
 // Comparison: every image by which run is right, change of recall by class, and images whose answer changed.
 import { NONE, paired } from "./aggregation.js";
-import { bdi, choose, gather, grid, opener, refill, startFinding } from "./charts.js";
+import { bdi, choose, el, gather, grid, opener, refill, startFinding } from "./charts.js";
 import { byId, html, svg } from "./dom.js";
 import { count, percent, plural, points, pointsInterval } from "./intervals.js";
 import { quoteText } from "./state.js";
@@ -41,7 +41,7 @@ export function start(state) {
 
   const field = (n, value, words, tone) => {
     const chosen = state.get("change") === value;
-    return html("button", { type: "button", class: `field ${tone}`, "aria-pressed": String(chosen), on: { click: () => press(value) } }, html("b", {}, count(n)), html("span", {}, words));
+    return html("button", { type: "button", class: `field ${tone}`, "data-key": value, "aria-pressed": String(chosen), on: { click: () => press(value) } }, el("b", count(n)), el("span", words));
   };
   function square(figures) {
     const { bothRight, runOnly, baselineOnly, bothWrong, alike, n } = figures;
@@ -53,11 +53,11 @@ export function start(state) {
       at += value;
       return svg("rect", { x, width: place(value, [0, n]), y: 0, height: 10, class: tone });
     });
-    const corner = (words, which) => html("span", { class: `side ${which}` }, bdi(words), html("span", {}, which.includes("no") ? " wrong" : " right"));
+    const corner = (words, which) => html("span", { class: `side ${which}` }, bdi(words), el("span", which.includes("no") ? " wrong" : " right"));
     return html(
       "div",
       { class: "outcomes" },
-      html("span", {}),
+      el("span"),
       corner(now, "top"),
       corner(now, "top no"),
       corner(before, "row"),
@@ -66,13 +66,13 @@ export function start(state) {
       corner(before, "row no"),
       field(runOnly, "newly right", "newly right", "right"),
       field(bothWrong, "both wrong", `both wrong, ${count(alike)} of them alike`, "gray"),
-      html("div", { class: "shares" }, svg("svg", { class: "strip", height: 10, "aria-hidden": "true" }, ...bars), html("p", { class: "key" }, `the same counts as shares of ${count(n)}`)),
+      el("div.shares", svg("svg", { class: "strip", height: 10, "aria-hidden": "true" }, ...bars), el("p.key", `the same counts as shares of ${count(n)}`)),
     );
   }
 
   function changes(figures) {
     const shown = drawnClasses(figures.classes);
-    if (!shown.length) return html("p", { class: "empty" }, `No class has ${LEAST} images that both runs have answered.`);
+    if (!shown.length) return el("p.empty", `No class has ${LEAST} images that both runs have answered.`);
     const reach = Math.max(...shown.flatMap((row) => row.ends.map(Math.abs)), 0.05);
     const step = [0.02, 0.05, 0.1, 0.25, 0.5].find((each) => reach / each <= 4) ?? 0.5;
     const low = Math.min(0, Math.floor(Math.min(...shown.map((row) => row.ends[0])) / step) * step);
@@ -110,12 +110,12 @@ export function start(state) {
       const hit = right(pred, i);
       const sure = confidence[i] >= 0 ? ` ${percent(confidence[i])}` : "";
       return [
-        html("span", { class: "who" }, bdi(state.facts.runs[k].name)),
-        html("span", { class: hit ? "right" : "wrong" }, html("span", {}, hit ? "✓ " : "✗ "), hit ? bdi(name(pred[i], "pred")) : html("b", {}, bdi(name(pred[i], "pred"))), html("span", { class: "faint" }, sure)),
+        el("span.who", bdi(state.facts.runs[k].name)),
+        html("span", { class: hit ? "right" : "wrong" }, el("span", hit ? "✓ " : "✗ "), hit ? bdi(name(pred[i], "pred")) : el("b", bdi(name(pred[i], "pred"))), el("span.faint", sure)),
       ];
     };
     const items = list.slice(0, TILES).map((i, at) =>
-      html("figure", { class: "flip" }, opener(state, list, at, words, 96), html("figcaption", {}, html("b", {}, bdi(name(rows.label[i], "label"))), ...answer(i, state.baseline), ...answer(i, state.run))),
+      el("figure.flip", opener(state, list, at, words, 96), el("figcaption", el("b", bdi(name(rows.label[i], "label"))), ...answer(i, state.baseline), ...answer(i, state.run))),
     );
     const options = KINDS.map(([label], at) => [at, `${label} ${count(sizes[at])}`]).filter((_, at) => sizes[at]);
     const pick = (at) => {
@@ -123,27 +123,27 @@ export function start(state) {
       draw();
     };
     const title = words[0].toUpperCase() + words.slice(1);
-    const head = html("div", { class: "toolbar" }, html("p", { class: "subhead" }, html("b", {}, title), html("span", {}, bdi(state.baselineName), " → ", bdi(state.runName), ` · surest first · ${plural(sizes[view.kind], "image")}`)), choose("Which images", options, view.kind, pick));
-    return html("div", { class: "flips" }, head, html("div", { class: "fliptiles" }, ...items));
+    const head = el("div.toolbar", el("p.subhead", el("b", title), el("span", bdi(state.baselineName), " → ", bdi(state.runName), ` · surest first · ${plural(sizes[view.kind], "image")}`)), choose("Which images", options, view.kind, pick));
+    return el("div.flips", head, el("div.fliptiles", ...items));
   }
 
   function draw() {
     const figures = figuresOf(state);
     if (!figures) {
-      const command = html("code", {}, `sqlanalysis report DB OUT.html --run ${state.runName} --run BASELINE`);
-      refill(box, html("p", { class: "say" }, ...(state.facts.runs.length > 1 ? ["Choose a baseline at the top of the page: then every image, class and changed answer of both runs stands here."] : [command])));
+      const command = el("code", `sqlanalysis report DB OUT.html --run ${state.runName} --run BASELINE`);
+      refill(box, el("p.say", ...(state.facts.runs.length > 1 ? ["Choose a baseline at the top of the page: then every image, class and changed answer of both runs stands here."] : [command])));
       return;
     }
     if (!figures.n) {
-      refill(box, html("p", { class: "empty" }, "No image is selected that both runs have answered."));
+      refill(box, el("p.empty", "No image is selected that both runs have answered."));
       return;
     }
     const bare = state.onlyWrong || state.onlyRight;
-    const left = html("div", {}, html("h3", {}, "Every image, by who is right"), html("p", { class: "key" }, "click a field: show its images"), square(figures));
+    const left = el("div", el("h3", "Every image, by who is right"), el("p.key", "click a field: show its images"), square(figures));
     const right = bare
       ? null
-      : html("div", {}, html("h3", {}, "Change of recall by class"), html("p", { class: "key" }, `points of 100, classes of ${LEAST} and more images · colored: its own interval leaves out zero`), changes(figures));
-    refill(box, html("div", { class: "two" }, left, right ?? ""), tiles(figures));
+      : el("div", el("h3", "Change of recall by class"), el("p.key", `points of 100, classes of ${LEAST} and more images · colored: its own interval leaves out zero`), changes(figures));
+    refill(box, el("div.two", left, right ?? ""), tiles(figures));
   }
   state.queries.comparison = () => {
     if (state.baseline < 0) return [];

@@ -1,6 +1,6 @@
 // Confusion: the matrix in clustered order with its most frequent pairs; for many classes the pairs, with pictures.
 import { NONE } from "./aggregation.js";
-import { bdi, choose, cut, gather, opener, refill, text, startFinding } from "./charts.js";
+import { bdi, choose, cut, el, gather, keepFocus, opener, refill, startFinding, text } from "./charts.js";
 import { byId, html, svg } from "./dom.js";
 import { count, interval, percent, plural, wilson } from "./intervals.js";
 import { strip } from "./strip.js";
@@ -19,19 +19,20 @@ export function figuresOf(state) {
     const { pred } = rows.runs[baseline];
     for (let i = 0; i < rows.n; i++) {
       if (!mask[i] || rows.label[i] === NONE || pred[i] === NONE) continue;
-      const key = `${rows.label[i]} ${pred[i]}`;
-      before.set(key, (before.get(key) ?? 0) + 1);
+      const pair = key(rows.label[i], pred[i]);
+      before.set(pair, (before.get(pair) ?? 0) + 1);
     }
   }
   return figures.pairs
     .map(({ label, pred, n }) => {
       const of = sizes.get(label);
-      const was = baseline < 0 ? null : (before.get(`${label} ${pred}`) ?? 0);
+      const was = baseline < 0 ? null : (before.get(key(label, pred)) ?? 0);
       return { label, pred, n, of, share: n / of, ends: wilson(n, of), before: was };
     })
     .sort((a, b) => b.n - a.n || a.label - b.label || a.pred - b.pred);
 }
 
+const key = (label, pred) => (label + 1) * 2 ** 24 + pred + 1; // of a pair, as a number: the page has a million rows
 const isWrong = ({ label, pred }) => label !== pred || label < 0;
 
 /** The classes of the matrix in the order of the page, and where frames of similar classes end. */
@@ -74,7 +75,7 @@ export function start(state) {
   byId("confusion").parentNode.querySelector(".quiet")?.prepend(tools);
   const label = (code) => name(code, "label");
   const pred = (code) => name(code, "pred");
-  const arrow = (pair) => [bdi(label(pair.label)), html("span", { class: "to" }, " → "), html("b", { class: "wrong" }, bdi(pred(pair.pred)))];
+  const arrow = (pair) => [bdi(label(pair.label)), el("span.to", " → "), el("b.wrong", bdi(pred(pair.pred)))];
   const press = (pair) => {
     const now = state.get("pair");
     state.set("pair", now && now[0] === pair.label && now[1] === pair.pred ? null : [pair.label, pair.pred]);
@@ -87,32 +88,32 @@ export function start(state) {
 
   const topPairs = (pairs, limit) => {
     const shown = pairs.slice(0, limit);
-    const at = new Map(shown.map((pair, index) => [`${pair.label} ${pair.pred}`, index]));
+    const at = new Map(shown.map((pair, index) => [key(pair.label, pair.pred), index]));
     const { rows } = state;
-    const images = gather(state, shown.length, (i) => at.get(`${rows.label[i]} ${rows.pred[i]}`) ?? -1, 50);
+    const images = gather(state, shown.length, (i) => at.get(key(rows.label[i], rows.pred[i])) ?? -1, 50);
     const items = shown.map((pair, index) => {
       const words = `${label(pair.label)} taken for ${pred(pair.pred)}`;
-      const head = html("button", { type: "button", class: "plain", "aria-pressed": String(pressed(pair)), "aria-label": `${words}: ${figure(pair)}`, on: { click: () => press(pair) } }, ...arrow(pair));
+      const head = html("button", { type: "button", class: "plain", "aria-pressed": String(pressed(pair)), "data-key": words, "aria-label": `${words}: ${figure(pair)}`, on: { click: () => press(pair) } }, ...arrow(pair));
       const share = state.onlyWrong ? "" : ` · ${percent(pair.share)}`;
       const list = images[index];
       return html(
         "li",
         { class: pressed(pair) ? "chosen" : null },
         head,
-        html("span", { class: "sum" }, figure(pair), share),
-        html("span", { class: "pictures" }, ...list.slice(0, 4).map((_, k) => opener(state, list, k, words, 32))),
+        el("span.sum", figure(pair), share),
+        el("span.pictures", ...list.slice(0, 4).map((_, k) => opener(state, list, k, words, 32))),
         state.onlyWrong ? null : strip({ ends: pair.ends, at: pair.share, tone: "wrong", grid: [0, 1], before: pair.before === null ? null : pair.before / pair.of }),
       );
     });
     const of = state.onlyWrong ? "images" : `share of the label, 0–100%${state.baseline < 0 ? "" : " · ring: baseline"}`;
-    return html("div", { class: "toppairs" }, html("p", { class: "subhead" }, html("b", {}, "Top pairs"), html("span", {}, of)), html("ol", {}, ...items));
+    return el("div.toppairs", el("p.subhead", el("b", "Top pairs"), el("span", of)), el("ol", ...items));
   };
 
   /** A picture of each mistake beside one of the class that it was taken for. */
   const apart = (pairs) => {
     const { rows } = state;
-    const wanted = new Map(pairs.map((pair, at) => [`${pair.label} ${pair.pred}`, at]));
-    const found = gather(state, pairs.length, (i) => wanted.get(`${rows.label[i]} ${rows.pred[i]}`) ?? -1, 1).flat();
+    const wanted = new Map(pairs.map((pair, at) => [key(pair.label, pair.pred), at]));
+    const found = gather(state, pairs.length, (i) => wanted.get(key(rows.label[i], rows.pred[i])) ?? -1, 1).flat();
     const sure = (i) => (rows.confidence[i] >= 0 ? rows.confidence[i] : -1);
     const surest = found.sort((a, b) => sure(b) - sure(a) || rows.id[a] - rows.id[b]).slice(0, PAIRS);
     const example = new Map();
@@ -122,11 +123,11 @@ export function start(state) {
       return html(
         "figure",
         {},
-        html("div", {}, opener(state, surest, at, "Mistakes, surest first", 96), html("span", { "aria-hidden": "true" }, "→"), other === undefined ? html("span", { class: "pic none" }) : opener(state, [other], 0, label(rows.label[other]), 96)),
-        html("figcaption", {}, ...arrow({ label: rows.label[i], pred: rows.pred[i] }), sure(i) < 0 ? "" : html("span", { class: "faint" }, ` ${percent(rows.confidence[i])}`)),
+        el("div", opener(state, surest, at, "Mistakes, surest first", 96), html("span", { "aria-hidden": "true" }, "→"), other === undefined ? el("span.pic.none") : opener(state, [other], 0, label(rows.label[other]), 96)),
+        el("figcaption", ...arrow({ label: rows.label[i], pred: rows.pred[i] }), sure(i) < 0 ? "" : el("span.faint", ` ${percent(rows.confidence[i])}`)),
       );
     });
-    return html("div", { class: "apart" }, ...tiles);
+    return el("div.apart", ...tiles);
   };
 
   function matrix(pairs, width) {
@@ -154,7 +155,7 @@ export function start(state) {
         const square = svg("rect", { x: cx + 1, y: cy + 1, width: step - 2, height: step - 2, rx: 3, class: kind, "fill-opacity": (0.12 + 0.5 * Math.sqrt(share)).toFixed(2) });
         const short = pair.n < 1000 ? String(pair.n) : `${Math.round(pair.n / 1000)}k`;
         const number = text(cx + step / 2, cy + step / 2 + 4, short, { "text-anchor": "middle", class: small });
-        const cell = svg("g", { class: pressed(pair) ? "cell chosen" : "cell", role: "button", "aria-label": words, "aria-pressed": String(pressed(pair)), tabindex: at ? -1 : 0 }, square, step >= 16 ? number : null);
+        const cell = svg("g", { class: pressed(pair) ? "cell chosen" : "cell", role: "button", "aria-label": words, "aria-pressed": String(pressed(pair)), "data-key": `${pair.label} ${pair.pred}`, tabindex: at ? -1 : 0 }, square, step >= 16 ? number : null);
         cell.addEventListener("click", () => press(pair));
         const enter = () => hover(cell, pair);
         cell.addEventListener("pointerenter", enter);
@@ -206,9 +207,9 @@ export function start(state) {
     const was = pair.before === null ? "" : `baseline ${count(pair.before)} · `;
     const share = state.onlyWrong ? "" : ` (${percent(pair.share)}, ${interval(pair.ends)})`;
     card.replaceChildren(
-      html("b", {}, bdi(label(pair.label)), " → ", bdi(pred(pair.pred))),
-      html("span", {}, `${figure(pair)}${share}`),
-      html("span", {}, `${was}click: show the ${plural(pair.n, "image")}`),
+      el("b", bdi(label(pair.label)), " → ", bdi(pred(pair.pred))),
+      el("span", `${figure(pair)}${share}`),
+      el("span", `${was}click: show the ${plural(pair.n, "image")}`),
     );
     card.hidden = false;
     const [stage, at] = [holder.getBoundingClientRect(), cell.getBoundingClientRect()];
@@ -217,7 +218,7 @@ export function start(state) {
     card.style.setProperty("top", `${Math.max(0, Math.min(stage.height - height, at.top - stage.top - height - 8))}px`);
   }
 
-  const holder = html("div", { class: "matrixbox" });
+  const holder = el("div.matrixbox");
   let width = 0;
   function draw() {
     const pairs = figuresOf(state);
@@ -226,20 +227,20 @@ export function start(state) {
     box.classList.remove("two");
     tools.replaceChildren();
     if (!wrong.length) {
-      refill(box, html("p", { class: "empty" }, state.figures.n ? "No mistake is selected." : "No labeled image is selected."));
+      refill(box, el("p.empty", state.figures.n ? "No mistake is selected." : "No labeled image is selected."));
       return;
     }
     if (isScattered(pairs, facts.classes.length)) {
       const words = `${plural(mistakes, "mistake makes", "mistakes make")} ${plural(wrong.length, wrong.length === mistakes && mistakes > 1 ? "different pair" : "pair")}`;
-      refill(box, html("p", { class: "say" }, html("b", {}, words), ", so a matrix would show nothing. Each pair below: the image, and an image of the class it was taken for."), apart(wrong));
+      refill(box, el("p.say", el("b", words), ", so a matrix would show nothing. Each pair below: the image, and an image of the class it was taken for."), apart(wrong));
       return;
     }
     const whole = order.length <= MOST;
     const part = layout(pairs, order, [], MOST).lines;
     const among = wrong.filter((pair) => part.includes(pair.label) && part.includes(pair.pred)).reduce((sum, { n }) => sum + n, 0);
-    const left = html("div", { class: "matrixcolumn" });
-    const key = html("p", { class: "key" }, state.onlyWrong ? null : html("span", { class: "mark right" }, "right"), html("span", { class: "mark wrong" }, "wrong"), html("span", {}, `stronger: ${state.onlyWrong ? "more images" : "a larger share of the label"}${stored?.groups?.some((size) => size > 1) ? " · frames: classes that take most of their mistakes from each other" : ""}`));
-    const note = whole ? null : html("p", { class: "key" }, `The ${part.length} of ${count(order.length)} classes in the most frequent pairs; they hold ${count(among)} of ${plural(mistakes, "mistake")}.`);
+    const left = el("div.matrixcolumn");
+    const key = el("p.key", state.onlyWrong ? null : el("span.mark.right", "right"), el("span.mark.wrong", "wrong"), el("span", `stronger: ${state.onlyWrong ? "more images" : "a larger share of the label"}${stored?.groups?.some((size) => size > 1) ? " · frames: classes that take most of their mistakes from each other" : ""}`));
+    const note = whole ? null : el("p.key", `The ${part.length} of ${count(order.length)} classes in the most frequent pairs; they hold ${count(among)} of ${plural(mistakes, "mistake")}.`);
     left.append(...[note, holder, key].filter(Boolean));
     const states = [[false, "all"], [true, "errors only"]];
     const set = (value) => {
@@ -249,16 +250,16 @@ export function start(state) {
     if (!state.onlyWrong && !state.onlyRight) refill(tools, choose("Cells of the matrix", states, view.errors, set));
     box.classList.add("two");
     card.hidden = true;
-    refill(box, left, topPairs(wrong, PAIRS), () => {
-      width = holder.clientWidth;
-      holder.replaceChildren(html("div", { class: "sideways", tabindex: 0, role: "region", "aria-label": "Confusion matrix" }, matrix(pairs, width || 576)), card);
-    });
+    box.replaceChildren(left, topPairs(wrong, PAIRS));
+    width = holder.clientWidth;
+    const scroller = html("div", { class: "sideways", tabindex: 0, role: "region", "aria-label": "Confusion matrix" }, matrix(pairs, width || 576));
+    holder.replaceChildren(scroller, card);
   }
   new ResizeObserver(() => holder.isConnected && holder.clientWidth !== width && draw()).observe(box);
   state.queries.confusion = () => [
     { name: "Most frequent pairs", text: state.query("top_confusions") },
     { name: "Confusion matrix", text: state.query("confusion_matrix") },
   ];
-  state.on(draw);
+  state.on(() => keepFocus(box, draw));
   draw();
 }

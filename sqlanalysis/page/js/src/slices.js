@@ -1,6 +1,6 @@
 // Slices: groups of images by what is known of them, with the images that went wrong there.
 import { NONE } from "./aggregation.js";
-import { bdi, gather, grid, opener, refill, startFinding } from "./charts.js";
+import { bdi, el, gather, grid, opener, refill, startFinding } from "./charts.js";
 import { byId, html } from "./dom.js";
 import { count, pValue, percent, points, wilson } from "./intervals.js";
 import { quoteName, quoteText } from "./state.js";
@@ -55,6 +55,12 @@ export function figuresOf(state) {
   return found.sort((a, b) => a.accuracy - b.accuracy || b.n - a.n || a.at - b.at || a.code - b.code);
 }
 
+/** "Pixel 7 · camera": the value, and more quietly what it is of. */
+function naming({ words, value, feature }) {
+  const at = words.indexOf(" · ");
+  return [bdi(at < 0 ? words : words.slice(0, at)), el("small", bdi(at < 0 ? (words === value ? feature : "") : words.slice(at + 3)))];
+}
+
 /** The round tenth at or below the least end, at most 0.8, so that the strips use their column. */
 export const lowest = (shown) => Math.min(0.8, Math.max(0, Math.floor(Math.min(...shown.map((row) => Math.min(row.ends[0], row.before ?? 1))) * 10) / 10));
 
@@ -78,7 +84,7 @@ export function start(state) {
     if (bare) found.sort((a, b) => b.n - a.n || a.at - b.at || a.code - b.code);
     const shown = view.all ? found : found.slice(0, FIRST);
     if (!shown.length) {
-      refill(box, html("p", { class: "empty" }, state.figures.n ? `No slice has ${LEAST} selected images.` : "No labeled image is selected."));
+      refill(box, el("p.empty", state.figures.n ? `No slice has ${LEAST} selected images.` : "No labeled image is selected."));
       return;
     }
     const { rows } = state;
@@ -89,11 +95,11 @@ export function start(state) {
     const write = (value) => `${Math.round(value * 100)}${value > 0.999 ? "%" : ""}`;
     const pictures = (row) => {
       const list = lists[index.get(row)];
-      return html("span", { class: "pictures" }, ...list.slice(0, MISTAKES).map((_, at) => opener(state, list, at, `Mistakes in ${row.value}`, 24)));
+      return el("span.pictures", ...list.slice(0, MISTAKES).map((_, at) => opener(state, list, at, `Mistakes in ${row.value}`, 24)));
     };
     // The test is of all images of the first run: another run or a selection has none.
     const hasTests = state.run === 0 && tested.size > 0;
-    const name = { head: "slice", class: "name", cell: (row) => [bdi(row.words), html("small", {}, bdi(row.feature))] };
+    const name = { head: "slice", class: "name", cell: (row) => naming(row) };
     const n = { head: "n", class: "num", cell: (row) => count(row.n) };
     const mistakes = { head: "surest mistakes", class: "pictures", cell: pictures };
     const columns = bare
@@ -118,7 +124,7 @@ export function start(state) {
       box,
       grid("Slices, lowest accuracy first", columns, shown, { press, pressed: chosen, foot }),
       rest > 0 ? html("button", { type: "button", class: "showmore", on: { click: toggle } }, view.all ? `Show the first ${FIRST}` : `Show all ${count(found.length)}`) : null,
-      html("p", { class: "key" }, bare ? "click a row: filter the page by it" : key),
+      el("p.key", bare ? "click a row: filter the page by it" : key),
     );
   }
   state.queries.slices = () =>
