@@ -3,10 +3,10 @@ import { NONE } from "./aggregation.js";
 import { byId, delayed, html, svg } from "./dom.js";
 import { csv } from "./filterbar.js";
 import { classColumn, frequent, listed, makeGroups, modesOf, MOST_PICKED, rightOf, startMode } from "./groups.js";
-import { count, interval } from "./intervals.js";
+import { count, interval, percent } from "./intervals.js";
 import { PointMap } from "./map.js";
 import { copy } from "./theme.js";
-import { describe, guess, picture, probabilityOfLabel, share, short } from "./tile.js";
+import { describe, guess, picture, probabilityOfLabel, short } from "./tile.js";
 
 const MOST_LISTED = 100; // classes
 const MOST_RINGED = 60; // points of picked classes
@@ -240,9 +240,9 @@ class View {
     const parts = [html("p", { class: "panel-head" }, `Lasso${others.length ? ` · ${others.join(" · ")}` : ""} `, html("span", { class: `tag${figures.n < SMALL ? " caution" : ""}` }, tag))];
     if (some) {
       const before = state.baseline >= 0 ? rightOf(state, state.baseline) : null;
-      const baseline = before ? ` · baseline ${share(before.right / before.n)}` : "";
+      const baseline = before ? ` · baseline ${percent(before.right / before.n)}` : "";
       parts.push(
-        html("p", { class: "big" }, share(figures.accuracy)),
+        html("p", { class: "big" }, percent(figures.accuracy)),
         html("p", { class: "aside" }, `${count(figures.correct)} of ${count(figures.n)} right · ${interval(figures.ends).replace("%", "")}${baseline}`),
         this.axis(figures, before && before.right / before.n),
       );
