@@ -10,7 +10,8 @@ from __future__ import annotations
 import functools
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +35,7 @@ _MARGIN = 0.3  # of what lies between the tails, added on each side up to the la
 _FEW = 8  # images; below, the limits hold all of them
 _WORD_FILES = 20_000
 _MAX_PHRASES = 2
+_NOWHERE = "Mistakes gather nowhere in particular"
 Row = dict[str, Any]
 
 
@@ -98,13 +100,8 @@ def places(draft: Draft, max_rows: int) -> Places | None:
 
 
 def _rows(draft: Draft, by: str, given: pa.Table | None, values: Row, sampled: bool) -> pa.Table:
-    if given is not None:
-        draft.con.register("_places", given)
-    try:
+    with nullcontext() if given is None else statements.registered(draft.con, "_places", given):
         return _arrow(draft, "map_rows", values, by=by, sampled=sampled).read_all()
-    finally:
-        if given is not None:
-            draft.con.unregister("_places")
 
 
 def _arrow(draft: Draft, query: str, values: Row, **names: object) -> pa.RecordBatchReader:
@@ -115,7 +112,7 @@ def _arrow(draft: Draft, query: str, values: Row, **names: object) -> pa.RecordB
         raise QueryError(f"{query}: {statements.explain(error)}") from error
 
 
-def _vectors(draft: Draft, by: str, every: int) -> Any:
+def _vectors(draft: Draft, by: str, every: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Batches of (image_id, vectors), those with a number that is not finite left out."""
     for batch in _arrow(draft, "map_vectors", {"every": every}, by=by):
         column = batch.column("vector")
@@ -129,13 +126,14 @@ def _vectors(draft: Draft, by: str, every: int) -> Any:
 
 def _components(draft: Draft, by: str, n: int) -> pa.Table:
     """image_id, x, y from vectors, fitted to a sample of a large run."""
-    first = next(iter(_vectors(draft, by, 1)), None)
+    first = next(_vectors(draft, by, 1), None)
     if first is None:
         return pa.table({"image_id": pa.array([], pa.int64())})
     width = first[1].shape[1]
     every = -(-n // max(3, min(_FIT_IMAGES, _FIT_NUMBERS // width)))
-    sample = np.concatenate([vectors for _, vectors in _vectors(draft, by, every)] or [first[1]])
-    batches = _vectors(draft, by, 1)
+    fitted = list(_vectors(draft, by, every)) or [first]
+    sample = np.concatenate([vectors for _, vectors in fitted])
+    batches: Iterable[tuple[np.ndarray, np.ndarray]] = fitted if every == 1 else _vectors(draft, by, 1)
     if by == "probabilities" and 3 <= width <= _MOST_ANCHORS:
         corners = anchors(sample)
         parts = [(ids, most_probable(roots) @ corners, roots.argmax(1), roots.max(1)) for ids, roots in batches]
@@ -154,7 +152,8 @@ def principal(sample: np.ndarray, *, scaled: bool) -> Callable[[np.ndarray], np.
 
     mean, deviation = sample.mean(0), sample.std(0)
     scale = np.where(deviation > 0, deviation, 1.0) if scaled else 1.0
-    model = PCA(min(2, *sample.shape), random_state=0).fit((sample - mean) / scale)
+    with np.errstate(invalid="ignore"):  # of equal vectors the share of variance is 0 / 0
+        model = PCA(min(2, *sample.shape), random_state=0).fit((sample - mean) / scale)
     return lambda vectors: np.asarray(model.transform((vectors - mean) / scale))
 
 
@@ -287,6 +286,7 @@ def summarize(draft: Draft, placed: Places, classes: list[str]) -> Row:
         "lead": _LEADS[placed.by],
         "finding": said,
         "n_places": n_places,
+        "gathers": bool(said) and not said.startswith(_NOWHERE),
         "contours": density.contours(field, placed.x, placed.y) if len(placed.x) > 2 else [],
         "regions": density.regions(placed.x, placed.y, placed.extent, *_names(draft, placed, classes)),
         "n_outside": placed.n_outside,
@@ -319,7 +319,7 @@ def finding(placed: Places, classes: list[str]) -> tuple[str, int]:
     for cell in cells:
         phrases[_phrase(placed, known[cell], classes)] = None
     if not phrases:
-        return f"No place holds more mistakes than chance puts into one of {n_places}.", n_places
+        return f"{_NOWHERE}: no more than chance at any of {n_places} places.", n_places
     return f"Mistakes gather {' and '.join(list(phrases)[:_MAX_PHRASES])}.", n_places
 
 

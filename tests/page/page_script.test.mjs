@@ -2,14 +2,13 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { aggregate, worst } from "../../sqlanalysis/page/js/src/aggregation.js";
+import { aggregate } from "../../sqlanalysis/page/js/src/aggregation.js";
 import { listed, makeGroups, modesOf, rightOf, startMode } from "../../sqlanalysis/page/js/src/groups.js";
 import { percent, wilson } from "../../sqlanalysis/page/js/src/intervals.js";
 import { lasso } from "../../sqlanalysis/page/js/src/lasso.js";
 import { apart, dots, fit } from "../../sqlanalysis/page/js/src/map.js";
 import { findNames, readNames, shuffle } from "../../sqlanalysis/page/js/src/names.js";
 import { around, buildGrid, nearest } from "../../sqlanalysis/page/js/src/picking.js";
-import { Selection } from "../../sqlanalysis/page/js/src/selection.js";
 import { createPicture, resolve, splat } from "../../sqlanalysis/page/js/src/splat.js";
 
 const given = JSON.parse(readFileSync(process.env.PAGE_NUMBERS, "utf8"));
@@ -27,7 +26,7 @@ const rowsOf = (columns) => ({
   confidence: Float32Array.from(columns.confidence, (value) => (value === "NaN" ? NaN : value)),
 });
 
-for (const { name, columns, mask, classes, accuracy, per_class, cells, curve, ece, worst: order } of given.cases) {
+for (const { name, columns, mask, classes, accuracy, per_class, cells, curve, ece } of given.cases) {
   const rows = rowsOf(columns);
   const figures = aggregate(rows, mask, classes);
   test(`${name}: accuracy`, () => {
@@ -58,14 +57,6 @@ for (const { name, columns, mask, classes, accuracy, per_class, cells, curve, ec
       both(figures.bins[at].ends, row.ci_low, row.ci_high, "interval");
     });
     close(figures.ece, ece === "NaN" ? NaN : ece, "ece");
-  });
-  test(`${name}: worst first`, () => {
-    const found = worst(rows, mask, 24);
-    const wrong = found.filter((i) => rows.label[i] >= 0 && rows.pred[i] !== -2 && rows.label[i] !== rows.pred[i]);
-    assert.deepEqual(found.slice(0, wrong.length), wrong, "mistakes come first");
-    const known = (values) => values.filter((value) => value >= 0);
-    assert.deepEqual(known(wrong.map((i) => rows.confidence[i])), order.map(Math.fround));
-    assert.equal(found.length, Math.min(24, figures.selected));
   });
 }
 
@@ -122,27 +113,6 @@ test("the shuffled order holds every row once, the same each time", () => {
   assert.deepEqual(order, shuffle(1000));
   const first = order.slice(0, 200).reduce((sum, row) => sum + row, 0) / 200;
   assert.ok(Math.abs(first - 500) < 70, "a first part is a fair sample");
-});
-
-test("SQL and CSV of a selection", () => {
-  const rows = { n: 3, id: [7, 5, 9], label: [0, 1, -2], pred: [0, 0, -1], confidence: [0.5, -1, NaN] };
-  rows.file = (row) => ["=cmd|calc!A1", 'a "b", c', "-x"][row];
-  const selection = new Selection(rows, 'we"ird');
-  selection.cell = { label: 1, pred: 0 };
-  selection.update();
-  assert.match(selection.sql(), /from "we""ird"\nwhere label = 1\n {4}and pred = 0;/);
-  selection.cell = null;
-  selection.lasso = [1, 1, 0];
-  selection.update();
-  assert.match(selection.sql(), /where image_id in \(5, 7\);/);
-  selection.lasso = [0, 0, 0];
-  selection.update();
-  assert.match(selection.sql(), /where false;/);
-  selection.clear();
-  const lines = selection.csv((code) => (code < 0 ? "" : `+class ${code}`)).split("\n");
-  assert.equal(lines[1], "7,'=cmd|calc!A1,0,'+class 0,0,'+class 0,0.5");
-  assert.equal(lines[2], `5,"a ""b"", c",1,'+class 1,0,'+class 0,`);
-  assert.equal(lines[3], "9,'-x,,,-1,,");
 });
 
 /** A state with two runs: 40 images of `classes` classes, some without label or prediction, the baseline wrong elsewhere. */

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import os
 import re
+import time
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -15,7 +17,7 @@ from PIL import Image
 from sqlanalysis.errors import NotFoundError, SchemaError
 from sqlanalysis.page import folder, report
 
-from ..support import report_files
+from ..support import chromium, marionette, report_files
 from ..support.shells import cli
 from .test_data import facts_of
 
@@ -145,3 +147,46 @@ def test_the_command_line_writes_the_folder(tmp_path: Path) -> None:
     assert cli(*args).returncode == 0
     assert len(list((tmp_path / "full").glob("*.webp"))) == 20
     assert facts_of(tmp_path / "page.html")["database"] == "e.duckdb"
+
+
+# A picture is loaded as the dialog loads it, and one that is not of the folder is not.
+LOAD = """
+    const facts = JSON.parse(document.getElementById("facts").textContent);
+    window.sizes = {};
+    for (const [name, url] of [["file", `${facts.files}/1.webp`], ["web", "https://127.0.0.1:9/x.webp"]]) {
+      const image = new Image();
+      image.onload = () => { window.sizes[name] = [image.naturalWidth, image.naturalHeight]; };
+      image.onerror = () => { window.sizes[name] = "refused"; };
+      image.src = url;
+    }
+"""
+SIZES_OF = "return Object.keys(window.sizes).length === 2 ? window.sizes : null"
+LOADED = {"file": [300, 400], "web": "refused"}
+
+
+@pytest.mark.browser
+def test_chromium_opens_a_picture_of_the_folder(
+    browser: Any, photos: duckdb.DuckDBPyConnection, tmp_path: Path
+) -> None:
+    write(photos, tmp_path / "page.html", tmp_path / "page images #1")
+    chromium.show(browser, tmp_path / "page.html")
+    browser.execute_script(LOAD)
+    assert chromium.wait(lambda: browser.execute_script(SIZES_OF)) == LOADED
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not marionette.find(), reason="needs Firefox")
+def test_firefox_opens_a_picture_of_the_folder(photos: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    write(photos, tmp_path / "page.html", tmp_path / "page images #1")
+    firefox = marionette.Firefox(str(marionette.find()), tmp_path)
+    try:
+        firefox.get(tmp_path / "page.html")
+        firefox.run(LOAD)
+        for _ in range(100):
+            sizes = firefox.run(SIZES_OF)
+            if sizes:
+                break
+            time.sleep(0.1)
+        assert sizes == LOADED
+    finally:
+        firefox.quit()

@@ -47,10 +47,6 @@ def case(con: duckdb.DuckDBPyConnection, name: str, classes: int, where: str) ->
         "select list(coalesce(label, -2) order by image_id), list(coalesce(pred, -2) order by image_id), "
         f"list(coalesce(confidence, -1) order by image_id), list(({where})::int order by image_id) from answers"
     ).fetchall()[0]
-    order = (
-        "select confidence from chosen where label <> pred and confidence is not null and not isnan(confidence) "
-        "order by confidence desc limit 24"
-    )
     return {
         "name": name,
         "classes": classes,
@@ -63,7 +59,6 @@ def case(con: duckdb.DuckDBPyConnection, name: str, classes: int, where: str) ->
         "cells": rows_of(con, "select label, pred, n from confusion_matrix('chosen')"),
         "curve": rows_of(con, "from calibration_curve('chosen') where bin is not null"),
         "ece": rows_of(con, "select ece from calibration_error('chosen')")[0]["ece"],
-        "worst": [row["confidence"] for row in rows_of(con, order)],
     }
 
 

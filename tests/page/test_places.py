@@ -83,6 +83,16 @@ def test_activations_without_a_projection_are_placed_by_their_components(digits:
     assert "sqlanalysis project DB digits_logreg" in str(map_of(draft_of(digits, "digits_logreg"), [], MANY))
 
 
+def test_a_large_run_is_fitted_to_a_sample_and_placed_whole(digits: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    digits.execute("delete from projections")
+    whole = placed(digits, "digits_bayes")
+    monkeypatch.setattr(places, "_FIT_IMAGES", 150)
+    found = placed(digits, "digits_bayes")
+    assert found.ids.tolist() == whole.ids.tolist()
+    near = NearestNeighbors(n_neighbors=4).fit(back(found)).kneighbors(return_distance=False)
+    assert (found.pred[near] == found.pred[:, None]).mean() > 0.8
+
+
 @pytest.mark.parametrize("n_classes", [4, 60])
 def test_probabilities_place_alike_answers_together(n_classes: int) -> None:
     con = sqlanalysis.connect()
@@ -360,7 +370,7 @@ def test_the_finding_names_the_pair_or_the_class() -> None:
     assert places.finding(made(label, pred, x, y), classes)[0] == "Mistakes gather around dog."
     pred = np.where(random.random(n) < 0.2, 4, label)
     said, n_places = places.finding(made(label, pred, x, y), classes)
-    assert said == f"No place holds more mistakes than chance puts into one of {n_places}."
+    assert said == f"Mistakes gather nowhere in particular: no more than chance at any of {n_places} places."
     assert places.finding(made(label, label, x, y), classes)[0] == ""
 
 
@@ -375,8 +385,8 @@ def test_copies_of_one_wrong_image_are_one_mistake() -> None:
     pred[0] = 1
     x, y = np.append(x, np.repeat(x[0], copies)), np.append(y, np.repeat(y[0], copies))
     first = np.arange(n + copies) < n
-    assert places.finding(made(label, pred, x, y), ["a", "b"])[0].startswith("Mistakes gather")
-    assert places.finding(made(label, pred, x, y, first), ["a", "b"])[0].startswith("No place")
+    assert places.finding(made(label, pred, x, y), ["a", "b"])[0].startswith("Mistakes gather where a meets b")
+    assert places.finding(made(label, pred, x, y, first), ["a", "b"])[0].startswith("Mistakes gather nowhere")
 
 
 # The section

@@ -274,7 +274,7 @@ def _words(candidate: _Candidate, row: Row, text: str | None) -> tuple[str, str]
         words = f"{name} is null" if text is None else name if text == "true" else f"not ({name})"
         return words, f"images with {name_in_sentence(words)}"
     if text is None:
-        return f"no {name}", f"images with no {name_in_sentence(name)}"
+        return f"none · {name}", f"images without {name_in_sentence(name)}"
     words = f"{name} {text}" if name == "cluster" else f"{text or '(empty)'} · {name}"
     return words, f"images of {name_in_sentence(name)} {name_in_sentence(text or '(empty)')}"
 

@@ -79,26 +79,6 @@ function reliability(bins, sum, known) {
   return { bins: rows, ece: known ? (Number.isNaN(sum) ? NaN : error / known) : null };
 }
 
-/** Up to `limit` selected rows: mistakes, the most confident first, then the least confident of the others. */
-export function worst({ n, label, pred, confidence }, mask, limit) {
-  const rows = [];
-  const scores = [];
-  for (let i = 0; i < n; i++) {
-    if (!mask[i]) continue;
-    const value = confidence[i] >= 0 ? confidence[i] : NaN;
-    const wrong = label[i] !== NONE && pred[i] !== NONE && label[i] !== pred[i];
-    // Mistakes have scores from 2 on, the most confident first; other rows are below 2, the least confident first.
-    const score = Number.isNaN(value) ? (wrong ? 2 : 0) : wrong ? 2 + value : 1 - value;
-    if (rows.length === limit && score <= scores[limit - 1]) continue;
-    let index = rows.length; // insertion keeps equal scores in order of rows
-    while (index > 0 && scores[index - 1] < score) index--;
-    rows.splice(index, 0, i);
-    scores.splice(index, 0, score);
-    rows.length = scores.length = Math.min(limit, rows.length);
-  }
-  return rows;
-}
-
 /** A run against a baseline over the selected images that both have answered: in all, and by class. Rows as `runs` of the page. */
 export function paired({ n, label }, run, baseline, mask, classes) {
   const fields = ["n", "bothRight", "runOnly", "baselineOnly", "bothWrong"];

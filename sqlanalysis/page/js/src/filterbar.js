@@ -1,9 +1,9 @@
 // The bar of filters: chips, a menu of filters, search, and what the selection amounts to; keys of the whole page.
 import { NONE } from "./aggregation.js";
 import { button, byId, delayed, html, svg } from "./dom.js";
-import { count, interval } from "./intervals.js";
+import { count, interval, percent } from "./intervals.js";
 import { copy } from "./theme.js";
-import { change, share } from "./tile.js";
+import { change } from "./tile.js";
 
 const ROUGH = 30; // labeled images below which a figure is rough
 const LISTED = 100; // entries of a list before it asks to search
@@ -82,7 +82,7 @@ export function summary(state) {
   return {
     many,
     note: figures.n < figures.selected ? `accuracy on ${count(figures.n)} of them` : "accuracy",
-    accuracy: [share(figures.accuracy), `(${interval(figures.ends).slice(0, -1)})`],
+    accuracy: [percent(figures.accuracy), `(${interval(figures.ends)})`],
     caution: figures.n < ROUGH ? `descriptive, rough: n below ${ROUGH}` : isActive ? "descriptive" : null,
   };
 }

@@ -46,7 +46,13 @@ function byCode(values, codes, name) {
 
 function byCorrect(state) {
   const groups = [{ name: "right", color: "--right", layer: 0 }, { name: "wrong", color: "--wrong", layer: 1 }, gray("no label or prediction")];
-  return { groups, of: (i) => ({ true: 0, false: 1, null: 2 })[state.isRight(i)] };
+  return {
+    groups,
+    of: (i) => {
+      const right = state.isRight(i);
+      return right === null ? 2 : right ? 0 : 1;
+    },
+  };
 }
 
 function byChange(state) {

@@ -3,10 +3,10 @@ import { NONE } from "./aggregation.js";
 import { byId, delayed, html, svg } from "./dom.js";
 import { csv } from "./filterbar.js";
 import { classColumn, frequent, listed, makeGroups, modesOf, MOST_PICKED, rightOf, startMode } from "./groups.js";
-import { count, interval } from "./intervals.js";
+import { count, interval, percent } from "./intervals.js";
 import { PointMap } from "./map.js";
 import { copy } from "./theme.js";
-import { describe, guess, picture, probabilityOfLabel, share, short } from "./tile.js";
+import { describe, guess, picture, probabilityOfLabel, short } from "./tile.js";
 
 const MOST_LISTED = 100; // classes
 const MOST_RINGED = 60; // points of picked classes
@@ -148,20 +148,18 @@ class View {
     else if (this.column) this.list();
   }
 
-  /** Figures of each class among the selected images: n, and how many are right where labels are known. */
+  /** A function from a class to its figures among the selected images: n, and how many are right and wrong. */
   counts() {
     const { state, rows, column } = this;
-    const counts = new Map();
+    const [n, right, wrong] = [0, 1, 2].map(() => new Uint32Array(state.facts.classes.length + 2)); // from NONE = -2 on
     for (let i = 0; i < rows.n; i++) {
       if (!state.mask[i]) continue;
-      const code = rows[column][i];
-      if (!counts.has(code)) counts.set(code, { n: 0, right: 0, wrong: 0 });
-      const entry = counts.get(code);
-      entry.n++;
+      const at = rows[column][i] - NONE;
+      n[at]++;
       const answer = state.isRight(i);
-      if (answer !== null) entry[answer ? "right" : "wrong"]++;
+      if (answer !== null) (answer ? right : wrong)[at]++;
     }
-    return counts;
+    return (code) => ({ n: n[code - NONE], right: right[code - NONE], wrong: wrong[code - NONE] });
   }
 
   list() {
@@ -173,7 +171,7 @@ class View {
     const judged = state.facts.labeled && state.facts.predicted;
     const rows = codes.slice(0, MOST_LISTED).map((code) => {
       const at = picked.indexOf(code);
-      const { n, right, wrong } = counts.get(code) ?? { n: 0, right: 0, wrong: 0 };
+      const { n, right, wrong } = counts(code);
       const known = right + wrong;
       const said = judged ? `, ${count(right)} right, ${count(wrong)} wrong` : "";
       const parts = [
@@ -242,9 +240,9 @@ class View {
     const parts = [html("p", { class: "panel-head" }, `Lasso${others.length ? ` · ${others.join(" · ")}` : ""} `, html("span", { class: `tag${figures.n < SMALL ? " caution" : ""}` }, tag))];
     if (some) {
       const before = state.baseline >= 0 ? rightOf(state, state.baseline) : null;
-      const baseline = before ? ` · baseline ${share(before.right / before.n)}` : "";
+      const baseline = before ? ` · baseline ${percent(before.right / before.n)}` : "";
       parts.push(
-        html("p", { class: "big" }, share(figures.accuracy)),
+        html("p", { class: "big" }, percent(figures.accuracy)),
         html("p", { class: "aside" }, `${count(figures.correct)} of ${count(figures.n)} right · ${interval(figures.ends).replace("%", "")}${baseline}`),
         this.axis(figures, before && before.right / before.n),
       );
@@ -284,10 +282,10 @@ class View {
 
   mostOf() {
     const counts = this.counts();
-    const codes = [...counts.keys()].filter((code) => code !== NONE).sort((a, b) => counts.get(b).n - counts.get(a).n || a - b);
+    const codes = this.codes.filter((code) => counts(code).n).sort((a, b) => counts(b).n - counts(a).n || a - b);
     const total = this.state.figures.selected;
     const lines = codes.slice(0, MOST_NAMES).map((code) => {
-      const { n } = counts.get(code);
+      const { n } = counts(code);
       return html("li", {}, html("bdi", {}, this.name(code)), bar([[n / total, "accent"]]), html("span", { class: "n" }, count(n)));
     });
     return lines.length ? [html("h3", {}, "Most of it"), html("ul", { class: "map-most" }, ...lines)] : [];

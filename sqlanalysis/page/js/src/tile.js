@@ -1,18 +1,14 @@
 // One image as a tile: picture, label → prediction, bars of their probabilities; and the short forms of what a run says.
 import { NONE } from "./aggregation.js";
 import { button, html } from "./dom.js";
-import { percent } from "./intervals.js";
 import { differ } from "./state.js";
-
-/** A percentage with a space before its sign. */
-export const share = (value) => percent(value).replace("%", "\u00a0%");
 
 /** A probability beside a picture: whole percents, with a decimal near both ends; never 0 or 100 unless it is. */
 export function short(value) {
   if (!(value >= 0)) return "–";
-  if (value > 0 && value < 0.0005) return "<0.1\u00a0%";
-  if (value > 0.9995 && value < 1) return ">99.9\u00a0%";
-  return `${value < 0.01 || value > 0.99 ? Number((value * 100).toFixed(1)) : Math.round(value * 100)}\u00a0%`;
+  if (value > 0 && value < 0.0005) return "<0.1%";
+  if (value > 0.9995 && value < 1) return ">99.9%";
+  return `${value < 0.01 || value > 0.99 ? Number((value * 100).toFixed(1)) : Math.round(value * 100)}%`;
 }
 
 /** What changed from the baseline to the run: "newly right", "newly wrong", "runs differ", or null. */
