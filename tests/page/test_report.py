@@ -668,7 +668,7 @@ def test_svg_keeps_variables_and_data_but_no_styles() -> None:
     page = Page(drawn)
     assert 'fill="var(--accent)"' in drawn
     assert not [name for _, name, _ in page.attributes if name == "style"]
-    assert 'x d="1.23" style="" <b' in page.texts["text"]
+    assert 'x d="1.23" style="" <b  3' in page.texts["text"]
 
 
 NASTY = [
