@@ -131,7 +131,8 @@ def test_the_run_switch_shows_the_figures_of_the_pair(browser: Any, page: Path) 
     assert names == ["digits_logreg", "digits_bayes"]
     browser.execute_script("arguments[0].value = '1'; arguments[0].dispatchEvent(new Event('change'))", runs[0])
     other = browser.execute_script(large)
-    assert "digits_bayes is right on" in other and first != other
+    assert "digits_bayes is right on" in other
+    assert first != other
     assert [one.get_property("value") for one in runs] == ["1", "0"], "a run is not its own baseline"
     browser.execute_script("arguments[0].value = '-1'; arguments[0].dispatchEvent(new Event('change'))", runs[1])
     assert "one run alone" in browser.execute_script(large).lower()
