@@ -355,7 +355,7 @@ def _filled(
     large = pictures.fill(con, album, urgent, share, pictures.LARGE, "large pictures")
     small = pictures.fill(con, album, order, room - pictures.used(large), pictures.SMALL, "thumbnails")
     room -= pictures.used(large) + pictures.used(small)
-    if n_details < facts["n"] and room * 4 / 3 > len(told) / 2:
+    if n_details < len(wanted) and room * 4 / 3 > len(told) / 2:
         room += len(told) * 3 / 4
         told, n_details = details(source, wanted, room * 4 / 3)
         room -= len(told) * 3 / 4
