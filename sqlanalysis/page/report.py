@@ -101,7 +101,8 @@ def report(
         The path of the page; a notebook shows the page itself in a frame.
 
     Raises:
-        ArgumentError: an expression of `slices` has one value on all images, or more than 30.
+        ArgumentError: an expression of `slices` has one value on all images, or more than 30, or others each time it
+            is computed.
         NotFoundError: no such run (the message suggests similar names), no finished run, or no folder to write to.
         SchemaError: the run has neither predictions nor activations, `path` is not a page, `full_images` is not a
             folder for its pictures, or the rows need more than `max_mb`.

@@ -14,6 +14,8 @@ function startSwitches(state) {
   if (!run) return;
   run.value = state.run;
   baseline.value = state.baseline;
+  // These findings are of the first run only.
+  for (const id of ["map", "checks"]) byId(`${id}-finding`)?.append(html("span", { class: "opened-note" }, " Of ", html("bdi", {}, state.facts.run), "."));
   const change = (event) => {
     const [k, j] = [Number(run.value), Number(baseline.value)];
     // A run is not its own baseline: the two change places.
