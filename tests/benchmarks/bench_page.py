@@ -3,9 +3,10 @@
 python tests/benchmarks/bench_page.py --points 10000 100000 1000000
 
 Writing is measured in a process of its own: seconds of CPU, and by how much memory grows at most. In the browser `ready`
-is the time from the start of the page; all others are from the action until everything is painted. On a busy machine
-these are longer than they need to be, so each is the least of a few visits, and for Chromium the CPU time of the page's
-main thread stands beside it.
+is the time from the start of the page; all others are from the action until what is in sight is painted, and after the
+slash until what is out of sight is drawn as well, which waits for that. On a busy machine these are longer than they need
+to be, so each is the least of a few visits, and for Chromium the CPU time of the page's main thread until everything is
+drawn stands beside it.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ STATISTICS = ("brightness", "contrast", "sharpness", "colorfulness", "entropy")
 CAMERAS = ("Canon EOS 80D", "NIKON D750", "Pixel 6")
 READY = "return performance.getEntriesByName('sqlanalysis:ready')[0]?.startTime ?? null"
 SELECTED = "return performance.getEntriesByName('sqlanalysis:selection').map((entry) => entry.duration)"
+ALL = "return performance.getEntriesByName('sqlanalysis:all').map((entry) => entry.duration)"
 # Each ends in one change of the selection, which the page measures itself.
 ACTIONS = {
     "wrong": """
@@ -143,14 +145,17 @@ def _memory(*, peak: bool) -> float:
 
 def visit(run: Callable[..., Any], cpu: Callable[[], float]) -> tuple[dict[str, float], dict[str, float], Any]:
     """Milliseconds of each action on the page that is open, CPU milliseconds of the same, and what the page says."""
-    times, spent = {"ready": wait(lambda: run(READY))}, {"ready": cpu()}
+    times = {"ready": wait(lambda: run(READY))}
+    times["ready/all"] = wait(lambda: run(ALL))[-1]
+    spent = {"ready": cpu()}
     run("document.getElementById('images').scrollIntoView()")
     wait(lambda: run(FACTS)["tiles"])
     time.sleep(1)  # what the page does while nobody waits for it
     for name, script in ACTIONS.items():
-        known, start = len(run(SELECTED)), cpu()
+        known, drawn, start = len(run(SELECTED)), len(run(ALL)), cpu()
         run(script)
         times[name] = wait(lambda known=known: run(SELECTED)[known:])[-1]
+        times[f"{name}/all"] = wait(lambda drawn=drawn: run(ALL)[drawn:])[-1]
         spent[name] = cpu() - start
     said = run(FACTS)
     start = cpu()
@@ -190,7 +195,7 @@ def in_firefox(page: Path) -> tuple[dict[str, float], dict[str, float], Any]:
 def least(measure: Callable[[Path], Any], page: Path, visits: int) -> tuple[dict[str, float], dict[str, float], Any]:
     """The least of each figure of a few visits."""
     found = [measure(page) for _ in range(visits)]
-    times, spent = ({key: min(each[part][key] for each in found) for key in found[0][0]} for part in (0, 1))
+    times, spent = ({key: min(each[part][key] for each in found) for key in found[0][part]} for part in (0, 1))
     return times, spent, found[0][2]
 
 
@@ -224,7 +229,9 @@ def main() -> None:
                 continue
             times, spent, said = least(measures[name], page, options.visits)
             figures = "  ".join(
-                f"{key} {value:.0f}{f' ({spent[key]:.0f})' if spent['ready'] else ''}" for key, value in times.items()
+                f"{key} {value:.0f}/{times.get(f'{key}/all', value):.0f}{f' ({spent[key]:.0f})' if spent['ready'] else ''}"
+                for key, value in times.items()
+                if "/" not in key
             )
             load = os.getloadavg()[0]
             print(f"{n} {name}: {figures}  [ms (CPU); load {load:.1f}; tiles {said['tiles']}; {said['says']}]", flush=True)
