@@ -234,7 +234,9 @@ def main() -> None:
                 if "/" not in key
             )
             load = os.getloadavg()[0]
-            print(f"{n} {name}: {figures}  [ms (CPU); load {load:.1f}; tiles {said['tiles']}; {said['says']}]", flush=True)
+            print(
+                f"{n} {name}: {figures}  [ms (CPU); load {load:.1f}; tiles {said['tiles']}; {said['says']}]", flush=True
+            )
 
 
 if __name__ == "__main__":
