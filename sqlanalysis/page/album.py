@@ -28,6 +28,8 @@ class Album:
             image: bytes, path and sha256; None if there is no such image.
             size: longer side in pixels, and quality.
         """
+        if image is not None and image["bytes"] is None and image["path"] in self._unread:
+            return None  # in no other size either
         try:
             return decode.thumbnail({"bytes": self._bytes(image), "path": None}, *size)
         except ImageError as error:

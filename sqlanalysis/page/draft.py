@@ -91,13 +91,15 @@ class Draft:
         """
         own = {"run": self.run, "baseline": self.baseline, "probs": self.probs}
         names = {**own, **names}
-        key = repr((query, values, sorted(names.items())))
+        # By the statement: another draft may ask the same with other names that this query does not use.
+        statement = templates.render(query, **names)
+        key = repr((query, values, statement))
         if key not in self._asked:
             result = statements.execute(self.con, query, values, **names)
             columns = [column[0] for column in result.description]
             rows = [dict(zip(columns, map(_cut, row), strict=True)) for row in result.fetchall()]
             # The shown SQL has the values in place of the parameters, so that it runs as it is in any shell.
-            sql = re.sub(r" -- noqa.*", "", templates.body(templates.render(query, **names)))
+            sql = re.sub(r" -- noqa.*", "", templates.body(statement))
             for name, value in (values or {}).items():
                 sql = sql.replace(f"${name}", str(value))
             self._asked[key] = Answer(sql, rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import json
 import re
 from pathlib import Path
@@ -42,9 +43,14 @@ def shared_folder(lineage: Row) -> str:
     return "" if re.fullmatch(r"([A-Za-z]:)?[/\\]+", folder) else folder
 
 
+@functools.cache
+def _home() -> str:
+    return str(Path.home())
+
+
 def private(text: str, folder: str) -> str:
     """The text without the folder of the data set, and with ~ for the home folder."""
-    return (text.replace(folder, "") if folder else text).replace(str(Path.home()), "~")
+    return (text.replace(folder, "") if folder else text).replace(_home(), "~")
 
 
 def short_path(uri: str, folder: str) -> str:

@@ -79,15 +79,27 @@ function reliability(bins, sum, known) {
   return { bins: rows, ece: known ? (Number.isNaN(sum) ? NaN : error / known) : null };
 }
 
+/** Of every row whether a run is right (1), wrong (0), or neither (-1), as the macro `_correct` says. */
+export function judge({ n, label }, { pred }) {
+  const rights = new Int8Array(n);
+  for (let i = 0; i < n; i++) rights[i] = label[i] === NONE || pred[i] === NONE ? -1 : label[i] === pred[i] && label[i] >= 0 ? 1 : 0;
+  return rights;
+}
+
 /** A run against a baseline over the selected images that both have answered: in all, and by class. Rows as `runs` of the page. */
 export function paired({ n, label }, run, baseline, mask, classes) {
   const fields = ["n", "bothRight", "runOnly", "baselineOnly", "bothWrong"];
   const counts = new Uint32Array((classes + 1) * 5); // the last row holds labels outside the classes
   let [same, alike] = [0, 0];
+  const [ours, theirs] = [run.pred, baseline.pred];
   for (let i = 0; i < n; i++) {
-    const [a, b, c] = [run.pred[i], baseline.pred[i], label[i]];
-    if ((mask && !mask[i]) || c === NONE || a === NONE || b === NONE) continue;
-    const [now, before] = [a === c && c >= 0, b === c && c >= 0];
+    if (mask && !mask[i]) continue;
+    const a = ours[i];
+    const b = theirs[i];
+    const c = label[i];
+    if (c === NONE || a === NONE || b === NONE) continue;
+    const now = a === c && c >= 0;
+    const before = b === c && c >= 0;
     const row = (c < 0 ? classes : c) * 5;
     counts[row]++;
     counts[row + (now ? (before ? 1 : 2) : before ? 3 : 4)]++;
@@ -113,23 +125,44 @@ export function paired({ n, label }, run, baseline, mask, classes) {
   return { ...total, same, alike, classes: rows, p: signTest(total.runOnly, total.baselineOnly) };
 }
 
+const orders = new WeakMap();
+
+/** The rows of a run that have a confidence, the highest first: sorted once, since a filter does not change the order. */
+function bySureness(run, n) {
+  if (!orders.has(run)) {
+    // One native sort of numbers: above, the bits of the confidence, which grow with it; below, the row.
+    const float = new Float32Array(1);
+    const bits = new Uint32Array(float.buffer);
+    const packed = new Float64Array(n);
+    let known = 0;
+    for (let i = 0; i < n; i++) {
+      if (!(run.confidence[i] >= 0)) continue;
+      float[0] = run.confidence[i] + 0; // -0 becomes 0
+      packed[known++] = bits[0] * 2 ** 21 + i;
+    }
+    const sorted = packed.subarray(0, known).sort();
+    const order = new Uint32Array(known);
+    for (let at = 0; at < known; at++) order[known - 1 - at] = sorted[at] % 2 ** 21;
+    orders.set(run, order);
+  }
+  return orders.get(run);
+}
+
 /** Confidences of the selected images with an answer, highest first, and how many of those up to each are right. */
-export function surest({ n, label }, { pred, confidence }, mask) {
-  const parts = [[], []];
-  for (let i = 0; i < n; i++) {
-    if ((mask && !mask[i]) || label[i] === NONE || pred[i] === NONE || !(confidence[i] >= 0)) continue;
-    parts[label[i] === pred[i] && label[i] >= 0 ? 1 : 0].push(confidence[i]);
+export function surest({ n, label }, run, mask) {
+  const { pred, confidence } = run;
+  const order = bySureness(run, n);
+  const values = new Float32Array(order.length);
+  const hits = new Uint32Array(order.length + 1);
+  let at = 0;
+  for (let k = 0; k < order.length; k++) {
+    const i = order[k];
+    if ((mask && !mask[i]) || label[i] === NONE || pred[i] === NONE) continue;
+    values[at] = confidence[i];
+    hits[at + 1] = hits[at] + (label[i] === pred[i] && label[i] >= 0 ? 1 : 0);
+    at++;
   }
-  // Sorted as numbers of one type, right and wrong apart, which is many times as fast as sorting rows.
-  const [wrong, right] = parts.map((part) => Float32Array.from(part).sort().reverse());
-  const values = new Float32Array(right.length + wrong.length);
-  const hits = new Uint32Array(values.length + 1);
-  for (let at = 0, r = 0, w = 0; at < values.length; at++) {
-    const isRight = w >= wrong.length || (r < right.length && right[r] >= wrong[w]);
-    values[at] = isRight ? right[r++] : wrong[w++];
-    hits[at + 1] = r;
-  }
-  return { values, hits };
+  return { values: values.subarray(0, at), hits: hits.subarray(0, at + 1) };
 }
 
 /** The surest share of the answers, all of equal confidence together: least confidence, how many, how many of them right. */

@@ -3,6 +3,7 @@ import { answering, riskSteps, surest } from "./aggregation.js";
 import { el, fitted, frame, keepFocus, line, refill, startFinding, text } from "./charts.js";
 import { byId, html, pressable, svg } from "./dom.js";
 import { chanceRange, count, fixed, interval, percent, plural } from "./intervals.js";
+import { lazily } from "./lazy.js";
 
 const BINS = 15;
 const SHARES = [99, 95, 90, 80, 70, 60, 50];
@@ -192,6 +193,7 @@ export function start(state) {
     for (const each of drawn) each.redraw();
   }
   state.queries.calibration = () => {
+    if (figures) fresh(); // the answers of the state that is, not of the one that was drawn
     const found = figures?.steps && answering(figures.steps, share / 100);
     return [
       { name: "Bins of confidence", text: state.query("calibration_curve") },
@@ -200,6 +202,5 @@ export function start(state) {
       ...(found ? [{ name: `The surest ${share}%`, text: state.query("at_threshold", String(found.threshold)) }] : []),
     ];
   };
-  state.on(() => keepFocus(box, draw));
-  draw();
+  const fresh = lazily(state, box, () => keepFocus(box, draw));
 }

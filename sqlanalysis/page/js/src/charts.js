@@ -112,12 +112,14 @@ export function opener(state, list, at, title, size) {
   return html("button", { type: "button", class: "open", on: { click: open } }, picture(state, list[at], size));
 }
 
-/** Lists of selected images by `which(i)` (-1: in none of `count` lists), each with its up to `limit` surest, surest first. */
-export function gather(state, count, which, limit) {
+/**
+ * Lists of selected images, or of those `among` them, by `which(i)` (-1: in none of `count` lists), each with its up to
+ * `limit` surest, surest first.
+ */
+export function gather(state, count, which, limit, among = state.selected) {
   const lists = Array.from({ length: count }, () => []);
-  const { rows, mask } = state;
-  for (let i = 0; i < rows.n; i++) {
-    if (!mask[i]) continue;
+  const { rows } = state;
+  for (const i of among) {
     const at = which(i);
     if (at >= 0) lists[at].push(i);
   }
@@ -125,7 +127,9 @@ export function gather(state, count, which, limit) {
   return lists.map((list) => {
     if (list.length > 4 * limit) {
       // Numbers of one type are sorted many times as fast as rows.
-      const least = Float32Array.from(list, sure).sort().at(-limit);
+      const values = new Float32Array(list.length);
+      for (let at = 0; at < list.length; at++) values[at] = sure(list[at]);
+      const least = values.sort().at(-limit);
       list = list.filter((i) => sure(i) >= least);
     }
     return list.sort((a, b) => sure(b) - sure(a) || rows.id[a] - rows.id[b]).slice(0, limit);

@@ -1,8 +1,8 @@
 // Per class: recall, precision and change as one table with strips; for classes of few images a table without a chart.
-import { paired } from "./aggregation.js";
 import { bdi, el, gather, grid, menu, opener, refill, startFinding } from "./charts.js";
 import { byId, html } from "./dom.js";
 import { count, interval, percent, plural, points, wilson } from "./intervals.js";
+import { lazily } from "./lazy.js";
 import { quoteText } from "./state.js";
 import { scale, strip } from "./strip.js";
 
@@ -26,10 +26,10 @@ const ORDERS = {
 
 /** The figures of every class with selected images, as per_class and compare_classes give them. */
 export function figuresOf(state) {
-  const { rows, figures, facts, mask, run, baseline } = state;
+  const { figures } = state;
   const predicted = new Map();
   for (const { pred, n } of figures.pairs) predicted.set(pred, (predicted.get(pred) ?? 0) + n);
-  const both = baseline < 0 ? [] : paired(rows, rows.runs[run], rows.runs[baseline], mask, facts.classes.length).classes;
+  const both = state.compared?.classes ?? [];
   const compared = new Map(both.map((row) => [row.label, row]));
   return figures.classes.map((row) => {
     const other = compared.get(row.label);
@@ -188,8 +188,7 @@ export function start(state) {
     { name: "Per class", text: state.query("per_class") },
     ...(state.baseline < 0 ? [] : [{ name: "Change of recall", text: state.query("compare_classes", quoteText(state.baselineName)) }]),
   ];
-  state.on(update);
-  update();
+  lazily(state, box, update);
 }
 
 /** What is to say of classes with few images: how many of them are right. */

@@ -1,8 +1,8 @@
 // Comparison: every image by which run is right, change of recall by class, and images whose answer changed.
-import { NONE, paired } from "./aggregation.js";
 import { bdi, choose, el, gather, grid, opener, refill, startFinding } from "./charts.js";
 import { byId, html, svg } from "./dom.js";
 import { count, percent, plural, points, pointsInterval } from "./intervals.js";
+import { lazily } from "./lazy.js";
 import { quoteText } from "./state.js";
 import { place, scale, strip } from "./strip.js";
 
@@ -12,9 +12,7 @@ const TILES = 8;
 
 /** Both runs over the selected images: counts as mcnemar and agreement give them, classes as compare_classes does. */
 export function figuresOf(state) {
-  const { rows, mask, run, baseline, facts } = state;
-  if (baseline < 0) return null;
-  return paired(rows, rows.runs[run], rows.runs[baseline], mask, facts.classes.length);
+  return state.compared;
 }
 
 /** The classes of the chart: the largest changes among those of some images, from gain to loss. */
@@ -25,11 +23,8 @@ export const drawnClasses = (classes) =>
     .slice(0, CLASSES)
     .sort((a, b) => b.diff - a.diff || b.n - a.n || a.label - b.label);
 
-const KINDS = [
-  ["newly wrong", (now, before) => !now && before],
-  ["newly right", (now, before) => now && !before],
-  ["both wrong, apart", (now, before, a, b) => !now && !before && a !== b],
-];
+const KINDS = ["newly wrong", "newly right", "both wrong, apart"];
+const KIND_OF = { 5: 0, 7: 1, 4: 2 }; // by outcome: 3 * run + baseline, each 1 wrong or 2 right
 
 export function start(state) {
   const box = byId("comparison-live");
@@ -96,15 +91,17 @@ export function start(state) {
   function tiles(figures) {
     const [now, before] = [rows.runs[state.run].pred, rows.runs[state.baseline].pred];
     const right = (pred, i) => pred[i] === rows.label[i] && pred[i] >= 0;
+    const outcomes = state.outcomeOf;
+    const kinds = Int8Array.from({ length: 9 }, (_, outcome) => KIND_OF[outcome] ?? -1);
     const kindOf = (i) => {
-      if (rows.label[i] === NONE || now[i] === NONE || before[i] === NONE) return -1;
-      return KINDS.findIndex(([, is]) => is(right(now, i), right(before, i), now[i], before[i]));
+      const kind = kinds[outcomes[i]];
+      return kind === 2 && now[i] === before[i] ? -1 : kind;
     };
     const lists = gather(state, KINDS.length, kindOf, 1000);
     const sizes = [figures.baselineOnly, figures.runOnly, figures.bothWrong - figures.alike];
     if (!sizes.some(Boolean)) return null;
     if (!sizes[view.kind]) view.kind = sizes.findIndex(Boolean);
-    const [list, words] = [lists[view.kind], KINDS[view.kind][0]];
+    const [list, words] = [lists[view.kind], KINDS[view.kind]];
     const answer = (i, k) => {
       const { pred, confidence } = rows.runs[k];
       const hit = right(pred, i);
@@ -117,7 +114,7 @@ export function start(state) {
     const items = list.slice(0, TILES).map((i, at) =>
       el("figure.flip", opener(state, list, at, words, 96), el("figcaption", el("b", bdi(name(rows.label[i], "label"))), ...answer(i, state.baseline), ...answer(i, state.run))),
     );
-    const options = KINDS.map(([label], at) => [at, `${label} ${count(sizes[at])}`]).filter((_, at) => sizes[at]);
+    const options = KINDS.map((label, at) => [at, `${label} ${count(sizes[at])}`]).filter((_, at) => sizes[at]);
     const pick = (at) => {
       view.kind = at;
       draw();
@@ -154,6 +151,5 @@ export function start(state) {
       { name: "Change by class", text: state.query("compare_classes", other) },
     ];
   };
-  state.on(draw);
-  draw();
+  lazily(state, box, draw);
 }

@@ -1,8 +1,9 @@
 // Confusion: the matrix in clustered order with its most frequent pairs; for many classes the pairs, with pictures.
-import { NONE } from "./aggregation.js";
+import { aggregate } from "./aggregation.js";
 import { bdi, choose, cut, el, gather, keepFocus, opener, refill, startFinding, text } from "./charts.js";
 import { byId, html, svg } from "./dom.js";
 import { count, interval, percent, plural, wilson } from "./intervals.js";
+import { lazily } from "./lazy.js";
 import { strip } from "./strip.js";
 
 const MOST = 30; // classes of a whole matrix
@@ -11,28 +12,20 @@ const PAIRS = 8;
 
 /** Pairs of label and wrong prediction, as top_confusions gives them: {label, pred, n, of, share, ends, before}. */
 export function figuresOf(state) {
-  const { figures, rows, mask, baseline } = state;
+  const { figures, rows, mask, baseline, facts } = state;
   const sizes = new Map();
   for (const { label, n } of figures.pairs) sizes.set(label, (sizes.get(label) ?? 0) + n);
-  const before = new Map();
-  if (baseline >= 0) {
-    const { pred } = rows.runs[baseline];
-    for (let i = 0; i < rows.n; i++) {
-      if (!mask[i] || rows.label[i] === NONE || pred[i] === NONE) continue;
-      const pair = key(rows.label[i], pred[i]);
-      before.set(pair, (before.get(pair) ?? 0) + 1);
-    }
-  }
+  const was = baseline < 0 ? [] : aggregate({ n: rows.n, label: rows.label, ...rows.runs[baseline] }, mask, facts.classes.length).pairs;
+  const before = new Map(was.map(({ label, pred, n }) => [key(label, pred), n]));
   return figures.pairs
     .map(({ label, pred, n }) => {
       const of = sizes.get(label);
-      const was = baseline < 0 ? null : (before.get(key(label, pred)) ?? 0);
-      return { label, pred, n, of, share: n / of, ends: wilson(n, of), before: was };
+      return { label, pred, n, of, share: n / of, ends: wilson(n, of), before: baseline < 0 ? null : (before.get(key(label, pred)) ?? 0) };
     })
     .sort((a, b) => b.n - a.n || a.label - b.label || a.pred - b.pred);
 }
 
-const key = (label, pred) => (label + 1) * 2 ** 24 + pred + 1; // of a pair, as a number: the page has a million rows
+const key = (label, pred) => (label + 1) * 2 ** 24 + pred + 1; // of a pair, as a number
 const isWrong = ({ label, pred }) => label !== pred || label < 0;
 
 /** The classes of the matrix in the order of the page, and where frames of similar classes end. */
@@ -90,7 +83,7 @@ export function start(state) {
     const shown = pairs.slice(0, limit);
     const at = new Map(shown.map((pair, index) => [key(pair.label, pair.pred), index]));
     const { rows } = state;
-    const images = gather(state, shown.length, (i) => at.get(key(rows.label[i], rows.pred[i])) ?? -1, 50);
+    const images = gather(state, shown.length, (i) => at.get(key(rows.label[i], rows.pred[i])) ?? -1, 50, state.wrong);
     const items = shown.map((pair, index) => {
       const words = `${label(pair.label)} taken for ${pred(pair.pred)}`;
       const head = html("button", { type: "button", class: "plain", "aria-pressed": String(pressed(pair)), "data-key": words, "aria-label": `${words}: ${figure(pair)}`, on: { click: () => press(pair) } }, ...arrow(pair));
@@ -113,7 +106,7 @@ export function start(state) {
   const apart = (pairs) => {
     const { rows } = state;
     const wanted = new Map(pairs.map((pair, at) => [key(pair.label, pair.pred), at]));
-    const found = gather(state, pairs.length, (i) => wanted.get(key(rows.label[i], rows.pred[i])) ?? -1, 1).flat();
+    const found = gather(state, pairs.length, (i) => wanted.get(key(rows.label[i], rows.pred[i])) ?? -1, 1, state.wrong).flat();
     const sure = (i) => (rows.confidence[i] >= 0 ? rows.confidence[i] : -1);
     const surest = found.sort((a, b) => sure(b) - sure(a) || rows.id[a] - rows.id[b]).slice(0, PAIRS);
     const example = new Map();
@@ -260,6 +253,5 @@ export function start(state) {
     { name: "Most frequent pairs", text: state.query("top_confusions") },
     { name: "Confusion matrix", text: state.query("confusion_matrix") },
   ];
-  state.on(() => keepFocus(box, draw));
-  draw();
+  lazily(state, box, () => keepFocus(box, draw));
 }

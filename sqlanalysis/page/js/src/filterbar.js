@@ -1,6 +1,7 @@
 // The bar of filters: chips, a menu of filters, search, and what the selection amounts to; keys of the whole page.
 import { NONE } from "./aggregation.js";
 import { button, byId, delayed, html, svg } from "./dom.js";
+import { tally } from "./groups.js";
 import { count, interval, percent } from "./intervals.js";
 import { copy } from "./theme.js";
 import { change } from "./tile.js";
@@ -23,30 +24,29 @@ function others(state, kind) {
 export function choices(state, kind) {
   const { rows, facts, name } = state;
   const mask = others(state, kind);
-  const tally = (of) => {
-    const counts = new Map();
-    for (let i = 0; i < mask.length; i++) if (mask[i]) counts.set(of(i), (counts.get(of(i)) ?? 0) + 1);
-    return counts;
-  };
   const list = (counts, values, words) => values.filter((value) => counts.get(value)).map((value) => ({ value, words: words(value), n: counts.get(value) }));
   if (kind === "answer") {
-    const counts = tally((i) => ({ true: "right", false: "wrong", null: "unknown" })[state.isRight(i)]);
+    const found = tally(state.rightsOf(state.run), mask);
+    const counts = new Map([["right", found.get(1)], ["wrong", found.get(0)], ["unknown", found.get(-1)]]);
     return list(counts, ["right", "wrong", "unknown"], (value) => (value === "unknown" ? "no label or no prediction" : value));
   }
   if (kind === "change") {
-    const counts = tally((i) => change(state, i));
-    counts.delete(null);
+    const counts = new Map();
+    for (let i = 0; i < mask.length; i++) {
+      const words = mask[i] ? change(state, i) : null;
+      if (words) counts.set(words, (counts.get(words) ?? 0) + 1);
+    }
     counts.set("differ", [...counts.values()].reduce((sum, n) => sum + n, 0)); // a new answer is another answer
     return list(counts, ["newly right", "newly wrong", "differ"], (value) => (value === "differ" ? "runs differ" : value));
   }
   if (kind === "slice") {
     return facts.slices.flatMap(({ feature, values }, at) => {
-      const found = list(tally((i) => rows.slices[at][i]), [...values.keys()], (code) => `${feature}: ${values[code]}`);
+      const found = list(tally(rows.slices[at], mask), [...values.keys()], (code) => `${feature}: ${values[code]}`);
       return found.map((choice) => ({ ...choice, value: [at, choice.value] }));
     });
   }
   const column = COLUMNS[kind];
-  const counts = tally((i) => rows[column][i]);
+  const counts = tally(rows[column], mask);
   const codes = [...counts.keys()].sort((a, b) => (a < 0) - (b < 0) || a - b);
   return list(counts, codes, (code) => (kind === "split" ? (facts.splits[code] ?? "none") : name(code, column)));
 }

@@ -1,5 +1,4 @@
 // The images of the selection in any order: tabs, sorting, and a grid that holds only the tiles in sight.
-import { NONE } from "./aggregation.js";
 import { button, byId, html } from "./dom.js";
 import { isTyping } from "./filterbar.js";
 import { count } from "./intervals.js";
@@ -56,7 +55,7 @@ export function sorted({ origin, place }, list, key) {
 /** The tabs that the data allow: name, order at first, other orders, and which of the selected images it holds. */
 export function tabs(state) {
   const { rows, facts, run, baseline } = state;
-  const { label, pred, confidence } = rows;
+  const { pred, confidence } = rows;
   const compared = baseline >= 0;
   const sure = facts.runs[run].has_confidence;
   const orders = [
@@ -68,7 +67,8 @@ export function tabs(state) {
     "id",
   ];
   const before = rows.runs[baseline]?.pred;
-  const isWrong = (i) => label[i] !== NONE && pred[i] !== NONE && label[i] !== pred[i];
+  const rights = state.rightsOf(run);
+  const isWrong = (i) => rights[i] === 0;
   const all = [
     facts.labeled && facts.predicted && { key: "mistakes", title: sure ? "Confident mistakes" : "Mistakes", order: sure ? "sure" : "id", has: isWrong },
     compared && { key: "disagreements", title: "Disagreements", order: "differ", has: (i) => differ(pred[i], before[i]) },
@@ -80,10 +80,10 @@ export function tabs(state) {
 }
 
 /** The selected images of a tab, not in order. */
-export function members({ mask }, { has }) {
-  const list = new Uint32Array(mask.length);
+export function members({ selected }, { has }) {
+  const list = new Uint32Array(selected.length);
   let n = 0;
-  for (let i = 0; i < mask.length; i++) if (mask[i] && has(i)) list[n++] = i;
+  for (let at = 0; at < selected.length; at++) if (has(selected[at])) list[n++] = selected[at];
   return list.subarray(0, n);
 }
 
@@ -91,11 +91,12 @@ export const arrange = (state, tab, order) => sorted(state.rows, members(state, 
 
 /** How many selected images each tab holds. */
 export function sizes(state, all) {
-  const { mask, rows, facts } = state;
-  return all.map(({ has }) => {
+  const { mask, rows, facts, selected } = state;
+  return all.map(({ has, key }) => {
+    if (key === "all") return selected.length;
     if (!has) return facts.suspects.filter(({ row }) => mask[rows.place[row]]).length;
     let n = 0;
-    for (let i = 0; i < mask.length; i++) if (mask[i] && has(i)) n++;
+    for (let at = 0; at < selected.length; at++) if (has(selected[at])) n++;
     return n;
   });
 }
@@ -107,10 +108,9 @@ export function finding(state) {
   if (!selected) return "No image meets the filters.";
   if (!n) return isActive ? `${count(selected)} of ${count(state.n)} images selected.` : `${count(state.n)} images${facts.labeled ? "" : " without labels"}.`;
   const wrong = n - figures.correct;
-  const isWrong = (i) => mask[i] && state.isRight(i) === false;
   let had = 0;
-  if (baseline >= 0) for (let i = 0; i < mask.length; i++) if (isWrong(i) && state.isRight(i, baseline)) had++;
-  const suspected = run ? 0 : (facts.suspects ?? []).filter(({ row }) => isWrong(rows.place[row])).length;
+  if (baseline >= 0) for (const i of state.wrong) if (state.isRight(i, baseline)) had++;
+  const suspected = run ? 0 : (facts.suspects ?? []).filter(({ row }) => mask[rows.place[row]] && state.isRight(rows.place[row]) === false).length;
   const images = isActive || n < selected ? `${n < selected ? " labeled" : ""} image${n > 1 ? "s" : ""}` : "";
   const whole = `${isActive ? "the " : ""}${count(n)}${images}${isActive ? " selected" : ""}`;
   let first = `${wrong ? count(wrong) : "None"} of ${whole} ${wrong > 1 ? "are" : "is"} wrong.`;

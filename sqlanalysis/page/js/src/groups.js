@@ -29,19 +29,26 @@ export function startMode(state) {
   return modes.includes("class") && state.facts.classes.length <= FEW_CLASSES ? "class" : modes[0];
 }
 
+/** How often each code of a column is there, of all rows or of those of a mask. */
+export function tally(values, mask = null) {
+  const counts = []; // by code, from NONE on: many times as fast as a map
+  for (let i = 0; i < values.length; i++) if (!mask || mask[i]) counts[values[i] - NONE] = (counts[values[i] - NONE] ?? 0) + 1;
+  return new Map(counts.flatMap((n, at) => (n ? [[at + NONE, n]] : [])));
+}
+
 /** The most frequent codes of a column, at most `most`; equally frequent ones in order of code. */
 export function frequent(values, most = Infinity) {
-  const counts = new Map();
-  for (const code of values) if (code !== NONE) counts.set(code, (counts.get(code) ?? 0) + 1);
-  return [...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a) || a - b).slice(0, most);
+  const counts = tally(values);
+  return [...counts.keys()].filter((code) => code !== NONE).sort((a, b) => counts.get(b) - counts.get(a) || a - b).slice(0, most);
 }
 
 const gray = (name) => ({ name, color: "--gray", layer: 0 });
 
 function byCode(values, codes, name) {
   const groups = codes.map((code, at) => ({ name: name(code), color: `--c${at + 1}`, code, layer: 1 }));
-  const indices = new Map(codes.map((code, at) => [code, at]).filter(([code]) => code !== null));
-  return { groups: [...groups, gray("all others")], of: (i) => indices.get(values[i]) ?? groups.length };
+  const indices = [];
+  codes.forEach((code, at) => code !== null && (indices[code - NONE] = at));
+  return { groups: [...groups, gray("all others")], of: (i) => indices[values[i] - NONE] ?? groups.length };
 }
 
 function byCorrect(state) {

@@ -4,6 +4,7 @@ import { button, byId, delayed, html, svg } from "./dom.js";
 import { csv } from "./filterbar.js";
 import { classColumn, frequent, listed, makeGroups, modesOf, MOST_PICKED, rightOf, startMode } from "./groups.js";
 import { count, interval, percent } from "./intervals.js";
+import { lazily } from "./lazy.js";
 import { PointMap } from "./map.js";
 import { copy } from "./theme.js";
 import { describe, guess, picture, probabilityOfLabel, short } from "./tile.js";
@@ -55,13 +56,15 @@ class View {
       if (this.map.lassoOn) this.setLasso(false);
       else if (state.get("lasso")) state.set("lasso", null);
     });
-    state.on((why) => this.update(why));
-    this.update("run");
+    this.isOther = true;
+    state.on((why) => (this.isOther ||= why === "run"));
+    this.fresh = lazily(state, byId("box"), () => this.update());
   }
 
-  update(why) {
+  update() {
     const { state, map } = this;
-    if (why === "run") {
+    if (this.isOther) {
+      this.isOther = false;
       this.codes = this.column ? frequent(this.rows[this.column]) : [];
       if (!modesOf(state).some(([mode]) => mode === this.mode)) this.mode = startMode(state);
       this.color();
@@ -82,7 +85,7 @@ class View {
   enclose(value) {
     this.setLasso(false);
     this.state.set("lasso", value);
-    if (!value) this.update("filter");
+    if (!value) this.update();
   }
 
   color() {
@@ -151,12 +154,13 @@ class View {
   counts() {
     const { state, rows, column } = this;
     const [n, right, wrong] = [0, 1, 2].map(() => new Uint32Array(state.facts.classes.length + 2)); // from NONE = -2 on
+    const [codes, rights] = [rows[column], state.rightsOf(state.run)];
     for (let i = 0; i < rows.n; i++) {
       if (!state.mask[i]) continue;
-      const at = rows[column][i] - NONE;
+      const at = codes[i] - NONE;
       n[at]++;
-      const answer = state.isRight(i);
-      if (answer !== null) (answer ? right : wrong)[at]++;
+      if (rights[i] === 1) right[at]++;
+      else if (rights[i] === 0) wrong[at]++;
     }
     return (code) => ({ n: n[code - NONE], right: right[code - NONE], wrong: wrong[code - NONE] });
   }
@@ -247,9 +251,8 @@ class View {
       );
     } else parts.push(html("p", { class: "big" }, count(figures.selected)), html("p", { class: "aside" }, figures.selected === 1 ? "image" : "images"));
     if (this.column) parts.push(...this.mostOf());
-    const wrong = [];
-    let nWrong = 0;
-    for (let i = 0; i < rows.n; i++) if (state.mask[i] && state.isRight(i) === false && ++nWrong && wrong.length < 1000) wrong.push(i);
+    const nWrong = state.wrong.length;
+    const wrong = Array.from(state.wrong.subarray(0, 1000));
     wrong.sort((a, b) => this.pictures.has(rows.origin[b]) - this.pictures.has(rows.origin[a]) || rows.confidence[b] - rows.confidence[a]);
     if (wrong.length) {
       const tiles = wrong.slice(0, MOST_SHOWN).map((i, at) => this.tile(i, () => state.open?.(wrong, at, "Mistakes in the lasso")));
@@ -347,8 +350,10 @@ export function start(state) {
   const view = facts.map && facts.extent && byId("box") ? new View(state) : null;
   /** Draws the place of an image into a canvas; false where the image has none. */
   state.drawPlace = (canvas, i) => {
-    if (isPlaced(i)) view.map.drawSmall(canvas, i);
-    return isPlaced(i);
+    if (!isPlaced(i)) return false;
+    view.fresh();
+    view.map.drawSmall(canvas, i);
+    return true;
   };
   /** Scrolls to the map and zooms to an image; false where it has no place. */
   state.showOnMap = (i) => {
@@ -361,6 +366,7 @@ export function start(state) {
   const recolor = state.recolor;
   state.recolor = () => {
     recolor?.();
+    view?.fresh();
     view?.map.recolor();
   };
 }

@@ -1,7 +1,7 @@
 // Slices: groups of images by what is known of them, with the images that went wrong there.
-import { NONE } from "./aggregation.js";
 import { bdi, el, gather, grid, opener, refill, startFinding } from "./charts.js";
 import { byId, html } from "./dom.js";
+import { lazily } from "./lazy.js";
 import { count, pValue, percent, points, wilson } from "./intervals.js";
 import { quoteName, quoteText } from "./state.js";
 import { scale, strip } from "./strip.js";
@@ -12,28 +12,22 @@ const MISTAKES = 5;
 
 /** Figures of every slice with selected images, lowest accuracy first; `diff` is to the selected images outside of it. */
 export function figuresOf(state) {
-  const { rows, facts, mask, run, baseline, figures } = state;
-  const right = (pred, i) => (pred[i] === rows.label[i] && pred[i] >= 0 ? 1 : 0);
-  const [now, before] = [rows.runs[run].pred, baseline < 0 ? null : rows.runs[baseline].pred];
+  const { rows, facts, figures, selected, outcomeOf } = state;
   const found = [];
   facts.slices.forEach((slice, at) => {
     const codes = rows.slices[at];
     if (!codes) return;
-    const counts = new Uint32Array(slice.values.length * 4);
-    for (let i = 0; i < rows.n; i++) {
-      const code = codes[i];
-      if (code < 0 || !mask[i] || rows.label[i] === NONE) continue;
-      if (now[i] !== NONE) {
-        counts[code * 4]++;
-        counts[code * 4 + 1] += right(now, i);
-      }
-      if (before && before[i] !== NONE) {
-        counts[code * 4 + 2]++;
-        counts[code * 4 + 3] += right(before, i);
-      }
+    const counts = new Uint32Array(slice.values.length * 9);
+    for (let at = 0; at < selected.length; at++) {
+      const i = selected[at];
+      if (codes[i] >= 0) counts[codes[i] * 9 + outcomeOf[i]]++;
     }
     slice.values.forEach((value, code) => {
-      const [n, correct, m, hits] = counts.subarray(code * 4, code * 4 + 4);
+      const sum = (...outcomes) => outcomes.reduce((total, outcome) => total + counts[code * 9 + outcome], 0);
+      const correct = sum(6, 7, 8);
+      const n = sum(3, 4, 5) + correct;
+      const hits = sum(2, 5, 8);
+      const m = sum(1, 4, 7) + hits;
       if (!n) return;
       const rest = figures.n - n;
       const accuracy = correct / n;
@@ -88,13 +82,17 @@ export function start(state) {
       return;
     }
     const { rows } = state;
-    const lists = shown.map((row) => gather(state, 1, (i) => (rows.slices[row.at][i] === row.code && state.isRight(i) === false ? 0 : -1), 50)[0]);
-    const index = new Map(shown.map((row, at) => [row, at]));
+    const lists = new Map();
+    for (const at of new Set(shown.map((row) => row.at))) {
+      const codes = rows.slices[at];
+      const found = gather(state, state.facts.slices[at].values.length, (i) => codes[i], 50, state.wrong);
+      for (const row of shown) if (row.at === at) lists.set(row, found[row.code]);
+    }
     const domain = [lowest(shown), 1];
     const ticks = Array.from({ length: Math.round((1 - domain[0]) * 5) + 1 }, (_, at) => 1 - at * 0.2).filter((value) => value >= domain[0] - 1e-9).reverse();
     const write = (value) => `${Math.round(value * 100)}${value > 0.999 ? "%" : ""}`;
     const pictures = (row) => {
-      const list = lists[index.get(row)];
+      const list = lists.get(row);
       return el("span.pictures", ...list.slice(0, MISTAKES).map((_, at) => opener(state, list, at, `Mistakes in ${row.value}`, 24)));
     };
     // The test is of all images of the first run: another run or a selection has none.
@@ -135,6 +133,5 @@ export function start(state) {
       const counts = "count(correct) as n,\n    count(*) filter (where correct) as n_right,\n    n_right / n as accuracy";
       return { name: feature, text: `with sliced as (\n    ${named.replaceAll("\n", "\n    ")}\n)\n\nselect\n    slice,\n    ${counts},\n    wilson_low(n_right, n, 0.95) as ci_low,\n    wilson_high(n_right, n, 0.95) as ci_high,\nfrom sliced\nwhere slice is not null\n    and correct is not null\ngroup by slice\norder by accuracy, n desc;\n` };
     });
-  state.on(draw);
-  draw();
+  lazily(state, box, draw);
 }

@@ -1,5 +1,5 @@
 // The state of the page: which run and baseline, which filters, and what follows from them. Every view reads it and listens.
-import { aggregate, NONE } from "./aggregation.js";
+import { aggregate, judge, NONE, paired } from "./aggregation.js";
 
 export const quoteName = (name) => `"${name.replaceAll('"', '""')}"`;
 export const quoteText = (text) => `'${text.replaceAll("'", "''")}'`;
@@ -66,11 +66,14 @@ const KINDS = {
     sql: `confidence::double >= ${low} and confidence::double ${high < 1 ? `< ${high}` : "<= 1"}`,
     test: (i) => rows.confidence[i] >= low && (high < 1 ? rows.confidence[i] < high : rows.confidence[i] <= 1),
   }),
-  slice: ([at, code], { facts, rows }) => ({
-    words: `${facts.slices[at].feature}: ${facts.slices[at].values[code]}`,
-    sql: `(${facts.slices[at].sql[code]})`,
-    test: (i) => rows.slices[at][i] === code,
-  }),
+  slice: ([at, code], { facts, rows }) => {
+    const codes = rows.slices[at];
+    return {
+      words: `${facts.slices[at].feature}: ${facts.slices[at].values[code]}`,
+      sql: `(${facts.slices[at].sql[code]})`,
+      test: (i) => codes[i] === code,
+    };
+  },
   cluster: (codes, { rows, name }) => ({
     words: codes.map((code) => name(code, "cluster")).join(", "),
     sql: some("cluster", codes),
@@ -105,7 +108,7 @@ const KINDS = {
 export class State {
   /** `rows` as `readRows` gives them; `search(text)` gives the mask of rows whose file or class names contain a text. */
   constructor(rows, facts, search) {
-    Object.assign(this, { rows, facts, search, filters: [], listeners: [], queries: {} });
+    Object.assign(this, { rows, facts, search, filters: [], listeners: [], queries: {}, judged: [], known: new Map() });
     this.name = (code, column) => {
       if (column === "cluster") return code === NONE ? "no cluster" : `cluster ${code}`;
       if (code === NONE) return column === "pred" ? "no prediction" : "no label";
@@ -123,6 +126,7 @@ export class State {
     // Images of the page that another run has no row for are not among its images.
     const { n, confidence } = this.rows;
     const missing = run > 0 && confidence.includes(-2);
+    this.outcomes = null;
     this.base = missing ? Uint8Array.from(confidence, (value) => (value === -2 ? 0 : 1)) : null;
     this.n = missing ? this.base.reduce((sum, one) => sum + one, 0) : n;
     this.whole = aggregate(this.rows, this.base, this.facts.classes.length);
@@ -142,6 +146,7 @@ export class State {
   }
 
   setRun(run, baseline) {
+    this.began = performance.now();
     if (baseline === run || baseline < 0) this.filters = this.filters.filter(({ kind }) => kind !== "change");
     this.choose(run, baseline);
     this.tell("run");
@@ -207,7 +212,54 @@ export class State {
     if (this.base) mask.set(this.base);
     else mask.fill(1);
     for (const { test } of this.compiled) for (let i = 0; i < mask.length; i++) if (mask[i] && !test(i)) mask[i] = 0;
+    this.known.clear();
     this.figures = this.isActive ? aggregate(rows, mask, this.facts.classes.length) : this.whole;
+  }
+
+  /** What follows from the selection, computed when it is first asked for. */
+  once(what, make) {
+    if (!this.known.has(what)) this.known.set(what, make());
+    return this.known.get(what);
+  }
+
+  /** The selected rows. */
+  get selected() {
+    return this.once("selected", () => {
+      const { mask, figures } = this;
+      const list = new Uint32Array(figures.selected);
+      for (let i = 0, n = 0; i < mask.length; i++) if (mask[i]) list[n++] = i;
+      return list;
+    });
+  }
+
+  /** The selected rows that the run has wrong. */
+  get wrong() {
+    const rights = this.rightsOf(this.run);
+    return this.once("wrong", () => this.selected.filter((i) => rights[i] === 0));
+  }
+
+  /** Run and baseline over the selection, as `paired` gives it; null without a baseline. */
+  get compared() {
+    const { rows, run, baseline, mask, facts } = this;
+    if (baseline < 0) return null;
+    return this.once("compared", () => paired(rows, rows.runs[run], rows.runs[baseline], mask, facts.classes.length));
+  }
+
+  /** Of every row what run and baseline answer, as a number: 3 * run + baseline, each 0 without an answer, 1 wrong, 2 right. */
+  get outcomeOf() {
+    if (!this.outcomes) {
+      const { run, baseline, rows } = this;
+      const now = this.rightsOf(run);
+      const before = baseline < 0 ? null : this.rightsOf(baseline);
+      this.outcomes = new Uint8Array(rows.n);
+      for (let i = 0; i < rows.n; i++) this.outcomes[i] = 3 * (now[i] + 1) + (before ? before[i] + 1 : 0);
+    }
+    return this.outcomes;
+  }
+
+  /** Of every row whether run `k` is right (1), wrong (0) or neither (-1). */
+  rightsOf(k) {
+    return (this.judged[k] ??= judge(this.rows, this.rows.runs[k]));
   }
 
   words() {
@@ -253,7 +305,8 @@ export class State {
 
   /** Right (true), wrong (false) or neither (null), of the run or of run `k`. */
   isRight(i, k = this.run) {
-    return answer(this.rows, this.rows.runs[k].pred, i);
+    const right = this.rightsOf(k)[i];
+    return right < 0 ? null : right === 1;
   }
 
   isKnown(i) {
