@@ -189,3 +189,25 @@ def test_nothing_of_the_first_pair_stands_under_another_run(opened: Any) -> None
     ]
     Select(opened.find_element("id", "run")).select_by_visible_text("new")
     assert seen() == first
+
+
+def test_paper_says_which_filter_and_run_its_figures_are_of(opened: Any) -> None:
+    """Without the bar, the figures of a selection would be printed as those of all images, under the name of another run."""
+    from selenium.webdriver.support.ui import Select
+
+    def printed(selector: str) -> str:
+        opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+        text = opened.find_element("css selector", selector).text
+        opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+        return text
+
+    assert (printed("#filters"), "old" in printed(".bar")) == ("", False)
+    opened.find_element("css selector", "#gallery").click()
+    press(opened, "/", "crow")
+    wait(lambda: opened.find_elements("css selector", ".filtered"))
+    assert "“crow”" in printed("#filters")
+    assert opened.find_element("css selector", "#filters .says").text.splitlines()[0] in printed("#filters")
+    Select(opened.find_element("id", "run")).select_by_visible_text("old")
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert opened.find_element("id", "run").is_displayed()
+    opened.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})

@@ -14,8 +14,6 @@ function startSwitches(state) {
   if (!run) return;
   run.value = state.run;
   baseline.value = state.baseline;
-  // These findings are of the first run only.
-  for (const id of ["map", "checks"]) byId(`${id}-finding`)?.append(html("span", { class: "opened-note" }, " Of ", html("bdi", {}, state.facts.run), "."));
   const change = (event) => {
     const [k, j] = [Number(run.value), Number(baseline.value)];
     // A run is not its own baseline: the two change places.
@@ -72,6 +70,11 @@ function startTables({ facts }) {
 }
 
 export function start(state) {
+  // These findings are of all images of the first run, whatever is chosen.
+  for (const id of ["map", "checks"]) {
+    const ofRun = html("span", { class: "opened-note" }, " Of ", html("bdi", {}, state.facts.run), ".");
+    byId(`${id}-finding`)?.append(ofRun, html("span", { class: "whole-note" }, " Of all images."));
+  }
   startSwitches(state);
   startTables(state);
   startContents();
