@@ -34,6 +34,17 @@ order by image_id
 limit 0;
 
 
+-- name: slice_unsteady
+-- How many images an expression has two values for when it is computed twice, such as one with random().
+select count(*) as n
+from {{ ident(run) }}
+where (
+    {{ expression }}
+) is distinct from (
+    {{ expression }}
+);
+
+
 -- name: slice_kinds
 -- What the values of expressions are, without listing them; the number of values is an estimate.
 select

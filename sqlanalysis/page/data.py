@@ -35,6 +35,7 @@ MAX_SUSPECTS = 500
 N_LARGE = 1000  # images with a large picture where nothing else needs the room
 FIXED_MB = 1.0  # page without rows and images: text, style, script, charts
 SHARES = {"rows": 0.6, "large": 0.5, "details": 0.2}  # of the whole limit; of what the rows leave
+_PROBE = 256  # thumbnails from which the size of all is estimated
 _SMALLEST = 100  # bytes; nearly all thumbnails are larger, so this limits the number of candidates
 _BLOCK = r'<script type="{media_type}" id="{name}">(.*?)</script>'
 _ZIPPED, _PLAIN = (f"application/vnd.apache.arrow.stream{suffix};base64" for suffix in ("+gzip", ""))
@@ -342,15 +343,22 @@ def _filled(
     order = statements.fetch(con, "thumbnail_order", limit, run=facts["run"])
     baseline = runs[1]["name"] if len(runs) > 1 else None
     urgent = statements.fetch(con, "large_order", limit, run=facts["run"], baseline=baseline)
-    large = pictures.fill(con, album, urgent, SHARES["large"] * room, pictures.LARGE, "large pictures")
-    rest = (1 - SHARES["details"]) * room - pictures.used(large)
-    small = pictures.fill(con, album, order, rest, pictures.SMALL, "thumbnails")
-    room -= pictures.used(large) + pictures.used(small)
-    # Those with a large picture first: these are looked at.
-    wanted = list(dict.fromkeys([one for one in urgent if one[1] in large] + urgent + order))
-    with_probs = [(k, each["name"]) for k, each in enumerate(runs) if each["has_probs"]]
-    told, n_details = details(Source(con, facts["run"], with_probs, folder), wanted, room * 4 / 3)
+    wanted = list(dict.fromkeys(urgent + order))
+    source = Source(con, facts["run"], [(k, each["name"]) for k, each in enumerate(runs) if each["has_probs"]], folder)
+    told, n_details = details(source, wanted, SHARES["details"] * left)
     room -= len(told) * 3 / 4
+    # Where large pictures of half the room keep out few of the thumbnails, there are fewer of them instead.
+    some = pictures.fill(con, album, order[:_PROBE], room, pictures.SMALL, "thumbnails")
+    spare = room - 1.03 * facts["n"] * pictures.used(some) / max(1, len(some))
+    half = SHARES["large"] * room
+    share = spare if half / 2 <= spare <= half else half
+    large = pictures.fill(con, album, urgent, share, pictures.LARGE, "large pictures")
+    small = pictures.fill(con, album, order, room - pictures.used(large), pictures.SMALL, "thumbnails")
+    room -= pictures.used(large) + pictures.used(small)
+    if n_details < len(wanted) and room * 4 / 3 > len(told) / 2:
+        room += len(told) * 3 / 4
+        told, n_details = details(source, wanted, room * 4 / 3)
+        room -= len(told) * 3 / 4
     more = [one for one in urgent if one[1] not in large]
     more += [one for one in order if one[1] not in large][: max(0, N_LARGE - len(large) - len(more))]
     large |= pictures.fill(con, album, list(dict.fromkeys(more)), room, pictures.LARGE, "large pictures")

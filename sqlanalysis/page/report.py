@@ -48,7 +48,16 @@ MANY = 200_000  # images
 _FILTERS = ("count", "decimal", "interval", "p_value", "percent")
 _PARTS = Path(__file__).parent
 _STATIC = _PARTS / "static"
-_STYLES = ("page.css", "filterbar.css", "gallery.css", "dialog.css", "review.css", "drawer.css", "map.css", "charts.css")
+_STYLES = (
+    "page.css",
+    "filterbar.css",
+    "gallery.css",
+    "dialog.css",
+    "review.css",
+    "drawer.css",
+    "map.css",
+    "charts.css",
+)
 _LIBRARIES = ("sqlanalysis", "duckdb", "vl-convert-python", "pillow", "jinja2")
 Row = dict[str, Any]
 
@@ -92,7 +101,8 @@ def report(
         The path of the page; a notebook shows the page itself in a frame.
 
     Raises:
-        ArgumentError: an expression of `slices` has one value on all images, or more than 30.
+        ArgumentError: an expression of `slices` has one value on all images, or more than 30, or others each time it
+            is computed.
         NotFoundError: no such run (the message suggests similar names), no finished run, or no folder to write to.
         SchemaError: the run has neither predictions nor activations, `path` is not a page, `full_images` is not a
             folder for its pictures, or the rows need more than `max_mb`.
@@ -170,51 +180,15 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, f
     accuracies = draft.ask("run_accuracy", runs=compared_runs[:MAX_RUNS]).rows if compared_runs else []
     errors = draft.ask("run_errors").rows
     switch = _switchable(draft, compared_runs) if labeled else [draft.run]
-    every, all_counts = [figures], [counts]
-    for run in switch[1:]:
-        other = draft.of(run, probs=False)
-        other.probs = "probs" in {row["name"] for row in other.ask("run_columns").rows}
-        all_counts.append(_counts(other))
-        every.append(key_figures.key_figures(other, all_counts[-1]))
-    heads = verdict.verdicts(draft, switch, every, all_counts)
+    heads = _heads(draft, switch, figures, counts)
     compared = comparison.compare(draft, switch) if labeled else None
     several = key_figures.runs(draft, accuracies, len(runs)) if labeled and len(runs) > 1 else None
     checked = checks.data_checks(draft, class_rows)
     parts = _sections(draft, counts, key, class_rows, switch)
     draft.develop(progress=True)
-    # Thumbnails of the sections are required; those of the map fill the rest of the page.
-    shown = sum(len(row.get("source") or "") for row in draft.shown)
     drawn = map_section.map_of(draft, [row["name"] for row in draft.ask("page_classes").rows], data.MAX_ROWS)
-    told = None if draft.redacted else folder
-    extra = {"baseline": switch.index(draft.baseline) if draft.baseline in switch else -1}
-    extra["folder_chars"] = None if draft.redacted else len(folder)
-    extra["written"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-    named = {"comparison": compared, **parts}
-    extra["sections"] = {name: part["facts"] for name, part in named.items() if part and "facts" in part}
-    extra |= {"map": drawn and drawn["facts"], **(drawn["places"].facts if drawn else {})}
-    # The coordinates are those of the page already.
-    (width, height), table = (drawn["places"].extent, drawn["places"].table) if drawn else ((0, 0), None)
-    shared = data.Places("from _page_places", 0, 0, width, height) if drawn else None
     cuts = slices.slice_values(draft) if labeled else []
-    with ExitStack() as registered:
-        if drawn:
-            registered.enter_context(statements.registered(draft.con, "_page_places", table))
-        if cuts:
-            registered.enter_context(statements.registered(draft.con, "_page_codes", slices.slice_codes(draft)))
-        packed = data.pack(
-            draft.con,
-            draft.run,
-            switch[1:],
-            told,
-            max_mb,
-            shown,
-            draft.album,
-            slices=cuts,
-            slice_rows="from _page_codes",
-            full=full,
-            places=shared,
-            extra=extra,
-        )
+    packed = _pack(draft, switch, drawn, cuts, {"comparison": compared, **parts}, max_mb, full)
     draft.album.say()
     facts = words.facts(lineage, counts, folder)
     context: Row = {
@@ -244,6 +218,61 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, f
     }
     context["contents"] = words.contents(context)
     return _render(context)
+
+
+def _heads(draft: Draft, switch: Sequence[str], figures: Row, counts: Row) -> list[Row]:
+    """The head of the page for each run, and for each pair of run and baseline."""
+    every, all_counts = [figures], [counts]
+    for run in switch[1:]:
+        other = draft.of(run, probs=False)
+        other.probs = "probs" in {row["name"] for row in other.ask("run_columns").rows}
+        all_counts.append(_counts(other))
+        every.append(key_figures.key_figures(other, all_counts[-1]))
+    return verdict.verdicts(draft, switch, every, all_counts)
+
+
+def _pack(
+    draft: Draft,
+    switch: Sequence[str],
+    drawn: Row | None,
+    cuts: Sequence[Row],
+    parts: Row,
+    max_mb: float,
+    full: Folder | None,
+) -> data.Pack:
+    """The data of the page: rows with places and slices, pictures, and what the sections say."""
+    extra: Row = {
+        "baseline": switch.index(draft.baseline) if draft.baseline in switch else -1,
+        # How much of a uri the page leaves out; unknown where names are shortened in another way.
+        "folder_chars": None if draft.redacted or not draft.folder else len(draft.folder),
+        "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+        "sections": {name: part["facts"] for name, part in parts.items() if part and "facts" in part},
+        "map": drawn and drawn["facts"],
+        **(drawn["places"].facts if drawn else {}),
+    }
+    places = None
+    with ExitStack() as registered:
+        if drawn:
+            registered.enter_context(statements.registered(draft.con, "_page_places", drawn["places"].table))
+            # The coordinates are those of the page already.
+            places = data.Places("from _page_places", 0, 0, *drawn["places"].extent)
+        if cuts:
+            registered.enter_context(statements.registered(draft.con, "_page_codes", slices.slice_codes(draft)))
+        return data.pack(
+            draft.con,
+            draft.run,
+            switch[1:],
+            None if draft.redacted else draft.folder,
+            max_mb,
+            # The pictures of the sections are required; those of the data fill the rest of the page.
+            sum(len(row.get("source") or "") for row in draft.shown),
+            draft.album,
+            slices=cuts,
+            slice_rows="from _page_codes",
+            full=full,
+            places=places,
+            extra=extra,
+        )
 
 
 def _suspected(mistakes: Row | None) -> tuple[int, float | None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import functools
 import json
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -108,7 +107,8 @@ def contents(context: Row) -> list[Row]:
     entries.append({"id": "images", "name": "Images", "count": count(key["mistakes"]) if key["n"] else ""})
     entries.append({"id": "map", "name": "Map"})
     if key["n"]:
-        changed = compared["test"]["run_only"] + compared["test"]["baseline_only"] if compared and not compared["reason"] else ""
+        test = (compared or {}).get("test")
+        changed = count(test["run_only"] + test["baseline_only"]) if test else ""
         worse = (context["slices"] or {}).get("n_worse")
         error = context["error"]
         high = error.get("ece_chance_high")
@@ -117,12 +117,17 @@ def contents(context: Row) -> list[Row]:
             {"id": "per-class", "name": "Per class", "count": count(context["classes"]["n"])},
             {"id": "confusion", "name": "Confusion", "count": count(key["mistakes"])},
             {"id": "calibration", "name": "Calibration", "state": calibrated},
-            {"id": "comparison", "name": "Comparison", "count": count(changed) if changed != "" else ""},
+            {"id": "comparison", "name": "Comparison", "count": changed},
             {"id": "slices", "name": "Slices", "state": "" if worse is None else "look" if worse else "ok"},
         ]
     problems = context["checks"]["n_problems"]
     entries.append(
-        {"id": "checks", "name": "Data checks", "state": "look" if problems else "ok", "count": count(problems) if problems else ""}
+        {
+            "id": "checks",
+            "name": "Data checks",
+            "state": "look" if problems else "ok",
+            "count": count(problems) if problems else "",
+        }
     )
     entries.append({"id": "methods", "name": "Methods", "rule": True, "state": " "})
     return [{"state": "", "count": "", "rule": False, **entry} for entry in entries]
@@ -259,7 +264,11 @@ def images_finding(key: Row, comparison: Row | None, n_suspects: int, n_wrong: f
         texts.append(f"The baseline had {count(comparison['test']['baseline_only'])} of them right.")
     if n_suspects:
         suspected = f"{count(n_suspects)} label{' is' if n_suspects == 1 else 's are'} suspected"
-        about = "" if n_wrong is None else f"; an estimated {count(round(n_wrong))} of them {'is' if round(n_wrong) == 1 else 'are'} wrong"
+        about = (
+            ""
+            if n_wrong is None
+            else f"; an estimated {count(round(n_wrong))} of them {'is' if round(n_wrong) == 1 else 'are'} wrong"
+        )
         texts.append(f"{suspected}{about}.")
     return " ".join(texts)
 
@@ -274,7 +283,10 @@ def advice(key: Row, comparison: Row | None, lineage: Row) -> str:
             "again; predictions need not be computed again."
         )
     if lineage["status"] == "sampled":
-        return "predict the other images too (predict without the rule adds them) before you take figures beyond accuracy from this page."
+        return (
+            "predict the other images too (predict without the rule adds them) before you take figures beyond accuracy "
+            "from this page."
+        )
     test = (comparison or {}).get("test")
     if test and test["established"] and test["diff"] < 0:
         return "do not replace the baseline with this run; see the newly wrong images under Comparison."

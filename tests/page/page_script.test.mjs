@@ -151,7 +151,7 @@ test("every row is in one group of every mode, groups add up, and six colors are
     const rows = [...Array(40).keys()];
     assert.equal(size("change", "newly wrong"), rows.filter((i) => state.isRight(i) === false && state.isRight(i, 1)).length);
     assert.equal(size("confidence", "no confidence"), 2);
-    assert.equal(size("confidence", "0–50 %"), 18);
+    assert.equal(size("confidence", "0–50%"), 18);
   }
 });
 

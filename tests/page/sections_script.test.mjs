@@ -174,4 +174,15 @@ test("under a filter to wrong answers the state says that there is no accuracy",
   state.set("pair", [1, 2]);
   assert.equal(state.onlyWrong, true);
   assert.ok(confusion.figuresOf(state).every(({ label, pred }) => label === 1 && pred === 2));
+  // What is outside the classes is never right, not even if label and prediction both are; an unknown one is no answer.
+  for (const filters of [{ pred: [-1] }, { class: [-1, -2] }, { class: [-1], pred: [-1] }, { pair: [-1, -1] }]) {
+    state.clear();
+    for (const [kind, value] of Object.entries(filters)) state.set(kind, value);
+    assert.deepEqual([state.onlyWrong, state.onlyRight, state.figures.correct], [true, false, 0], JSON.stringify(filters));
+  }
+  for (const filters of [{ pred: [-1, 2] }, { class: [-2] }, { class: [2], pred: [2] }]) {
+    state.clear();
+    for (const [kind, value] of Object.entries(filters)) state.set(kind, value);
+    assert.equal(state.onlyWrong, false, JSON.stringify(filters));
+  }
 });

@@ -247,6 +247,29 @@ def test_pictures_have_their_sizes(con: duckdb.DuckDBPyConnection) -> None:
     assert packed.facts["files"] is None
 
 
+def test_large_pictures_leave_room_for_all_thumbnails(con: duckdb.DuckDBPyConnection) -> None:
+    random = np.random.default_rng(3)
+    encoded = []
+    for _ in range(300):
+        coarse = Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype="uint8"))
+        buffer = io.BytesIO()
+        coarse.resize((160, 120), Image.Resampling.BICUBIC).save(buffer, "JPEG")
+        encoded.append(buffer.getvalue())
+    report_files.add_images(con, "noise", ["a", "b"], encoded, [1] * 300)
+    report_files.add_run(con, "wrong", "noise", np.float32([[0.9, 0.1]] * 300))
+    whole = pack(con, "wrong", [], "/", 25)
+    assert (whole.facts["n_thumbnails"], whole.facts["n_large"]) == (300, 300)
+    others = data.FIXED_MB * 1e6 + len(whole.rows) + len(whole.details) + len(json.dumps(whole.facts))
+    # Half of this would leave thumbnails out; a third does not.
+    packed = pack(con, "wrong", [], "/", (others + len(whole.thumbnails) / 0.65) / 1e6)
+    assert packed.facts["n_thumbnails"] == 300
+    assert 0 < packed.facts["n_large"] < 300
+    # Where many thumbnails do not fit in any case, large pictures have their half.
+    packed = pack(con, "wrong", [], "/", (others + len(whole.thumbnails)) / 1e6)
+    assert 100 < packed.facts["n_thumbnails"] < 200
+    assert 0.3 < len(packed.large) / (len(packed.large) + len(packed.thumbnails)) < 0.6
+
+
 def test_equal_input_gives_equal_bytes(digits: duckdb.DuckDBPyConnection) -> None:
     first, second = (pack(digits, "digits_logreg", ["digits_bayes"], FOLDER, 1.3) for _ in range(2))
     assert first == second

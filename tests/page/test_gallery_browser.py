@@ -90,8 +90,8 @@ def test_the_bar_by_keys_alone(opened: Any, con: duckdb.DuckDBPyConnection) -> N
     ).fetchall()[0]
     assert focused(opened) == f"bee{selected}"
     press(opened, Keys.ENTER)
-    said = f"{selected} of {N} · accuracy {100 * accuracy:.1f} % ({100 * low:.1f}–{100 * high:.1f}) descriptive"
-    wait(lambda: text(opened, ".says").replace("\u00a0", " ") == said)
+    said = f"{selected} of {N} · accuracy {accuracy:.1%} ({100 * low:.1f}–{high:.1%}) descriptive"
+    wait(lambda: text(opened, ".says") == said)
     assert n == selected
     # Escape closes the menu and clears nothing.
     press(opened, Keys.ESCAPE)
@@ -163,3 +163,29 @@ def test_phone_without_sideways_scroll(browser: Any, page: Path) -> None:
     menu = browser.execute_script(box)
     assert menu[0] >= 0
     assert menu[1] <= 390
+
+
+def test_nothing_of_the_first_pair_stands_under_another_run(opened: Any) -> None:
+    """What is of the run and baseline of the opening is left out, or says so, while others are chosen; and is back after."""
+    from selenium.webdriver.support.ui import Select
+
+    def shown(selector: str) -> list[str]:
+        script = "return [...document.querySelectorAll(arguments[0])].filter(e => e.checkVisibility({visibilityProperty: true})).map(e => e.innerText)"
+        return [text.strip() for text in opened.execute_script(script, selector) if text]
+
+    def seen() -> list[list[str]]:
+        parts = (".verdict .next", ".contents .count", ".bar .meta", ".opened-note")
+        return [shown(part) for part in parts]
+
+    first = seen()
+    assert [bool(part) for part in first] == [True, True, True, False]
+    Select(opened.find_element("id", "run")).select_by_visible_text("old")
+    assert opened.find_element("css selector", "#baseline option:checked").text == "new"
+    assert seen() == [
+        [],
+        [],
+        [],
+        ["From here to the filters: new against old, with which the page opened.", "Of new.", "Of new."],
+    ]
+    Select(opened.find_element("id", "run")).select_by_visible_text("new")
+    assert seen() == first

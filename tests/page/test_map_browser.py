@@ -55,10 +55,6 @@ def copied(driver: Any) -> str:
     return str(wait(lambda: driver.execute_script("return window.copied")))
 
 
-def percent(share: float) -> str:
-    return words.percent(share).replace("%", "\u00a0%")
-
-
 def assert_panel(driver: Any, con: duckdb.DuckDBPyConnection, at_least: int = 30) -> int:
     """The panel of the lasso shows what the macros give for the images of its copied statement."""
     con.execute(f"create or replace temp table chosen as {copied(driver)}")
@@ -70,9 +66,9 @@ def assert_panel(driver: Any, con: duckdb.DuckDBPyConnection, at_least: int = 30
     before = con.sql("select accuracy from accuracy('digits_bayes_picked')").fetchall()[0][0]
     text = driver.execute_script(TEXT, "map-panel")
     assert n >= at_least
-    ends = words.interval({"ci_low": low, "ci_high": high}).replace("%", "")
-    assert percent(accuracy) in text
-    assert f"{correct:,} of {n:,} right · {ends} · baseline {percent(before)}" in text
+    ends = words.interval({"ci_low": low, "ci_high": high})
+    assert words.percent(accuracy) in text
+    assert f"{correct:,} of {n:,} right · {ends} · baseline {words.percent(before)}" in text
     assert "descriptive" in text
     most = con.sql(
         "select coalesce(label_name, '') as name, count(*) as n from digits_logreg_picked where label is not null "
@@ -208,7 +204,7 @@ def test_hover_click_and_keys_reach_an_image(browser: Any, made: Any) -> None:
         "select pred_name, confidence, label_name from digits_logreg where image_id = ?", [image_id]
     ).fetchall()[0]
     assert (pred or "outside") in text
-    assert f"{round(confidence * 100)} %" in text
+    assert f"{round(confidence * 100)}%" in text
     assert (label or pred) in text
     assert wait(lambda: browser.execute_script("return document.querySelector('#map-card img').naturalWidth")) == 8
     ActionChains(browser).click().perform()
@@ -399,7 +395,7 @@ def test_firefox(made: Any, tmp_path: Path) -> None:
         )
         n, correct, accuracy, *_ = con.sql("from accuracy('picked')").fetchall()[0]
         assert n >= 30
-        assert percent(accuracy) in text
+        assert words.percent(accuracy) in text
         assert f"{correct} of {n} right" in text
         assert firefox.complaints() == []
         assert firefox.run("return document.createElement('canvas').getContext('webgl2')") is None

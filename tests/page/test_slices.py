@@ -334,6 +334,8 @@ def test_expressions_of_the_caller(
         ("'split'", ArgumentError, "slice=\"'split'\" is a quoted constant"),
         ("", ArgumentError, "not an empty text"),
         (7, ArgumentError, "slices is a list of SQL expressions .*, not 7"),
+        ("random() < 0.5", ArgumentError, "has other values each time it is computed"),
+        ("image_id < 300 * random() -- as it comes", ArgumentError, "has other values each time it is computed"),
         ("repeat(split, 300)", ArgumentError, "has a value of 300 characters"),
         ("brightnes < 0.2", QueryError, "slice 'brightnes < 0.2' is not an expression over the columns of 'r'"),
         ("count(*) > 3", QueryError, r"slice 'count\(\*\) > 3' is not"),

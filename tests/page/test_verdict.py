@@ -58,13 +58,16 @@ def test_better_worse_and_alone(con: duckdb.DuckDBPyConnection, tmp_path: Path) 
     answer(con, "new", first((0, 40)))
     every = heads(con, tmp_path, "new", "old")
     assert set(every) == {(0, 1), (1, 0), (0, -1), (1, -1)}
-    diff, low, high = con.execute("select 100 * diff, 100 * ci_low, 100 * ci_high from verdict('new', 'old')").fetchone()
+    diff, low, high = con.execute(
+        "select 100 * diff, 100 * ci_low, 100 * ci_high from verdict('new', 'old')"
+    ).fetchone()
     assert diff == 15
     ahead = every[0, 1]
     assert ahead.startswith("✓ Better than old +15.0 points of accuracy")
     assert "new is right on 90.0%, old on 75.0% of the same 400 images." in ahead
     assert f"A gain of at least {low:.1f} points is established." in ahead
-    assert f"+{low:.1f}" in ahead and f"+{high:.1f}" in ahead
+    assert f"+{low:.1f}" in ahead
+    assert f"+{high:.1f}" in ahead
     behind = every[1, 0]
     assert behind.startswith("✗ Worse than new −15.0 points of accuracy")
     assert f"A loss of at least {low:.1f} points is established." in behind
@@ -96,7 +99,9 @@ def test_a_gain_that_the_classes_deny_is_said(con: duckdb.DuckDBPyConnection, tm
 
 def test_runs_over_other_data_are_no_baseline(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     answer(con, "old", first((0, 60)))
-    sqlanalysis.add_images(con, [(np.zeros((2, 2, 3), np.uint8), 0)], dataset="else", classes=["cat", "dog", "owl", "bee"])
+    sqlanalysis.add_images(
+        con, [(np.zeros((2, 2, 3), np.uint8), 0)], dataset="else", classes=["cat", "dog", "owl", "bee"]
+    )
     others = pd.DataFrame({"image_id": [N + 1], "pred_index": [0]})
     sqlanalysis.add_predictions(con, others, "stranger", dataset="else")
     (text,) = heads(con, tmp_path, "old", "stranger").values()

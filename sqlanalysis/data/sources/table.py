@@ -318,12 +318,11 @@ def _read_csv(con: duckdb.DuckDBPyConnection, files: Sequence[Path]) -> pa.Table
                 rows = _csv_rows(con, names, "latin-1")
         _refuse_long_rows(rows, files[0], names[0])
         _refuse_repeated_header(rows, files[0], names[0])
+        _refuse_open_quotes(rows, files[0], names)
     columns = {name.strip().removeprefix("\ufeff"): _stripped(rows[name]) for name in rows.column_names}
     if len(columns) < rows.num_columns:
         raise SchemaError(f"{files[0]} has columns of the same name: {', '.join(rows.column_names)}")
-    table = pa.table(columns)
-    _refuse_open_quotes(table, files[0])
-    return table
+    return pa.table(columns)
 
 
 def _refuse_repeated_header(rows: pa.Table, file: Path, copy: Path) -> None:
@@ -335,16 +334,23 @@ def _refuse_repeated_header(rows: pa.Table, file: Path, copy: Path) -> None:
             refuse_repeated([base, base], str(file))
 
 
-def _refuse_open_quotes(rows: pa.Table, file: Path) -> None:
+def _refuse_open_quotes(rows: pa.Table, file: Path, copies: Sequence[Path]) -> None:
     """With a quote that never closes, DuckDB reads the file as one without quotes: they would stand in the values."""
+    contents: list[bytes] = []
     for name in rows.column_names:
-        column = rows[name]
-        is_open = pc.and_(pc.starts_with(column, '"'), pc.invert(pc.match_substring_regex(column, '^"(?s:.*)"$')))
-        row = pc.index(is_open, True).as_py()
-        if row >= 0:
+        column, text = rows[name].cast(pa.string()), _stripped(rows[name])
+        is_open = pc.and_(pc.starts_with(text, '"'), pc.invert(pc.match_substring_regex(text, '^"(?s:.*)"$')))
+        for value in pc.unique(column.filter(is_open)):
+            contents = contents or [copy.read_bytes() for copy in copies]
+            # A value that stands in the file in quotes, its own written twice, was read as it should be.
+            written = '"' + value.as_py().replace('"', '""') + '"'
+            codes = {written.encode(), written.encode("latin-1", "replace")}
+            if any(code in content for code in codes for content in contents):
+                continue
             raise SchemaError(
-                f"{file}: the quote before {one_line(column[row].as_py()[1:], 40)} (row {row + 1}, {name}) is not "
-                "closed; close it, or write a quote that belongs to the text twice, in quotes"
+                f"{file}: the quote before {one_line(value.as_py().strip()[1:], 40)} "
+                f"(row {pc.index(column, value).as_py() + 1}, {name}) is not closed; close it, or write a quote that "
+                "belongs to the text twice, in quotes"
             )
 
 

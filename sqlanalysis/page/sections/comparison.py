@@ -68,14 +68,19 @@ def compare(draft: Draft, runs: Sequence[str] = ()) -> Row | None:
 
 
 def _findings(draft: Draft, runs: Sequence[str]) -> dict[str, findings.Finding]:
-    """The finding of each run against each baseline that it can be compared with, by their numbers: "0,1"."""
+    """The finding of each run against each baseline, by their numbers: "0,1"; why, if they cannot be compared."""
     found = {}
     for k, run in enumerate(runs):
         for j, baseline in enumerate(runs):
             other = draft.of(run, probs=False)  # the page shows the queries of its first run and baseline
-            if j != k and other.ask("run_pair", baseline=baseline).row["comparable"]:
+            if j == k:
+                continue
+            pair = other.ask("run_pair", baseline=baseline).row
+            if pair["comparable"]:
                 test = other.ask("paired_test", baseline=baseline).row
                 found[f"{k},{j}"] = findings.comparison(test, other.ask("run_agreement", baseline=baseline).row)
+            else:
+                found[f"{k},{j}"] = [f"{run} and {baseline} are not comparable: {pair['reason']}"]
     return found
 
 

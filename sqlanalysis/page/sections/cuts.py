@@ -90,7 +90,7 @@ def features(draft: Draft) -> list[Feature]:
     """The columns that cut the images of the run: what was measured, what is known, meta, then given expressions.
 
     Raises:
-        ArgumentError: a given expression has one value, or more than 30.
+        ArgumentError: a given expression has one value, or more than 30, or others each time it is computed.
         QueryError: a given expression is none over the columns of the run.
     """
     if draft.cuts is None:
@@ -176,6 +176,11 @@ def _given(draft: Draft, taken: set[str]) -> Iterator[_Candidate]:
             raise QueryError(
                 f"slice {text!r} is not an expression over the columns of {draft.run!r}: {reason}"
             ) from error
+        if _rows(draft, "slice_unsteady", expression=sql)[0]["n"]:
+            raise ArgumentError(
+                f"slice {text!r} has other values each time it is computed, so that no figure of it would hold; give "
+                "an expression over the columns of the run alone"
+            )
         yield _Candidate(name if name not in taken else f"{name} (given)", sql, given=True)
 
 

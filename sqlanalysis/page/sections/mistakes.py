@@ -12,7 +12,7 @@ Row = dict[str, Any]
 
 
 def mistakes(draft: Draft, key: Row) -> Row:
-    """Confident mistakes and suspected labels as grids of images, and these and the least confident answers as tables."""
+    """Confident mistakes and suspected labels as grids; these and the least confident answers as tables."""
     limit = {"max_images": draft.max_images}
     worst = draft.ask("confident_mistakes", limit).rows
     suspects = draft.ask("suspected_labels", limit).rows if draft.probs else []

@@ -1,4 +1,4 @@
-"""The head of the page: is the run better than its baseline, or how good is it; figures beside those of the baseline."""
+"""The head of the page: is the run better than its baseline, or how good is it; and the figures of both."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def _alone(k: int, figures: Row, counts: Row) -> Row:
         }
     low, high = key["ci_low"], key["ci_high"]
     say: list[str | tuple[str]] = [
-        f"Right on {count(key['correct'])} of {count(key['n'])} labeled images. With 95% confidence, accuracy on images "
-        "like these is between ",
+        f"Right on {count(key['correct'])} of {count(key['n'])} labeled images. With 95% confidence, accuracy on "
+        "images like these is between ",
         (f"{percent(low)} and {percent(high)}",),
         ".",
     ]
@@ -72,8 +72,8 @@ def _alone(k: int, figures: Row, counts: Row) -> Row:
         "unit": "accuracy",
         "say": say,
         "axis": axis(low, key["accuracy"], high, difference=False),
-        "power": f"{count(key['n'])} images: ± {(high - low) * 50:.1f} points. A baseline on the same images narrows "
-        "what can be said about a change.",
+        "power": f"{count(key['n'])} image{'s' if key['n'] > 1 else ''}: ± {(high - low) * 50:.1f} points. A baseline on "
+        "the same images narrows what can be said about a change.",
         "cards": _cards(figures, None, None, counts),
     }
 
@@ -332,4 +332,6 @@ def by_split(draft: Draft, counts: Row) -> Table | None:
         [row["split"] or "no split", count(row["n"]), percent(row["accuracy"]), interval(row)]
         for row in draft.ask("accuracy_by_split").rows
     ]
-    return Table("Accuracy of each split, which this page counts together", ["split", "n", "accuracy", "95% interval"], rows)
+    return Table(
+        "Accuracy of each split, which this page counts together", ["split", "n", "accuracy", "95% interval"], rows
+    )

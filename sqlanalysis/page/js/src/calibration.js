@@ -157,8 +157,9 @@ export function start(state) {
   slider.addEventListener("input", () => move(Number(slider.value)));
   function answer() {
     const found = answering(figures.steps, share / 100);
-    const of = state.figures.n;
-    const parts = ["Answer the surest ", el("b", `${share}%`), `: ${count(found.kept)} of ${plural(of, "image")}, confidence ≥ `, el("b", fixed(found.threshold, 3)), ", accuracy ", el("b", percent(found.accuracy)), ` (${interval(found.ends)}).`];
+    const of = figures.steps.values.length; // an image without a confidence is never among the surest
+    const known = of < state.figures.n ? " with a confidence" : "";
+    const parts = ["Answer the surest ", el("b", `${share}%`), `: ${count(found.kept)} of ${plural(of, "image")}${known}, confidence ≥ `, el("b", fixed(found.threshold, 3)), ", accuracy ", el("b", percent(found.accuracy)), ` (${interval(found.ends)}).`];
     sentence.replaceChildren(...parts);
     slider.setAttribute("aria-valuetext", sentence.textContent);
     chips.replaceChildren(

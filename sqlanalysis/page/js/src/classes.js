@@ -8,7 +8,15 @@ import { scale, strip } from "./strip.js";
 
 const FIRST = 30;
 const FEW = 5;
-const GRID = [0, 0.2, 0.4, 0.6, 0.8, 1];
+
+/** Where the strips begin, and the lines across them: from the step below the least mark to 100 %. */
+export function axisOf(rows) {
+  const marks = rows.flatMap((row) => [row.ends?.[0], row.beforeEnds?.[0], row.precision, row.recall]).filter((value) => value >= 0);
+  const least = Math.min(1, ...marks);
+  const step = [0.05, 0.1, 0.2].find((each) => (1 - least) / each <= 5) ?? 0.2;
+  const low = Math.max(0, Math.floor(least / step + 1e-9) * step);
+  return { domain: [low, 1], grid: Array.from({ length: Math.round((1 - low) / step) + 1 }, (_, at) => Math.round((low + at * step) * 100) / 100) };
+}
 const ORDERS = {
   lowest: ["Lowest first", (a, b) => a.recall - b.recall || b.n - a.n || a.label - b.label],
   name: ["By name", (a, b) => a.name.localeCompare(b.name)],
@@ -90,9 +98,10 @@ export function start(state) {
   };
   const charted = (rows) => {
     const overall = state.figures.accuracy;
+    const across = axisOf(rows);
     const mark = (row) =>
-      strip({ grid: GRID, ends: row.ends, at: row.recall, before: row.before, beforeEnds: row.beforeEnds, tick: row.precision, line: overall });
-    const axis = () => scale({ grid: GRID, write: (share) => `${Math.round(share * 100)}${share === 1 ? "%" : ""}` });
+      strip({ ...across, ends: row.ends, at: row.recall, before: row.before, beforeEnds: row.beforeEnds, tick: row.precision, line: overall });
+    const axis = () => scale({ ...across, write: (share) => `${Math.round(share * 100)}${share === 1 ? "%" : ""}` });
     const columns = [
       name,
       n,

@@ -69,7 +69,7 @@ export function start(state) {
     const shown = drawnClasses(figures.classes);
     if (!shown.length) return el("p.empty", `No class has ${LEAST} images that both runs have answered.`);
     const reach = Math.max(...shown.flatMap((row) => row.ends.map(Math.abs)), 0.05);
-    const step = [0.02, 0.05, 0.1, 0.25, 0.5].find((each) => reach / each <= 4) ?? 0.5;
+    const step = [0.02, 0.05, 0.1, 0.25, 0.5].find((each) => reach / each <= 3) ?? 0.5;
     const low = Math.min(0, Math.floor(Math.min(...shown.map((row) => row.ends[0])) / step) * step);
     const high = Math.max(0, Math.ceil(Math.max(...shown.map((row) => row.ends[1])) / step) * step);
     const domain = [low, high];

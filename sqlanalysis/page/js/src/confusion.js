@@ -127,8 +127,8 @@ export function start(state) {
     const { lines, columns, groups } = layout(pairs, order, stored?.groups ?? [], MOST);
     const most = columns.length > 20 ? 14 : 18;
     const names = new Map(columns.map((code) => [code, cut(pred(code), most)]));
-    const longest = Math.max(...columns.map((code) => names.get(code).length), 8);
-    const left = 16 + 7.2 * longest;
+    const longest = Math.max(...columns.map((code) => names.get(code).length), 10);
+    const left = 18 + 7.6 * longest;
     const top = 18 + 5.2 * longest;
     const right = Math.max(10, 5.2 * names.get(columns.at(-1)).length - 6);
     const step = Math.max(16, Math.min(56, Math.floor((width - left - right) / columns.length)));

@@ -75,7 +75,7 @@ function byChange(state) {
 
 function byConfidence({ confidence }) {
   const last = STEPS.length - 2;
-  const groups = STEPS.slice(0, -1).map((low, at) => ({ name: `${low * 100}–${STEPS[at + 1] * 100} %`, color: `--v${at}`, layer: 0 }));
+  const groups = STEPS.slice(0, -1).map((low, at) => ({ name: `${low * 100}–${STEPS[at + 1] * 100}%`, color: `--v${at}`, layer: 0 }));
   groups.push(gray("no confidence"));
   return {
     groups,

@@ -1,5 +1,5 @@
 // The switches of run and baseline, the head that belongs to them, and the section that the reader sees.
-import { byId } from "./dom.js";
+import { byId, html } from "./dom.js";
 
 /** Shows the head of run and baseline; without one for the pair, that of the run alone. */
 function showVerdict({ run, baseline }) {
@@ -14,6 +14,8 @@ function startSwitches(state) {
   if (!run) return;
   run.value = state.run;
   baseline.value = state.baseline;
+  // These findings are of the first run only.
+  for (const id of ["map", "checks"]) byId(`${id}-finding`)?.append(html("span", { class: "opened-note" }, " Of ", html("bdi", {}, state.facts.run), "."));
   const change = (event) => {
     const [k, j] = [Number(run.value), Number(baseline.value)];
     // A run is not its own baseline: the two change places.
@@ -54,8 +56,24 @@ function startContents() {
   mark();
 }
 
+/** The tables below a section are those of its first run and of all images. */
+function startTables({ facts }) {
+  for (const button of document.querySelectorAll(".open-tables")) {
+    const section = button.closest("section");
+    const still = section.querySelector(".still");
+    if (!still) {
+      button.hidden = true;
+      continue;
+    }
+    const baseline = facts.runs[facts.baseline];
+    still.prepend(html("p", { class: "small muted" }, `Of all images of ${facts.runs[0].name}${baseline ? `, with ${baseline.name} as its baseline` : ""}.`));
+    button.addEventListener("click", () => button.setAttribute("aria-expanded", String(section.classList.toggle("tables"))));
+  }
+}
+
 export function start(state) {
   startSwitches(state);
+  startTables(state);
   startContents();
   state.on(() => document.documentElement.classList.toggle("filtered", state.isActive));
 }

@@ -228,10 +228,10 @@ export class PointMap {
     const side = Math.max(PICTURE_SIDE + 6, 78 - 8 * this.view.k) * this.ratio;
     const taken = new Map();
     const found = [];
-    // Selected rows first; the others fill the gaps.
-    for (let turn = 0, tried = 0; turn < 2 * n && tried < MOST_TRIED; turn++) {
-      const i = turn % n;
-      if (mask[i] !== (turn < n ? 1 : 0) || !this.inView(i, at)) continue;
+    // The row that was asked for, then selected rows; the others fill the gaps.
+    for (let turn = this.marked < 0 ? 0 : -1, tried = 0; turn < 2 * n && tried < MOST_TRIED; turn++) {
+      const i = turn < 0 ? this.marked : turn % n;
+      if ((turn >= 0 && mask[i] !== (turn < n ? 1 : 0)) || !this.inView(i, at)) continue;
       tried++;
       const [px, py] = [x[i] * at.k, -y[i] * at.k];
       const [column, line] = [Math.floor(px / side), Math.floor(py / side)];
@@ -308,7 +308,7 @@ export class PointMap {
 
   ring(context, row, css, width) {
     context.beginPath();
-    context.arc(...this.screen(row), 7, 0, 2 * Math.PI);
+    context.arc(...this.screen(row), this.placed.includes(row) ? PICTURE_SIDE * 0.8 : 7, 0, 2 * Math.PI);
     context.lineWidth = width;
     context.strokeStyle = css;
     context.stroke();
@@ -473,10 +473,11 @@ export class PointMap {
   }
 
   reset() {
+    this.marked = -1;
     this.behavior.set({ k: 1, x: 0, y: 0 });
   }
 
-  /** Zooms to a row, and rings it until another is shown. */
+  /** Zooms to a row, and rings it until another is shown or the whole map is. */
   show(row) {
     this.marked = row;
     const at = fit(this.extent, [this.width / this.ratio, this.height / this.ratio]);

@@ -1,6 +1,6 @@
 // The section of the map: colors and their legend, the list of classes, the panel of a lasso, the card of a point.
 import { NONE } from "./aggregation.js";
-import { byId, delayed, html, svg } from "./dom.js";
+import { button, byId, delayed, html, svg } from "./dom.js";
 import { csv } from "./filterbar.js";
 import { classColumn, frequent, listed, makeGroups, modesOf, MOST_PICKED, rightOf, startMode } from "./groups.js";
 import { count, interval, percent } from "./intervals.js";
@@ -26,7 +26,6 @@ const bar = (shares, label) => {
   return svg("svg", { class: "map-bar", viewBox: "0 0 100 6", preserveAspectRatio: "none", "aria-hidden": label ? null : "true", role: label ? "img" : null, "aria-label": label }, ...parts);
 };
 const dot = (color) => svg("svg", { class: `dot ${color.slice(2)}`, viewBox: "0 0 10 10", "aria-hidden": "true" }, svg("circle", { cx: 5, cy: 5, r: 4 }));
-const button = (text, act, attributes = {}) => html("button", { type: "button", ...attributes, on: { click: act } }, text);
 
 class View {
   constructor(state) {
@@ -247,7 +246,7 @@ class View {
       const baseline = before ? ` · baseline ${percent(before.right / before.n)}` : "";
       parts.push(
         html("p", { class: "big" }, percent(figures.accuracy)),
-        html("p", { class: "aside" }, `${count(figures.correct)} of ${count(figures.n)} right · ${interval(figures.ends).replace("%", "")}${baseline}`),
+        html("p", { class: "aside" }, `${count(figures.correct)} of ${count(figures.n)} right · ${interval(figures.ends)}${baseline}`),
         this.axis(figures, before && before.right / before.n),
       );
     } else parts.push(html("p", { class: "big" }, count(figures.selected)), html("p", { class: "aside" }, figures.selected === 1 ? "image" : "images"));
@@ -303,7 +302,7 @@ class View {
 
   tile(i, act) {
     const said = describe(this.state, i);
-    return html("button", { type: "button", title: said, "aria-label": `Open ${said}`, on: { click: act } }, picture(this.state, i, ""));
+    return button(picture(this.state, i, ""), act, { title: said, "aria-label": `Open ${said}` });
   }
 
   save() {

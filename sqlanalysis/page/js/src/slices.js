@@ -120,7 +120,7 @@ export function start(state) {
     const key = `dashed: ${state.isActive ? "the selected" : "all"} ${count(state.figures.n)} images, ${percent(state.figures.accuracy)} · filled: this run${state.baseline < 0 ? "" : " · ring: baseline"} · lines: 95% intervals · click a row: filter the page by it`;
     refill(
       box,
-      grid("Slices, lowest accuracy first", columns, shown, { press, pressed: chosen, foot }),
+      grid(bare ? "Slices, most images first" : "Slices, lowest accuracy first", columns, shown, { press, pressed: chosen, foot }),
       rest > 0 ? html("button", { type: "button", class: "showmore", on: { click: toggle } }, view.all ? `Show the first ${FIRST}` : `Show all ${count(found.length)}`) : null,
       el("p.key", bare ? "click a row: filter the page by it" : key),
     );

@@ -182,24 +182,27 @@ export class State {
   /** Whether the filters admit wrong images only: then there is no accuracy to speak of. */
   get onlyWrong() {
     const [labels, preds] = [this.get("class"), this.get("pred")];
-    if (labels && preds && !labels.some((code) => preds.includes(code))) return true;
+    // What is outside the classes (-1) is never right: the macro `_correct`.
+    const isOutside = (codes) => codes?.includes(-1) && codes.every((code) => code < 0);
+    if (isOutside(labels) || isOutside(preds)) return true;
+    if (labels && preds && !labels.some((code) => code >= 0 && preds.includes(code))) return true;
     return this.filters.some(
       ({ kind, value }) =>
         (kind === "answer" && value === "wrong") ||
         (kind === "change" && (value === "newly wrong" || value === "both wrong")) ||
-        (kind === "pair" && value[0] !== value[1]),
+        (kind === "pair" && (value[0] !== value[1] || value[0] < 0)),
     );
   }
 
   /** Whether the filters admit right images only, which has no accuracy either. */
   get onlyRight() {
     const [labels, preds] = [this.get("class"), this.get("pred")];
-    if (labels?.length === 1 && preds?.length === 1 && labels[0] === preds[0]) return true;
+    if (labels?.length === 1 && preds?.length === 1 && labels[0] === preds[0] && labels[0] >= 0) return true;
     return this.filters.some(
       ({ kind, value }) =>
         (kind === "answer" && value === "right") ||
         (kind === "change" && (value === "newly right" || value === "both right")) ||
-        (kind === "pair" && value[0] === value[1]),
+        (kind === "pair" && value[0] === value[1] && value[0] >= 0),
     );
   }
 
