@@ -125,41 +125,61 @@ export function paired({ n, label }, run, baseline, mask, classes) {
   return { ...total, same, alike, classes: rows, p: signTest(total.runOnly, total.baselineOnly) };
 }
 
-const orders = new WeakMap();
-
-/** The rows of a run that have a confidence, the highest first: sorted once, since a filter does not change the order. */
-function bySureness(run, n) {
-  if (!orders.has(run)) {
-    // One native sort of numbers: above, the bits of the confidence, which grow with it; below, the row.
-    const float = new Float32Array(1);
-    const bits = new Uint32Array(float.buffer);
-    const packed = new Float64Array(n);
-    let known = 0;
-    for (let i = 0; i < n; i++) {
-      if (!(run.confidence[i] >= 0)) continue;
-      float[0] = run.confidence[i] + 0; // -0 becomes 0
-      packed[known++] = bits[0] * 2 ** 21 + i;
+/** Rows in order of their keys of 32 bits, upward, equal ones as they were: two passes of counting sort. */
+function byKey(keys) {
+  let order = null;
+  for (const shift of [0, 16]) {
+    const starts = new Uint32Array(2 ** 16 + 1);
+    for (let at = 0; at < keys.length; at++) starts[((keys[at] >>> shift) & 0xffff) + 1]++;
+    for (let digit = 0; digit < 2 ** 16; digit++) starts[digit + 1] += starts[digit];
+    const next = new Uint32Array(keys.length);
+    for (let at = 0; at < keys.length; at++) {
+      const i = order ? order[at] : at;
+      next[starts[(keys[i] >>> shift) & 0xffff]++] = i;
     }
-    const sorted = packed.subarray(0, known).sort();
-    const order = new Uint32Array(known);
-    for (let at = 0; at < known; at++) order[known - 1 - at] = sorted[at] % 2 ** 21;
-    orders.set(run, order);
+    order = next;
   }
-  return orders.get(run);
+  return order;
+}
+
+const known = new WeakMap();
+
+/** The answers of a run that have a confidence, the surest first: sorted once, since a filter does not change the order. */
+function bySureness(rows, run) {
+  if (known.has(run)) return known.get(run);
+  const rights = judge(rows, run);
+  const answered = new Uint32Array(rows.n);
+  const float = new Float32Array(rows.n);
+  let n = 0;
+  for (let i = 0; i < rows.n; i++) {
+    if (rights[i] < 0 || !(run.confidence[i] >= 0)) continue;
+    float[n] = run.confidence[i] + 0; // -0 becomes 0
+    answered[n++] = i;
+  }
+  // The bits of a number that is not negative grow with it; turned over, the highest comes first.
+  const keys = new Uint32Array(float.buffer, 0, n).map((bits) => ~bits);
+  const order = byKey(keys);
+  const found = { rows: new Uint32Array(n), values: new Float32Array(n), rights: new Uint8Array(n) };
+  for (let at = 0; at < n; at++) {
+    found.rows[at] = answered[order[at]];
+    found.values[at] = float[order[at]];
+    found.rights[at] = rights[found.rows[at]];
+  }
+  known.set(run, found);
+  return found;
 }
 
 /** Confidences of the selected images with an answer, highest first, and how many of those up to each are right. */
-export function surest({ n, label }, run, mask) {
-  const { pred, confidence } = run;
-  const order = bySureness(run, n);
-  const values = new Float32Array(order.length);
-  const hits = new Uint32Array(order.length + 1);
+export function surest(rows, run, mask) {
+  const every = bySureness(rows, run);
+  const n = every.rows.length;
+  const values = new Float32Array(n);
+  const hits = new Uint32Array(n + 1);
   let at = 0;
-  for (let k = 0; k < order.length; k++) {
-    const i = order[k];
-    if ((mask && !mask[i]) || label[i] === NONE || pred[i] === NONE) continue;
-    values[at] = confidence[i];
-    hits[at + 1] = hits[at] + (label[i] === pred[i] && label[i] >= 0 ? 1 : 0);
+  for (let k = 0; k < n; k++) {
+    if (mask && !mask[every.rows[k]]) continue;
+    values[at] = every.values[k];
+    hits[at + 1] = hits[at] + every.rights[k];
     at++;
   }
   return { values: values.subarray(0, at), hits: hits.subarray(0, at + 1) };
