@@ -90,7 +90,7 @@ def test_the_bar_by_keys_alone(opened: Any, con: duckdb.DuckDBPyConnection) -> N
     ).fetchall()[0]
     assert focused(opened) == f"bee{selected}"
     press(opened, Keys.ENTER)
-    said = f"{selected} of {N} · accuracy {100 * accuracy:.1f} % ({100 * low:.1f}–{100 * high:.1f}) descriptive"
+    said = f"{selected} of {N} · accuracy {100 * accuracy:.1f}% ({100 * low:.1f}–{100 * high:.1f}%) descriptive"
     wait(lambda: text(opened, ".says").replace("\u00a0", " ") == said)
     assert n == selected
     # Escape closes the menu and clears nothing.
