@@ -207,7 +207,7 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, f
         "provenance": words.provenance(facts),
         "warnings": words.warnings(lineage, counts, errors, class_rows, folder) + words.differing(accuracies, listed),
         "predicted": draft.predicted,
-        "advice": words.advice(key, compared, lineage),
+        "advice": words.advice(key, compared, lineage, counts["n_labeled"]),
         "runs": several,
         "activations": "activation" in {row["name"] for row in draft.ask("run_columns").rows},
         "comparison": compared,

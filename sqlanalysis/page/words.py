@@ -273,10 +273,15 @@ def images_finding(key: Row, comparison: Row | None, n_suspects: int, n_wrong: f
     return " ".join(texts)
 
 
-def advice(key: Row, comparison: Row | None, lineage: Row) -> str:
+def advice(key: Row, comparison: Row | None, lineage: Row, n_labeled: int) -> str:
     """What to do next, according to the key figures and the comparison."""
     if not key["n"] and lineage["outputs"] == "embedding":
         return f"`sqlanalysis find-images DB {lineage['run']} --image FILE` lists the images most like another one."
+    if not key["n"] and n_labeled:
+        return (
+            "the labels are there, but no labeled image has a prediction: `sqlanalysis predict`, or "
+            "`sqlanalysis add-predictions`, adds a run that has them."
+        )
     if not key["n"]:
         return (
             "add labels from folder names or a manifest (`sqlanalysis add-images DB SOURCE`), then write this report "

@@ -110,6 +110,23 @@ def test_runs_over_other_data_are_no_baseline(con: duckdb.DuckDBPyConnection, tm
     assert f"Not comparable with stranger: {reason}" in text
 
 
+def test_labels_without_a_prediction_are_not_called_missing(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    def vectors(image_id: np.ndarray) -> dict[str, np.ndarray]:
+        return {"activation": np.random.default_rng(len(image_id)).normal(size=(len(image_id), 4)).astype("float32")}
+
+    sqlanalysis.map_batches(con, vectors, "vectors", "image_id", show_progress=False)
+    (text,) = heads(con, tmp_path, "vectors").values()
+    assert text.startswith("No predictions 400 images")
+    assert "400 with a label, none of these with a prediction" in text
+    assert "without a label" not in text
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "add labels from folder names" not in page
+    con.execute("update images set label = null")
+    (text,) = heads(con, tmp_path, "vectors").values()
+    assert text.startswith("No labels 400 images")
+    assert "400 without a label" in text
+
+
 def test_axis_holds_its_interval() -> None:
     chance = np.random.default_rng(0)
     for _ in range(500):

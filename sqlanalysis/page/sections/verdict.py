@@ -50,7 +50,7 @@ def _alone(k: int, figures: Row, counts: Row) -> Row:
     if not key["n"]:
         return {
             **head,
-            "tag": "No labels",
+            "tag": "No predictions" if counts["n_labeled"] else "No labels",
             "figure": count(counts["n_outputs"]),
             "unit": "images",
             "say": ["None of these images has both a label and a prediction, so there is no accuracy."],
@@ -224,7 +224,9 @@ def _cards(
     """Accuracy, balanced accuracy, macro F1, top-5 and calibration error, each beside that of the baseline."""
     key, ranges = figures["key"], figures["key"].get("ranges", {})
     if not key["n"]:
-        shown = [{"name": "Images", "figure": count(counts["n_outputs"]), "spark": None, "lines": ["without a label"]}]
+        labeled = counts["n_labeled"]
+        lines = [f"{count(labeled)} with a label, none of these with a prediction"] if labeled else ["without a label"]
+        shown = [{"name": "Images", "figure": count(counts["n_outputs"]), "spark": None, "lines": lines}]
         if counts.get("mean_confidence") is not None:
             mean = percent(counts["mean_confidence"])
             shown.append({"name": "Mean confidence", "figure": mean, "spark": None, "lines": ["of the prediction"]})
