@@ -45,6 +45,22 @@ where (
 );
 
 
+-- name: slice_decides
+-- Whether each value of an expression (of at most 30) has right answers only or wrong ones, although the run has both.
+select
+    count(*) filter (where n_right > 0 and n_wrong > 0) = 0
+    and sum(n_right) > 0
+    and sum(n_wrong) > 0
+    and count(*) <= 31 as decides,
+from (
+    select
+        count(*) filter (where correct) as n_right,
+        count(*) filter (where not correct) as n_wrong,
+    from {{ ident(run) }}
+    group by ({{ expression }})
+) as known;
+
+
 -- name: slice_kinds
 -- What the values of expressions are, without listing them; the number of values is an estimate.
 select

@@ -188,7 +188,7 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, f
     draft.develop(progress=True)
     drawn = map_section.map_of(draft, [row["name"] for row in draft.ask("page_classes").rows], data.MAX_ROWS)
     cuts = slices.slice_values(draft) if labeled else []
-    packed = _pack(draft, switch, drawn, cuts, {"comparison": compared, **parts}, max_mb, full)
+    packed = _pack(draft, switch, heads, drawn, cuts, {"comparison": compared, **parts}, max_mb, full)
     draft.album.say()
     facts = words.facts(lineage, counts, folder)
     context: Row = {
@@ -234,6 +234,7 @@ def _heads(draft: Draft, switch: Sequence[str], figures: Row, counts: Row) -> li
 def _pack(
     draft: Draft,
     switch: Sequence[str],
+    heads: Sequence[Row],
     drawn: Row | None,
     cuts: Sequence[Row],
     parts: Row,
@@ -243,6 +244,7 @@ def _pack(
     """The data of the page: rows with places and slices, pictures, and what the sections say."""
     extra: Row = {
         "baseline": switch.index(draft.baseline) if draft.baseline in switch else -1,
+        "incomparable": [f"{head['run']},{head['baseline']}" for head in heads if not head["comparable"]],
         # How much of a uri the page leaves out; unknown where names are shortened in another way.
         "folder_chars": None if draft.redacted or not draft.folder else len(draft.folder),
         "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),

@@ -336,6 +336,8 @@ def test_expressions_of_the_caller(
         (7, ArgumentError, "slices is a list of SQL expressions .*, not 7"),
         ("random() < 0.5", ArgumentError, "has other values each time it is computed"),
         ("image_id < 300 * random() -- as it comes", ArgumentError, "has other values each time it is computed"),
+        ("correct", ArgumentError, "says itself which answers are right"),
+        ("pred = label", ArgumentError, "says itself which answers are right"),
         ("repeat(split, 300)", ArgumentError, "has a value of 300 characters"),
         ("brightnes < 0.2", QueryError, "slice 'brightnes < 0.2' is not an expression over the columns of 'r'"),
         ("count(*) > 3", QueryError, r"slice 'count\(\*\) > 3' is not"),

@@ -181,6 +181,15 @@ def _given(draft: Draft, taken: set[str]) -> Iterator[_Candidate]:
                 f"slice {text!r} has other values each time it is computed, so that no figure of it would hold; give "
                 "an expression over the columns of the run alone"
             )
+        # A class on which every answer is wrong is a slice; a comparison of label and prediction is not.
+        if (
+            re.search(r"\b(correct|pred)", sql, re.IGNORECASE)
+            and _rows(draft, "slice_decides", expression=sql)[0]["decides"]
+        ):
+            raise ArgumentError(
+                f"slice {text!r} says itself which answers are right, so that its accuracy would be 0% or 100% by "
+                "definition; give an expression over what is known of the images"
+            )
         yield _Candidate(name if name not in taken else f"{name} (given)", sql, given=True)
 
 

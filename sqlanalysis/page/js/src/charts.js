@@ -145,7 +145,7 @@ export function startFinding(state, id, key = id) {
   state.on((why) => {
     const found = state.facts.sections?.[key]?.findings;
     if (why !== "run" || !found) return;
-    const parts = found[`${state.run},${state.baseline}`] ?? found[`${state.run},-1`] ?? found[state.run] ?? ["No baseline is chosen."];
+    const parts = found[`${state.run},${state.chosen}`] ?? found[`${state.run},-1`] ?? found[state.run] ?? ["No baseline is chosen."];
     note.hidden = !parts.flat().join("");
     box.replaceChildren(...parts.map((part) => (Array.isArray(part) ? el("b", bdi(part[0])) : part)), note);
   });

@@ -2,10 +2,10 @@
 import { byId, html } from "./dom.js";
 
 /** Shows the head of run and baseline; without one for the pair, that of the run alone. */
-function showVerdict({ run, baseline }) {
+function showVerdict({ run, chosen }) {
   const heads = [...document.querySelectorAll(".verdict .of")];
   const find = (j) => heads.find(({ dataset }) => Number(dataset.run) === run && Number(dataset.baseline) === j);
-  const shown = find(baseline) ?? find(-1);
+  const shown = find(chosen) ?? find(-1);
   for (const head of heads) head.hidden = head !== shown;
 }
 
@@ -13,7 +13,7 @@ function startSwitches(state) {
   const [run, baseline] = [byId("run"), byId("baseline")];
   if (!run) return;
   run.value = state.run;
-  baseline.value = state.baseline;
+  baseline.value = state.chosen;
   const change = (event) => {
     const [k, j] = [Number(run.value), Number(baseline.value)];
     // A run is not its own baseline: the two change places.
@@ -25,9 +25,9 @@ function startSwitches(state) {
   state.on((why) => {
     if (why !== "run") return;
     run.value = state.run;
-    baseline.value = state.baseline;
+    baseline.value = state.chosen;
     showVerdict(state);
-    document.documentElement.classList.toggle("other-run", state.run !== 0 || state.baseline !== state.facts.baseline);
+    document.documentElement.classList.toggle("other-run", state.run !== 0 || state.chosen !== state.facts.baseline);
   });
 }
 

@@ -121,7 +121,9 @@ export class State {
 
   choose(run, baseline) {
     this.run = run;
-    this.baseline = baseline === run ? -1 : baseline;
+    this.chosen = baseline === run ? -1 : baseline;
+    // A run that cannot be compared is named in the head, with the reason, and nothing is drawn against it.
+    this.baseline = this.facts.incomparable?.includes(`${run},${this.chosen}`) ? -1 : this.chosen;
     Object.assign(this.rows, this.rows.runs[run]);
     // Images of the page that another run has no row for are not among its images.
     const { n, confidence } = this.rows;
