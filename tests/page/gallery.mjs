@@ -339,3 +339,13 @@ test("the tag of a tile", () => {
   state.setRun(0, -1);
   pairs.forEach((_, at) => assert.equal(change(state, rows.place[at]), null));
 });
+
+test("a run that cannot be compared is chosen, and nothing is drawn against it", () => {
+  const { state } = make(64, 2);
+  assert.deepEqual([state.chosen, state.baseline], [1, 1]);
+  state.facts.incomparable = ["0,1"];
+  state.setRun(0, 1);
+  assert.deepEqual([state.chosen, state.baseline], [1, -1]);
+  state.setRun(1, 0);
+  assert.deepEqual([state.chosen, state.baseline], [0, 0]);
+});

@@ -72,8 +72,8 @@ def _alone(k: int, figures: Row, counts: Row) -> Row:
         "unit": "accuracy",
         "say": say,
         "axis": axis(low, key["accuracy"], high, difference=False),
-        "power": f"{count(key['n'])} image{'s' if key['n'] > 1 else ''}: ± {(high - low) * 50:.1f} points. A baseline on "
-        "the same images narrows what can be said about a change.",
+        "power": f"{count(key['n'])} image{'s' if key['n'] > 1 else ''}: ± {(high - low) * 50:.1f} points. A "
+        "baseline on the same images narrows what can be said about a change.",
         "cards": _cards(figures, None, None, counts),
     }
 
