@@ -46,7 +46,8 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
         logits[np.arange(N), labels] += skill
         probs = np.exp(logits)
         probs = (probs / probs.sum(1, keepdims=True)).astype(np.float32)
-        kept = np.arange(N) % (50 if run == "new" else 31) > 0
+        # Each run lacks some images without a label, so that the two can be compared.
+        kept = np.arange(1, N + 1) % (34 if run == "new" else 51) > 0
         rows = pa.table(
             {"image_id": np.arange(1, N + 1)[kept], "probs": pa.array(list(probs[kept]), pa.list_(pa.float32()))}
         )

@@ -124,6 +124,7 @@ export class State {
     this.chosen = baseline === run ? -1 : baseline;
     // A run that cannot be compared is named in the head, with the reason, and nothing is drawn against it.
     this.baseline = this.facts.incomparable?.includes(`${run},${this.chosen}`) ? -1 : this.chosen;
+    if (this.baseline < 0) this.filters = this.filters.filter(({ kind }) => kind !== "change");
     Object.assign(this.rows, this.rows.runs[run]);
     // Images of the page that another run has no row for are not among its images.
     const { n, confidence } = this.rows;
@@ -149,13 +150,13 @@ export class State {
 
   setRun(run, baseline) {
     this.began = performance.now();
-    if (baseline === run || baseline < 0) this.filters = this.filters.filter(({ kind }) => kind !== "change");
     this.choose(run, baseline);
     this.tell("run");
   }
 
   /** Adds a filter, or replaces the one of its kind; a value of null removes it. */
   set(kind, value) {
+    if (kind === "change" && this.baseline < 0) return; // nothing to have changed from
     const at = this.filters.findIndex((filter) => filter.kind === kind);
     const empty = value === null || value === undefined || value === "" || (Array.isArray(value) && !value.length);
     if (empty && at < 0) return;
