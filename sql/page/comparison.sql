@@ -44,7 +44,14 @@ cross join mcnemar({{ literal(run) }}, {{ literal(baseline) }}) as mcnemar;
 
 -- name: images_for_a_point
 -- How many images a gain of one point would take (80 % power), for runs that differ on a share $differing of the images.
-select needed_n(least($baseline_accuracy, 0.99), 0.01, differing := greatest($differing, 0.01)) as needed_n;
+with _given as (
+    select
+        least($baseline_accuracy, 0.99) as accuracy,
+        greatest($differing, 0.01) as share,
+)
+
+select needed_n(accuracy, 0.01, differing := share) as needed_n,
+from _given;
 
 
 -- name: paired_test_by_duplicates

@@ -284,7 +284,7 @@ select
     _lists.positions[:6]::uinteger[] as neighbors,
     case
         when answers.pred is null or coalesce(len(_lists.labels), 0) = 0 then -1
-        else len(list_filter(_lists.labels[:10], lambda _label: _label = answers.pred))
+        else len(list_filter(_lists.labels[:10], lambda known: known = answers.pred))
     end::tinyint as agree,
     least(10, coalesce(len(_lists.labels), 0))::tinyint as n_near,
 from _page_wanted

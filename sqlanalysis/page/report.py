@@ -192,8 +192,9 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, f
     draft.album.say()
     facts = words.facts(lineage, counts, folder)
     context: Row = {
+        **{"mistakes": None, "gallery": None, "slices": None, "near": "", "error": {}},
         **figures,
-        **{"mistakes": None, "gallery": None, "slices": None, "near": "", "error": {}, **parts},
+        **parts,
         "findings": {"images": words.images_finding(key, compared, *_suspected(parts.get("mistakes")))},
         "answers": draft.answers,
         "run": draft.run,

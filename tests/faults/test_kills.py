@@ -41,8 +41,8 @@ def test_random_kills(quiet: Quiet, tmp_path: Path, scale: Scale, figure: Record
         "500 kills: 0 rows lost, 0 duplicates, 0 files that fail to open",
         f"{kills} kills: 0, 0, 0; {repaired} after recover",
     )
-    figure("P2 resume", "equal tables in all; at most 1 block repeated", f"{rounds} of {rounds} runs; {repeated}")
-    assert repeated <= 1
+    figure("P2 resume", "equal tables in all; at most 3 blocks repeated", f"{rounds} of {rounds} runs; {repeated}")
+    assert repeated <= 3, "two in work and the one that is being committed"
 
 
 @pytest.mark.parametrize("point", ["read", "hash", "decode", "insert", "commit", "committed"])

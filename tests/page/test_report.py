@@ -157,6 +157,8 @@ def test_calibration_is_the_macros(digits: tuple[duckdb.DuckDBPyConnection, Page
     assert [row[5] for row in page.table("Bins of confidence")] == shown
     n, ece, most = con.sql("select n, ece, ece_chance_high from calibration_error('digits_logreg')").fetchall()[0]
     assert f"Calibration error{ece:.3f} chance up to {most:.3f}" in " ".join(page.texts["dl"][0].split())
+    mark = "ok" if ece <= most else "look"
+    assert f'href="#calibration"><span class="mark {mark}"' in page.text
     curve = con.sql("select threshold, kept, coverage, risk from risk_coverage('digits_logreg')").fetchall()
     cells = [[f"{t:.4f}", f"{kept:,}", words.percent(c), words.percent(r)] for t, kept, c, r in curve]
     assert page.table("Risk and coverage") == cells

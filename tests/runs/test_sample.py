@@ -359,7 +359,7 @@ def test_others_say_that_it_is_a_sample(
     assert f"This run is a sample: {n} of 1,500 labeled images, drawn at random (seed 0), stopped when the" in page
     assert f"{low:.2%} to {high:.2%} (95% any-time interval). The other intervals of this page are for a" in page
     assert f"Images that were not drawn: {1500 - n:,}; predict without the rule adds them." in page
-    assert f"a sample, {n} of 1,500 images · 4 classes" in page
+    assert f"<span>a sample, {n} of 1,500 images</span><span>4 classes</span>" in page
     assert "not finished" not in page
     report(con, tmp_path / "page.html", ["base", "bit"])
     both = (tmp_path / "page.html").read_text()
