@@ -97,3 +97,17 @@ def test_an_equal_statement_is_asked_once(con: duckdb.DuckDBPyConnection) -> Non
     other = draft.of("digits_logreg", probs=False)
     assert other.ask("paired_test", baseline="digits_bayes") is draft.ask("paired_test")
     assert draft.of("digits_bayes", probs=False).ask("key_figures") is not draft.ask("key_figures")
+
+
+def test_pictures_that_nobody_has_seen_are_printed(browser: Any, page: Path) -> None:
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 1280, "height": 200, "deviceScaleFactor": 1, "mobile": False},  # the pictures are far below
+    )
+    show(browser, page)
+    tiles = "return document.querySelectorAll('#gallery .tile').length"
+    assert browser.execute_script(tiles) == 0
+    said = "return [...document.querySelectorAll('#gallery .muted')].filter((one) => one.offsetParent).length"
+    assert browser.execute_script(said) == 0, "nothing is said of a list that was not asked for"
+    assert browser.execute_script(f"{PRINT} {tiles}") >= 6
+    assert complaints(browser) == []

@@ -140,11 +140,12 @@ function startGrid(state, where) {
   const inner = html("div", { class: "tiles" });
   const space = html("div", { class: "space" }, inner);
   const area = html("div", { class: "area", tabindex: -1, role: "group" }, space);
-  const empty = html("p", { class: "muted" }, "None of the selected images belongs here.");
+  const empty = html("p", { class: "muted", hidden: true }, "None of the selected images belongs here.");
   const place = html("span", {});
   const slider = html("input", { type: "range", "aria-label": "Position in the images" });
   const hint = html("span", { class: "hint" });
   const foot = html("div", { class: "foot" }, place, slider, hint);
+  foot.hidden = true; // until there is a list
   where.append(area, empty, foot);
   const tiles = new Map(); // by place in the list
   let list = new Uint32Array(0);
@@ -313,9 +314,9 @@ export function start(state) {
     refresh();
   }
 
-  /** Lists the images of the tab again, now or when somebody sees them. */
-  function refresh() {
-    isStale = !isSeen;
+  /** Lists the images of the tab again, now or when somebody sees them or prints the page. */
+  function refresh(isWanted = isSeen) {
+    isStale = !isWanted;
     if (isStale || tab.key === "suspects") return;
     const order = tab.orders.includes(chosen[tab.key]) ? chosen[tab.key] : tab.order;
     if (order === "name" && !state.rows.ranks) return rankFiles();
@@ -378,6 +379,7 @@ export function start(state) {
     if (isSeen && isStale) refresh();
   };
   new IntersectionObserver(observe, { rootMargin: "300px" }).observe(where);
+  addEventListener("beforeprint", () => isStale && refresh(true));
   state.on(update);
   update();
 }
