@@ -8,6 +8,7 @@ import { percent, wilson } from "../../sqlanalysis/page/js/src/intervals.js";
 import { lasso } from "../../sqlanalysis/page/js/src/lasso.js";
 import { apart, dots, fit } from "../../sqlanalysis/page/js/src/map.js";
 import { findNames, readNames, shuffle } from "../../sqlanalysis/page/js/src/names.js";
+import { held, zoomed } from "../../sqlanalysis/page/js/src/panzoom.js";
 import { around, buildGrid, nearest } from "../../sqlanalysis/page/js/src/picking.js";
 import { createPicture, resolve, splat } from "../../sqlanalysis/page/js/src/splat.js";
 
@@ -232,5 +233,27 @@ test("the picture does not depend on the order of points, and the upper layer co
       return forward.pixels[at + 2] > 245 && forward.pixels[at] < 10;
     });
     assert.equal(pure, top === 1);
+  }
+});
+
+test("zooming holds the position under the pointer, and the view stays in its limits", () => {
+  const size = [800, 500];
+  const view = { k: 2, x: -300, y: -120 };
+  for (const at of [[0, 0], [400, 250], [799, 10]]) {
+    const next = zoomed(view, 1.5, at, size);
+    assert.ok(Math.abs(next.k - 3) < 1e-12);
+    for (const [shift, before, position] of [[next.x, view.x, at[0]], [next.y, view.y, at[1]]]) {
+      assert.ok(Math.abs((position - shift) / next.k - (position - before) / view.k) < 1e-9, "the same point of the map");
+    }
+  }
+  assert.equal(zoomed(view, 1e6, [0, 0], size).k, 200);
+  assert.equal(zoomed(view, 1e-6, [0, 0], size).k, 0.8);
+  for (const far of [1e9, -1e9]) {
+    const { k, x, y } = held({ k: 4, x: far, y: far }, size);
+    // What is in sight begins at most half a box before the map, and ends at most half a box behind it.
+    for (const [shift, side] of [[x, 800], [y, 500]]) {
+      assert.ok(-shift / k >= -side / 2 - 1e-9);
+      assert.ok((side - shift) / k <= 1.5 * side + 1e-9);
+    }
   }
 });

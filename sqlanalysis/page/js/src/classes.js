@@ -10,7 +10,7 @@ const FIRST = 30;
 const FEW = 5;
 
 /** Where the strips begin, and the lines across them: from the step below the least mark to 100 %. */
-export function axisOf(rows) {
+function axisOf(rows) {
   const marks = rows.flatMap((row) => [row.ends?.[0], row.beforeEnds?.[0], row.precision, row.recall]).filter((value) => value >= 0);
   const least = Math.min(1, ...marks);
   const step = [0.05, 0.1, 0.2].find((each) => (1 - least) / each <= 5) ?? 0.2;
@@ -54,7 +54,7 @@ export function median(values) {
 }
 
 /** Whether there are too few images of a class for a chart; decided by all images, so that a filter does not change the form. */
-export const isFew = (state) => median(state.whole.classes.map((row) => row.n)) < FEW;
+const isFew = (state) => median(state.whole.classes.map((row) => row.n)) < FEW;
 
 const gain = (row) => (!row.diffEnds ? "" : row.diffEnds[0] > 0 ? "better" : row.diffEnds[1] < 0 ? "worse" : "same");
 

@@ -43,13 +43,13 @@ export function python(query, database) {
 }
 
 /** What a query holds, in a sentence. */
-export function promise(isLive, words, database) {
+export function promise(isLive, words, database, isSample = false) {
   const holds = !isLive
     ? "The query is of all images, not of the page's filter."
     : words.length
       ? `The query holds the page's filter (${words.join(" · ")}).`
       : "The page has no filter, so the query is of all images.";
-  return [`${holds} Run it in the DuckDB shell or with `, `duckdb.connect(${JSON.stringify(database)})`, "; it gives the numbers of this page."];
+  return [`${holds} Run it in the DuckDB shell or with `, `duckdb.connect(${JSON.stringify(database)})`, isSample ? "; its numbers are of the whole run, those of this page of a sample of it." : "; it gives the numbers of this page."];
 }
 
 const readable = (value) => {
@@ -121,7 +121,7 @@ function makeDrawer(state) {
     const first = typeof rows === "function" ? rows() : rows;
     table.hidden = !first?.rows.length;
     if (!table.hidden) table.replaceChildren(tableOf(first));
-    const [before, call, after] = promise(isLive, state.words(), database);
+    const [before, call, after] = promise(isLive, state.words(), database, state.facts.total > state.facts.n);
     words.replaceChildren(before, html("code", {}, call), after);
   }
 
