@@ -17,16 +17,20 @@ def set_limit(seconds: float, stop: Callable[[], None]) -> None:
     def expire(_signal: int = 0, frame: FrameType | None = None) -> None:
         # Not by the signal of Ctrl-C itself, which a process in the background may ignore.
         _over.set()
-        stop()
-        handler = signal.getsignal(signal.SIGINT)
-        if not callable(handler):
-            raise KeyboardInterrupt
-        handler(signal.SIGINT, frame)
+        try:
+            stop()
+        finally:  # the limit holds even where `stop` fails
+            handler = signal.getsignal(signal.SIGINT)
+            if not callable(handler):
+                raise KeyboardInterrupt
+            handler(signal.SIGINT, frame)
 
     def expire_there() -> None:
         _over.set()
-        stop()
-        _thread.interrupt_main()
+        try:
+            stop()
+        finally:
+            _thread.interrupt_main()
 
     if not hasattr(signal, "setitimer"):  # Windows
         timer = threading.Timer(seconds, expire_there)

@@ -180,7 +180,8 @@ def _connect(
 def interrupt() -> None:
     """End the queries that run on the connections of this process; without it, closing one waits for its query."""
     for con in list(_open.values()):
-        con.interrupt()
+        with suppress(duckdb.ConnectionException):  # closed, but a variable still holds it
+            con.interrupt()
 
 
 def _lock_down(con: duckdb.DuckDBPyConnection, allowed: Sequence[str | Path]) -> None:
