@@ -6,6 +6,7 @@ import datetime
 import functools
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -312,10 +313,10 @@ def advice(key: Row, comparison: Row | None, lineage: Row, n_labeled: int) -> st
     )
 
 
-def reproduction(lineage: Row, run: str, baseline: str | None, folder: str) -> Row:
+def reproduction(lineage: Row, run: str, baseline: str | None, folder: str, split: str | None) -> Row:
     """Commands that reproduce the page, and what determines the figures: hashes, seeds, versions."""
     runs = " ".join(f"--run {name}" for name in (run, baseline) if name)
-    commands = [f"sqlanalysis report DB OUT.html {runs}"]
+    commands = [f"sqlanalysis report DB OUT.html {runs}" + (f" --split {shlex.quote(split)}" if split else "")]
     if lineage["projection"] and lineage["method"]:
         seed = f" --seed {lineage['seed']}" if lineage["seed"] is not None else ""
         commands.insert(0, f"sqlanalysis project DB {run} --method {lineage['method']}{seed}")
