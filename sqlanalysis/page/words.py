@@ -212,7 +212,7 @@ def warnings(lineage: Row, counts: Row, errors: list[Row], classes: list[Row], f
         named = ", ".join(filter(None, [counts["splits"], "no split" if counts["n_no_split"] else ""]))
         sentences.append(
             f"Images of {counts['n_splits']:,} splits are counted together ({named}): where the model has learned from "
-            "some of them, such as those of train, its figures are too high."
+            "some of them, such as those of train, its figures are too high; `--split NAME` counts one of them alone."
         )
     n_labeled, n_outputs = counts["n_labeled"], counts["n_outputs"]
     if counts["n_left_out"]:
