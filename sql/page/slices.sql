@@ -2,7 +2,7 @@
 -- `cuts` are columns with their values, each value with a condition over the columns of the run.
 
 -- name: slice_keys
--- Names of the keys of meta in its first 20,000 images, in order.
+-- Names of the keys of meta in its first 20,000 images, in order, and whether the page can write a condition on them.
 with _first as (
     select meta
     from {{ ident(run) }}
@@ -16,10 +16,16 @@ _keys as (
     from _first
 )
 
-select distinct name
+select
+    name,
+    length(name) between 1 and 100
+    and not regexp_matches(name, '["\\[:cntrl:]]') as is_plain,
+    (
+        select count(*)
+        from _first
+    ) as n_read,
 from _keys
-where length(name) between 1 and 100
-    and not regexp_matches(name, '["\\[:cntrl:]]')
+group by name
 order by name;
 
 

@@ -98,7 +98,7 @@ def report(
             folder is empty, new, or from an earlier call for this page, whose pictures are replaced.
         slices: SQL expressions over the columns of the run, true or false or of 2 to 30 values, such as
             "brightness < 0.2"; the images are cut by these, too, besides what was measured of them, clusters, camera,
-            month or year, folder and the other keys of `meta`.
+            month or year, folder and the other keys of `meta`, of which the page looks at 30 and names the rest.
         open: open the page in the browser.
 
     Returns:

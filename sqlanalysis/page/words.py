@@ -1,4 +1,4 @@
-"""The text of the report: facts, warnings, key figures and sentences, from rows of its queries. No HTML, no SQL."""
+"""The text of the report: facts, warnings and sentences, from rows of its queries. No SQL, and no HTML but <code>."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import re
 import shlex
 from pathlib import Path
 from typing import Any
+
+from markupsafe import Markup, escape
 
 from ..core.figures import count as count
 from ..core.figures import decimal as decimal
@@ -33,6 +35,17 @@ SCORES = {
     "Cohen's kappa": "cohen_kappa",
     "Matthews correlation": "mcc",
 }
+
+
+def with_commands(text: str, **values: object) -> Markup:
+    """A sentence whose `commands` in backticks are code; values in braces are data and stay what they are.
+
+    Args:
+        text: a sentence of ours, never one with data in it.
+        values: of its names in braces; their backticks and HTML are characters like others.
+    """
+    code = re.sub("`(.+?)`", r"<code>\1</code>", str(escape(text)))
+    return Markup(code).format(**values)  # noqa: S704 - escaped above, and `format` escapes the values
 
 
 def shared_folder(lineage: Row) -> str:
@@ -206,7 +219,11 @@ def warnings(lineage: Row, counts: Row, errors: list[Row], classes: list[Row], f
         causes = ", ".join(f"{row['n']:,} × {row['stage']} {row['error']}" for row in errors)
         some = private(f" ({causes})" if causes else "", folder)
         sentences.append(
-            f"Images that failed: {lineage['n_errors']:,}{some}; not counted in any figure, see the table `errors`."
+            with_commands(
+                "Images that failed: {n}{some}; not counted in any figure, see the table `errors`.",
+                n=count(lineage["n_errors"]),
+                some=some,
+            )
         )
     if counts["n_splits"] > 1:
         named = ", ".join(filter(None, [counts["splits"], "no split" if counts["n_no_split"] else ""]))
@@ -277,14 +294,17 @@ def images_finding(key: Row, comparison: Row | None, n_suspects: int, n_wrong: f
 def advice(key: Row, comparison: Row | None, lineage: Row, n_labeled: int) -> str:
     """What to do next, according to the key figures and the comparison."""
     if not key["n"] and lineage["outputs"] == "embedding":
-        return f"`sqlanalysis find-images DB {lineage['run']} --image FILE` lists the images most like another one."
+        return with_commands(
+            "`sqlanalysis find-images DB {run} --image FILE` lists the images most like another one.",
+            run=lineage["run"],
+        )
     if not key["n"] and n_labeled:
-        return (
+        return with_commands(
             "the labels are there, but no labeled image has a prediction: `sqlanalysis predict`, or "
             "`sqlanalysis add-predictions`, adds a run that has them."
         )
     if not key["n"]:
-        return (
+        return with_commands(
             "add labels from folder names or a manifest (`sqlanalysis add-images DB SOURCE`), then write this report "
             "again; predictions need not be computed again."
         )

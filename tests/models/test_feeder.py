@@ -212,7 +212,7 @@ def staged(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Engine]]:
 def test_the_plan_for_gpus_gives_the_answers_of_the_plan_for_cpus(
     model: sqlanalysis.Model, photos: list[Path], staged: Callable[..., Engine], n_devices: int
 ) -> None:
-    plain = Engine(model, batch_size=16)
+    plain = Engine(model, batch_size=16, device="cpu")
     expected = plain(column(photos)).to_pylist()
     plain.close()
     engine = staged(model, n_devices, batch_size=16)
@@ -238,7 +238,7 @@ def test_it_says_what_another_dtype_would_bring(model: sqlanalysis.Model, staged
     (said,) = staged(model, batch_size=4).note_speed()
     assert re.fullmatch(r"the device alone: [\d,]+ img/s in fp32, [\d,]+ in bf16 \(dtype=\"bf16\".*", said)
     assert staged(model, batch_size=4, dtype="bf16").note_speed() == []
-    plain = Engine(model)
+    plain = Engine(model, device="cpu")
     assert plain.note_speed() == []
     plain.close()
 
@@ -262,7 +262,7 @@ def test_some_of_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_transform_of_ones_own_is_decoded_in_threads(photos: list[Path], staged: Callable[..., Engine]) -> None:
     preset = ImageClassification(crop_size=32, resize_size=36)
     own = sqlanalysis.load_model(Net(), transform=lambda picture: preset(picture), classes=4, layer="body", name="net")
-    plain, engine = Engine(own, batch_size=16), staged(own, batch_size=16)
+    plain, engine = Engine(own, batch_size=16, device="cpu"), staged(own, batch_size=16)
     expected, actual = (each(column([*photos[:20], None])).to_pylist() for each in (plain, engine))
     plain.close()
     assert isinstance(engine._feeder._source, DecodingThreads)  # type: ignore[union-attr]

@@ -7,7 +7,7 @@ import { listed, makeGroups, modesOf, rightOf, startMode } from "../../sqlanalys
 import { percent, wilson } from "../../sqlanalysis/page/js/src/intervals.js";
 import { lasso } from "../../sqlanalysis/page/js/src/lasso.js";
 import { apart, dots, fit } from "../../sqlanalysis/page/js/src/map.js";
-import { findNames, readNames, shuffle } from "../../sqlanalysis/page/js/src/names.js";
+import { alike, cut, findNames, readNames, shuffle } from "../../sqlanalysis/page/js/src/names.js";
 import { held, zoomed } from "../../sqlanalysis/page/js/src/panzoom.js";
 import { around, buildGrid, nearest } from "../../sqlanalysis/page/js/src/picking.js";
 import { createPicture, resolve, splat } from "../../sqlanalysis/page/js/src/splat.js";
@@ -89,6 +89,25 @@ test("a lasso that crosses itself leaves its middle out; one of two corners hold
   const mask = new Uint8Array(2);
   assert.deepEqual(Array.from(lasso([50, 50], [50, 20], star, mask)), [0, 1]);
   assert.deepEqual(Array.from(lasso([50, 50], [50, 20], star.slice(0, 2), mask)), [0, 0]);
+});
+
+test("names that look alike when cut have short forms that differ", () => {
+  const long = "northern leaf ".repeat(22);
+  const twins = [`${long}blight`, `${long}rust`];
+  const middles = ["a", "b", "c"].map((letter) => `${long}${letter}${"😀".repeat(30)}`);
+  const others = ["rust", "a quite different name of many words", "northerly", `nort…${"😀".repeat(9)}`];
+  for (const most of [14, 18, 20, 24]) {
+    const given = [...twins, ...middles, ...others, ...twins];
+    const short = alike(given, most);
+    assert.deepEqual(new Set(short.keys()), new Set([...twins, ...middles]));
+    const shown = [...new Set(given)].map((name) => short.get(name) ?? cut(name, most));
+    assert.equal(new Set(shown).size, shown.length, "all differ");
+    for (const text of shown) assert.ok([...text].length <= most && text.isWellFormed(), text);
+    assert.ok(short.get(twins[0]).endsWith("blight") && short.get(twins[1]).endsWith("rust"));
+    const lengths = [...short.keys()].map((name) => name.length);
+    assert.deepEqual(lengths, lengths.toSorted((a, b) => b - a), "no name is looked for within a longer one first");
+  }
+  assert.equal(alike(["rust", "blight"], 20).size, 0);
 });
 
 test("search in names of any script", () => {

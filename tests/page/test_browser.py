@@ -66,6 +66,61 @@ def test_hostile_names_do_nothing(browser: Any, hostile: Path) -> None:
         assert "{{7*7}}" in browser.execute_script("return document.body.textContent")
 
 
+TWINS = tuple("leaf of a plant with " * 14 + end for end in ("blight", "rust", "rust and more"))
+# The forms of a name, whether their end is in sight in every box that cuts them, and whether the whole name is beside them.
+SHOWN = """
+const seen = {};
+for (const node of document.querySelectorAll('bdi[title] > [aria-hidden]')) {
+    const box = node.getBoundingClientRect();
+    if (!box.width || !node.offsetParent) continue;
+    let [left, right] = [box.left, Infinity];
+    for (let around = node.parentElement; around.parentElement; around = around.parentElement) {
+        if (getComputedStyle(around).overflowX !== 'hidden') continue;
+        const edges = around.getBoundingClientRect();
+        [left, right] = [Math.max(left, edges.left), Math.min(right, edges.right + 1)];
+    }
+    const ends = box.right < right && box.right - left > 25;
+    const name = node.parentElement.title;
+    (seen[name] ??= []).push([node.textContent, ends, node.nextSibling.textContent === name]);
+}
+return seen;
+"""
+
+
+@pytest.mark.parametrize("width", [1240, 390])
+def test_names_that_differ_at_their_end_look_different(browser: Any, tmp_path: Path, width: int) -> None:
+    con = sqlanalysis.connect()
+    report_files.add_named(con, [*TWINS, "cat", "dog"], per_class=12)
+    page = report.report(con, tmp_path / "twins.html")
+    con.close()
+    emulate(browser, width=width)
+    show(browser, page)
+    wait(lambda: browser.execute_script("return performance.getEntriesByName('sqlanalysis:ready').length"))
+    browser.execute_script("document.querySelectorAll('section').forEach(e => e.scrollIntoView({behavior: 'instant'}))")
+    for words in ("+ filter", "class"):
+        browser.execute_script(
+            "[...document.querySelectorAll('#filters button')].find(b => b.innerText.startsWith(arguments[0])).click()",
+            words,
+        )
+    wait(lambda: browser.execute_script("return document.querySelectorAll('table.lines').length"))
+    wait(lambda: browser.execute_script("return document.querySelectorAll('svg.matrix').length"))
+    seen = browser.execute_script(SHOWN)
+    assert set(seen) == set(TWINS)
+    forms = {name: {text for text, *_ in found} for name, found in seen.items()}
+    assert all(len(texts) == 1 for texts in forms.values())
+    assert len({text for texts in forms.values() for text in texts}) == len(TWINS)
+    for name, found in seen.items():
+        assert len(found) >= 5
+        assert [one for one in found if not (one[1] and one[2])] == [], name
+    ticks = browser.execute_script(
+        "return [...document.querySelectorAll('svg.matrix text:has(title)')]"
+        ".map(e => [e.firstChild.data, e.querySelector('title').textContent])"
+    )
+    assert {name for _, name in ticks} == set(TWINS)
+    assert len({text for text, _ in ticks}) == len(TWINS)
+    assert complaints(browser) == []
+
+
 def test_theme_button(browser: Any, page: Path) -> None:
     ground = "return getComputedStyle(document.body).backgroundColor"
     fill = "return getComputedStyle(document.querySelector('.verdict .of:not([hidden]) .dot')).fill"

@@ -538,6 +538,45 @@ def test_warnings(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     assert "(outside)" in page.texts["main"][0]
 
 
+def test_commands_are_code_and_names_are_not(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    """Advice of each kind of run; names with backticks, braces and HTML stay what they are."""
+    report_files.add_digits(con, 60)
+    name = "`rm -rf`{n}<code>"
+    con.execute("update images set label = null")
+    con.execute("update runs set n_errors = 2")
+    error = (
+        "insert into errors (run, dataset, stage, error, message) values ('digits_logreg', 'digits', 'decode', ?, '')"
+    )
+    con.execute(error, [name])
+    page = page_of(con, tmp_path)
+    assert {"sqlanalysis add-images DB SOURCE", "errors"} <= set(page.texts["code"])
+    assert f"Images that failed: 2 (1 × decode {name})" in page.texts["main"][0]
+    assert page.texts["main"][0].count("`") == page.texts["main"][0].count(name) * 2
+    con.execute("delete from errors")
+    con.execute("update images set label = 0")
+    con.execute("update outputs.digits_logreg set pred = null")
+    page = page_of(con, tmp_path, runs="digits_logreg")
+    assert {"sqlanalysis predict", "sqlanalysis add-predictions"} <= set(page.texts["code"])
+    assert "`" not in page.texts["main"][0]
+    con.execute("update runs set outputs = 'embedding'")
+    page = page_of(con, tmp_path, runs="digits_logreg")
+    assert "sqlanalysis find-images DB digits_logreg --image FILE" in page.texts["code"]
+    assert "`" not in page.texts["main"][0]
+
+
+@pytest.mark.parametrize(
+    ("text", "values", "html"),
+    [
+        ("see `a {x}` & b", {"x": "1`2`"}, "see <code>a 1`2`</code> &amp; b"),
+        ("`a`, {x}", {"x": "</code>{y}"}, "<code>a</code>, &lt;/code&gt;{y}"),
+        ("`--slice \"m->>'K'\"`", {}, "<code>--slice &#34;m-&gt;&gt;&#39;K&#39;&#34;</code>"),
+        ("none {x}", {"x": "`"}, "none `"),
+    ],
+)
+def test_what_a_sentence_with_commands_holds(text: str, values: dict[str, str], html: str) -> None:
+    assert words.with_commands(text, **values) == html
+
+
 def test_unreadable_images(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     report_files.add_digits(con, 100, runs=1)
     con.execute("delete from image_bytes where image_id % 2 = 0")

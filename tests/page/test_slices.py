@@ -397,6 +397,62 @@ def test_without_labels_an_expression_is_checked_all_the_same(con: duckdb.DuckDB
         sqlanalysis.report(con, tmp_path / "page.html", "r", slices="image_id")
 
 
+def keyed(n: int, *more: str) -> str:
+    """An expression of meta with keys k00, k01, … of two values, and more."""
+    keys = [*(f"k{k:02}" for k in range(n)), *more]
+    pairs = ", ".join(f"'{key}', 'v' || (i + {k}) % 2" for k, key in enumerate(keys))
+    return f"json_object({pairs})"
+
+
+def test_keys_that_were_not_looked_at_are_named(tmp_path: Path) -> None:
+    """The condition that the page offers cuts by one of them; keys with a quote or of 101 characters are among them."""
+    file, page = tmp_path / "work.duckdb", tmp_path / "page.html"
+    odd = ['a"`b', "", "x" * 101]
+    with sqlanalysis.connect(file) as con:
+        fill(con, 100, meta=keyed(33, *odd))
+        assert [name for name in values_of(con) if name.startswith("k")] == [f"k{k:02}" for k in range(30)]
+    assert CliRunner().invoke(app, ["report", str(file), str(page), "--run", "r"]).exit_code == 0
+    text = page.read_text()
+    assert "Not looked at: 6 of 36 keys of meta ((empty), a&#34;`b, k30, …)" in text
+    assert "<code>--slice EXPR</code> cuts by others" in text
+    assert "<code>--slice &#34;meta-&gt;&gt;&#39;KEY&#39;&#34;</code>" in text
+    for key in ("k30", odd[0], odd[2]):
+        given = ["--run", "r", "--slice", f"meta->>'{key}'"]
+        result = CliRunner().invoke(app, ["report", str(file), str(page), *given])
+        assert result.exit_code == 0, result.output
+        (feature,) = [each for each in _features(page) if each["feature"] == given[-1]]
+        assert feature["values"] == ["v0", "v1"]
+
+
+def _features(page: Path) -> list[dict[str, Any]]:
+    facts = page.read_text().partition('id="facts">')[2].partition("</script>")[0]
+    return json.loads(facts)["slices"]  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(("n", "said"), [(19_999, False), (20_001, True)])
+def test_keys_of_later_images(con: duckdb.DuckDBPyConnection, n: int, said: bool) -> None:
+    """A key that only the last image has is not found when it is behind the first 20,000."""
+    meta = f"case when i < {n - 1} then json_object('a', i % 2) else json_object('b', 1, 'a', 1) end"
+    fill(con, n, meta=meta)
+    text = cuts.left_out(draft_of(con))
+    assert (text is not None) == said
+    assert not said or text == (
+        "Keys of meta are those of its first 20,000 images; <code>--slice EXPR</code> cuts by others."
+    )
+
+
+def test_all_keys_were_looked_at(con: duckdb.DuckDBPyConnection) -> None:
+    fill(con, 100, meta=keyed(30))
+    assert section(con)["left_out"] is None
+
+
+def test_a_page_without_paths_names_no_key_that_is_one(con: duckdb.DuckDBPyConnection) -> None:
+    fill(con, 100, meta=keyed(31, "~/secret"))
+    hidden = cuts.left_out(Draft(con, max_images=24, run="r", redacted=True))
+    assert "2 of 32 keys of meta (k30, …)" in str(hidden)
+    assert "2 of 32 keys of meta (k30, ~/secret)" in str(cuts.left_out(draft_of(con)))
+
+
 def row_of(**values: Any) -> dict[str, Any]:
     row = {"subject": "dark images (brightness below 0.37)", "n": 51, "accuracy": 0.6, "accuracy_rest": 0.844}
     return row | {"p_holm": 0.0104, "worse": True} | values

@@ -96,7 +96,7 @@ def test_view_is_the_whole_data_frame(pets: duckdb.DuckDBPyConnection, tiny_mode
 
 
 def test_lineage(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
-    predict(pets, tiny_model, where="label < 2")
+    predict(pets, tiny_model, where="label < 2", device="cpu")
     run = dict(zip(pets.sql("from runs").columns, pets.sql("from runs").fetchall()[0], strict=True))
     assert run["weights_sha256"] == tiny_model.weights_sha256
     assert "to_64" in run["transform"]
@@ -248,7 +248,7 @@ def test_wrong_width_is_an_error_and_not_a_row(pets: duckdb.DuckDBPyConnection, 
     wide = dataclasses.replace(tiny_model, classes=sqlanalysis.core.classes.numbered(4), name="wide")
     pets.execute("insert into classes values ('pets', 3, 'yak', null)")
     with pytest.raises(InferenceError, match=r"run 'wide' has no answer, all 18 .* expected \(8, 4\)"):
-        predict(pets, wide)
+        predict(pets, wide, device="cpu")  # on a GPU, batches are as large as it finds best
     assert pets.sql("select status, n_ok, n_errors from runs").fetchall() == [("failed", 0, 18)]
     assert "expected (8, 4)" in pets.sql("select any_value(message) from errors").fetchall()[0][0]
 
@@ -416,13 +416,13 @@ def splits(con: duckdb.DuckDBPyConnection, tmp_path: Path, photos: Path) -> duck
 def test_pooled_splits_are_said(
     splits: duckdb.DuckDBPyConnection, tmp_path: Path, tiny_model: Model, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert predict(splits, tiny_model, "everything").n_images == 18
+    assert predict(splits, tiny_model, "everything", device="cpu").n_images == 18
     (said,) = [record.message for record in caplog.records if record.name == "sqlanalysis"]
     assert said.startswith("images of 2 splits are counted together: train (12), val (6); where=… (--where) or split=")
     page = sqlanalysis.report(splits, tmp_path / "page.html", runs=["everything"]).read_text()
     assert "Images of 2 splits are counted together (train, val)" in page
     caplog.clear()
-    predict(splits, tiny_model, "val", split="val")
+    predict(splits, tiny_model, "val", split="val", device="cpu")
     assert caplog.records == []
     page = sqlanalysis.report(splits, tmp_path / "page.html", runs=["val"]).read_text()
     assert "counted together" not in page
@@ -610,7 +610,7 @@ def test_an_interrupted_run_resumes_where_it_was(tmp_path: Path, photos: Path, n
 
 def test_engine_restores_torch_threads(tiny_model: Model) -> None:
     before = torch.get_num_threads()
-    engine = Engine(tiny_model)
+    engine = Engine(tiny_model, device="cpu")  # on a GPU, the number of threads stays
     engine.close()
     assert torch.get_num_threads() == before
 
@@ -637,7 +637,7 @@ def test_a_dry_run_says_what_predict_then_does(
 
 
 def test_run_profile_names_the_stage_that_binds(pets: duckdb.DuckDBPyConnection, tiny_model: Model) -> None:
-    predict(pets, tiny_model)
+    predict(pets, tiny_model, device="cpu")
     rows = pets.sql(
         "select stage, seconds, share, binds, images_per_second from run_profile where run = 'tiny'"
     ).fetchall()

@@ -8,18 +8,23 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from ...core.text import name_in_sentence
+from markupsafe import Markup
+
+from ...core.text import name_in_sentence, one_line
 from ...db import statements
 from ...db.templates import literal
 from ...errors import ArgumentError, QueryError
 from ...evaluation.metrics import expression
+from ..details import clean
 from ..draft import Draft
-from ..words import count
+from ..words import count, with_commands
 
 Row = dict[str, Any]
 
 MAX_VALUES = 30  # of a column that is cut by its values
 MAX_KEYS = 30  # of meta
+MAX_READ = 20_000  # images whose keys `slice_keys` reads
+NAMED = 3  # of the keys that were not looked at
 MAX_TEXT = 200  # characters of a value; `slice_candidates` reads one more
 AT_ONCE = 8  # columns that one query holds in memory
 # Low and high end of each column of `measure_images`, as an adjective of images.
@@ -121,9 +126,45 @@ def _candidates(draft: Draft) -> list[_Candidate]:
     listed.append(_Candidate("file size", "n_bytes / 1000", "number", ("small-file", "large-file"), " kB"))
     listed += [_Candidate(name, name) for name in ("split", "format", "cluster") if name in columns]
     listed += _folder(draft)
-    keys = [row["name"] for row in draft.ask("slice_keys").rows][:MAX_KEYS] if "meta" in columns else []
-    listed += list(_of_meta(draft, keys, {each.name.casefold() for each in listed}))
+    keys, _ = _keys(draft, "meta" in columns)
+    listed += list(_of_meta(draft, [row["name"] for row in keys], {each.name.casefold() for each in listed}))
     return listed + list(_given(draft, {each.name for each in listed}))
+
+
+def _keys(draft: Draft, has_meta: bool) -> tuple[list[Row], list[Row]]:
+    """The keys of meta that are looked at, and the others."""
+    rows = draft.ask("slice_keys").rows if has_meta else []
+    keys = [row for row in rows if row["is_plain"]][:MAX_KEYS]
+    return keys, [row for row in rows if row not in keys]
+
+
+def left_out(draft: Draft) -> Markup | None:
+    """Which keys of meta the page has not looked at, and how to cut by them; None if it has looked at all."""
+    keys, others = _keys(draft, any(row["name"] == "meta" for row in draft.ask("run_columns").rows))
+    parts = []
+    if others:
+        names = [clean(row["name"], None if draft.redacted else draft.folder) for row in others]
+        shown = [name_in_sentence(one_line(name) or "(empty)") for name in names if name is not None][:NAMED]
+        more = ["…"] if len(shown) < len(others) else []
+        parts.append(
+            with_commands(
+                "Not looked at: {n} of {total} keys of meta ({names}). By itself the page looks at the first {most} by "
+                "name, of 1 to 100 characters without quotes, backslashes and control characters; "
+                "`--slice EXPR` cuts by others, such as `--slice \"meta->>'KEY'\"`.",
+                n=count(len(others)),
+                total=count(len(keys) + len(others)),
+                names=", ".join(shown + more),
+                most=MAX_KEYS,
+            )
+        )
+    if keys + others and (keys + others)[0]["n_read"] == MAX_READ:
+        parts.append(
+            with_commands(
+                "Keys of meta are those of its first {n} images; `--slice EXPR` cuts by others.",
+                n=count(MAX_READ),
+            )
+        )
+    return Markup(" ").join(parts) if parts else None
 
 
 def _folder(draft: Draft) -> list[_Candidate]:

@@ -13,7 +13,7 @@ from ..charts import curves
 from ..charts.drawing import draw
 from ..draft import Draft, Table
 from ..words import count, interval, p_value, percent, points
-from .cuts import Feature, features
+from .cuts import Feature, features, left_out
 
 Row = dict[str, Any]
 
@@ -36,12 +36,14 @@ def slices(draft: Draft, key: Row, n_runs: int = 1) -> Row:
         n, n_wrong, accuracy with ci_low and ci_high, accuracy_rest, diff (to the rest; negative is worse), p_value,
         p_holm, worse, sql (a condition over the columns of the run), image_ids (up to five mistakes, the most confident
         first), baseline_accuracy over the n_baseline images of the slice that the baseline has answered; `n_looks`
-        slices were tested; names of the `features`; `table`, `pairs` and `chart` for the page without a script.
+        slices were tested; names of the `features`; `left_out`, the keys of meta that were not looked at; `table`,
+        `pairs` and `chart` for the page without a script.
     """
     found = features(draft)
     names = [feature.name for feature in found]
     if not found:
-        return {"features": [], "rows": [], "n_looks": 0, "table": None, "finding": finding([], 0, [])}
+        said = finding([], 0, [])
+        return {"features": [], "rows": [], "n_looks": 0, "table": None, "finding": said, "left_out": left_out(draft)}
     rows = _rows(draft, found)
     n_looks = rows[0]["n_looks"] if rows else 0
     pairs = draft.ask("slice_pair_table", cuts=_names(found[-PAIRED_FEATURES:])).rows if rows and len(found) > 1 else []
@@ -53,6 +55,7 @@ def slices(draft: Draft, key: Row, n_runs: int = 1) -> Row:
     ]
     return {
         "features": names,
+        "left_out": left_out(draft),
         "rows": rows,
         "n_looks": n_looks,
         "finding": said,

@@ -11,7 +11,6 @@ export const text = (x, y, content, attributes = {}) => svg("text", { x, y, ...a
 export const line = (x1, y1, x2, y2, cssClass) => svg("line", { x1, y1, x2, y2, class: cssClass });
 export const frame = (width, height, label, ...children) =>
   svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "group", "aria-label": label }, ...children);
-export const cut = (name, length) => ([...name].length > length ? `${[...name].slice(0, length - 1).join("")}…` : name);
 export const bdi = (name) => el("bdi", name);
 
 /** Calls `draw(width)` now and whenever the width of the element changes: texts keep their size at any width. */

@@ -1,9 +1,10 @@
 // Confusion: the matrix in clustered order with its most frequent pairs; for many classes the pairs, with pictures.
 import { aggregate } from "./aggregation.js";
-import { bdi, choose, cut, el, gather, keepFocus, opener, refill, startFinding, text } from "./charts.js";
+import { bdi, choose, el, gather, keepFocus, opener, refill, startFinding, text } from "./charts.js";
 import { byId, html, svg } from "./dom.js";
 import { count, interval, percent, plural, wilson } from "./intervals.js";
 import { lazily } from "./lazy.js";
+import { alike, cut } from "./names.js";
 import { strip } from "./strip.js";
 
 const MOST = 30; // classes of a whole matrix
@@ -126,7 +127,14 @@ export function start(state) {
   function matrix(pairs, width) {
     const { lines, columns, groups } = layout(pairs, order, stored?.groups ?? [], MOST);
     const most = columns.length > 20 ? 14 : 18;
-    const names = new Map(columns.map((code) => [code, cut(pred(code), most)]));
+    const equal = alike([...lines.map(label), ...columns.map(pred)], most);
+    const short = (name) => equal.get(name) ?? cut(name, most);
+    const names = new Map(columns.map((code) => [code, short(pred(code))]));
+    const tick = (x, y, name, attributes) => {
+      const node = text(x, y, short(name), { class: small, ...attributes });
+      if (short(name) !== name) node.append(svg("title", {}, name));
+      return node;
+    };
     const longest = Math.max(...columns.map((code) => names.get(code).length), 10);
     const left = 18 + 7.6 * longest;
     const top = 18 + 5.2 * longest;
@@ -146,8 +154,8 @@ export function start(state) {
         const words = `${label(pair.label)} → ${pred(pair.pred)}: ${figure(pair)}${state.onlyWrong ? "" : ` (${percent(pair.share)}, ${interval(pair.ends)})`}`;
         // Square roots make rare pairs visible beside a diagonal near 1; numbers stay readable on 60 %.
         const square = svg("rect", { x: cx + 1, y: cy + 1, width: step - 2, height: step - 2, rx: 3, class: kind, "fill-opacity": (0.12 + 0.5 * Math.sqrt(share)).toFixed(2) });
-        const short = pair.n < 1000 ? String(pair.n) : `${Math.round(pair.n / 1000)}k`;
-        const number = text(cx + step / 2, cy + step / 2 + 4, short, { "text-anchor": "middle", class: small });
+        const figures = pair.n < 1000 ? String(pair.n) : `${Math.round(pair.n / 1000)}k`;
+        const number = text(cx + step / 2, cy + step / 2 + 4, figures, { "text-anchor": "middle", class: small });
         const cell = svg("g", { class: pressed(pair) ? "cell chosen" : "cell", role: "button", "aria-label": words, "aria-pressed": String(pressed(pair)), "data-key": `${pair.label} ${pair.pred}`, tabindex: at ? -1 : 0 }, square, step >= 16 ? number : null);
         cell.addEventListener("click", () => press(pair));
         const enter = () => hover(cell, pair);
@@ -161,10 +169,10 @@ export function start(state) {
       { viewBox: `0 0 ${w} ${h}`, width: w, height: h, class: "matrix", role: "group", "aria-label": "Confusion matrix: labels down, predictions across; arrow keys move between its cells" },
       text(left - 10, top - 22, "prediction →", { "text-anchor": "end", class: "tickname" }),
       text(left - 10, top - 7, "label ↓", { "text-anchor": "end", class: "tickname" }),
-      ...lines.map((code) => text(left - 8, y.get(code) + step / 2 + 4, cut(label(code), most), { "text-anchor": "end", class: small })),
+      ...lines.map((code) => tick(left - 8, y.get(code) + step / 2 + 4, label(code), { "text-anchor": "end" })),
       ...columns.map((code) => {
         const [cx, cy] = [x.get(code) + step / 2 + 2, top - 6];
-        return text(cx, cy, names.get(code), { transform: `rotate(-45 ${cx} ${cy})`, class: small });
+        return tick(cx, cy, pred(code), { transform: `rotate(-45 ${cx} ${cy})` });
       }),
       svg("rect", { x: left, y: top, width: columns.length * step, height: lines.length * step, class: "field" }),
       ...groups.map((size, at) => {

@@ -9,8 +9,21 @@ function fill(node, attributes, children) {
   return node;
 }
 
-/** An element with attributes, listeners under `on`, and children; strings become text nodes, never markup. */
-export const html = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
+/** Short forms of the names that would look alike where there is no room for them, the longest name first. */
+export const shortened = new Map();
+/** Words with the short forms of the names in them. */
+export const shorten = (words) => [...shortened].reduce((text, [name, short]) => text.replaceAll(name, short), words);
+
+/**
+ * An element with attributes, listeners under `on`, and children; strings become text nodes, never markup. A shortened name
+ * keeps the whole one as its title and for screen readers.
+ */
+export function html(tag, attributes = {}, ...children) {
+  const short = tag === "bdi" && shortened.get(children[0]);
+  const node = fill(document.createElement(tag), attributes, short ? [html("span", { "aria-hidden": "true" }, short), html("span", { class: "unseen" }, children[0])] : children);
+  if (short) node.title = children[0];
+  return node;
+}
 export const svg = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 /** A button that does `act` when pressed; `words` is a text, an element, or a list of them. */
 export const button = (words, act, attributes = {}) => html("button", { type: "button", ...attributes, on: { click: act } }, ...[words].flat());

@@ -1,6 +1,6 @@
 // The bar of filters: chips, a menu of filters, search, and what the selection amounts to; keys of the whole page.
 import { NONE } from "./aggregation.js";
-import { button, byId, delayed, html, svg } from "./dom.js";
+import { button, byId, delayed, html, shorten, svg } from "./dom.js";
 import { tally } from "./groups.js";
 import { count, interval, percent } from "./intervals.js";
 import { copy } from "./theme.js";
@@ -345,7 +345,7 @@ export function start(state) {
     return html("span", { class: "chip fixed" }, html("bdi", {}, `split: ${facts.splits[rows.split[0]] ?? "none"}`));
   };
   const chip = ({ kind, words }) => {
-    const name = html("bdi", {}, words);
+    const name = html("bdi", {}, shorten(words));
     const isEdited = !["search", "lasso", "pair"].includes(kind);
     const remove = button("×", () => drop(() => state.set(kind, null)), { class: "remove", "aria-label": `Remove ${words}` });
     return html("span", { class: "chip", title: words }, isEdited ? button(name, () => menu.open(kind), { "aria-label": `Change ${words}` }) : name, remove);

@@ -1,6 +1,7 @@
 // The page is complete without this script, which makes it answer: filters, pictures, map, charts of a selection.
 import { openDetails, openPictures, readFacts, readRows } from "./data.js";
-import { byId } from "./dom.js";
+import { byId, shortened } from "./dom.js";
+import { alike } from "./names.js";
 import { searcher } from "./search.js";
 import { State } from "./state.js";
 import { restoreTheme, startCopying, startTheme } from "./theme.js";
@@ -20,9 +21,12 @@ import * as drawer from "./drawer.js";
 // Each starts its part of the page, if the page has it, and listens to the state.
 const PARTS = [header, filterbar, gallery, review, dialog, map, classes, confusion, calibration, comparison, slices, drawer];
 
+const ROOM = 20; // characters of a class name that every list of the page shows
+
 async function start() {
   const facts = readFacts();
   const rows = await readRows(facts);
+  for (const [name, short] of alike(facts.classes, ROOM)) shortened.set(name, short);
   const state = new State(rows, facts, searcher(rows, facts));
   state.thumbnails = openPictures("thumbnails");
   state.large = openPictures("large");

@@ -1,8 +1,9 @@
 // The map: points on a canvas over contours, pan and zoom, hover, lasso, keyboard; pictures in place of points where it
 // is zoomed in and they do not overlap.
 import { PanZoom } from "./panzoom.js";
-import { delayed } from "./dom.js";
+import { delayed, shorten } from "./dom.js";
 import { lasso } from "./lasso.js";
+import { alike, cut } from "./names.js";
 import { around, buildGrid, nearest, NOWHERE } from "./picking.js";
 import { createPicture, resolve, splat } from "./splat.js";
 
@@ -299,7 +300,7 @@ export class PointMap {
         if (this.rows.x[row] === NOWHERE) continue;
         this.ring(context, row, css, 2);
         const [x, y] = this.screen(row);
-        if (name) this.write(context, name, x + 12, y, css, "left");
+        if (name) this.write(context, cut(shorten(name), 24), x + 12, y, css, "left");
       }
     }
     for (const row of [this.marked, this.hovered]) if (row >= 0) this.ring(context, row, this.ink.css, 2.5);
@@ -333,8 +334,9 @@ export class PointMap {
     const at = this.transform();
     context.font = "600 12px system-ui, sans-serif";
     const [width, height] = [this.width / this.ratio, this.height / this.ratio];
+    const equal = alike(this.regions.map(({ name }) => name), 24);
     const boxes = this.regions.map(({ name, x, y }) => {
-      const text = name.length > 24 ? `${name.slice(0, 23)}…` : name;
+      const text = equal.get(name) ?? cut(name, 24);
       const wide = context.measureText(text).width + 8;
       const keep = (value, half, most) => Math.max(half + 4, Math.min(most - half - 4, value));
       const [px, py] = [(x * at.k + at.x) / this.ratio, (at.y - y * at.k) / this.ratio];

@@ -1,4 +1,4 @@
-// The random order of the rows, and the search in file names.
+// The random order of the rows, short forms of names, and the search in file names.
 
 /** A fixed random order: the first rows, however many, are then a uniform sample. */
 export function shuffle(n) {
@@ -11,6 +11,30 @@ export function shuffle(n) {
     [order[i], order[j]] = [order[j], order[i]];
   }
   return order;
+}
+
+/** A name of at most `most` characters: a longer one is cut at its end. */
+export const cut = (name, most) => ([...name].length > most ? `${[...name].slice(0, most - 1).join("")}…` : name);
+
+/** The names that `cut` would make equal, the longest first, each with a form of its own: cut in the middle, else numbered. */
+export function alike(names, most) {
+  const all = new Set(names);
+  const counts = new Map();
+  for (const name of all) counts.set(cut(name, most), (counts.get(cut(name, most)) ?? 0) + 1);
+  const found = [...all].filter((name) => counts.get(cut(name, most)) > 1 && cut(name, most) !== name);
+  const head = most >> 2;
+  return new Map(
+    found
+      .sort((a, b) => b.length - a.length)
+      .map((name) => {
+        let text;
+        for (let n = 1, end = ""; !text || all.has(text); end = ` (${++n})`) {
+          text = `${[...name].slice(0, head).join("")}…${[...name].slice(head + 1 + end.length - most).join("")}${end}`;
+        }
+        all.add(text);
+        return [name, text];
+      }),
+  );
 }
 
 /** Arrow's text column (UTF-8 and byte offsets) as one lower-case string, with the index where each row starts. */

@@ -1,6 +1,6 @@
 // Label review: what people say of labels, the accuracy that would follow, and the file that `apply-labels` reads.
 import { NONE } from "./aggregation.js";
-import { button, byId, html } from "./dom.js";
+import { button, byId, html, shorten } from "./dom.js";
 import { count, interval, percent, wilson } from "./intervals.js";
 import { copy } from "./theme.js";
 
@@ -216,7 +216,8 @@ export function showMark(state, i, ok, wrong, word) {
   ok.hidden = state.rows.label[i] === NONE;
   wrong.setAttribute("aria-pressed", mark?.review === "wrong");
   const words = mark?.review === "wrong" ? `→ ${state.facts.classes[mark.label]}` : ok.hidden ? "Give a label" : word;
-  wrong.replaceChildren(html("bdi", {}, words), " ▾");
+  wrong.title = words;
+  wrong.replaceChildren(html("bdi", {}, shorten(words)), " ▾");
 }
 
 /** The cards of suspected labels within the filters; returns {render, mark}. */
