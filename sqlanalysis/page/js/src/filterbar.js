@@ -314,7 +314,6 @@ export function start(state) {
   /** Changes the filters by a button that goes away with its chip. */
   const drop = (act) => {
     act();
-    search.value = state.get("search") ?? "";
     plus.focus();
   };
   const clear = button("Clear", () => drop(() => state.clear()), { class: "clear" });
@@ -339,7 +338,7 @@ export function start(state) {
   };
   const chip = ({ kind, words }) => {
     const name = html("bdi", {}, words);
-    const isEdited = !["search", "lasso", "pair"].includes(kind);
+    const isEdited = !["search", "lasso", "pair", "found"].includes(kind);
     const remove = button("×", () => drop(() => state.set(kind, null)), { class: "remove", "aria-label": `Remove ${words}` });
     return html("span", { class: "chip", title: words }, isEdited ? button(name, () => menu.open(kind), { "aria-label": `Change ${words}` }) : name, remove);
   };
@@ -353,6 +352,7 @@ export function start(state) {
     if (caution) parts.push(" ", html("span", { class: caution === "descriptive" ? "tag" : "tag caution" }, caution));
     says.replaceChildren(...parts);
     clear.hidden = !state.isActive;
+    if (document.activeElement !== search) search.value = state.get("search") ?? "";
     menu.refresh();
   };
   state.on(update);
