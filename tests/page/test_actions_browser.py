@@ -179,3 +179,36 @@ def test_axe_and_phones(browser: Any, made: Made, mode: str) -> None:
     assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
     inside = "return [...document.querySelectorAll('.checklist button')].every((b) => b.getBoundingClientRect().right <= innerWidth)"
     assert page.execute_script(inside)
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_the_number_of_images_needed_unfolds(browser: Any, tmp_path: Path, mode: str) -> None:
+    """The link of a verdict that is not established opens what it points to; each pair of runs has its own."""
+    con = sqlanalysis.connect()
+    report_files.add_digits(con, 300)
+    con.execute(
+        "update outputs.digits_bayes as old set pred = new.pred from outputs.digits_logreg as new "
+        "where old.image_id = new.image_id and new.image_id % 9 > 1"
+    )
+    page = opened(browser, report.report(con, tmp_path / "page.html"), mode)
+    con.close()
+    for pair in ("0-1", "1-0"):
+        link = ".of:not([hidden]) .needs"
+        assert page.execute_script(f"return document.querySelector('{link}').hash") == f"#needed-{pair}"
+        target = page.find_element("id", f"needed-{pair}")
+        assert not target.is_displayed()
+        page.execute_script(
+            f"document.querySelector('{link}').scrollIntoView({{block: 'center', behavior: 'instant'}})"
+        )
+        page.find_element("css selector", link).click()
+        wait(target.is_displayed)
+        assert "One point would take about" in target.text
+        seen = "const r = arguments[0].getBoundingClientRect(); return r.top >= 0 && r.top < innerHeight"
+        wait(lambda: page.execute_script(seen, target))  # noqa: B023 - asked at once
+        page.execute_script(
+            "const s = document.getElementById('run'); s.value = 1; s.dispatchEvent(new Event('change'))"
+        )
+    page.execute_script(AXE.read_text(encoding="utf-8"))
+    found = page.execute_async_script("axe.run('#verdict-section').then((all) => arguments[0](all.violations))")
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
+    assert complaints(page) == []

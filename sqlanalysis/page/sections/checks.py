@@ -159,7 +159,7 @@ def _is(n: int) -> str:
 
 
 def _acts(draft: Draft, suspects: list[Row], n_copies: int, n_near: int, small: list[Row]) -> Row:
-    """What the page shows of each finding: how many images, their ids (as differences) or classes, words of the chip."""
+    """What the page shows of a finding: how many images, their ids (as differences) or classes, words of the chip."""
     acts: Row = {}
     if suspects:
         acts["Suspected labels"] = {"n": suspects[0]["n_found"]}
