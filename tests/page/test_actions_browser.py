@@ -212,3 +212,59 @@ def test_the_number_of_images_needed_unfolds(browser: Any, tmp_path: Path, mode:
     found = page.execute_async_script("axe.run('#verdict-section').then((all) => arguments[0](all.violations))")
     assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found] == []
     assert complaints(page) == []
+
+
+def test_long_lists_of_classes(browser: Any, tmp_path: Path) -> None:
+    """Filter menu, map and review hold a hundred classes, say how many more there are, and find them by name."""
+    con = sqlanalysis.connect()
+    names = [f"class {number:03}" for number in range(130)]
+    report_files.add_named(con, names, per_class=2)
+    page = opened(browser, report.report(con, tmp_path / "page.html"))
+    con.close()
+
+    def shown(box: str, item: str) -> tuple[int, str]:
+        script = "const b = document.querySelector(arguments[0]); return [b.querySelectorAll(arguments[1]).length, b.textContent]"
+        n, words = page.execute_script(script, box, item)
+        return n, words
+
+    def write(field: str, words: str) -> None:
+        script = "const s = document.querySelector(arguments[0]); s.value = arguments[1]; s.dispatchEvent(new Event('input'))"
+        page.execute_script(script, field, words)
+
+    # The menu of filters: what is pressed keeps the focus and is said to be pressed.
+    page.execute_script("document.querySelector('.plus').click()")
+    page.execute_script(
+        "[...document.querySelectorAll('#filter-menu .entry')].find((e) => e.textContent.startsWith('class')).click()"
+    )
+    n, words = shown("#filter-menu", ".choices button")
+    assert (n, words.count("30 more: type to find them")) == (100, 1)
+    write("#filter-menu input", " CLASS 12")
+    n, words = shown("#filter-menu", ".choices button")
+    assert (n, "more" in words) == (10, False)
+    from selenium.webdriver.common.keys import Keys
+
+    page.execute_script("document.querySelectorAll('#filter-menu .choices button')[4].focus()")
+    for pressed in ("true", "false", "true"):
+        page.switch_to.active_element.send_keys(Keys.ENTER)
+        assert page.switch_to.active_element.text.startswith("class 124")
+        assert page.switch_to.active_element.get_attribute("aria-pressed") == pressed
+    assert text(page, ".says").startswith("2 of 260")
+    write("#filter-menu input", "nothing like it")
+    assert shown("#filter-menu .editor:not([hidden])", ".choices button") == (0, "none")
+    page.execute_script("document.querySelector('.chip .remove').click()")
+    # The list of the map.
+    page.execute_script("document.getElementById('box').scrollIntoView()")
+    wait(lambda: shown("#map-classes", ".map-row[data-code]")[0] == 100)
+    assert "30 more: type to find them" in shown("#map-classes", "button")[1]
+    write("#map-classes input", "129")
+    wait(lambda: shown("#map-classes", ".map-row[data-code]")[0] == 1)
+    assert "1 of 130" in shown("#map-classes", "button")[1]
+    # The menu of an opened image: its own label is no other one.
+    page.execute_script("document.querySelector('.tile').click()")
+    wait(lambda: page.find_elements("css selector", "#viewer[open]"))
+    page.execute_script("[...document.querySelectorAll('#viewer button')].find((b) => b.popoverTargetElement).click()")
+    wait(lambda: shown("#viewer-menu", "[role=option]")[0] == 100)
+    assert "29 more: type to find them" in shown("#viewer-menu", "[role=option]")[1]
+    write("#viewer-menu input", "nothing like it")
+    assert shown("#viewer-menu", "[role=option]") == (0, "No class has this name.")
+    assert complaints(page) == []
