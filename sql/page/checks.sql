@@ -147,6 +147,50 @@ order by split_a is not distinct from split_b, label_a is not distinct from labe
 limit $max_pairs;
 
 
+-- name: images_of_copies
+-- The images with the same bytes as another or nearly the same, those in more than one split, and those with two labels.
+-- n counts all of them; ids are those that the run has.
+with _pairs as (
+    select
+        unnest(duplicates.image_ids) as image_id,
+        duplicates.splits_differ,
+        duplicates.labels_differ,
+    from duplicates
+    inner join runs on duplicates.dataset = runs.dataset
+    where runs.run = {{ literal(run) }}
+{% if neighbors %}
+    union all
+    select
+        unnest([near.image_a, near.image_b]) as image_id,
+        images_a.split <> images_b.split as splits_differ,
+        images_a.label <> images_b.label as labels_differ,
+    from near_duplicates({{ literal(run ~ '_neighbors') }}) as near
+    inner join {{ ident(run) }} as images_a on near.image_a = images_a.image_id
+    inner join {{ ident(run) }} as images_b on near.image_b = images_b.image_id
+    where images_a.sha256 <> images_b.sha256
+{% endif %}
+),
+
+_copies as (
+    select
+        _pairs.image_id,
+        _pairs.image_id in (select image_id from {{ ident(run) }}) as is_of_run,
+        coalesce(bool_or(_pairs.splits_differ), false) as splits_differ,
+        coalesce(bool_or(_pairs.labels_differ), false) as labels_differ,
+    from _pairs
+    group by _pairs.image_id
+)
+
+select
+    count(*) as n,
+    count(*) filter (where splits_differ) as n_splits,
+    count(*) filter (where labels_differ) as n_labels,
+    list(image_id order by image_id) filter (where is_of_run) as ids,
+    list(image_id order by image_id) filter (where is_of_run and splits_differ) as ids_splits,
+    list(image_id order by image_id) filter (where is_of_run and labels_differ) as ids_labels,
+from _copies;
+
+
 -- name: unreadable
 -- Files that could not be read or computed, by stage and error, with an example.
 -- Errors of this run and of adding its data set; messages are not shown.

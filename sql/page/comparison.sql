@@ -42,6 +42,12 @@ from verdict({{ literal(run) }}, {{ literal(baseline) }}) as verdict
 cross join mcnemar({{ literal(run) }}, {{ literal(baseline) }}) as mcnemar;
 
 
+-- name: images_for_the_difference
+-- How many labeled images the difference that was seen would take (80 % power).
+select needed_n
+from verdict({{ literal(run) }}, {{ literal(baseline) }});
+
+
 -- name: images_for_a_point
 -- How many images a gain of one point would take (80 % power), for runs that differ on a share $differing of the images.
 with _given as (

@@ -197,7 +197,9 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, f
     draft.develop(progress=True)
     drawn = map_section.map_of(draft, [row["name"] for row in draft.ask("page_classes").rows], data.MAX_ROWS)
     cuts = slices.slice_values(draft) if labeled else []
-    packed = _pack(draft, switch, heads, drawn, cuts, {"comparison": compared, **parts}, max_mb, full)
+    packed = _pack(
+        draft, switch, heads, drawn, cuts, {"comparison": compared, "checks": checked, **parts}, max_mb, full
+    )
     draft.album.say()
     facts, split = words.facts(lineage, counts, folder), draft.scope.split if draft.scope else None
     context: Row = {

@@ -379,6 +379,29 @@ def test_checks_are_the_macros(con: duckdb.DuckDBPyConnection, tmp_path: Path) -
     assert "sqlanalysis project DB digits_logreg" in page.texts["main"][0]
 
 
+def test_a_reviewed_label_is_no_longer_suspected(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    """Not in the list that is reviewed, nor in the sentences, which count the same labels."""
+    report_files.add_digits(con, 600, runs=1)
+    for image, label in {3: 8, 50: 1, 120: 4}.items():
+        con.execute("update images set label = ? where image_id = ?", [label, image])
+    sql = "select r.image_id, r.sha256, r.label_name from label_issues('digits_logreg') join digits_logreg as r using (image_id)"
+    issues = con.sql(f"{sql} order by all").fetchall()
+    assert len(issues) >= 3
+    reviewed = tmp_path / "labels.csv"
+    rows = [f"{image},{sha256},{name},ok,,2026-11-26T12:00:00Z" for image, sha256, name in issues[:2]]
+    reviewed.write_text("\n".join(["image_id,sha256,label_name,review,new_label_name,reviewed_at", *rows]))
+    sqlanalysis.apply_labels(con, reviewed)
+    page = page_of(con, tmp_path)
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    facts = json.loads(re.findall(r'id="facts">(.*?)</script>', text, re.DOTALL)[0])
+    ids = [row[0] for row in con.sql("select image_id from digits_logreg order by image_id").fetchall()]
+    assert sorted(ids[one["row"]] for one in facts["suspects"]) == [image for image, _, _ in issues[2:]]
+    n = len(issues) - 2
+    assert facts["sections"]["checks"]["Suspected labels"] == {"n": n}
+    said = f"{n} label{' is' if n == 1 else 's are'} suspected"
+    assert page.texts["main"][0].count(said) == 2, "at the head of the images and in the data checks"
+
+
 def test_near_pairs_are_those_of_the_macro(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
     """Near is a tenth of the usual distance to the nearest neighbor, here 0.2; the macro alone has the rule."""
     report_files.add_digits(con, 60, runs=1)

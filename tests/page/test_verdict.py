@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from pathlib import Path
 
@@ -84,6 +85,40 @@ def test_a_tie_promises_nothing(con: duckdb.DuckDBPyConnection, tmp_path: Path) 
     assert "The interval holds zero: these images cannot tell the two runs apart." in text
     (needed,) = con.execute("select needed_n from verdict('new', 'old')").fetchone()
     assert f"one of 0.5 points would take about {rounded(needed)}." in text
+
+
+@pytest.mark.parametrize("wrong", [(30, 88), (30, 90)], ids=["half a point", "no difference"])
+def test_how_many_images_a_difference_takes(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, wrong: tuple[int, int]
+) -> None:
+    """The number stands with what it assumes and the SQL that gives it; drawn again and again, it has its power."""
+    answer(con, "old", first((0, 60)))
+    answer(con, "new", first(wrong))
+    text = heads(con, tmp_path, "new", "old")[0, 1]
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert 'tell the two runs apart</b>. <a class="needs" href="#needed-0-1">How many do I need?</a>' in page
+    (folded,) = re.findall(r'<details class="needed">(?:(?!</details>).)*id="needed-0-1".*?</details>', page, re.DOTALL)
+    codes = re.findall(r'<pre tabindex="0"><code>(.*?)</code>', folded, re.DOTALL)
+    needed = [con.execute(html.unescape(code)).fetchall()[0][0] for code in codes]
+    n_alone = con.sql("select run_only + baseline_only from mcnemar('new', 'old')").fetchall()[0][0]
+    assert f"where one alone is right on {n_alone} of 400 images." in text
+    assert f"One point would take about {rounded(needed[-1])} images." in text
+    seen = 60 - (wrong[1] - wrong[0])
+    assert ("as seen here" in text) == (seen > 0) == ("sqlanalysis compare DB new old" in text)
+    if seen:
+        assert f"A difference of {seen / 4:.1f} points, as seen here, would take about {rounded(needed[0])}" in text
+    # What the sentence promises, by simulation: a difference of one point, the share that differs as here.
+    chance, draws, share = np.random.default_rng(5), 400, n_alone / N
+    counts = chance.multinomial(needed[-1], [(share + 0.01) / 2, (share - 0.01) / 2, 1 - share], size=draws)
+    found = np.mean([binomtest(int(a), int(a + b)).pvalue <= 0.05 for a, b, _ in counts])
+    assert 0.8 - 3 * np.sqrt(0.16 / draws) < found < 0.9
+
+
+def test_an_established_difference_asks_for_no_more(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    answer(con, "old", first((0, 100)))
+    answer(con, "new", first((0, 40)))
+    heads(con, tmp_path, "new", "old")
+    assert "How many do I need?" not in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_a_gain_that_the_classes_deny_is_said(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 from .. import words
@@ -39,6 +40,7 @@ def data_checks(draft: Draft, classes: list[Row]) -> Row:
     near = pairs[0] if pairs else {"n_found": 0, "n_leaks": 0, "n_labels": 0}
     small = [row for row in classes if row["n"] < words.SMALL_CLASS]
     known = checked if draft.predicted else {"duplicate_images", "no_label"}
+    suspects = draft.ask("suspected_labels", {"max_images": draft.max_images}).rows if draft.probs and classes else None
     lines = [[name, checked[column]] for column, name in PROBLEMS.items() if column in known]
     lines += [
         ["images with the same bytes as another", copies["copies"]],
@@ -64,7 +66,11 @@ def data_checks(draft: Draft, classes: list[Row]) -> Row:
         near if neighbors else None,
         sum(row["n_objects"] for row in problems),
     )
+    if suspects is not None:
+        summed = _ordered([_suspects(suspects), *summed])
+    acts = _acts(draft, suspects or [], copies["copies"], near["n_found"], small if len(small) < len(classes) else [])
     return {
+        "facts": acts,
         "n_problems": sum(bool(line["n"]) for line in summed),
         "finding": _check_words(sum(bool(line["n"]) for line in summed), len(summed)),
         "lines": summed,
@@ -134,7 +140,42 @@ def _lines(
     ]
     if not n_classes:
         lines = [line for line in lines if line["name"] != "Small classes"]
+    return _ordered(lines)
+
+
+def _ordered(lines: list[Row]) -> list[Row]:
     return sorted(lines, key=lambda line: not line["n"])  # what to look at first
+
+
+def _suspects(suspects: list[Row]) -> Row:
+    n, n_wrong = (suspects[0]["n_found"], suspects[0]["n_wrong"]) if suspects else (0, None)
+    about = "" if n_wrong is None else f"; an estimated {count(round(n_wrong))} of them {_is(round(n_wrong))} wrong"
+    found = f"{plural(n, 'label is', 'labels are')} suspected{about}"
+    return _line("Suspected labels", n, found, "no label is suspected")
+
+
+def _is(n: int) -> str:
+    return "is" if n == 1 else "are"
+
+
+def _acts(draft: Draft, suspects: list[Row], n_copies: int, n_near: int, small: list[Row]) -> Row:
+    """What the page shows of a finding: how many images, their ids (as differences) or classes, words of the chip."""
+    acts: Row = {}
+    if suspects:
+        acts["Suspected labels"] = {"n": suspects[0]["n_found"]}
+    if small:
+        acts["Small classes"] = {"n": sum(row["n"] for row in small), "codes": [row["class"] for row in small]}
+    if n_copies or n_near:
+        found = draft.ask("images_of_copies", neighbors=bool(n_near)).row
+        for name, suffix, chip in (
+            ("Duplicates", "", "duplicates"),
+            ("Leaks", "_splits", "in more than one split"),
+            ("Labels that differ", "_labels", "copies with different labels"),
+        ):
+            ids = found[f"ids{suffix}"] or []
+            steps = [id_ - before for before, id_ in itertools.pairwise([0, *ids])]
+            acts[name] = {"n": found[f"n{suffix}"], "steps": steps, "words": chip}
+    return {name: act for name, act in acts.items() if act["n"]}
 
 
 def _line(name: str, n: int, found: str, fine: str) -> Row:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from ..draft import Draft, Table
+from ..draft import Answer, Draft, Table
 from ..words import count, decimal, interval, percent, points, points_interval
 from .key_figures import affordable_resamples
 
@@ -46,7 +47,8 @@ def _apart(pair: Row, baseline: str) -> str:
 
 def _alone(k: int, figures: Row, counts: Row) -> Row:
     key = figures["key"]
-    head: Row = {"run": k, "baseline": -1, "comparable": True, "axis": None, "power": "", "caution": "", "kind": ""}
+    head: Row = {"run": k, "baseline": -1, "comparable": True, "axis": None, "power": "", "caution": ""}
+    head |= {"kind": "", "needed": None}
     if not key["n"]:
         return {
             **head,
@@ -115,6 +117,7 @@ def _against(draft: Draft, k: int, j: int, names: Sequence[str], figures: Sequen
         "caution": _caution(test["sentence"]),
         "axis": None if test["ci_low"] is None else axis(test["ci_low"], test["diff"], test["ci_high"]),
         "power": _power(draft, test),
+        "needed": _needed(draft, test, run, baseline),
         "cards": _cards(figures[k], figures[j], {row["metric"]: row for row in rows}, counts, test),
     }
 
@@ -153,15 +156,36 @@ def _power(draft: Draft, test: Row) -> str:
     reach = (test["ci_high"] - test["ci_low"]) / 2
     first = f"{count(test['n'])} images can establish a difference of about {reach * 100:.1f} points or more"
     if test["established"] or not test["needed_n"]:
-        need = draft.ask(
-            "images_for_a_point",
-            {
-                "baseline_accuracy": test["accuracy_baseline"],
-                "differing": (test["run_only"] + test["baseline_only"]) / test["n"],
-            },
-        ).row["needed_n"]
+        need = _for_a_point(draft, test).row["needed_n"]
         return f"{first}; one point would take about {rounded(need)}." if need else f"{first}."
     return f"{first}; one of {abs(test['diff']) * 100:.1f} points would take about {rounded(test['needed_n'])}."
+
+
+def _for_a_point(draft: Draft, test: Row) -> Answer:
+    share = (test["run_only"] + test["baseline_only"]) / test["n"]
+    return draft.ask("images_for_a_point", {"baseline_accuracy": test["accuracy_baseline"], "differing": share})
+
+
+def _needed(draft: Draft, test: Row, run: str, baseline: str) -> Row | None:
+    """How many images the difference, and one of a point, would take, and what that assumes; None where established."""
+    if test["established"] or test["ci_low"] is None:
+        return None
+    asked = [_for_a_point(draft, test)]
+    says: list[str | tuple[str]] = ["One point would take about ", (rounded(asked[0].row["needed_n"]),), " images."]
+    if test["needed_n"]:
+        asked.insert(0, draft.ask("images_for_the_difference", run=run, baseline=baseline))
+        seen = f"A difference of {abs(test['diff']) * 100:.1f} points, as seen here, would take about "
+        says = [seen, (rounded(asked[0].row["needed_n"]),), " images, half of it about four times as many. ", *says]
+    return {
+        "says": says,
+        "assumes": "So many labeled images, answered by both runs, establish it in at least 80 of 100 cases, if the "
+        "difference really is that large and the runs differ about as often as here, where one alone is right on "
+        f"{count(test['run_only'] + test['baseline_only'])} of {count(test['n'])} images. The images are to be like "
+        "these and independent of each other; the test is McNemar's exact one at 95%.",
+        "sql": [one.sql.strip() for one in asked],
+        # Where no difference was seen, it speaks of a point, too, but counts one more image of each kind.
+        "call": test["needed_n"] and f"sqlanalysis compare DB {shlex.quote(run)} {shlex.quote(baseline)}",
+    }
 
 
 def rounded(n: int) -> str:

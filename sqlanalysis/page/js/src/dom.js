@@ -51,3 +51,10 @@ export function delayed(act, milliseconds) {
     timer = setTimeout(act, milliseconds, ...values);
   };
 }
+
+/** Lets the browser save a table in CSV under a name. */
+export function saveFile(download, text) {
+  const href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+  html("a", { href, download }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 10_000);
+}

@@ -1,13 +1,14 @@
 // The bar of filters: chips, a menu of filters, search, and what the selection amounts to; keys of the whole page.
 import { NONE } from "./aggregation.js";
-import { button, byId, delayed, html, shorten, svg } from "./dom.js";
+import { button, byId, delayed, html, saveFile, shorten, svg } from "./dom.js";
 import { tally } from "./groups.js";
 import { count, interval, percent } from "./intervals.js";
+import { pickList, searchField } from "./picklist.js";
+import { cell } from "./review.js";
 import { copy } from "./theme.js";
 import { change } from "./tile.js";
 
 const ROUGH = 30; // labeled images below which a figure is rough
-const LISTED = 100; // entries of a list before it asks to search
 const BINS = 20;
 const COLUMNS = { split: "split", class: "label", pred: "pred", cluster: "cluster" }; // of the filters that hold several codes
 
@@ -87,12 +88,8 @@ export function summary(state) {
   };
 }
 
-/** One line per selected image; text that a spreadsheet would evaluate as a formula starts with an apostrophe. */
+/** One line per selected image. */
 export function csv({ rows, mask, name }) {
-  const cell = (value) => {
-    const text = /^[=+\-@\t\r]/.test(value) ? `'${value}` : value;
-    return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-  };
   const lines = ["image_id,file,label,label_name,pred,pred_name,confidence"];
   for (let i = 0; i < mask.length; i++) {
     if (!mask[i]) continue;
@@ -140,35 +137,29 @@ function popover(opener, menu, parent, fill) {
   return { open, shut };
 }
 
-const searchField = (placeholder, label) => html("input", { type: "search", placeholder, "aria-label": label, autocomplete: "off", spellcheck: "false" });
-
 /** A list of choices, with a search when it is long. */
 function listEditor(state, kind) {
   const all = choices(state, kind);
+  const field = searchField("find", "Find in the list");
   const list = html("div", { class: "choices" });
-  const given = () => (kind in COLUMNS ? (state.get(kind) ?? []) : state.get(kind));
-  const holds = (value) => (kind in COLUMNS ? given().includes(value) : String(given()) === String(value));
-  let shown;
-  const mark = () => shown.forEach(([its, { value }]) => its.setAttribute("aria-pressed", holds(value)));
+  const note = html("p");
+  const isMany = kind in COLUMNS;
+  const given = () => state.get(kind) ?? (isMany ? [] : null);
+  const holds = (value) => (isMany ? given().includes(value) : String(given()) === String(value));
   const press = (value) => {
-    const without = kind in COLUMNS ? given().filter((code) => code !== value) : null;
-    state.set(kind, holds(value) ? without : kind in COLUMNS ? [...without, value] : value);
-    mark();
+    const without = isMany ? given().filter((code) => code !== value) : null;
+    state.set(kind, holds(value) ? without : isMany ? [...without, value] : value);
+    show();
   };
-  const show = (text) => {
-    const found = all.filter(({ words }) => words.toLowerCase().includes(text));
-    shown = found.slice(0, LISTED).map((choice) => [
-      button([html("bdi", {}, choice.words), html("span", { class: "n" }, count(choice.n))], () => press(choice.value)),
-      choice,
-    ]);
-    mark();
-    const rest = found.length - LISTED;
-    list.replaceChildren(...shown.map(([its]) => its), html("p", {}, rest > 0 ? `${count(rest)} more: type to find one` : found.length ? "" : "none"));
-  };
-  show("");
-  const find = searchField("find", "Find in the list");
-  find.addEventListener("input", () => show(find.value.toLowerCase().trim()));
-  return all.length > 12 ? [find, list] : [list];
+  const show = pickList({
+    field,
+    list,
+    find: (text) => all.filter(({ words }) => words.toLowerCase().includes(text.toLowerCase().trim())),
+    make: ({ value, words, n }) => button([html("bdi", {}, words), html("span", { class: "n" }, count(n))], () => press(value), { "aria-pressed": String(holds(value)) }),
+    tell: (words) => (note.textContent = words),
+  });
+  show();
+  return all.length > 12 ? [field, list, note] : [list, note];
 }
 
 /** Two thumbs over the histogram: wrong at the bottom, right above it, what is out of the range pale. */
@@ -252,33 +243,35 @@ function helpDialog() {
 export const isTyping = ({ target, ctrlKey, metaKey, altKey }) =>
   ctrlKey || metaKey || altKey || target.closest?.("input:not([type=range]), textarea, select") || document.querySelector("dialog[open]");
 
+/** A button that copies the selection as SQL, and the field that shows it where there is no clipboard. */
+export function copier(state, attributes) {
+  const statement = html("textarea", { readonly: true, hidden: true, rows: 5, "aria-label": "SQL of the selection" });
+  const show = () => {
+    statement.value = state.sql();
+    statement.hidden = false;
+    statement.select();
+    return "Selected: press Ctrl+C";
+  };
+  const copying = button("Copy SQL", () => copy(copying, state.sql(), show), attributes);
+  return { copying, statement };
+}
+
+export const saveCsv = (state) => saveFile(`${state.runName}_selection.csv`, csv(state));
+
 /** What can be done with the selection, and the button of the menu that holds it. */
 function startActions(state, parent) {
-  const statement = html("textarea", { readonly: true, rows: 5, "aria-label": "SQL of the selection" });
   const dialog = helpDialog();
   const help = () => {
     menu.shut();
     dialog.showModal();
   };
-  const copySql = ({ target }) =>
-    copy(target, state.sql(), () => {
-      statement.value = state.sql();
-      statement.hidden = false;
-      statement.select();
-      return "Selected: press Ctrl+C";
-    });
-  const saveCsv = () => {
-    const href = URL.createObjectURL(new Blob([csv(state)], { type: "text/csv" }));
-    html("a", { href, download: `${state.runName}_selection.csv` }).click();
-    setTimeout(() => URL.revokeObjectURL(href), 10_000);
-  };
   const entry = (words, act) => button(words, act, { class: "entry" });
-  const first = entry("Copy SQL", copySql);
-  const box = html("div", { class: "menu", id: "action-menu" }, first, entry("Save CSV", saveCsv), entry("Keys", help), statement);
+  const { copying, statement } = copier(state, { class: "entry" });
+  const box = html("div", { class: "menu", id: "action-menu" }, copying, entry("Save CSV", () => saveCsv(state)), entry("Keys", help), statement);
   const more = html("button", { type: "button", class: "more", "aria-label": "More: SQL, CSV, keys" }, "⋯");
   const menu = popover(more, box, parent, () => {
     statement.hidden = true;
-    return first;
+    return copying;
   });
   return { more, help };
 }
@@ -321,7 +314,6 @@ export function start(state) {
   /** Changes the filters by a button that goes away with its chip. */
   const drop = (act) => {
     act();
-    search.value = state.get("search") ?? "";
     plus.focus();
   };
   const clear = button("Clear", () => drop(() => state.clear()), { class: "clear" });
@@ -346,7 +338,7 @@ export function start(state) {
   };
   const chip = ({ kind, words }) => {
     const name = html("bdi", {}, shorten(words));
-    const isEdited = !["search", "lasso", "pair"].includes(kind);
+    const isEdited = !["search", "lasso", "pair", "found"].includes(kind);
     const remove = button("×", () => drop(() => state.set(kind, null)), { class: "remove", "aria-label": `Remove ${words}` });
     return html("span", { class: "chip", title: words }, isEdited ? button(name, () => menu.open(kind), { "aria-label": `Change ${words}` }) : name, remove);
   };
@@ -360,6 +352,7 @@ export function start(state) {
     if (caution) parts.push(" ", html("span", { class: caution === "descriptive" ? "tag" : "tag caution" }, caution));
     says.replaceChildren(...parts);
     clear.hidden = !state.isActive;
+    if (document.activeElement !== search) search.value = state.get("search") ?? "";
     menu.refresh();
   };
   state.on(update);

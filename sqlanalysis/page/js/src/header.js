@@ -69,7 +69,13 @@ function startTables({ facts }) {
   }
 }
 
+/** A link into something that is folded unfolds it. */
+function startLinks() {
+  for (const link of document.querySelectorAll(".needs")) link.addEventListener("click", () => (byId(link.hash.slice(1)).closest("details").open = true));
+}
+
 export function start(state) {
+  startLinks();
   // These findings are of all images of the first run, whatever is chosen.
   for (const id of ["map", "checks"]) {
     const ofRun = html("span", { class: "opened-note" }, " Of ", html("bdi", {}, state.facts.run), ".");

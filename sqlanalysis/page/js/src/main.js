@@ -16,10 +16,11 @@ import * as confusion from "./confusion.js";
 import * as calibration from "./calibration.js";
 import * as comparison from "./comparison.js";
 import * as slices from "./slices.js";
+import * as checks from "./checks.js";
 import * as drawer from "./drawer.js";
 
 // Each starts its part of the page, if the page has it, and listens to the state.
-const PARTS = [header, filterbar, gallery, review, dialog, map, classes, confusion, calibration, comparison, slices, drawer];
+const PARTS = [header, filterbar, gallery, review, dialog, map, classes, confusion, calibration, comparison, slices, checks, drawer];
 
 const ROOM = 20; // characters of a class name that every list of the page shows
 

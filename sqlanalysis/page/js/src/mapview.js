@@ -1,15 +1,14 @@
 // The section of the map: colors and their legend, the list of classes, the panel of a lasso, the card of a point.
 import { NONE } from "./aggregation.js";
-import { button, byId, delayed, html, svg } from "./dom.js";
-import { csv } from "./filterbar.js";
+import { button, byId, html, svg } from "./dom.js";
+import { copier, saveCsv } from "./filterbar.js";
 import { classColumn, frequent, listed, makeGroups, modesOf, MOST_PICKED, rightOf, startMode } from "./groups.js";
 import { count, interval, percent } from "./intervals.js";
 import { lazily } from "./lazy.js";
 import { PointMap } from "./map.js";
-import { copy } from "./theme.js";
+import { pickList, searchField } from "./picklist.js";
 import { describe, guess, picture, probabilityOfLabel, short } from "./tile.js";
 
-const MOST_LISTED = 100; // classes
 const MOST_RINGED = 60; // points of picked classes
 const MOST_SHOWN = 8; // mistakes in the panel of a lasso
 const MOST_NAMES = 4; // classes in it
@@ -30,7 +29,7 @@ const dot = (color) => svg("svg", { class: `dot ${color.slice(2)}`, viewBox: "0 
 class View {
   constructor(state) {
     const { rows, facts } = state;
-    Object.assign(this, { state, rows, mode: startMode(state), picked: Array(MOST_PICKED).fill(null), text: "" });
+    Object.assign(this, { state, rows, mode: startMode(state), picked: Array(MOST_PICKED).fill(null) });
     this.column = classColumn(state);
     this.name = (code) => state.name(code, this.column);
     this.pictures = {
@@ -166,72 +165,64 @@ class View {
   }
 
   list() {
-    const { state, picked, column } = this;
-    if (!this.find) this.buildList();
-    const counts = this.counts();
-    const codes = listed(this.codes, picked, this.text, this.name);
-    const full = !picked.includes(null);
-    const judged = state.facts.labeled && state.facts.predicted;
-    const rows = codes.slice(0, MOST_LISTED).map((code) => {
-      const at = picked.indexOf(code);
-      const { n, right, wrong } = counts(code);
-      const known = right + wrong;
-      const said = judged ? `, ${count(right)} right, ${count(wrong)} wrong` : "";
-      const parts = [
-        dot(this.colors.get(code) ?? "--free"),
-        html("bdi", {}, this.name(code)),
-        judged ? bar(known ? [[right / known, "right"], [wrong / known, "wrong"]] : []) : null,
-        html("span", { class: "n" }, count(n)),
-      ];
-      const row = button("", () => this.pick(code), {
-        "data-code": code,
-        class: `map-row${judged ? " judged" : ""}`,
-        "aria-pressed": String(at >= 0),
-        "aria-label": `${this.name(code)}: ${count(n)} images${said}`,
-        disabled: full && at < 0,
-      });
-      row.replaceChildren(...parts.filter(Boolean));
-      return row;
+    this.tallied = this.counts();
+    if (!this.showList) this.buildList();
+    this.showList();
+  }
+
+  listed(text) {
+    return listed(this.codes, this.picked, text, this.name);
+  }
+
+  row(code) {
+    const at = this.picked.indexOf(code);
+    const { n, right, wrong } = this.tallied(code);
+    const known = right + wrong;
+    const said = this.judged ? `, ${count(right)} right, ${count(wrong)} wrong` : "";
+    const shares = known ? [[right / known, "right"], [wrong / known, "wrong"]] : [];
+    const parts = [dot(this.colors.get(code) ?? "--free"), html("bdi", {}, this.name(code)), this.judged ? bar(shares) : null, html("span", { class: "n" }, count(n))];
+    return button(parts, () => this.pick(code), {
+      "data-code": code,
+      class: `map-row${this.judged ? " judged" : ""}`,
+      "aria-pressed": String(at >= 0),
+      "aria-label": `${this.name(code)}: ${count(n)} images${said}`,
+      disabled: !this.picked.includes(null) && at < 0,
     });
-    const focused = document.activeElement?.dataset?.code;
-    this.rowsBox.replaceChildren(...rows);
-    if (focused !== undefined) rows.find((row) => row.dataset.code === focused)?.focus();
-    const found = this.text.trim() ? codes.filter((code) => this.name(code).toLowerCase().includes(this.text.trim().toLowerCase())).length : null;
-    byId("map-found").textContent = found === null ? "" : `${count(found)} of ${count(this.codes.length)}`;
-    const notes = [];
-    if (codes.length > MOST_LISTED) notes.push(`${count(MOST_LISTED)} of ${count(codes.length)} classes are listed; find others by name.`);
-    if (full) notes.push("Six are picked; press one again to free its color.");
-    else if (judged && state.facts.classes.length > 12 && picked.every((code) => code === null)) notes.push("More than 12 classes: color says right or wrong until you pick classes.");
-    if (column === "pred") notes.push("Classes are predictions: no image has a label.");
-    byId("map-note").textContent = notes.join(" ");
   }
 
   buildList() {
-    this.find = html("input", {
-      type: "search", placeholder: "Find a class", "aria-label": "Find a class", autocomplete: "off", spellcheck: "false",
-      on: {
-        input: delayed(() => {
-          this.text = this.find.value;
-          this.list();
-        }, 100),
-        // Enter picks what is found, if it is not more than the free colors.
-        keydown: (event) => {
-          if (event.key !== "Enter") return;
-          this.text = this.find.value;
-          const codes = listed(this.codes, this.picked, this.text, this.name).filter((code) => !this.picked.includes(code));
-          const free = this.picked.filter((code) => code === null).length;
-          if (this.text.trim() && codes.length <= free) codes.forEach((code) => this.pick(code));
-        },
-      },
-    });
-    this.rowsBox = html("div", { class: "map-rows", role: "group", "aria-label": "Classes, pick up to six" });
-    const judged = this.state.facts.labeled && this.state.facts.predicted;
+    const { facts } = this.state;
+    this.judged = facts.labeled && facts.predicted;
+    // Enter picks what is found, if it is not more than the free colors.
+    const enter = ({ key }) => {
+      if (key !== "Enter") return;
+      const codes = this.listed(field.value).filter((code) => !this.picked.includes(code));
+      const free = this.picked.filter((code) => code === null).length;
+      if (field.value.trim() && codes.length <= free) codes.forEach((code) => this.pick(code));
+    };
+    const field = searchField("Find a class", "Find a class", { on: { keydown: enter } });
+    const list = html("div", { class: "map-rows", role: "group", "aria-label": "Classes, pick up to six" });
+    const found = html("span", { id: "map-found", "aria-live": "polite" });
+    const note = html("p", { class: "aside", id: "map-note" });
     byId("map-classes").replaceChildren(
-      html("div", { class: "map-find" }, this.find, html("span", { id: "map-found", "aria-live": "polite" })),
-      html("div", { class: `map-row heads${judged ? " judged" : ""}`, "aria-hidden": "true" }, html("span"), html("span", {}, "pick up to six"), judged ? html("span", {}, "right / wrong") : null, html("span", { class: "n" }, "images")),
-      this.rowsBox,
-      html("p", { class: "aside", id: "map-note" }),
+      html("div", { class: "map-find" }, field, found),
+      html("div", { class: `map-row heads${this.judged ? " judged" : ""}`, "aria-hidden": "true" }, html("span"), html("span", {}, "pick up to six"), this.judged ? html("span", {}, "right / wrong") : null, html("span", { class: "n" }, "images")),
+      list,
+      note,
     );
+    const tell = (words) => {
+      const wanted = field.value.trim().toLowerCase();
+      const n = this.codes.filter((code) => this.name(code).toLowerCase().includes(wanted)).length;
+      found.textContent = wanted ? `${count(n)} of ${count(this.codes.length)}` : "";
+      const isFull = !this.picked.includes(null);
+      const hint = this.judged && facts.classes.length > 12 && this.picked.every((code) => code === null) && "More than 12 classes: color says right or wrong until you pick classes.";
+      note.textContent = [
+        words,
+        isFull ? "Six are picked; press one again to free its color." : hint,
+        this.column === "pred" && "Classes are predictions: no image has a label.",
+      ].filter(Boolean).join(" ");
+    };
+    this.showList = pickList({ field, list, find: (text) => this.listed(text), make: (code) => this.row(code), tell, none: "", wait: 100 });
   }
 
   panel() {
@@ -258,15 +249,10 @@ class View {
       const tiles = wrong.slice(0, MOST_SHOWN).map((i, at) => this.tile(i, () => state.open?.(wrong, at, "Mistakes in the lasso")));
       parts.push(html("h3", {}, `Mistakes in it${nWrong > tiles.length ? `, ${tiles.length} of ${count(nWrong)}` : ""}`), html("div", { class: "map-tiles" }, ...tiles));
     }
-    const query = html("textarea", { readonly: true, hidden: true, rows: 4, "aria-label": "SQL of the selection" });
-    const copySql = button("Copy SQL", () => copy(copySql, state.sql(), () => {
-      query.hidden = false;
-      query.value = state.sql();
-      query.select();
-      return "Selected: press Ctrl+C";
-    }), { id: "copy-sql" });
-    const actions = [button("Show images", () => byId("images")?.scrollIntoView()), copySql, button("Save CSV", () => this.save(), { id: "save-csv" }), button("Clear", () => state.set("lasso", null))];
-    parts.push(html("div", { class: "actions" }, ...actions), query);
+    const { copying, statement } = copier(state);
+    copying.id = "copy-sql";
+    const actions = [button("Show images", () => byId("images")?.scrollIntoView()), copying, button("Save CSV", () => saveCsv(state), { id: "save-csv" }), button("Clear", () => state.set("lasso", null))];
+    parts.push(html("div", { class: "actions" }, ...actions), statement);
     parts.push(html("p", { class: "aside" }, "Beyond 1.8× zoom, pictures take the place of points where they fit; the rest stay points. An orange edge is a wrong answer."));
     byId("map-panel").replaceChildren(...parts);
   }
@@ -303,12 +289,6 @@ class View {
   tile(i, act) {
     const said = describe(this.state, i);
     return button(picture(this.state, i, ""), act, { title: said, "aria-label": `Open ${said}` });
-  }
-
-  save() {
-    const url = URL.createObjectURL(new Blob([csv(this.state)], { type: "text/csv" }));
-    html("a", { href: url, download: `${this.state.runName}_selection.csv` }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 10_000);
   }
 
   /** The card beside a point; row -1 hides it. */

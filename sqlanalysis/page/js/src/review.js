@@ -1,11 +1,11 @@
 // Label review: what people say of labels, the accuracy that would follow, and the file that `apply-labels` reads.
 import { NONE } from "./aggregation.js";
-import { button, byId, html, shorten } from "./dom.js";
+import { button, byId, html, saveFile, shorten } from "./dom.js";
 import { count, interval, percent, wilson } from "./intervals.js";
+import { pickList, searchField } from "./picklist.js";
 import { copy } from "./theme.js";
 
 const PAGE = 24; // cards at a time
-const MOST_OPTIONS = 100; // classes in the menu at a time
 const HEADS = "image_id,file,label_name,review,new_label_name,reviewed_at";
 
 /** The answers {n, correct} of a run with the labels of the marks (row → {review, label}); a label may also be a first one. */
@@ -128,18 +128,20 @@ export function classMenu(parent, classes, id) {
   let [opener, ask, asked, found, at] = [];
   const list = html("ul", { id: `${id}-list`, role: "listbox", "aria-label": "Classes" });
   const more = html("p", { class: "more", role: "status" });
-  const input = html("input", {
-    type: "search",
-    role: "combobox",
-    placeholder: "Find a class",
-    "aria-label": "Right class",
-    "aria-expanded": "true",
-    "aria-controls": list.id,
-    autocomplete: "off",
-    autofocus: true,
-    on: { input: () => show(), keydown: press },
-  });
+  const input = searchField("Find a class", "Right class", { role: "combobox", "aria-expanded": "true", "aria-controls": list.id, autofocus: true, on: { keydown: press } });
   const menu = html("div", { class: "class-menu", popover: "auto", id, on: { beforetoggle: toggle } }, input, list, more);
+  const show = pickList({
+    field: input,
+    list,
+    find: (text) => choices(classes, asked.likely, text).filter((code) => code !== asked.label),
+    make: option,
+    none: "No class has this name.",
+    tell: (words, shown) => {
+      more.textContent = words;
+      found = shown;
+      move(0);
+    },
+  });
 
   async function toggle({ newState }) {
     if (newState !== "open") return;
@@ -155,18 +157,10 @@ export function classMenu(parent, classes, id) {
     show();
   }
 
-  function show() {
-    const all = choices(classes, asked.likely, input.value).filter((code) => code !== asked.label);
-    found = all.slice(0, MOST_OPTIONS);
-    const option = (code, place) => {
-      const key = asked.likely.indexOf(code) + 1;
-      const words = [html("bdi", {}, classes[code]), key ? html("kbd", { "aria-hidden": "true" }, String(key)) : ""];
-      return html("li", { role: "option", id: `${list.id}-${place}`, on: { click: () => choose(code) } }, ...words);
-    };
-    list.replaceChildren(...found.map(option));
-    const rest = all.length - found.length;
-    more.textContent = rest ? `${count(rest)} more: type to find them` : all.length ? "" : "No class has this name.";
-    move(0);
+  function option(code, place) {
+    const key = asked.likely.indexOf(code) + 1;
+    const words = [html("bdi", {}, classes[code]), key ? html("kbd", { "aria-hidden": "true" }, String(key)) : ""];
+    return html("li", { role: "option", id: `${list.id}-${place}`, on: { click: () => choose(code) } }, ...words);
   }
 
   function move(to) {
@@ -230,7 +224,7 @@ function suspectCards(state, root) {
   const list = html("ul", { class: "review-cards", on: { keydown: press, focusin: ({ target }) => rove(target) } });
   const progress = html("p", { class: "review-words", "aria-live": "polite" });
   const done = html("progress", { "aria-hidden": "true", max: 1, value: 0 });
-  const save = button("Export labels.csv", download, { class: "review-save" });
+  const save = button("Export labels.csv", () => saveFile("labels.csv", review.csv()), { class: "review-save" });
   const range = html("span");
   const more = button("Show more", grow);
   const line = html("code", {}, command);
@@ -245,12 +239,6 @@ function suspectCards(state, root) {
     html("div", { class: "review-foot" }, range, more, html("span", { class: "review-keys" }, ...keys)),
   );
   const opens = classMenu(root, facts.classes, "review-menu");
-
-  function download() {
-    const url = URL.createObjectURL(new Blob([review.csv()], { type: "text/csv" }));
-    html("a", { href: url, download: "labels.csv" }).click();
-    setTimeout(() => URL.revokeObjectURL(url), 10_000);
-  }
 
   function grow() {
     const at = limit;

@@ -103,6 +103,8 @@ const KINDS = {
   },
   // The value holds the corners for the map, and the mask of the rows inside.
   lasso: ({ mask }) => ({ words: "lasso", sql: null, test: (i) => mask[i] }),
+  // The images of a finding of the data checks.
+  found: ({ words, mask }) => ({ words, sql: null, test: (i) => mask[i] }),
 };
 
 export class State {
@@ -164,6 +166,12 @@ export class State {
     this.began = performance.now();
     this.apply();
     this.tell("filter");
+  }
+
+  /** Puts one filter in the place of all. */
+  only(kind, value) {
+    this.filters = [];
+    this.set(kind, value);
   }
 
   get(kind) {
