@@ -130,7 +130,8 @@ order by _page_images.image_id;
 
 
 -- name: page_suspects
--- The suspected labels among the images of the page, most probably wrong first.
+-- The suspected labels among the images of the page, most probably wrong first. Images whose label of now somebody has
+-- reviewed are left out.
 select
     _page_images.image_id,
     _page_images.position,
@@ -139,6 +140,7 @@ select
     issues.self_confidence,
 from label_issues({{ literal(run) }}) as issues
 inner join _page_images on issues.image_id = _page_images.image_id
+where issues.image_id not in (select label_history.image_id from label_history where label_history.is_current)
 order by issues.p_wrong desc nulls last, issues.confidence desc, issues.image_id;
 
 
