@@ -960,6 +960,7 @@ def report(
     db: Database,
     out: Annotated[Path, typer.Argument(metavar="OUT.html", help="The page to write.")],
     run: Annotated[list[str] | None, typer.Option(help="A run to show; repeat for several, the subject first.")] = None,
+    split: Annotated[str | None, typer.Option(help="Count only images of this split.")] = None,
     max_mb: Annotated[float, typer.Option(help="Largest page; thumbnails fill what the rows leave.")] = 25,
     redact_paths: Annotated[bool, typer.Option("--redact-paths", help="Name no file of an image.")] = False,
     full_images: Annotated[
@@ -979,6 +980,7 @@ def report(
             con,
             out,
             runs=run,
+            split=split,
             max_mb=max_mb,
             redact_paths=redact_paths,
             full_images=full_images,

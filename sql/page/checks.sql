@@ -47,7 +47,7 @@ order by n desc, problem;
 
 
 -- name: exact_copies
--- Images of the run's data set with the same bytes as another one; copies counts those beyond the first.
+-- Images with the bytes of an image of the run, anywhere in its data set; copies counts those beyond the first.
 select
     coalesce(sum(duplicates.n - 1), 0)::bigint as copies,
     count(*) as kinds,
@@ -55,6 +55,7 @@ select
     count(*) filter (where duplicates.labels_differ) as with_two_labels,
 from duplicates
 inner join runs on duplicates.dataset = runs.dataset
+semi join {{ ident(run) }} as images on duplicates.sha256 = images.sha256
 where runs.run = {{ literal(run) }};
 
 
@@ -98,8 +99,14 @@ cross join _near;
 
 -- name: near_pairs
 -- Pairs of images that are nearly the same to the model (cosine distance), nearest first, at most $max_pairs.
+-- One of the two at least is an image of the run; the other may be of a split that the page leaves out.
 -- Equal bytes are left to exact_copies; n_found, n_leaks and n_labels count all pairs.
-with _pairs as (
+with _ids as (
+    select image_id
+    from {{ ident(run) }}
+),
+
+_pairs as (
     select
         near.image_a,
         near.image_b,
@@ -108,13 +115,17 @@ with _pairs as (
         images_b.uri as uri_b,
         images_a.split as split_a,
         images_b.split as split_b,
-        coalesce(images_a.label_name, images_a.label::varchar) as label_a,
-        coalesce(images_b.label_name, images_b.label::varchar) as label_b,
+        coalesce(names_a.name, images_a.label::varchar) as label_a,
+        coalesce(names_b.name, images_b.label::varchar) as label_b,
         greatest(images_a.width_px, images_a.height_px, images_b.width_px, images_b.height_px) as size_px,
     from near_duplicates({{ literal(run ~ '_neighbors') }}) as near
-    inner join {{ ident(run) }} as images_a on near.image_a = images_a.image_id
-    inner join {{ ident(run) }} as images_b on near.image_b = images_b.image_id
+    inner join images as images_a on near.image_a = images_a.image_id
+    inner join images as images_b on near.image_b = images_b.image_id
+    inner join datasets on images_a.dataset = datasets.dataset
+    left join classes as names_a on datasets.label_space = names_a.label_space and images_a.label = names_a.class
+    left join classes as names_b on datasets.label_space = names_b.label_space and images_b.label = names_b.class
     where images_a.sha256 <> images_b.sha256
+        and (near.image_a in (from _ids) or near.image_b in (from _ids))
 )
 
 select

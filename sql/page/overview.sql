@@ -31,10 +31,7 @@ order by coalesce(finished_at, started_at) desc, started_at desc, run;
 -- name: run_columns
 -- Columns of the view of a run; one that was added without probabilities has no probs.
 select column_name as name
-from duckdb_columns()
-where database_name = current_database()
-    and schema_name = 'main'
-    and table_name = {{ literal(run) }};
+from (describe {{ ident(run) }});
 
 
 -- name: lineage
@@ -206,13 +203,17 @@ from accuracy_accepted({{ literal(run) }});
 -- Accuracy of several runs, each on its own labeled images, with its 95 % Wilson interval.
 -- Whether intervals overlap is not a test of their difference. One relation of all runs is bound once, not per run.
 with shown_runs as ( -- noqa: ST03
+{% for run in runs %}
     select
-        run,
+        {{ literal(run) }} as run,
         image_id,
         label,
         pred,
-    from predictions
-    where run in ({% for run in runs %}{{ literal(run) }}{{ ', ' if not loop.last }}{% endfor %})
+    from {{ ident(run) }}
+{% if not loop.last %}
+    union all
+{% endif %}
+{% endfor %}
 )
 
 select

@@ -187,12 +187,17 @@ def shield(con: duckdb.DuckDBPyConnection, where: Path, changed: list[str], move
     texts += [template.text for template in templates.installed("views") if template.name in changed]
     for text in texts:
         try:
-            con.execute(re.sub(r"\b(create|replace) (?=macro|view|table)", r"\1 temp ", text, count=1))
+            con.execute(temporary(text))
         except duckdb.Error as error:
             reason = str(error).splitlines()[0]
             raise SchemaError(
                 f"{where} lacks what views of this package read; restore a copy of it: {reason}"
             ) from error
+
+
+def temporary(text: str) -> str:
+    """The statement that makes an object for this session alone, before that of the file."""
+    return re.sub(r"\b(create|replace) (?=macro|view|table)", r"\1 temp ", text, count=1)
 
 
 def say_shielded(con: duckdb.DuckDBPyConnection, where: Path, changed: list[str]) -> None:

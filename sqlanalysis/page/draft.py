@@ -16,6 +16,7 @@ from ..core.progress import track
 from ..db import statements, templates
 from . import words
 from .album import Album
+from .scope import Scope
 
 THUMBNAIL_PX = 160
 MAX_TEXT = 1000  # characters of one value
@@ -66,6 +67,7 @@ class Draft:
     redacted: bool = False
     probs: bool = False
     predicted: bool = True
+    scope: Scope | None = None  # of a page of one split
     slices: Sequence[str] = ()  # expressions of the caller, which cut the images as columns do
     cuts: list[Any] | None = None  # the columns that cut the images, once they were looked for
     shown: list[Row] = field(default_factory=list)
@@ -102,7 +104,7 @@ class Draft:
             sql = re.sub(r" -- noqa.*", "", templates.body(statement))
             for name, value in (values or {}).items():
                 sql = sql.replace(f"${name}", str(value))
-            self._asked[key] = Answer(sql, rows)
+            self._asked[key] = Answer(self.scope.over(sql) if self.scope else sql, rows)
         if all(names[name] == value for name, value in own.items()):  # the page shows the queries about its run
             self.answers[query] = self._asked[key]
         return self._asked[key]

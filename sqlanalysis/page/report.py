@@ -27,6 +27,7 @@ from . import data, words
 from .draft import Draft
 from .folder import Folder
 from .notebook import Page
+from .scope import having, of_split
 from .sections import (
     calibration,
     checks,
@@ -67,6 +68,7 @@ def report(
     path: str | Path,
     runs: str | Iterable[str] | None = None,
     *,
+    split: str | None = None,
     title: str | None = None,
     max_images: int = 24,
     max_mb: float = 25,
@@ -85,6 +87,8 @@ def report(
         path: the HTML file to write; an existing page is replaced.
         runs: names of runs: the page is about the first, with the second as its baseline, and lists the others. None
             means all finished runs with predictions, the newest first; where there is none, those of embeddings.
+        split: count only images of this split, such as "val"; its queries say so. Copies and near duplicates are
+            looked for in all splits, and check for leaks. None counts all splits together, and says so.
         title: heading of the page; default: "RUN on DATASET".
         max_images: number of images to show of each kind of mistake.
         max_mb: approximate size limit of the page in megabytes; pictures fill the space that its rows leave.
@@ -103,7 +107,8 @@ def report(
     Raises:
         ArgumentError: an expression of `slices` has one value on all images, or more than 30, or others each time it
             is computed.
-        NotFoundError: no such run (the message suggests similar names), no finished run, or no folder to write to.
+        NotFoundError: no such run (the message suggests similar names), no finished run, no image of the split, or no
+            folder to write to.
         SchemaError: the run has neither predictions nor activations, `path` is not a page, `full_images` is not a
             folder for its pictures, or the rows need more than `max_mb`.
         QueryError: DuckDB refused a query of the page, or one of `slices` is not an expression over the columns.
@@ -113,7 +118,11 @@ def report(
     draft = Draft(con, max_images=max_images, redacted=redact_paths)
     draft.slices = [slices] if isinstance(slices, str) else list(slices)
     names = _choose(draft, runs)
-    page = _page(draft, names, title, max_mb, full)
+    with ExitStack() as session:
+        if split is not None:
+            names = having(con, names, split, each=runs is not None)
+            draft.con, draft.scope = session.enter_context(of_split(con, names, split))
+        page = _page(draft, names, title, max_mb, full)
     if len(page) > 2e6 * max_mb:  # tables of very many or very long names, which `pack` does not count
         raise SchemaError(
             f"the page needs {len(page) / 1e6:.1f} MB, more than twice max_mb = {max_mb:g} (--max-mb): its tables hold "
@@ -190,7 +199,7 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, f
     cuts = slices.slice_values(draft) if labeled else []
     packed = _pack(draft, switch, heads, drawn, cuts, {"comparison": compared, **parts}, max_mb, full)
     draft.album.say()
-    facts = words.facts(lineage, counts, folder)
+    facts, split = words.facts(lineage, counts, folder), draft.scope.split if draft.scope else None
     context: Row = {
         **{"mistakes": None, "gallery": None, "slices": None, "near": "", "error": {}},
         **figures,
@@ -202,7 +211,8 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, f
         "switch": [row["name"] for row in packed.facts["runs"]],
         "verdicts": heads,
         "splits": verdict.by_split(draft, counts) if labeled else None,
-        "title": title or f"{draft.run} on {lineage['dataset']}",
+        "title": title
+        or f"{draft.run} on {lineage['dataset']}" + (f", split {draft.scope.split}" if draft.scope else ""),
         "meta": words.meta(lineage, counts),
         "facts": facts,
         "provenance": words.provenance(facts),
@@ -214,7 +224,7 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, f
         "comparison": compared,
         "map": drawn,
         "checks": checked,
-        "reproduce": words.reproduction(lineage, draft.run, draft.baseline, folder),
+        "reproduce": words.reproduction(lineage, draft.run, draft.baseline, folder, split),
         "pack": packed,
     }
     context["contents"] = words.contents(context)
@@ -251,6 +261,7 @@ def _pack(
         "written": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
         "sections": {name: part["facts"] for name, part in parts.items() if part and "facts" in part},
         "map": drawn and drawn["facts"],
+        "views": {run: draft.scope.views[run] for run in switch} if draft.scope else {},
         **(drawn["places"].facts if drawn else {}),
     }
     places = None

@@ -6,6 +6,7 @@ import datetime
 import functools
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +229,7 @@ def warnings(lineage: Row, counts: Row, errors: list[Row], classes: list[Row], f
         named = ", ".join(filter(None, [counts["splits"], "no split" if counts["n_no_split"] else ""]))
         sentences.append(
             f"Images of {counts['n_splits']:,} splits are counted together ({named}): where the model has learned from "
-            "some of them, such as those of train, its figures are too high."
+            "some of them, such as those of train, its figures are too high; `--split NAME` counts one of them alone."
         )
     n_labeled, n_outputs = counts["n_labeled"], counts["n_outputs"]
     if counts["n_left_out"]:
@@ -332,10 +333,10 @@ def advice(key: Row, comparison: Row | None, lineage: Row, n_labeled: int) -> st
     )
 
 
-def reproduction(lineage: Row, run: str, baseline: str | None, folder: str) -> Row:
+def reproduction(lineage: Row, run: str, baseline: str | None, folder: str, split: str | None) -> Row:
     """Commands that reproduce the page, and what determines the figures: hashes, seeds, versions."""
     runs = " ".join(f"--run {name}" for name in (run, baseline) if name)
-    commands = [f"sqlanalysis report DB OUT.html {runs}"]
+    commands = [f"sqlanalysis report DB OUT.html {runs}" + (f" --split {shlex.quote(split)}" if split else "")]
     if lineage["projection"] and lineage["method"]:
         seed = f" --seed {lineage['seed']}" if lineage["seed"] is not None else ""
         commands.insert(0, f"sqlanalysis project DB {run} --method {lineage['method']}{seed}")

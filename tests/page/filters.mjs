@@ -27,7 +27,7 @@ const answers = steps.map(({ run, baseline, filters }) => {
     ids: ids.sort((a, b) => a - b),
     words: state.words(),
     sql: state.sql(),
-    queries: Object.fromEntries(["accuracy", "per_class", "confusion_matrix", "calibration_error", "calibration_curve"].map((name) => [name, state.query(name)])),
+    queries: Object.fromEntries(["accuracy", "per_class", "confusion_matrix", "calibration_error", "calibration_curve"].map((name) => [name, state.scoped(state.query(name))])),
     figures: { ...figures, ece: Number.isNaN(figures.ece) ? "NaN" : figures.ece },
   };
 });

@@ -88,9 +88,13 @@ def near(a: float | None, b: float | str | None) -> bool:
     return (a is None and b is None) or (b == "NaN" and math.isnan(a)) or a == pytest.approx(b, rel=1e-6, abs=1e-9)
 
 
-def test_fifty_random_filters_give_the_macros_numbers(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+@pytest.mark.parametrize("split", [None, "te'st"])
+def test_fifty_random_filters_give_the_macros_numbers(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, split: str | None
+) -> None:
     node = node_or_skip()
-    text = Path(report.report(con, tmp_path / "page.html", ["new", "old"])).read_text(encoding="utf-8")
+    text = Path(report.report(con, tmp_path / "page.html", ["new", "old"], split=split)).read_text(encoding="utf-8")
+    con = con.cursor()  # the page of a split gives statements that make views of this session
     blocks = dict(BLOCK.findall(text))
     facts = json.loads(blocks["facts"])
     assert [run["name"] for run in facts["runs"]] == ["new", "old"]
@@ -107,6 +111,8 @@ def test_fifty_random_filters_give_the_macros_numbers(con: duckdb.DuckDBPyConnec
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
     assert len(answers) == 51
+    whole = "select count(*) from images where split = ?" if split else "select count(*) from new"
+    assert len(answers[0]["ids"]) == con.execute(whole, [split] if split else []).fetchall()[0][0]
     n_selected = []
     for step, answer in zip(steps, answers, strict=True):
         ids = [row["image_id"] for row in macro(con, answer["sql"])]
@@ -142,5 +148,5 @@ def test_fifty_random_filters_give_the_macros_numbers(con: duckdb.DuckDBPyConnec
         bins = {row["bin"]: row for row in macro(con, answer["queries"]["calibration_curve"]) if row["n"]}
         assert set(bins) == {row["bin"] for row in figures["bins"]}
         assert all(near(bins[row["bin"]]["accuracy"], row["accuracy"]) for row in figures["bins"])
-    assert len(set(n_selected)) > 20, "the filters select different images"
+    assert len(set(n_selected)) > 15, "the filters select different images"
     assert 0 < sum(n > 0 for n in n_selected[1:]) <= 50

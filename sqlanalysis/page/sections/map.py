@@ -40,7 +40,7 @@ def map_of(draft: Draft, classes: list[str], max_rows: int) -> Row | None:
         draft.ask("map_points", {"max_points": MAX_POINTS})
     else:  # the vectors themselves are too many to ask for
         sql = templates.body(templates.render("map_vectors", run=draft.run, by=placed.by)).replace("$every", "1")
-        draft.answers["map_vectors"] = Answer(sql, [])
+        draft.answers["map_vectors"] = Answer(draft.scope.over(sql) if draft.scope else sql, [])
     shown = np.random.default_rng(0).permutation(len(placed.ids))[:MAX_POINTS]
     by, layers = _layers(placed, classes)
     drawn = [(mark, placed.x[shown[of[shown]]], placed.y[shown[of[shown]]]) for _, mark, of in layers]

@@ -177,7 +177,7 @@ function makeDialog(state) {
   }
 
   function sql() {
-    return `select image_id, uri, label_name, pred_name, confidence\nfrom ${quoteName(state.runName)}\nwhere image_id = ${rows.id[i]};\n`;
+    return state.scoped(`select image_id, uri, label_name, pred_name, confidence\nfrom ${quoteName(state.runName)}\nwhere image_id = ${rows.id[i]};\n`);
   }
 
   function render() {

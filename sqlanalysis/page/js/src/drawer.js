@@ -7,7 +7,7 @@ import { copy } from "./theme.js";
 const FIRST = 10; // rows of a query that are shown
 const MOST = 20_000; // characters shown: a lasso may list a million ids
 const SQL =
-  /(--[^\n]*|\/\*[^]*?(?:\*\/|$))|('(?:[^']|'')*(?:'|$))|("(?:[^"]|"")*(?:"|$))|(\b(?:all|and|anti|as|asc|between|by|case|cast|count|cross|desc|distinct|else|end|except|exists|false|filter|from|full|group|having|in|inner|intersect|is|join|lateral|left|like|limit|not|null|nulls|offset|on|or|order|outer|over|partition|pivot|qualify|right|sample|select|semi|struct_pack|then|true|union|unnest|using|values|when|where|window|with)\b)/gi;
+  /(--[^\n]*|\/\*[^]*?(?:\*\/|$))|('(?:[^']|'')*(?:'|$))|("(?:[^"]|"")*(?:"|$))|(\b(?:all|and|anti|as|asc|between|by|case|cast|count|create|cross|desc|distinct|else|end|except|exists|false|filter|from|full|group|having|in|inner|intersect|is|join|lateral|left|like|limit|not|null|nulls|offset|on|or|order|outer|over|partition|pivot|qualify|replace|right|sample|select|semi|struct_pack|temp|then|true|union|unnest|using|values|view|when|where|window|with)\b)/gi;
 
 /** A query in pieces [kind, text] with kinds comment, string, name, keyword and "" for the rest; together they are the query. */
 export function highlight(query) {
@@ -188,7 +188,7 @@ function imageQueries(state, section) {
 
 /** The live queries of a section, then those that stand in the page; `rows`, or what gives them, are their first rows. */
 function queriesOf(state, section) {
-  const live = [...(state.queries[section]?.() ?? []), ...imageQueries(state, section)].map((query) => ({ ...query, isLive: true }));
+  const live = [...(state.queries[section]?.() ?? []), ...imageQueries(state, section)].map((query) => ({ ...query, text: state.scoped(query.text), isLive: true }));
   const still = [...document.querySelectorAll(`.sql[data-section="${CSS.escape(section)}"]`)].map((block) => ({
     name: block.dataset.name ?? block.id.replace(/^sql-/, "").replaceAll(/[-_]/g, " "),
     text: block.querySelector("code").textContent,

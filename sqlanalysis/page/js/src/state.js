@@ -295,7 +295,13 @@ export class State {
   /** The selected images as SQL. */
   sql(columns = "image_id, uri, label_name, pred_name, confidence") {
     const where = this.where();
-    return `select ${columns}\nfrom ${quoteName(this.runName)}${where ? `\nwhere ${where}` : ""};\n`;
+    return this.scoped(`select ${columns}\nfrom ${quoteName(this.runName)}${where ? `\nwhere ${where}` : ""};\n`);
+  }
+
+  /** A query after the views that, on a page of one split, hide the other images of its runs. */
+  scoped(query) {
+    const read = Object.entries(this.facts.views).filter(([run]) => query.includes(run));
+    return [...read.map(([, view]) => view), query].join("\n");
   }
 
   /** A query of a macro over the selected images, such as query("accuracy") or query("slices", "['split']"). */
