@@ -242,6 +242,8 @@ where scanned.message is null
 -- A reviewed label of the same bytes stays where the scan has another one (keeps_review).
 -- A scan without label, accepted, split or meta erases none; statistics describe the old bytes and go with them, and
 -- EXIF of other bytes replaces that of the old ones.
+-- accepted has a statement of its own: DuckDB updates a plain column in place and notices another transaction that does
+-- so, but replaces the whole row where a list is updated, too, and notices none.
 update images
 set
     sha256 = scanned.sha256,
@@ -250,7 +252,6 @@ set
     width_px = scanned.width_px,
     height_px = scanned.height_px,
     label = case when scanned.keeps_review then images.label else coalesce(scanned.label, images.label) end,
-    accepted = case when scanned.keeps_review then images.accepted else coalesce(scanned.accepted, images.accepted) end,
     split = coalesce(scanned.split, images.split),
     meta = coalesce(
         scanned.meta,
@@ -276,6 +277,46 @@ where images.dataset = ?
         or images.split is distinct from coalesce(scanned.split, images.split)
         or images.meta is distinct from coalesce(scanned.meta, images.meta, scanned.exif)
     );
+
+
+-- name: claim_labels
+-- Change the labels of the images whose accepted labels will be updated; restore_labels changes them back.
+-- From then on another transaction that updates such a label is refused: its label would be lost with the row.
+update images
+set label = coalesce(images.label + 1, -2147483648)
+from scanned
+where images.dataset = ?
+    and images.uri = scanned.uri
+    and scanned.message is null
+    and scanned.accepted is not null
+    and not scanned.keeps_review
+    and images.accepted is distinct from scanned.accepted;
+
+
+-- name: restore_labels
+-- The labels as they were before claim_labels.
+update images
+set label = nullif(images.label, -2147483648) - 1
+from scanned
+where images.dataset = ?
+    and images.uri = scanned.uri
+    and scanned.message is null
+    and scanned.accepted is not null
+    and not scanned.keeps_review
+    and images.accepted is distinct from scanned.accepted;
+
+
+-- name: update_accepted_labels
+-- Update the accepted labels of the images of which they differ, after update_images.
+update images
+set accepted = scanned.accepted
+from scanned
+where images.dataset = ?
+    and images.uri = scanned.uri
+    and scanned.message is null
+    and scanned.accepted is not null
+    and not scanned.keeps_review
+    and images.accepted is distinct from scanned.accepted;
 
 
 -- name: insert_image_bytes

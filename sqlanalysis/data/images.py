@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,18 @@ from .staging import staged
 
 BLOCK_IMAGES = 2048
 BLOCK_BYTES = 64 * 1024 * 1024
+# What writes a block, in this order: bytes of an older version go before its hash does.
+WRITTEN = (
+    "delete_read_errors",
+    "insert_read_errors",
+    "delete_stale_bytes",
+    "claim_labels",
+    "restore_labels",
+    "update_images",
+    "update_accepted_labels",
+    "insert_images",
+    "insert_image_bytes",
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -123,7 +136,8 @@ def add_images(
 
     What is refused leaves the file as it was: the source is read to its end before anything is written. Meanwhile rows
     and stored bytes lie in a temporary file beside the evaluation file. An interrupt while they are written leaves the
-    blocks before it; adding the source again adds the rest.
+    blocks before it; adding the source again adds the rest. Labels that another connection changes while the source is
+    read are replaced by those of the source, as if they had been changed before.
 
     Returns:
         Counts, the columns taken, images by split, and notes; the notes are also logged. Adding a source again adds
@@ -137,7 +151,8 @@ def add_images(
         SchemaError: a table without the named column, a label or class that does not fit the data set, or labels that
             can be read in two ways; the message gives both.
         ImageError: a picture from Python of the wrong type or shape.
-        QueryError: the connection only reads, has a transaction open, or the disk is full.
+        QueryError: the connection only reads, has a transaction open, another connection changes the same images while
+            they are written, or the disk is full.
     """
     chosen = column_names.check_choice(columns, ROLES)
     chosen |= {role: name for role, name in (("path", path), ("label", label)) if name is not None}
@@ -419,7 +434,7 @@ def _write_all(
 ) -> Counter[str]:
     counts: Counter[str] = Counter()
     for table in tables:
-        with transaction(con):
+        with _alone(name), transaction(con):
             if not fetch(con, "read_dataset", [name]):
                 execute(con, "insert_dataset", [name, None, origin])
             save_space(con, space)
@@ -427,6 +442,20 @@ def _write_all(
                 execute(con, "update_dataset_space", [space.name, name])
             counts += _write(con, name, table, last_id, overwrite_reviewed=overwrite_reviewed)
     return counts
+
+
+@contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """Say what another connection's change of the same images means for the block."""
+    try:
+        yield
+    except QueryError as error:
+        if not isinstance(error.__cause__, duckdb.TransactionException) or "onflict" not in str(error):
+            raise
+        raise QueryError(
+            f"another connection changed images of data set {name!r} while they were written: its changes stay, and "
+            "this block of the source is not written; add the source again: labels that it has replace the other ones"
+        ) from error
 
 
 def _write(
@@ -439,11 +468,8 @@ def _write(
     keeps = pa.array([bool(reviewed) and uri in reviewed for uri in table["uri"].to_pylist()], pa.bool_())
     with registered(con, "scanned", table.append_column("keeps_review", keeps)):
         added, changed, unchanged, unreadable, labeled, *kept = fetch(con, "count_scanned", [dataset])[0]
-        # Bytes of an older version go before its hash does.
-        for name in ("delete_read_errors", "insert_read_errors", "delete_stale_bytes", "update_images"):
+        for name in WRITTEN:
             execute(con, name, [dataset])
-        execute(con, "insert_images", [dataset])
-        execute(con, "insert_image_bytes", [dataset])
     return Counter(
         n_added=added,
         n_changed=changed,

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -573,3 +574,78 @@ def test_gray_of_32_bits_is_said_as_such(con: duckdb.DuckDBPyConnection, tmp_pat
     notes = add_images(con, tmp_path, dataset="gray").notes
     assert any(note.startswith("1 images are 16-bit gray") for note in notes)
     assert any(note.startswith("1 images are gray of 32 bits") and "0.0 to 1.0 is black" in note for note in notes)
+
+
+LATER = {
+    "without labels": {"label": None, "split": "val"},
+    "with other labels": {"label": ["dog", "dog", "owl"]},
+    "with right answers": {"label": None, "accepted": ['["cat", "dog"]', '["dog"]', '["owl"]']},
+}
+
+
+@pytest.mark.parametrize("when", ["count_scanned", *images.WRITTEN])
+@pytest.mark.parametrize("source", LATER)
+def test_a_label_changed_from_elsewhere_is_not_lost(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, when: str
+) -> None:
+    """Another connection edits a label at any moment of the writing: the edit stays, or one of both is refused."""
+    for number in range(3):
+        (tmp_path / f"{number}.png").write_bytes(png(number * 50))
+    table = pd.DataFrame({"path": [str(tmp_path / f"{k}.png") for k in range(3)], "label": ["cat", "dog", "owl"]})
+    add_images(con, table, dataset="d")
+    edits: list[str] = []
+
+    def edit(name: str) -> None:
+        if name == when and not edits:
+            edits.append("")
+            try:
+                con.cursor().execute("update images set label = 2 where image_id = 1")
+            except duckdb.TransactionException as error:
+                edits[0] = str(error)
+
+    def after(run: Any) -> Any:
+        def ran(con: duckdb.DuckDBPyConnection, name: str, *values: Any, **names: Any) -> Any:
+            result = run(con, name, *values, **names)
+            edit(name)
+            return result
+
+        return ran
+
+    later = table.assign(**LATER[source]).dropna(axis="columns", how="all")
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "fetch", after(images.fetch))
+        patch.setattr(images, "execute", after(images.execute))
+        try:
+            add_images(con, later, dataset="d")
+            refused = ""
+        except QueryError as error:
+            refused = str(error)
+    label = con.sql("select label from images where image_id = 1").fetchall()[0][0]
+    assert len(edits) == 1, "the moment came"
+    assert not (edits[0] and refused)
+    if edits[0]:
+        assert "onflict" in edits[0]
+        assert label == (1 if source == "with other labels" else 0)
+    else:
+        assert label == 2
+    if refused:
+        assert "another connection changed images of data set 'd'" in refused
+        assert con.sql("select distinct split, accepted from images").fetchall() == [(None, None)]
+        add_images(con, later, dataset="d")
+        label = con.sql("select label from images where image_id = 1").fetchall()[0][0]
+        assert label == (1 if source == "with other labels" else 2)
+    assert con.sql("select label from images where image_id > 1 order by image_id").fetchall() == [(1,), (2,)]
+    assert con.sql("from check_database").fetchall() == []
+
+
+def test_labels_that_are_claimed_come_back(con: duckdb.DuckDBPyConnection, tmp_path: Path) -> None:
+    """Right answers change; a label of NULL, 0 and others stay what they were."""
+    paths = [tmp_path / f"{number}.png" for number in range(4)]
+    for number, path in enumerate(paths):
+        path.write_bytes(png(number * 50))
+    table = pd.DataFrame({"path": list(map(str, paths)), "label": ["cat", "dog", None, "owl"]})
+    add_images(con, table, dataset="d")
+    answers = ['["cat", "dog"]', '["dog"]', '["owl"]', None]
+    add_images(con, table.drop(columns="label").assign(accepted=answers), dataset="d")
+    rows = con.sql("select label, accepted from images order by image_id").fetchall()
+    assert rows == [(0, [0, 1]), (1, [1]), (None, [2]), (2, None)]

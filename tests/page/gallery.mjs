@@ -253,6 +253,7 @@ test("tabs hold what they say, in their order", async () => {
   rows.ranks = await rankNames(values, offsets, rows.n);
   const all = tabs(state);
   assert.deepEqual(all.map(({ key }) => key), ["mistakes", "disagreements", "suspects", "least", "all"]);
+  assert.equal(all[2].title, "Suspected labels");
   const counts = sizes(state, all);
   all.forEach((tab, at) => {
     if (tab.key === "suspects") return assert.equal(counts[at], facts.suspects.filter(({ row }) => list[row].split >= 0).length);
@@ -272,6 +273,7 @@ test("tabs hold what they say, in their order", async () => {
   });
   state.setRun(1, -1);
   assert.deepEqual(tabs(state).map(({ key }) => key), ["mistakes", "suspects", "least", "all"]);
+  assert.equal(tabs(state)[1].title, `Suspected by ${facts.runs[0].name}`, "another run has not suspected them");
   assert.ok(!tabs(state)[0].orders.includes("loss"), "the page has the probability of the label of its first run only");
   facts.runs[1].has_confidence = false;
   assert.deepEqual(tabs(state)[0].orders, ["name", "id"]);

@@ -204,6 +204,29 @@ def test_suspects_are_those_of_label_issues(con: duckdb.DuckDBPyConnection, monk
     assert pack(con, "digits_logreg", [], FOLDER, 25).facts["suspects"] == suspects[:7]
 
 
+def test_reviewed_labels_are_suspected_nowhere(
+    con: duckdb.DuckDBPyConnection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sentence, the tab and the note about those that have no room count the same labels."""
+    report_files.add_digits(con, 800, runs=1)
+    con.execute("update images set label = (label + 3) % 10 where image_id % 37 = 5")
+    n = len(con.sql("from label_issues('digits_logreg')").fetchall())
+    rows = con.sql(
+        "select image_id, sha256, label_name, 'ok' as review, '' as new_label_name from digits_logreg "
+        "where image_id in (select image_id from label_issues('digits_logreg') limit 4)"
+    )
+    rows.write_csv(str(tmp_path / "reviewed.csv"))
+    sqlanalysis.apply_labels(con, tmp_path / "reviewed.csv")
+    text = sqlanalysis.report(con, tmp_path / "page.html").read_text()
+    assert f"{n - 4} labels are suspected" in text
+    assert "can be reviewed on this page" not in text
+    facts = json.loads(text.partition('id="facts">')[2].partition("</script>")[0])
+    assert len(facts["suspects"]) == n - 4
+    monkeypatch.setattr(data, "MAX_SUSPECTS", 7)
+    text = sqlanalysis.report(con, tmp_path / "page.html").read_text()
+    assert f"7 of {n - 4} suspected labels can be reviewed on this page" in text
+
+
 def test_large_pictures_take_turns(digits: duckdb.DuckDBPyConnection, monkeypatch: pytest.MonkeyPatch) -> None:
     digits.execute("update images set label = (label + 3) % 10 where image_id % 37 = 5")
     monkeypatch.setattr(data, "N_LARGE", 0)

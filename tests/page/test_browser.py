@@ -191,12 +191,20 @@ def test_the_run_switch_shows_the_figures_of_the_pair(browser: Any, page: Path) 
     other = browser.execute_script(large)
     assert "digits_bayes is right on" in other
     assert first != other
+    tab, table = (
+        "return document.getElementById('tab-suspects').innerText",
+        "return document.querySelector('#review ~ .opened-note').innerText",
+    )
+    assert browser.execute_script(tab).startswith("Suspected by digits_logreg")
+    assert browser.execute_script(table) == "The tables are of all images of digits_logreg."
     assert [one.get_property("value") for one in runs] == ["1", "0"], "a run is not its own baseline"
     browser.execute_script("arguments[0].value = '-1'; arguments[0].dispatchEvent(new Event('change'))", runs[1])
     assert "one run alone" in browser.execute_script(large).lower()
     browser.execute_script("arguments[0].value = '0'; arguments[0].dispatchEvent(new Event('change'))", runs[0])
     browser.execute_script("arguments[0].value = '1'; arguments[0].dispatchEvent(new Event('change'))", runs[1])
     assert browser.execute_script(large) == first
+    assert browser.execute_script(tab).startswith("Suspected labels")
+    assert not browser.find_element("css selector", "#review ~ .opened-note").is_displayed()
     assert complaints(browser) == []
 
 

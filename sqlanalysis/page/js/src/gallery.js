@@ -72,7 +72,7 @@ export function tabs(state) {
   const all = [
     facts.labeled && facts.predicted && { key: "mistakes", title: sure ? "Confident mistakes" : "Mistakes", order: sure ? "sure" : "id", has: isWrong },
     compared && { key: "disagreements", title: "Disagreements", order: "differ", has: (i) => differ(pred[i], before[i]) },
-    facts.labeled && facts.runs[0].has_probs && facts.suspects && { key: "suspects", title: "Suspected labels" },
+    facts.labeled && facts.runs[0].has_probs && facts.suspects && { key: "suspects", title: run ? `Suspected by ${facts.runs[0].name}` : "Suspected labels" },
     sure && { key: "least", title: "Least confident", order: "unsure", has: (i) => confidence[i] >= 0 },
     { key: "all", title: "All", order: "id", has: () => true },
   ];
