@@ -9,7 +9,7 @@ const { metafile } = await build({
   outfile: "../static/app.js",
   bundle: true,
   minify: true,
-  charset: "ascii",
+  charset: "utf8",
   format: "iife",
   target: ["es2022"],
   legalComments: "none",

@@ -1,5 +1,5 @@
 // Data checks: the images of a finding are selected, and the suspected labels reviewed, where they are found.
-import { byId, html } from "./dom.js";
+import { all, byId, html } from "./dom.js";
 import { count } from "./intervals.js";
 
 /** The rows of ids, which are given in order, as differences; ids that are not on the page have none. */
@@ -53,5 +53,5 @@ function startButton(state, opener) {
 }
 
 export function start(state) {
-  for (const opener of document.querySelectorAll(".checklist button")) startButton(state, opener);
+  for (const opener of all(".checklist button")) startButton(state, opener);
 }

@@ -1,7 +1,7 @@
 // Confusion: the matrix in clustered order with its most frequent pairs; for many classes the pairs, with pictures.
 import { aggregate } from "./aggregation.js";
 import { bdi, choose, el, gather, keepFocus, opener, refill, startFinding, text } from "./charts.js";
-import { byId, html, svg } from "./dom.js";
+import { boundsOf, byId, html, svg } from "./dom.js";
 import { count, interval, percent, plural, wilson } from "./intervals.js";
 import { lazily } from "./lazy.js";
 import { alike, cut } from "./names.js";
@@ -213,8 +213,8 @@ export function start(state) {
       el("span", `${was}click: show the ${plural(pair.n, "image")}`),
     );
     card.hidden = false;
-    const [stage, at] = [holder.getBoundingClientRect(), cell.getBoundingClientRect()];
-    const { width, height } = card.getBoundingClientRect();
+    const [stage, at] = [boundsOf(holder), boundsOf(cell)];
+    const { width, height } = boundsOf(card);
     card.style.setProperty("left", `${Math.max(0, Math.min(stage.width - width, at.left - stage.left - width - 8))}px`);
     card.style.setProperty("top", `${Math.max(0, Math.min(stage.height - height, at.top - stage.top - height - 8))}px`);
   }

@@ -1,9 +1,8 @@
 // The image dialog: one image of a list with everything the page knows of it.
 import { NONE } from "./aggregation.js";
-import { button, html } from "./dom.js";
+import { boundsOf, button, html } from "./dom.js";
 import { count } from "./intervals.js";
 import { classMenu, likely, meter, shareWords, showMark } from "./review.js";
-import { quoteName } from "./state.js";
 import { copy } from "./theme.js";
 
 const TINY = 32; // pixels up to which a picture is enlarged without smoothing
@@ -155,7 +154,7 @@ function makeDialog(state) {
 
   function click({ target, clientX: x, clientY: y }) {
     if (target !== dialog) return;
-    const { left, right, top, bottom } = dialog.getBoundingClientRect();
+    const { left, right, top, bottom } = boundsOf(dialog);
     if (x < left || x > right || y < top || y > bottom) dialog.close(); // on the backdrop
   }
 
@@ -177,7 +176,7 @@ function makeDialog(state) {
   }
 
   function sql() {
-    return state.scoped(`select image_id, uri, label_name, pred_name, confidence\nfrom ${quoteName(state.runName)}\nwhere image_id = ${rows.id[i]};\n`);
+    return state.sql(`image_id = ${rows.id[i]}`);
   }
 
   function render() {

@@ -28,6 +28,9 @@ export const svg = (tag, attributes = {}, ...children) => fill(document.createEl
 /** A button that does `act` when pressed; `words` is a text, an element, or a list of them. */
 export const button = (words, act, attributes = {}) => html("button", { type: "button", ...attributes, on: { click: act } }, ...[words].flat());
 export const byId = (id) => document.getElementById(id);
+export const all = (selector) => [...document.querySelectorAll(selector)];
+/** Where an element is in the window, in px. */
+export const boundsOf = (element) => element.getBoundingClientRect();
 
 /** Makes a mark a button that reacts to click, Enter and space. */
 export function pressable(mark, act) {

@@ -1,7 +1,7 @@
 // The SQL drawer: the queries behind a section, with the filter of the page in them.
-import { button, byId, html } from "./dom.js";
+import { all, button, byId, html } from "./dom.js";
 import { count } from "./intervals.js";
-import { quoteName, quoteText } from "./state.js";
+import { quoteText } from "./state.js";
 import { copy } from "./theme.js";
 
 const FIRST = 10; // rows of a query that are shown
@@ -148,8 +148,7 @@ function tableOf({ heads, rows }) {
 /** A query of selected images, those that pass a test and an SQL condition: in the order of image_id, or surest first. */
 function images(state, name, test = () => true, condition = "", isBySurety = false) {
   const where = [state.where(), condition].filter(Boolean).join("\n    and ");
-  const order = `${isBySurety ? "confidence desc, " : ""}image_id`;
-  const text = `select image_id, uri, label_name, pred_name, confidence\nfrom ${quoteName(state.runName)}${where && `\nwhere ${where}`}\norder by ${order};\n`;
+  const text = state.select(where, `\norder by ${isBySurety ? "confidence desc, " : ""}image_id`);
   const rows = () => {
     const { mask, n, id, label, pred, confidence } = state.rows;
     // As DuckDB orders: NaN is the greatest, NULL (-1) comes last, equal ones by image_id.
@@ -189,7 +188,7 @@ function imageQueries(state, section) {
 /** The live queries of a section, then those that stand in the page; `rows`, or what gives them, are their first rows. */
 function queriesOf(state, section) {
   const live = [...(state.queries[section]?.() ?? []), ...imageQueries(state, section)].map((query) => ({ ...query, text: state.scoped(query.text), isLive: true }));
-  const still = [...document.querySelectorAll(`.sql[data-section="${CSS.escape(section)}"]`)].map((block) => ({
+  const still = all(`.sql[data-section="${CSS.escape(section)}"]`).map((block) => ({
     name: block.dataset.name ?? block.id.replace(/^sql-/, "").replaceAll(/[-_]/g, " "),
     text: block.querySelector("code").textContent,
     isLive: false,
@@ -200,7 +199,7 @@ function queriesOf(state, section) {
 export function start(state) {
   let open;
   state.openSql = (section, opener = document.activeElement, at = 0) => (open ??= makeDrawer(state))(section, opener, at);
-  for (const one of document.querySelectorAll("button.open-sql")) {
+  for (const one of all("button.open-sql")) {
     const { section } = one.dataset;
     one.hidden = !queriesOf(state, section).length;
     one.setAttribute("aria-haspopup", "dialog");

@@ -114,7 +114,7 @@ function popover(opener, menu, parent, fill) {
   const open = (given) => {
     menu.hidden = false;
     opener.setAttribute("aria-expanded", true);
-    const [box, around] = [opener, parent].map((element) => element.getBoundingClientRect());
+    const [box, around] = [opener, parent].map(boundsOf);
     menu.style.setProperty("left", `${Math.max(0, Math.min(box.left - around.left, around.width - menu.offsetWidth))}px`);
     fill(given).focus();
   };

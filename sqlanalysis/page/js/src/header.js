@@ -1,9 +1,9 @@
 // The switches of run and baseline, the head that belongs to them, and the section that the reader sees.
-import { byId, html } from "./dom.js";
+import { all, boundsOf, byId, html } from "./dom.js";
 
 /** Shows the head of run and baseline; without one for the pair, that of the run alone. */
 function showVerdict({ run, chosen }) {
-  const heads = [...document.querySelectorAll(".verdict .of")];
+  const heads = all(".verdict .of");
   const find = (j) => heads.find(({ dataset }) => Number(dataset.run) === run && Number(dataset.baseline) === j);
   const shown = find(chosen) ?? find(-1);
   for (const head of heads) head.hidden = head !== shown;
@@ -32,13 +32,13 @@ function startSwitches(state) {
 }
 
 function startContents() {
-  const links = [...document.querySelectorAll(".contents a")];
+  const links = all(".contents a");
   const targets = links.map((link) => byId(link.hash.slice(1)).closest("section"));
   const mark = () => {
     const line = innerHeight / 3;
     let at = 0;
     targets.forEach((target, index) => {
-      if (target.getBoundingClientRect().top <= line) at = index;
+      if (boundsOf(target).top <= line) at = index;
     });
     links.forEach((link, index) => (index === at ? link.setAttribute("aria-current", "true") : link.removeAttribute("aria-current")));
   };
@@ -56,7 +56,7 @@ function startContents() {
 
 /** The tables below a section are those of its first run and of all images. */
 function startTables({ facts }) {
-  for (const button of document.querySelectorAll(".open-tables")) {
+  for (const button of all(".open-tables")) {
     const section = button.closest("section");
     const still = section.querySelector(".still");
     if (!still) {
@@ -71,7 +71,7 @@ function startTables({ facts }) {
 
 /** A link into something that is folded unfolds it. */
 function startLinks() {
-  for (const link of document.querySelectorAll(".needs")) link.addEventListener("click", () => (byId(link.hash.slice(1)).closest("details").open = true));
+  for (const link of all(".needs")) link.addEventListener("click", () => (byId(link.hash.slice(1)).closest("details").open = true));
 }
 
 export function start(state) {

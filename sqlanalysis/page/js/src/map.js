@@ -1,7 +1,7 @@
 // The map: points on a canvas over contours, pan and zoom, hover, lasso, keyboard; pictures in place of points where it
 // is zoomed in and they do not overlap.
 import { PanZoom } from "./panzoom.js";
-import { delayed, shorten } from "./dom.js";
+import { boundsOf, delayed, shorten } from "./dom.js";
 import { lasso } from "./lasso.js";
 import { alike, cut } from "./names.js";
 import { around, buildGrid, nearest, NOWHERE } from "./picking.js";
@@ -392,7 +392,7 @@ export class PointMap {
   listen() {
     const { box } = this;
     const point = (event) => {
-      const { left, top } = box.getBoundingClientRect();
+      const { left, top } = boundsOf(box);
       return [event.clientX - left - box.clientLeft, event.clientY - top - box.clientTop];
     };
     box.addEventListener("pointerdown", (event) => {

@@ -1,6 +1,6 @@
 // The section of the map: colors and their legend, the list of classes, the panel of a lasso, the card of a point.
 import { NONE } from "./aggregation.js";
-import { button, byId, html, svg } from "./dom.js";
+import { boundsOf, button, byId, html, svg } from "./dom.js";
 import { copier, saveCsv } from "./filterbar.js";
 import { classColumn, frequent, listed, makeGroups, modesOf, MOST_PICKED, rightOf, startMode } from "./groups.js";
 import { count, interval, percent } from "./intervals.js";
@@ -310,8 +310,8 @@ class View {
     ];
     const shown = this.pictures.has(rows.origin[i]) ? picture(state, i, "") : "";
     card.replaceChildren(shown, html("div", {}, ...parts.filter(Boolean)));
-    const stage = card.parentElement.getBoundingClientRect();
-    const { width, height } = card.getBoundingClientRect();
+    const stage = boundsOf(card.parentElement);
+    const { width, height } = boundsOf(card);
     const right = x + 16 + width < stage.width;
     card.style.left = `${Math.max(4, right ? x + 16 : Math.min(x - 16, stage.width) - width)}px`;
     card.style.top = `${Math.max(4, Math.min(stage.height - height - 4, y - 10))}px`;

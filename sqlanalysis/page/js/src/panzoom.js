@@ -1,4 +1,5 @@
 // Pan by dragging, zoom by wheel and by two fingers: a view {k, x, y} that turns a position p of the box into p * k + x.
+import { boundsOf } from "./dom.js";
 
 const LEAST = 0.8;
 const MOST = 200;
@@ -23,7 +24,7 @@ export class PanZoom {
     Object.assign(this, { box, moved, view: { k: 1, x: 0, y: 0 } });
     const fingers = new Map();
     const at = (event) => {
-      const { left, top } = box.getBoundingClientRect();
+      const { left, top } = boundsOf(box);
       return [event.clientX - left - box.clientLeft, event.clientY - top - box.clientTop];
     };
     const middle = () => {

@@ -1,6 +1,6 @@
 // Label review: what people say of labels, the accuracy that would follow, and the file that `apply-labels` reads.
 import { NONE } from "./aggregation.js";
-import { button, byId, html, saveFile, shorten } from "./dom.js";
+import { boundsOf, button, byId, html, saveFile, shorten } from "./dom.js";
 import { count, interval, percent, wilson } from "./intervals.js";
 import { pickList, searchField } from "./picklist.js";
 import { copy } from "./theme.js";
@@ -145,7 +145,7 @@ export function classMenu(parent, classes, id) {
 
   async function toggle({ newState }) {
     if (newState !== "open") return;
-    const { left, top, bottom } = opener.getBoundingClientRect();
+    const { left, top, bottom } = boundsOf(opener);
     const isBelow = bottom + 330 < innerHeight || top < innerHeight - bottom;
     menu.style.left = `${Math.max(8, Math.min(left, document.documentElement.clientWidth - 248))}px`;
     menu.style.top = isBelow ? `${bottom + 4}px` : "auto";

@@ -301,9 +301,13 @@ export class State {
   }
 
   /** The selected images as SQL. */
-  sql(columns = "image_id, uri, label_name, pred_name, confidence") {
-    const where = this.where();
-    return this.scoped(`select ${columns}\nfrom ${quoteName(this.runName)}${where ? `\nwhere ${where}` : ""};\n`);
+  sql(where = this.where()) {
+    return this.scoped(this.select(where));
+  }
+
+  /** Images of the run as SQL; `order` goes on with the statement. */
+  select(where, order = "") {
+    return `select image_id, uri, label_name, pred_name, confidence\nfrom ${quoteName(this.runName)}${where && `\nwhere ${where}`}${order};\n`;
   }
 
   /** A query after the views that, on a page of one split, hide the other images of its runs. */

@@ -1,5 +1,5 @@
 // The theme button and the copy buttons, which are also on pages without a map.
-import { byId } from "./dom.js";
+import { all, byId } from "./dom.js";
 
 const root = document.documentElement;
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -61,7 +61,7 @@ export async function copy(button, text, fallback) {
 }
 
 export function startCopying() {
-  for (const button of document.querySelectorAll(".sql button.copy")) {
+  for (const button of all(".sql button.copy")) {
     button.hidden = false;
     button.addEventListener("click", () => {
       const code = button.closest(".sql").querySelector("code");
