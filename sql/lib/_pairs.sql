@@ -40,7 +40,7 @@ _run as (
     where was_right is not null
         and (
             select _same_run(min(run), max(run)) and _once(max(run), count(image_id), count(distinct image_id))
-            from _run_rows
+            from _run_rows as _checked
         )
 ),
 
@@ -54,7 +54,7 @@ _baseline as (
         and (is_plain or was_right is not null)
         and (
             select _same_run(min(run), max(run)) and _once(max(run), count(image_id), count(distinct image_id))
-            from _baseline_rows
+            from _baseline_rows as _checked
         )
 )
 
