@@ -29,6 +29,16 @@ _baseline_rows as materialized (
     where _is_empty is null
 ),
 
+_run_check as (
+    select _same_run(min(run), max(run)) and _once(max(run), count(image_id), count(distinct image_id)) as is_sound
+    from _run_rows
+),
+
+_baseline_check as (
+    select _same_run(min(run), max(run)) and _once(max(run), count(image_id), count(distinct image_id)) as is_sound
+    from _baseline_rows
+),
+
 _run as (
     select
         image_id,
@@ -38,10 +48,7 @@ _run as (
         cluster,
     from _run_rows
     where was_right is not null
-        and (
-            select _same_run(min(run), max(run)) and _once(max(run), count(image_id), count(distinct image_id))
-            from _run_rows as _checked
-        )
+        and (select is_sound from _run_check)
 ),
 
 _baseline as (
@@ -52,10 +59,7 @@ _baseline as (
     from _baseline_rows
     where pred is not null
         and (is_plain or was_right is not null)
-        and (
-            select _same_run(min(run), max(run)) and _once(max(run), count(image_id), count(distinct image_id))
-            from _baseline_rows as _checked
-        )
+        and (select is_sound from _baseline_check)
 )
 
 select
