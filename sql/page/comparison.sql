@@ -2,7 +2,6 @@
 
 -- name: run_pair
 -- Whether two runs can be compared, and how many labeled images both have predicted.
--- n_cells is the number of cells that a paired bootstrap resamples.
 select
     run,
     baseline,
@@ -10,13 +9,15 @@ select
     reason,
     n_both,
     sample,
-    (
-        select count(distinct row(label, pred_run, pred_baseline))
-        from paired({{ literal(run) }}, {{ literal(baseline) }})
-    ) as n_cells,
 from comparable
 where run = {{ literal(run) }}
     and baseline = {{ literal(baseline) }};
+
+
+-- name: pair_size
+-- The number of cells that a paired bootstrap resamples.
+select count(distinct row(label, pred_run, pred_baseline)) as n_cells
+from paired({{ literal(run) }}, {{ literal(baseline) }});
 
 
 -- name: paired_test
