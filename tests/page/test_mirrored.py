@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import duckdb
 import numpy as np
 import pytest
@@ -35,7 +37,7 @@ def two(con: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
 def test_the_other_direction_of_a_pair(two: duckdb.DuckDBPyConnection, run: str, baseline: str) -> None:
     draft = Draft(two, max_images=1)
 
-    def ask(query: str, *pair: str) -> list[dict[str, object]]:
+    def ask(query: str, *pair: str) -> list[dict[str, Any]]:
         return draft.ask(query, run=pair[0], baseline=pair[1]).rows
 
     changes = ask("class_differences", run, baseline)
