@@ -2,9 +2,9 @@
 -- Grain: one row per run and slice.
 -- Parameters: rel (a relation of run, slice, cluster, value)
 -- Edges: NULL values are left out; a row whose cluster is NULL is a group of its own; sizes = n: all groups are.
--- Source: Liang & Zeger (1986), Biometrika 73:13-22
+-- Source: _sums_of_groups
 create or replace macro _group_sums(rel) as table
-with _groups as (
+with _groups as ( -- noqa: ST03
     select
         run,
         slice,
@@ -17,13 +17,4 @@ with _groups as (
     group by run, slice, cluster
 )
 
-select
-    run,
-    slice,
-    sum(n)::bigint as n,
-    sum(case when cluster is null then n else 1 end)::bigint as n_groups,
-    sum(case when cluster is null then own_squares else total * total end) as squares,
-    sum(case when cluster is null then total else total * n end) as crossed,
-    sum(case when cluster is null then n else n * n end) as sizes,
-from _groups
-group by run, slice;
+from _sums_of_groups('_groups');

@@ -1,27 +1,11 @@
 -- Images that both runs have answered, by who is right, with the design effect of groups on their difference.
 -- Grain: one row.
 -- Parameters: rel, baseline, is_right, groups := null (SQL over the columns of rel)
--- Edges: as _pair_sums; without images all counts are 0 and deff is 1.
--- Source: _pair_sums
+-- Edges: as _cell_counts.
+-- Source: _cell_counts
 create or replace macro _pair_counts(rel, baseline, is_right := null, groups := null) as table
-with _rows as ( -- noqa: ST03
-    select
-        true as run,
-        true as slice,
-        cluster,
-        correct_run,
-        correct_baseline,
-    from _pairs(rel, baseline, is_right := is_right, groups := groups)
+with _cells as materialized ( -- noqa: ST03
+    from _pair_cells(rel, baseline, is_right := is_right, groups := groups)
 )
 
-select
-    coalesce(n, 0) as n,
-    coalesce(both_right, 0) as both_right,
-    coalesce(run_only, 0) as run_only,
-    coalesce(baseline_only, 0) as baseline_only,
-    coalesce(both_wrong, 0) as both_wrong,
-    coalesce(n_groups, 0) as n_groups,
-    df,
-    case when n is null then 1e0 else deff end as deff,
-from (select true as run) as _one
-left join _pair_sums('_rows') as _sums on _one.run = _sums.run;
+from _cell_counts('_cells');

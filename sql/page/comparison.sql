@@ -1,8 +1,7 @@
 -- The run against its baseline, on the images that both have predicted; every difference is run - baseline.
 
 -- name: run_pair
--- Whether two runs can be compared, and how many labeled images each of them and both have predicted.
--- n_cells is the number of cells that a paired bootstrap resamples.
+-- Whether two runs can be compared, and how many labeled images both have predicted.
 select
     run,
     baseline,
@@ -10,36 +9,39 @@ select
     reason,
     n_both,
     sample,
-    (select count(correct) from {{ ident(run) }}) as n,
-    (select count(correct) from {{ ident(baseline) }}) as baseline_n,
-    (
-        select count(distinct row(label, pred_run, pred_baseline))
-        from paired({{ literal(run) }}, {{ literal(baseline) }})
-    ) as n_cells,
 from comparable
 where run = {{ literal(run) }}
     and baseline = {{ literal(baseline) }};
 
 
+-- name: pair_size
+-- The number of cells that a paired bootstrap resamples.
+select count(distinct row(label, pred_run, pred_baseline)) as n_cells
+from paired({{ literal(run) }}, {{ literal(baseline) }});
+
+
 -- name: paired_test
 -- The verdict on the difference in accuracy, and how many images each run alone gets right.
+with _cells as materialized ( -- noqa: ST03
+    from _pair_cells({{ literal(run) }}, {{ literal(baseline) }})
+)
+
 select
-    verdict.sentence,
-    verdict.established,
-    verdict.n,
-    verdict.diff,
-    verdict.ci_low,
-    verdict.ci_high,
-    verdict.p_exact,
-    verdict.needed_n,
-    mcnemar.accuracy_run,
-    mcnemar.accuracy_baseline,
-    mcnemar.both_right,
-    mcnemar.run_only,
-    mcnemar.baseline_only,
-    mcnemar.both_wrong,
-from verdict({{ literal(run) }}, {{ literal(baseline) }}) as verdict
-cross join mcnemar({{ literal(run) }}, {{ literal(baseline) }}) as mcnemar;
+    sentence,
+    established,
+    n,
+    diff,
+    ci_low,
+    ci_high,
+    p_exact,
+    needed_n,
+    (both_right + run_only) / nullif(n, 0) as accuracy_run,
+    (both_right + baseline_only) / nullif(n, 0) as accuracy_baseline,
+    both_right,
+    run_only,
+    baseline_only,
+    both_wrong,
+from _verdict_of('_cells', {{ literal(run) }}, {{ literal(baseline) }}, 0.95);
 
 
 -- name: images_for_the_difference

@@ -20,6 +20,7 @@ class Album:
         self._unfetched: set[str] = set()
         self._unread: dict[str, str] = {}
         self._fetched: dict[str, bytes] = {}
+        self.lost: set[int] = set()  # image_ids whose file was asked for in vain, which no other size will change
 
     def small(self, image: dict[str, Any] | None, *size: int) -> bytes | None:
         """A thumbnail as WebP, of a size as `decode.thumbnail` takes it; None if the image cannot be shown.

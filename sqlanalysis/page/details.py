@@ -6,7 +6,8 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from typing import Any
 
 import duckdb
@@ -29,6 +30,8 @@ _SPAN = 2**22  # as in `embeddings.neighbors`: a distance in whole billionths an
 _BLOCK = 256
 _SAMPLE = 2000
 _STATISTICS = ("brightness", "contrast", "sharpness", "colorfulness", "entropy")
+# Made once: dumps with arguments makes one for each call.
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=str)
 _IS_NUMBERS = re.compile(r"(f/)?[\d/.:,\s-]*")  # dates, fractions and f-numbers have slashes, too
 _IS_PATH = re.compile(r"[/\\]|^~|\.[A-Za-z][A-Za-z0-9]{1,4}$")
 
@@ -37,13 +40,15 @@ _IS_PATH = re.compile(r"[/\\]|^~|\.[A-Za-z][A-Za-z0-9]{1,4}$")
 class Source:
     """Where the details of a page come from: its run, the runs with probabilities by number, and the folder of names.
 
-    `folder` is None on a page without paths.
+    `folder` is None on a page without paths. `made` holds what was read of the first images that were asked for, so
+    that a call with more room goes on from there.
     """
 
     con: duckdb.DuckDBPyConnection
     run: str
     runs_with_probs: Sequence[tuple[int, str]]
     folder: str | None
+    made: list[pa.Table] = field(default_factory=list)
 
 
 def details(source: Source, wanted: Sequence[tuple[int, int]], room: float) -> tuple[str, int]:
@@ -69,21 +74,39 @@ def details(source: Source, wanted: Sequence[tuple[int, int]], room: float) -> t
 
 
 def _table(source: Source, wanted: Sequence[tuple[int, int]]) -> pa.Table:
-    con = source.con
     ids = np.array([image_id for image_id, _ in wanted], np.int64)
     rows = np.array([row for _, row in wanted], np.uint32)
+    known = pa.concat_tables(source.made, promote_options="default") if source.made else None
+    if known is not None and not np.array_equal(known["row"].to_numpy()[: len(rows)], rows[: known.num_rows]):
+        source.made.clear()  # of other images, or of these in another order
+    start = sum(part.num_rows for part in source.made)
+    if start < len(ids) or not source.made:
+        source.made.append(_part(source, ids[start:], rows[start:]))
+    table = pa.concat_tables(source.made, promote_options="default").slice(0, len(ids))
+    with _wanted(source, ids):
+        near = _neighbors(source, ids)
+    most = [name for name in table.column_names if name.startswith(("classes_", "probs_"))]
+    columns = {name: table[name] for name in ("row", *sorted(most, key=lambda name: int(name.split("_")[1])))}
+    return pa.table({**columns, **near, **{name: table[name] for name in ("width_px", "height_px", "meta")}})
+
+
+def _part(source: Source, ids: np.ndarray, rows: np.ndarray) -> pa.Table:
+    """What is known of each image alone, whatever others are on the page."""
     columns: dict[str, Any] = {"row": pa.array(rows)}
-    ranks = pa.table({"image_id": ids, "rank": np.arange(len(ids))})
-    with statements.registered(con, "_page_wanted", ranks):
+    with _wanted(source, ids):
         for k, run in source.runs_with_probs:
-            most = _most_probable(con, run, ids)
+            most = _most_probable(source.con, run, ids)
             if most is not None:
                 columns[f"classes_{k}"], columns[f"probs_{k}"] = most
-        columns |= _neighbors(source, ids)
-        facts = statements.table(con, "detail_facts", run=source.run)
+        facts = statements.table(source.con, "detail_facts", run=source.run)
     columns |= {name: facts[name] for name in ("width_px", "height_px")}
     columns["meta"] = pa.array([_meta(row, source.folder) for row in _rows(facts)], pa.string())
     return pa.table(columns)
+
+
+def _wanted(source: Source, ids: np.ndarray) -> AbstractContextManager[None]:
+    """The images as `_page_wanted`, each with its rank."""
+    return statements.registered(source.con, "_page_wanted", pa.table({"image_id": ids, "rank": np.arange(len(ids))}))
 
 
 def _rows(table: pa.Table) -> Iterator[dict[str, Any]]:
@@ -179,7 +202,7 @@ def _meta(row: dict[str, Any], folder: str | None) -> str:
             shown[name] = float(f"{row[name]:.6g}")  # the digits that a 32-bit number has
     # A name that is taken, such as a format of the user's own, is told apart.
     shown |= {f"meta.{name}" if name in shown else name: value for name, value in _given(row["meta"], folder)}
-    return json.dumps(shown, ensure_ascii=False, separators=(",", ":"), allow_nan=False, default=str)
+    return _ENCODER.encode(shown)
 
 
 def _given(text: str | None, folder: str | None) -> list[tuple[str, Any]]:

@@ -74,8 +74,16 @@ def make(
     con: duckdb.DuckDBPyConnection, album: Album, pool: ThreadPoolExecutor, chunk: Wanted, size: tuple[int, int]
 ) -> list[tuple[int, bytes]]:
     """(row of the page, picture) of the readable images of a chunk in order of id."""
+    chunk = [one for one in chunk if one[0] not in album.lost]
+    if not chunk:
+        return []
     ids = [image_id for image_id, _ in chunk]
     values = {"ids": ids, "low": ids[0], "high": ids[-1]}
     stored = dict(statements.fetch(con, "thumbnail_images", values))
-    made = pool.map(lambda image_id: album.small(stored.get(image_id), *size), ids)
+    made = list(pool.map(lambda image_id: album.small(stored.get(image_id), *size), ids))
+    album.lost |= {
+        image_id
+        for image_id, picture in zip(ids, made, strict=True)
+        if not picture and stored.get(image_id, {"bytes": None})["bytes"] is None
+    }
     return [(row, picture) for (_, row), picture in zip(chunk, made, strict=True) if picture]

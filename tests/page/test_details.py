@@ -15,7 +15,8 @@ import pyarrow as pa
 import pytest
 
 import sqlanalysis
-from sqlanalysis.page import data, details, report
+from sqlanalysis.db import statements
+from sqlanalysis.page import blocks, data, details, report
 from sqlanalysis.page.data import Pack, pack
 
 from ..support import report_files
@@ -49,6 +50,30 @@ def test_the_most_probable_classes_are_those_of_numpy(con: duckdb.DuckDBPyConnec
             assert each[f"probs_{k}"] == np.float32(probs)[best].tolist()
     assert rows[3]["classes_1"] == [1, 3, 6, 7, 0], "ties go to the lower class"
     assert [rows[image_id]["classes_1"] for image_id in (4, 5, 6)] == [None] * 3
+
+
+def test_more_room_gives_what_one_call_with_that_room_gives(con: duckdb.DuckDBPyConnection) -> None:
+    """What an earlier call has read is not read again, not even where its images had no probabilities."""
+    report_files.add_digits(con, 200)
+    con.execute("update outputs.digits_bayes set probs = null where image_id < 100")
+    wanted = [(image_id, image_id) for image_id in range(200)]
+    positions = pa.table({"image_id": pa.array(range(200), pa.int64()), "position": pa.array(range(200), pa.int64())})
+
+    def source() -> details.Source:
+        return details.Source(con, "digits_logreg", [(0, "digits_logreg"), (1, "digits_bayes")], "")
+
+    with statements.registered(con, "_page_images", positions), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(details, "_SAMPLE", 40)
+        grown = source()
+        few, n_few = details.details(grown, wanted, 4000)
+        assert 0 < n_few < 100
+        more, n_more = details.details(grown, wanted, 1e6)
+        once, n_once = details.details(source(), wanted, 1e6)
+        turned, _ = details.details(grown, wanted[::-1], 1e6)
+    assert n_more == n_once == 200
+    assert blocks.unpacked(more).to_pylist() == blocks.unpacked(once).to_pylist()
+    assert blocks.unpacked(few)["meta"].to_pylist() == blocks.unpacked(once)["meta"].to_pylist()[:n_few]
+    assert blocks.unpacked(turned).to_pylist() == blocks.unpacked(once).to_pylist()[::-1], "images in another order"
 
 
 def test_fewer_than_five_classes_and_no_probabilities(con: duckdb.DuckDBPyConnection) -> None:

@@ -108,7 +108,8 @@ def test_a_difference_has_one_interval() -> None:
     }
     for name in readers:
         assert not re.search(r"mcnemar\.(?:ci_|p_|diff)|\b_paired_|\bp_mid\b", code(INDEX[name].text)), name
-    assert {"no_regression", "paired_test"} <= calling(r"\bverdict\(")
+    assert {"no_regression", "paired_test"} <= calling(r"\bverdict\(|\b_verdict_of\(")
+    assert calling(r"\b_verdict_of\(") - {"_verdict_of"} == {"verdict", "paired_test"}
 
 
 def test_a_target_accuracy_has_one_threshold() -> None:

@@ -11,7 +11,8 @@ with _rows as ( -- noqa: ST03
         cluster,
         correct_run,
         correct_baseline,
-    from _pairs(rel, baseline, is_right := is_right, groups := groups)
+        n,
+    from _pair_cells(rel, baseline, is_right := is_right, groups := groups)
     where label >= 0
 ),
 

@@ -39,6 +39,7 @@ _pairs as ( -- noqa: ST03
         _answers.cluster,
         _answers.was_right as correct_run,
         _baseline.was_right as correct_baseline,
+        1 as n,
     from _answers
     inner join _baseline on _answers.image_id = _baseline.image_id
     where _answers.is_run

@@ -44,6 +44,7 @@ _pairs as ( -- noqa: ST03
         _given.image_group as cluster,
         _correct(_given.label, _given.pred) as correct_run,
         _best.is_right as correct_baseline,
+        1 as n,
     from _given
     inner join _ranked on _given.run = _ranked.run
     inner join _best on _given.image_id = _best.image_id

@@ -4,6 +4,10 @@
 -- Edges: images of both, as in paired; ci includes 0 if p_exact > 1 - level; equal: p = 1; groups: p_mid, p_chi2 NULL.
 -- Source: McNemar (1947), Psychometrika 12:153-157 (chi2 with correction); Agresti & Min (2005); groups: _pair_counts
 create or replace macro mcnemar(rel, baseline, level := 0.95, is_right := null, groups := null) as table
+with _cells as materialized ( -- noqa: ST03
+    from _pair_cells(rel, baseline, is_right := is_right, groups := groups)
+)
+
 select
     n,
     both_right,
@@ -26,4 +30,4 @@ select
         when n_groups < n then null
         else coalesce(_chi2_sf_1df((abs(run_only - baseline_only) - 1) ** 2 / nullif(run_only + baseline_only, 0)), 1)
     end as p_chi2,
-from _pair_tests(rel, baseline, level, is_right := is_right, groups := groups);
+from _pair_tests('_cells', level);

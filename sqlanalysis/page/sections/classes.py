@@ -78,6 +78,23 @@ def _few(known: Sequence[Row], middle: float) -> str:
     )
 
 
+def mirrored(changes: Sequence[Row]) -> list[Row]:
+    """The rows of `class_differences` with run and baseline exchanged, of two runs over the same labels."""
+    return [
+        {
+            **row,
+            "recall_run": row["recall_baseline"],
+            "recall_baseline": row["recall_run"],
+            "diff": 0 - row["diff"],
+            "ci_low": None if row["ci_high"] is None else 0 - row["ci_high"],
+            "ci_high": None if row["ci_low"] is None else 0 - row["ci_low"],
+            "run_only": row["baseline_only"],
+            "baseline_only": row["run_only"],
+        }
+        for row in changes
+    ]
+
+
 def _findings(draft: Draft, runs: Sequence[str]) -> dict[str, findings.Finding]:
     """The finding of each run alone and against each baseline, by their numbers: "0,1"; no baseline is -1."""
     names = list(runs or [draft.run, *([draft.baseline] if draft.baseline else [])])
@@ -88,8 +105,11 @@ def _findings(draft: Draft, runs: Sequence[str]) -> dict[str, findings.Finding]:
         found[f"{k},-1"] = findings.classes(rows, None)
         for j, baseline in enumerate(names):
             if j != k and other.ask("run_pair", baseline=baseline).row["comparable"]:
-                asked = draft if (run, baseline) == (draft.run, draft.baseline) else other
-                changes = asked.ask("class_differences", baseline=baseline).rows
+                if k < j:
+                    asked = draft if (run, baseline) == (draft.run, draft.baseline) else other
+                    changes = asked.ask("class_differences", baseline=baseline).rows
+                else:
+                    changes = mirrored(draft.of(baseline, probs=False).ask("class_differences", baseline=run).rows)
                 found[f"{k},{j}"] = findings.classes(rows, changes)
     if draft.baseline:
         found.setdefault("0,1", found["0,-1"])

@@ -36,7 +36,7 @@ def compare(draft: Draft, runs: Sequence[str] = ()) -> Row | None:
         parts = {"reason": pair["reason"], "baseline": draft.baseline, "finding": finding}
         return {**parts, "facts": {"findings": found}}
     test = draft.ask("paired_test").row
-    drawn = affordable_resamples(pair["n_cells"])
+    drawn = affordable_resamples(draft.ask("pair_size").row["n_cells"])
     paired = draft.ask("paired_differences", {"n_resamples": drawn}).rows if drawn else []
     # Accuracy has the interval and p of the verdict, not those of the bootstrap, so that the page shows one of each.
     values = {"value_run": test["accuracy_run"], "value_baseline": test["accuracy_baseline"]}
@@ -78,7 +78,10 @@ def _findings(draft: Draft, runs: Sequence[str]) -> dict[str, findings.Finding]:
             pair = other.ask("run_pair", baseline=baseline).row
             if pair["comparable"]:
                 test = other.ask("paired_test", baseline=baseline).row
-                found[f"{k},{j}"] = findings.comparison(test, other.ask("run_agreement", baseline=baseline).row)
+                # Agreement has no direction, so that each two runs are asked for it once.
+                one, two = sorted((run, baseline), key=runs.index)
+                agreement = draft.of(one, probs=False).ask("run_agreement", baseline=two).row
+                found[f"{k},{j}"] = findings.comparison(test, agreement)
             else:
                 found[f"{k},{j}"] = [f"{run} and {baseline} are not comparable: {pair['reason']}"]
     return found

@@ -83,7 +83,8 @@ def _alone(k: int, figures: Row, counts: Row) -> Row:
 def _against(draft: Draft, k: int, j: int, names: Sequence[str], figures: Sequence[Row], counts: Row) -> Row:
     run, baseline = names[k], names[j]
     test = draft.ask("paired_test", run=run, baseline=baseline).row
-    cells = draft.ask("run_pair", run=run, baseline=baseline).row["n_cells"]
+    one, two = sorted((run, baseline), key=names.index)  # their number has no direction
+    cells = draft.ask("pair_size", run=one, baseline=two).row["n_cells"]
     drawn = affordable_resamples(cells)
     rows = draft.ask("paired_differences", {"n_resamples": drawn}, run=run, baseline=baseline).rows if drawn else []
     kind, tag = _kind(test, baseline)
