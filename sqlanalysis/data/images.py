@@ -179,8 +179,9 @@ def add_images(
             con, name, space, found.origin, tables, last_id, overwrite_reviewed=overwrite_reviewed
         )
     checkpoint(con)
-    if counts["n_errors"] and not any(counts[done] for done in ("n_added", "n_changed", "n_unchanged", "n_moved")):
-        found.notes.insert(0, f"no image could be read; the first is {reading.first_error}")
+    if not any(counts[done] for done in ("n_added", "n_changed", "n_unchanged", "n_moved")):
+        nothing = f"no image could be read; the first is {reading.first_error}"
+        found.notes.insert(0, nothing if counts["n_errors"] else "the source holds no image")
     splits = {where or "none": n for where, n in fetch(con, "count_splits", [name])}
     notes = _notes(found, space, counts, scaled=scale_16bit)
     notes += _contradictions(*fetch(con, "count_contradictions", [name, name, last_id])[0])

@@ -246,7 +246,9 @@ def test_a_refused_source_leaves_no_data_set(con: duckdb.DuckDBPyConnection, pho
     for wrong in ([(photos / "cat" / "0.jpg", -1)], [np.zeros((2, 2))]):
         with pytest.raises((SchemaError, ImageError)):
             add_images(con, wrong, dataset="x")
-    assert counts(add_images(con, [], dataset="x")) == (0, 0, 0, 0)
+    added = add_images(con, [], dataset="x")
+    assert counts(added) == (0, 0, 0, 0)
+    assert added.notes == ("the source holds no image",)
     assert con.sql("from datasets").fetchall() == []
 
 
