@@ -149,14 +149,22 @@ limit $max_pairs;
 
 -- name: images_of_copies
 -- The images with the same bytes as another or nearly the same, those in more than one split, and those with two labels.
--- n counts all of them; ids are those that the run has.
-with _pairs as (
+-- As in exact_copies and near_pairs, one of them at least is of the run; n counts all, ids are those that the run has.
+with _ids as (
+    select
+        image_id,
+        sha256,
+    from {{ ident(run) }}
+),
+
+_pairs as (
     select
         unnest(duplicates.image_ids) as image_id,
         duplicates.splits_differ,
         duplicates.labels_differ,
     from duplicates
     inner join runs on duplicates.dataset = runs.dataset
+    semi join _ids on duplicates.sha256 = _ids.sha256
     where runs.run = {{ literal(run) }}
 {% if neighbors %}
     union all
@@ -165,16 +173,17 @@ with _pairs as (
         images_a.split <> images_b.split as splits_differ,
         images_a.label <> images_b.label as labels_differ,
     from near_duplicates({{ literal(run ~ '_neighbors') }}) as near
-    inner join {{ ident(run) }} as images_a on near.image_a = images_a.image_id
-    inner join {{ ident(run) }} as images_b on near.image_b = images_b.image_id
+    inner join images as images_a on near.image_a = images_a.image_id
+    inner join images as images_b on near.image_b = images_b.image_id
     where images_a.sha256 <> images_b.sha256
+        and (near.image_a in (select image_id from _ids) or near.image_b in (select image_id from _ids))
 {% endif %}
 ),
 
 _copies as (
     select
         _pairs.image_id,
-        _pairs.image_id in (select image_id from {{ ident(run) }}) as is_of_run,
+        _pairs.image_id in (select image_id from _ids) as is_of_run,
         coalesce(bool_or(_pairs.splits_differ), false) as splits_differ,
         coalesce(bool_or(_pairs.labels_differ), false) as labels_differ,
     from _pairs

@@ -228,8 +228,12 @@ def warnings(lineage: Row, counts: Row, errors: list[Row], classes: list[Row], f
     if counts["n_splits"] > 1:
         named = ", ".join(filter(None, [counts["splits"], "no split" if counts["n_no_split"] else ""]))
         sentences.append(
-            f"Images of {counts['n_splits']:,} splits are counted together ({named}): where the model has learned from "
-            "some of them, such as those of train, its figures are too high; `--split NAME` counts one of them alone."
+            with_commands(
+                "Images of {n} splits are counted together ({named}): where the model has learned from some of them, such as "
+                "those of train, its figures are too high; `--split NAME` counts one of them alone.",
+                n=count(counts["n_splits"]),
+                named=named,
+            )
         )
     n_labeled, n_outputs = counts["n_labeled"], counts["n_outputs"]
     if counts["n_left_out"]:
