@@ -1,6 +1,6 @@
 // The bar of filters: chips, a menu of filters, search, and what the selection amounts to; keys of the whole page.
 import { NONE } from "./aggregation.js";
-import { button, byId, delayed, html, saveFile, shorten, svg } from "./dom.js";
+import { boundsOf, button, byId, delayed, html, saveFile, shorten, svg } from "./dom.js";
 import { tally } from "./groups.js";
 import { count, interval, percent } from "./intervals.js";
 import { pickList, searchField } from "./picklist.js";
