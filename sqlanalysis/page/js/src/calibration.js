@@ -53,7 +53,7 @@ export function start(state) {
     const chance = `by chance ${hundred(bin.range[0])}–${hundred(bin.range[1])}%`;
     return `${ends}, mean ${percent(bin.confidence)}, accuracy ${percent(bin.accuracy)} (${interval(bin.ends)}), ${chance}`;
   };
-  const xAxis = (x, y, words, height) => [
+  const xAxis = (x, y, words) => [
     ...[0, 0.2, 0.4, 0.6, 0.8, 1].map((value) => text(x(value), y, hundred(value), { "text-anchor": "middle", class: "tickname" })),
     text(x(1), y + 18, words, { "text-anchor": "end", class: "tickname" }),
   ];

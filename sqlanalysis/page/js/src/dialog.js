@@ -48,7 +48,7 @@ const readable = (value) => {
 
 /** What is known of a row beside its answers, as [term, text, class of the text]. */
 export function properties(state, i, details) {
-  const { facts, rows, name, run, baseline } = state;
+  const { facts, rows, baseline } = state;
   const { camera, taken, format, n_bytes: bytes, ...others } = details?.meta ?? {};
   const shot = [camera, taken].filter((value) => value !== undefined && value !== null).map(readable).join(", ");
   const slices = facts.slices

@@ -94,7 +94,7 @@ const KINDS = {
       test: (i) => of(answer(rows, rows.pred, i), answer(rows, before.pred, i)),
     };
   },
-  search: (text, { rows, facts, search }) => {
+  search: (text, { facts, search }) => {
     const mask = search(text);
     const wanted = quoteText(text.toLowerCase());
     const files = facts.folder_chars === null || facts.folder_chars === undefined ? null : `uri[${facts.folder_chars + 1}:]`;
