@@ -1,9 +1,9 @@
 -- Images that both runs have answered, by who is right, with the design effect of groups on their difference.
 -- Grain: one row.
--- Parameters: cells (a relation as _pair_cells)
+-- Parameters: rel (a relation as _pair_cells)
 -- Edges: as _pair_sums; without images all counts are 0 and deff is 1.
 -- Source: _pair_sums
-create or replace macro _cell_counts(cells) as table
+create or replace macro _cell_counts(rel) as table
 with _rows as ( -- noqa: ST03
     select
         true as run,
@@ -12,7 +12,7 @@ with _rows as ( -- noqa: ST03
         correct_run,
         correct_baseline,
         n,
-    from query_table(cells)
+    from query_table(rel)
 )
 
 select

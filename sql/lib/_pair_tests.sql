@@ -1,14 +1,14 @@
 -- The difference of two runs on the same images, with its interval and p: what mcnemar and verdict share.
 -- Grain: one row.
--- Parameters: cells (a relation as _pair_cells), level
+-- Parameters: rel (a relation as _pair_cells), level
 -- Edges: as mcnemar; the columns of _cell_counts and diff, p_exact, ci_low, ci_high.
 -- Source: _pair_p, _pair_low
-create or replace macro _pair_tests(cells, level) as table
+create or replace macro _pair_tests(rel, level) as table
 with _counts as (
     select
         *,
         _pair_p(run_only, baseline_only, n, deff, df) as p_exact,
-    from _cell_counts(cells)
+    from _cell_counts(rel)
 )
 
 select

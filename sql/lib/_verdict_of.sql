@@ -1,14 +1,14 @@
 -- The columns of verdict, then how many images both, either or none of the runs has right.
 -- Grain: one row.
--- Parameters: cells (a relation as _pair_cells), run_name, baseline_name (which the sentence shows), level
+-- Parameters: rel (a relation as _pair_cells), run_name, baseline_name (which the sentence shows), level
 -- Edges: as verdict.
 -- Source: _pair_tests; balanced accuracy: variance by class, each with two images of the overall share, or by groups
-create or replace macro _verdict_of(cells, run_name, baseline_name, level) as table
+create or replace macro _verdict_of(rel, run_name, baseline_name, level) as table
 with _tests as (
     select
         *,
         coalesce(p_exact <= 1 - level and (ci_low > 0 or ci_high < 0), false) as established,
-    from _pair_tests(cells, level)
+    from _pair_tests(rel, level)
 ),
 
 _members as (
@@ -18,7 +18,7 @@ _members as (
         sum(n) as n,
         sum(n * (correct_run::integer - correct_baseline::integer)) as gained,
         sum(n * (correct_run <> correct_baseline)::integer) as differing,
-    from query_table(cells)
+    from query_table(rel)
     where label >= 0
     group by label, cluster
 ),
