@@ -227,6 +227,7 @@ select
     scores.f1_macro,
 from accuracy('shown_runs') as accuracy
 inner join scores('shown_runs') as scores on accuracy.run = scores.run
+where accuracy.run in (select run from shown_runs)
 order by list_position([{% for run in runs %}{{ literal(run) }}{{ ', ' if not loop.last }}{% endfor %}], accuracy.run);
 
 

@@ -37,17 +37,19 @@ where image_id is null
 
 
 -- name: split_of_runs
--- The runs with their numbers of images without those of other splits.
+-- The runs with their numbers of images of one split. Which of the images that a run has not done yet are of the split
+-- is not stored: as many as there are without output or error, at most.
 -- A table: DuckDB takes a view for recursive, since the views of runs read runs.
 create or replace temp table runs as
-with _outside as (
-{% for run, whole in wholes.items() %}
+with _done as (
+{% for run, outputs in counted.items() %}
     select
         {{ literal(run) }} as run,
         count(*) as n_ok,
         0 as n_errors,
-    from {{ whole }}
-    where split is distinct from {{ literal(split) }}
+    from {{ outputs }} as outputs
+    inner join images on outputs.image_id = images.image_id
+    where images.split = {{ literal(split) }}
     union all
 {% endfor %}
     select
@@ -56,7 +58,8 @@ with _outside as (
         count(*) as n_errors,
     from {{ whole_errors }} as errors
     inner join images on errors.image_id = images.image_id
-    where images.split is distinct from {{ literal(split) }}
+    where images.split = {{ literal(split) }}
+        and errors.run in ({% for run in counted %}{{ literal(run) }}{{ ', ' if not loop.last }}{% endfor %})
     group by errors.run
 ),
 
@@ -65,15 +68,34 @@ _sums as (
         run,
         sum(n_ok)::bigint as n_ok,
         sum(n_errors)::bigint as n_errors,
-    from _outside
+    from _done
     group by run
+),
+
+_sizes as (
+    select
+        dataset,
+        count(*) as n,
+    from images
+    where split = {{ literal(split) }}
+    group by dataset
 )
 
 select
     runs.* replace (
-        runs.n_images - coalesce(_sums.n_ok + _sums.n_errors, 0) as n_images,
-        runs.n_ok - coalesce(_sums.n_ok, 0) as n_ok,
-        runs.n_errors - coalesce(_sums.n_errors, 0) as n_errors
+        coalesce(
+            _sums.n_ok + _sums.n_errors + greatest(
+                0,
+                least(
+                    runs.n_images - runs.n_ok - runs.n_errors,
+                    coalesce(_sizes.n, 0) - _sums.n_ok - _sums.n_errors
+                )
+            ),
+            runs.n_images
+        ) as n_images,
+        coalesce(_sums.n_ok, runs.n_ok) as n_ok,
+        coalesce(_sums.n_errors, runs.n_errors) as n_errors
     ),
 from {{ whole_runs }} as runs
-left join _sums on runs.run = _sums.run;
+left join _sums on runs.run = _sums.run
+left join _sizes on runs.dataset = _sizes.dataset;

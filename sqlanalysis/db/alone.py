@@ -33,7 +33,7 @@ def alone(con: duckdb.DuckDBPyConnection, call: str, where: str | None = None) -
     Raises:
         QueryError: `con` has an open transaction, or another call works on the file in this process.
     """
-    if _in_transaction(con):
+    if in_transaction(con):
         raise QueryError("a transaction is open on this connection; commit or roll back first")
     with con.cursor() as cursor:
         configure(cursor)
@@ -94,7 +94,7 @@ class Watched:
         return (status.st_dev, status.st_ino) if status else (0, 0)
 
 
-def _in_transaction(con: duckdb.DuckDBPyConnection) -> bool:
+def in_transaction(con: duckdb.DuckDBPyConnection) -> bool:
     """Whether two statements are of one transaction; beginning one to find out would catch those of other threads."""
     try:
         first, second = (fetch(con, "read_transaction") for _ in range(2))

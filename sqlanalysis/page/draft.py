@@ -20,6 +20,7 @@ from .scope import Scope
 
 THUMBNAIL_PX = 160
 MAX_TEXT = 1000  # characters of one value
+OF_FILE = {"database_problems"}  # queries about the whole file, on a page of one split too
 Row = dict[str, Any]
 
 
@@ -67,7 +68,8 @@ class Draft:
     redacted: bool = False
     probs: bool = False
     predicted: bool = True
-    scope: Scope | None = None  # of a page of one split
+    scope: Scope | None = None  # of a page of one split, whose session `con` is then
+    file: duckdb.DuckDBPyConnection | None = None  # without the scope, for queries about the whole file
     slices: Sequence[str] = ()  # expressions of the caller, which cut the images as columns do
     cuts: list[Any] | None = None  # the columns that cut the images, once they were looked for
     shown: list[Row] = field(default_factory=list)
@@ -97,14 +99,16 @@ class Draft:
         statement = templates.render(query, **names)
         key = repr((query, values, statement))
         if key not in self._asked:
-            result = statements.execute(self.con, query, values, **names)
+            is_scoped = self.scope is not None and query not in OF_FILE
+            con = self.con if is_scoped or self.file is None else self.file
+            result = statements.execute(con, query, values, **names)
             columns = [column[0] for column in result.description]
             rows = [dict(zip(columns, map(_cut, row), strict=True)) for row in result.fetchall()]
             # The shown SQL has the values in place of the parameters, so that it runs as it is in any shell.
             sql = re.sub(r" -- noqa.*", "", templates.body(statement))
             for name, value in (values or {}).items():
                 sql = sql.replace(f"${name}", str(value))
-            self._asked[key] = Answer(self.scope.over(sql) if self.scope else sql, rows)
+            self._asked[key] = Answer(self.scope.over(sql) if self.scope and is_scoped else sql, rows)
         if all(names[name] == value for name, value in own.items()):  # the page shows the queries about its run
             self.answers[query] = self._asked[key]
         return self._asked[key]

@@ -18,7 +18,7 @@ from typing import Any
 
 import duckdb
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from ..core.files import write_whole
 from ..db import statements
@@ -111,7 +111,8 @@ def report(
             folder to write to.
         SchemaError: the run has neither predictions nor activations, `path` is not a page, `full_images` is not a
             folder for its pictures, or the rows need more than `max_mb`.
-        QueryError: DuckDB refused a query of the page, or one of `slices` is not an expression over the columns.
+        QueryError: DuckDB refused a query of the page, one of `slices` is not an expression over the columns, or a
+            transaction is open and a split is given.
     """
     file = _check_path(Path(path).expanduser())
     full = Folder(Path(full_images).expanduser(), file) if full_images is not None else None
@@ -121,6 +122,7 @@ def report(
     with ExitStack() as session:
         if split is not None:
             names = having(con, names, split, each=runs is not None)
+            draft.file = con
             draft.con, draft.scope = session.enter_context(of_split(con, names, split))
         page = _page(draft, names, title, max_mb, full)
     if len(page) > 2e6 * max_mb:  # tables of very many or very long names, which `pack` does not count
@@ -201,7 +203,7 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, f
         draft, switch, heads, drawn, cuts, {"comparison": compared, "checks": checked, **parts}, max_mb, full
     )
     draft.album.say()
-    facts, split = words.facts(lineage, counts, folder), draft.scope.split if draft.scope else None
+    facts, split = words.facts(lineage, counts, folder), counts["split"]
     context: Row = {
         **{"mistakes": None, "gallery": None, "slices": None, "near": "", "error": {}},
         **figures,
@@ -299,7 +301,7 @@ def _suspected(mistakes: Row | None) -> tuple[int, float | None]:
 def _counts(draft: Draft) -> Row:
     """How many images of the run have what, with those that its class policy leaves out."""
     counts, lineage = dict(draft.ask("run_counts").row), draft.ask("lineage").row
-    counts |= {"n_left_out": 0, "n_classes": lineage["n_classes"] or 0}
+    counts |= {"n_left_out": 0, "n_classes": lineage["n_classes"] or 0, "split": draft.scope and draft.scope.split}
     columns = {row["name"] for row in draft.ask("run_columns").rows}
     if lineage["class_policy"] == "restricted" and lineage["members"] is None and "raw_pred" in columns:
         both = draft.ask("policy_accuracies").row
@@ -336,6 +338,8 @@ def _render(context: Row) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        # A browser reads a bare carriage return as a line feed, which is another name in a query.
+        finalize=lambda value: escape(value).replace("\r", Markup("&#13;")) if isinstance(value, str) else value,
     )
     environment.filters.update({name: getattr(words, name) for name in _FILTERS})
     css = "".join((_STATIC / name).read_text(encoding="utf-8") for name in _STYLES)

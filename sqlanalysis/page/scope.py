@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import duckdb
 
-from ..db import catalogue, statements, templates
+from ..db import catalogue, parts, statements, templates
+from ..db.alone import in_transaction
 from ..db.connection import cursor_of
 from ..errors import NotFoundError, QueryError, near_matches
 
@@ -52,18 +53,26 @@ def of_split(
 
     Its views bear the names of what they hide, so that every query and macro reads them as it is. Copies and near
     duplicates are still looked for among the images of all splits.
+
+    Raises:
+        QueryError: `con` has an open transaction, whose rows no other session sees.
     """
+    if in_transaction(con):
+        raise QueryError("a transaction is open on this connection; commit or roll back first")
     cursor = cursor_of(con)
     try:
         statements.configure(cursor)
-        file = templates.ident(statements.fetch(cursor, "database_name")[0][0]) + ".main."
-        whole = {name: file + templates.ident(name) for name in (*runs, "errors", "runs")}
-        for text in _views(cursor, {**whole, **_kept(cursor, runs)}, split).values():
+        file = templates.ident(statements.fetch(cursor, "database_name")[0][0])
+        whole = {name: f"{file}.main.{templates.ident(name)}" for name in (*runs, "errors", "runs")}
+        outputs = {run: f"{file}.outputs.{templates.ident(run)}" for run in runs}
+        kept = _kept(cursor, runs)
+        moved = {run: f"({parts.inline(cursor, run)})" for run in parts.runs(cursor) if run in kept}
+        for text in _views(cursor, {**whole, **kept}, {**outputs, **moved}, split).values():
             try:
                 cursor.execute(text)
             except duckdb.Error as error:
                 raise QueryError(f"the view of split {split!r}: {statements.explain(error)}") from error
-        yield cursor, Scope(split, _views(cursor, whole, split))
+        yield cursor, Scope(split, _views(cursor, whole, outputs, split))
     finally:
         cursor.close()
 
@@ -79,16 +88,15 @@ def _kept(con: duckdb.DuckDBPyConnection, runs: Sequence[str]) -> dict[str, str]
     return kept
 
 
-def _views(con: duckdb.DuckDBPyConnection, whole: Mapping[str, str], split: str) -> dict[str, str]:
-    wholes = {run: relation for run, relation in whole.items() if run not in ("errors", "runs")}
-    views = {
-        run: templates.render("split_of_run", run=run, whole=relation, split=split) for run, relation in wholes.items()
-    }
+def _views(
+    con: duckdb.DuckDBPyConnection, whole: Mapping[str, str], outputs: Mapping[str, str], split: str
+) -> dict[str, str]:
+    views = {run: templates.render("split_of_run", run=run, whole=whole[run], split=split) for run in outputs}
     views["errors"] = templates.render("split_of_errors", whole=whole["errors"], split=split)
     views["runs"] = templates.render(
-        "split_of_runs", wholes=wholes, whole_errors=whole["errors"], whole_runs=whole["runs"], split=split
+        "split_of_runs", counted=outputs, whole_errors=whole["errors"], whole_runs=whole["runs"], split=split
     )
-    columns = {run: {name for (name,) in statements.fetch(con, "list_columns", ["outputs", run])} for run in wholes}
+    columns = {run: {name for (name,) in statements.fetch(con, "list_columns", ["outputs", run])} for run in outputs}
     predicting = [run for run, names in columns.items() if {"pred", "confidence"} <= names]
     with_probs = [run for run in predicting if "probs" in columns[run]]
     views["predictions"] = catalogue.temporary(

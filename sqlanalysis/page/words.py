@@ -209,9 +209,10 @@ def warnings(lineage: Row, counts: Row, errors: list[Row], classes: list[Row], f
     """What a reader must know to interpret the figures; one sentence each."""
     sentences = []
     if lineage["status"] == "sampled":
+        whole = " of all its splits" if counts["split"] else ""
         sentences.append(
-            f"This run is a sample: {Sample(**json.loads(lineage['sample']))}. The other intervals of this page are "
-            "for a number of images that was fixed beforehand; after such a stop they can be too narrow."
+            f"This run is a sample{whole}: {Sample(**json.loads(lineage['sample']))}. The other intervals of this page "
+            "are for a number of images that was fixed beforehand; after such a stop they can be too narrow."
         )
     elif lineage["status"] != "finished":
         sentences.append(f"This run is {lineage['status']}, not finished: the figures cover the images so far.")
@@ -229,8 +230,8 @@ def warnings(lineage: Row, counts: Row, errors: list[Row], classes: list[Row], f
         named = ", ".join(filter(None, [counts["splits"], "no split" if counts["n_no_split"] else ""]))
         sentences.append(
             with_commands(
-                "Images of {n} splits are counted together ({named}): where the model has learned from some of them, such as "
-                "those of train, its figures are too high; `--split NAME` counts one of them alone.",
+                "Images of {n} splits are counted together ({named}): where the model has learned from some of them, "
+                "such as those of train, its figures are too high; `--split NAME` counts one of them alone.",
                 n=count(counts["n_splits"]),
                 named=named,
             )
@@ -242,6 +243,7 @@ def warnings(lineage: Row, counts: Row, errors: list[Row], classes: list[Row], f
             "these outputs are left out (class policy restricted)."
             + (f" Counted as wrong, accuracy is {counts['accuracy_open']:.1%}." if n_labeled else "")
         )
+    of_split = " of this split" if counts["split"] else ""
     numbers = {
         "Images that were not drawn: {}; predict without the rule adds them."
         if lineage["status"] == "sampled"
@@ -252,7 +254,7 @@ def warnings(lineage: Row, counts: Row, errors: list[Row], classes: list[Row], f
         "Predictions outside the data set's classes: {}; they count as wrong (class policy open).": counts["n_outside"],
         "Images with accepted answers: {}; figures use the label only, All scores has both.": counts["n_accepted"],
         "Images without a label: {}; not counted in any figure.": n_outputs - n_labeled if n_labeled else 0,
-        "Images with the same bytes as another: {}; each counts.": counts["n_duplicates"],
+        f"Images with the same bytes as another{of_split}: {{}}; each counts.": counts["n_duplicates"],
     }
     sentences += [sentence.format(f"{n:,}") for sentence, n in numbers.items() if n > 0]
     small = [name_in_sentence(row["name"]) for row in classes if row["n"] < SMALL_CLASS]

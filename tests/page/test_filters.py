@@ -39,7 +39,8 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
     ]
     sqlanalysis.add_images(con, pictures, dataset="made", classes=NAMES)
     con.execute("update images set label = null where image_id % 17 = 0").fetchall()
-    con.execute("update images set split = ['train', 'val', null, 'te''st'][1 + image_id % 4]").fetchall()
+    splits = ["train", "val", None, "te'st\n    of\n  1"]  # a statement that is indented is another one
+    con.execute("update images set split = list_extract(?::varchar[], 1 + image_id % 4)", [splits]).fetchall()
     con.execute("update images set meta = {'site': ['north', 'south', 'x y'][1 + image_id % 3]}::json").fetchall()
     for run, skill in (("new", 2.5), ("old", 1.5)):
         logits = chance.normal(size=(N, K))
@@ -88,7 +89,7 @@ def near(a: float | None, b: float | str | None) -> bool:
     return (a is None and b is None) or (b == "NaN" and math.isnan(a)) or a == pytest.approx(b, rel=1e-6, abs=1e-9)
 
 
-@pytest.mark.parametrize("split", [None, "te'st"])
+@pytest.mark.parametrize("split", [None, "te'st\n    of\n  1"])
 def test_fifty_random_filters_give_the_macros_numbers(
     con: duckdb.DuckDBPyConnection, tmp_path: Path, split: str | None
 ) -> None:

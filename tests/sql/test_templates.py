@@ -23,7 +23,7 @@ NAMES = {
     "values": {}, "allowed": ["a.parquet"], "grouped": True, "groups": "patient", "folder": "file.tmp", "schema": "main", "by_index": True, "exists": True, "shared": True, "inputs": ["label"], "macro": "accuracy",
     "others": ["b"], "is_chosen": True, "has_outputs": True, "inline": False, "is_clustered": True, "addresses": ["/a.parquet"], "first_id": 1, "last_id": 9, "dataset": "digits", "placed": True, "sampled": True, "is_sample": True, "redacted": False,
     "baseline": "other_run", "cuts": [{"name": "split", "values": [("val", "split = 'val'"), ("none", "split is null")]}],
-    "whole": '"e".main."my_run"', "wholes": {"a": '"e".main."a"', "b": '"e".main."b"'}, "whole_errors": '"e".main.errors', "whole_runs": '"e".main.runs', "split": "it's", "kept": "_whole_0",
+    "whole": '"e".main."my_run"', "counted": {"a": '"e".outputs."a"', "b": '"e".outputs."b"'}, "whole_errors": '"e".main.errors', "whole_runs": '"e".main.runs', "split": "it's", "kept": "_whole_0",
     "expression": "split", "expressions": ["split", "n_bytes / 1000"],
     "tables": {"old": "_a", "new": "_b"}, "neighbors": True, "by_split": False, "on_map": True,
     "files": ["a.csv", "b.csv"], "encoding": "utf-8", "file": "a.parquet", "column": "image", "is_struct": True,

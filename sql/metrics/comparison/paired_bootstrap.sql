@@ -129,8 +129,9 @@ _plain as (
         quantile_cont(gap, least(1, (1 + level) / 2)) filter (where replicate >= 0) as ci_high,
         case
             when count(gap) > 0 then least(1e0, 2 * (1 + least(
-                count(*) filter (where replicate >= 0 and gap <= 0),
-                count(*) filter (where replicate >= 0 and gap >= 0)
+                -- A sum in another order is 0 up to rounding only, and a tie must count on both sides.
+                count(*) filter (where replicate >= 0 and gap <= 1e-12),
+                count(*) filter (where replicate >= 0 and gap >= -1e-12)
             )) / count(value_run))
         end as p_two_sided,
     from _gaps

@@ -101,6 +101,7 @@ def _lines(
     leaks, kinds = split + (near["n_leaks"] if near else 0), labels + (near["n_labels"] if near else 0)
     by = "by bytes or by nearness" if near else "by bytes"
     found = near["n_found"] if near else 0
+    everywhere = ", in all splits" if draft.scope else ""
     nearly = f", {plural(found, 'pair')} of near duplicates" if near else ""
     failed = sum(row["n"] for row in errors)
     few = f"have fewer than {words.SMALL_CLASS} images; their figures are rough"
@@ -127,7 +128,7 @@ def _lines(
         _line(
             "Duplicates",
             copies + found,
-            f"{plural(copies, 'image has', 'images have')} the same bytes as another{nearly}",
+            f"{plural(copies, 'image has', 'images have')} the same bytes as another{nearly}{everywhere}",
             f"no two files of equal bytes{', no near duplicates' if near else ''}",
         ),
         _line("Unreadable files", failed, f"{plural(failed, 'file')} could not be read", "every file was read"),

@@ -131,7 +131,7 @@ export function start(state) {
       const cases = values.map((value, code) => `        when ${sql[code]} then ${quoteText(value)}`).join("\n");
       const named = `select\n    case\n${cases}\n    end as slice,\n    correct,\nfrom ${quoteName(state.runName)}${where ? `\nwhere ${where}` : ""}`;
       const counts = "count(correct) as n,\n    count(*) filter (where correct) as n_right,\n    n_right / n as accuracy";
-      return { name: feature, text: `with sliced as (\n    ${named.replaceAll("\n", "\n    ")}\n)\n\nselect\n    slice,\n    ${counts},\n    wilson_low(n_right, n, 0.95) as ci_low,\n    wilson_high(n_right, n, 0.95) as ci_high,\nfrom sliced\nwhere slice is not null\n    and correct is not null\ngroup by slice\norder by accuracy, n desc;\n` };
+      return { name: feature, text: `with sliced as (\n${named}\n)\n\nselect\n    slice,\n    ${counts},\n    wilson_low(n_right, n, 0.95) as ci_low,\n    wilson_high(n_right, n, 0.95) as ci_high,\nfrom sliced\nwhere slice is not null\n    and correct is not null\ngroup by slice\norder by accuracy, n desc;\n` };
     });
   lazily(state, box, draw);
 }

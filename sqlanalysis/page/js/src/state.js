@@ -321,7 +321,7 @@ export class State {
     const where = this.where();
     const call = (relation) => `from ${macro}(${[quoteText(relation), ...given].join(", ")});\n`;
     if (!where) return call(this.runName);
-    return `with selected as (\n    from ${quoteName(this.runName)}\n    where ${where.replaceAll("\n", "\n    ")}\n)\n${call("selected")}`;
+    return `with selected as (\n    from ${quoteName(this.runName)}\n    where ${where}\n)\n${call("selected")}`;
   }
 
   /** Right (true), wrong (false) or neither (null), of the run or of run `k`. */
