@@ -121,9 +121,8 @@ _pairs as (
     from near_duplicates({{ literal(run ~ '_neighbors') }}) as near
     inner join images as images_a on near.image_a = images_a.image_id
     inner join images as images_b on near.image_b = images_b.image_id
-    inner join datasets on images_a.dataset = datasets.dataset
-    left join classes as names_a on datasets.label_space = names_a.label_space and images_a.label = names_a.class
-    left join classes as names_b on datasets.label_space = names_b.label_space and images_b.label = names_b.class
+    left join class_names as names_a on names_a.run = {{ literal(run) }} and images_a.label = names_a.class
+    left join class_names as names_b on names_b.run = {{ literal(run) }} and images_b.label = names_b.class
     where images_a.sha256 <> images_b.sha256
         and (near.image_a in (from _ids) or near.image_b in (from _ids))
 )

@@ -185,7 +185,12 @@ def test_nothing_of_the_first_pair_stands_under_another_run(opened: Any) -> None
         [],
         [],
         [],
-        ["From here to the filters: new against old, with which the page opened.", "Of new.", "Of new."],
+        [
+            "From here to the filters: new against old, with which the page opened.",
+            "The tables are of all images of new.",
+            "Of new.",
+            "Of new.",
+        ],
     ]
     Select(opened.find_element("id", "run")).select_by_visible_text("new")
     assert seen() == first

@@ -53,7 +53,7 @@ def test_the_page_works_in_its_frame_and_reaches_nothing_else(browser: Any, host
     browser.execute_script("document.getElementById('theme').click()")
     assert browser.execute_script(theme) not in (before, None)
     # A link of the contents moves inside the page.
-    heading = "return document.querySelectorAll('h2').length"
+    heading = "return document.querySelectorAll('section h2').length"
     n = browser.execute_script(heading)
     browser.execute_script("document.querySelector('a[href^=\"#\"]').click()")
     chromium.next_frame(browser)

@@ -134,7 +134,8 @@ def modules() -> str:
     """Every module of the package by folder, with the first line of its docstring."""
     package = ROOT / "sqlanalysis"
     lines = ["| module | what it does |", "|---|---|"]
-    for file in sorted(package.rglob("*.py"), key=_floor):
+    # Not what npm has put there.
+    for file in sorted({*package.rglob("*.py")} - {*(package / "page" / "js").rglob("*.py")}, key=_floor):
         name = file.relative_to(package).as_posix()
         if file.name != "__init__.py" or file.parent == package:
             summary = file.read_text(encoding="utf-8").partition('"""')[2].partition("\n")[0]
