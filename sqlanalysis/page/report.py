@@ -215,8 +215,7 @@ def _page(draft: Draft, runs: Sequence[str], title: str | None, max_mb: float, f
         "switch": [row["name"] for row in packed.facts["runs"]],
         "verdicts": heads,
         "splits": verdict.by_split(draft, counts) if labeled else None,
-        "title": title
-        or f"{draft.run} on {lineage['dataset']}" + (f", split {draft.scope.split}" if draft.scope else ""),
+        "title": title or f"{draft.run} on {lineage['dataset']}" + (f", split {split}" if split else ""),
         "meta": words.meta(lineage, counts),
         "facts": facts,
         "provenance": words.provenance(facts),
